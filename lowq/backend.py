@@ -1,0 +1,240 @@
+"""The contract of a queue: what every backend does, what it hands out, and how it fails.
+
+    push, not yet due ──▶ scheduled ──due──▶ ready ──claim──▶ leased ──ack──▶ (gone)
+    push, due ─────────────────────────────▶ ready ◀─lease ran out─┤
+                          scheduled ◀──release, later──────────────┤
+                                             ready ◀──release──────┤
+                                             ready ◀─redrive─ dead ◀┘ dead_letter
+
+Priorities: an int from -2**31 to 2**31-1, **higher first**, 0 by default; among equals, push order.
+
+Errors::
+
+    LowqError
+    ├── LeaseLost            somebody else holds the task now, or it is gone
+    ├── QueueClosed          the client was closed
+    ├── InvalidWork          what was pushed is not JSON; names the path inside the work
+    ├── InvalidLocation      a path or URL that is no queue, or not this kind of queue
+    ├── BackendUnavailable   the storage is locked, full, read-only or gone
+    └── CorruptQueue         the storage is damaged
+
+Misuse (a naive datetime, a priority that is no int, ``lease_for`` of zero or less) is a ``TypeError`` or a
+``ValueError``, raised before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Literal, Protocol, TypeAlias
+
+Work: TypeAlias = Any
+"""A JSON value: None, bool, int, finite float, str, list (or tuple) and dict with string keys."""
+
+Dedupe: TypeAlias = Literal["until_done", "until_claimed", "off"]
+"""When an equal work is refused: while one is scheduled, ready or leased; scheduled or ready; never."""
+
+NOW = timedelta(0)
+
+
+class LowqError(Exception):
+    """Anything that a queue refuses or cannot do."""
+
+
+class LeaseLost(LowqError):
+    """The lease is no longer the caller's; nothing was changed."""
+
+
+class QueueClosed(LowqError):
+    """The client was closed; open the queue again."""
+
+
+class InvalidWork(LowqError, ValueError):
+    """The work is not JSON; nothing was kept."""
+
+
+class InvalidLocation(LowqError, ValueError):
+    """The path or URL is no queue of this kind; nothing was written."""
+
+
+class BackendUnavailable(LowqError):
+    """The storage cannot be used now: locked for too long, full, read-only or gone."""
+
+
+class CorruptQueue(LowqError):
+    """The storage is damaged."""
+
+
+class State(StrEnum):
+    """Where a task is; a task that was done is gone."""
+
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    LEASED = "leased"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A work to push, with what goes with it: the arguments of `Backend.push` as one value."""
+
+    work: Work
+    key: str | None = None
+    priority: int = 0
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The answer to a push: the id of the task that stands now, and whether this push added it."""
+
+    id: str
+    added: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A work in the queue.
+
+    `key` is the explicit key of the push, or None; `attempts` counts the claims so far; `reason` is what the
+    last release or dead-lettering said.
+    """
+
+    id: str
+    work: Work
+    key: str | None
+    priority: int
+    not_before: datetime | None
+    attempts: int
+    state: State
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One worker's hold on one task: its token is this claim's alone, and it ends at `expires`."""
+
+    task: Task
+    token: str
+    expires: datetime
+
+    @property
+    def id(self) -> str:
+        """The id of the leased task."""
+        return self.task.id
+
+    @property
+    def work(self) -> Work:
+        """The work of the leased task."""
+        return self.task.work
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tasks are in each state; a lease that ran out counts as ready."""
+
+    scheduled: int = 0
+    ready: int = 0
+    leased: int = 0
+    dead: int = 0
+
+
+class Backend(Protocol):
+    """A client of one queue. Every method is atomic and safe from many threads and processes."""
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What this queue keeps, in the words of the conformance suite (``"fifo"``, ``"processes"``, …)."""
+        ...
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused; stored with the queue when it is made."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Which of the queues of this location this is."""
+        ...
+
+    def push(
+        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Pushed:
+        """The work is kept, or an equal one already stood and nothing changed.
+
+        Raises InvalidWork where the work is not JSON.
+        """
+        ...
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        ...
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due.
+
+        Waits up to `wait` for a task to be pushed or to fall due.
+        """
+        ...
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """The task is held for `lease_for` from now, under the same token. Raises LeaseLost."""
+        ...
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """The task is done and gone; with `claim_for` the next one is claimed in the same transaction.
+
+        Raises LeaseLost, and then claims nothing.
+        """
+        ...
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back. Raises LeaseLost."""
+        ...
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """The task is set aside for a person with `reason`, and never claimed until redriven. Raises LeaseLost."""
+        ...
+
+    def redrive(self, id: str) -> bool:
+        """The dead task waits again in its old place with attempts 0; False: no such dead task, or a push of its
+        work would be refused as a duplicate."""
+        ...
+
+    def cancel(self, id: str) -> bool:
+        """The task is gone; False: no such task, or it is leased."""
+        ...
+
+    def task(self, id: str) -> Task | None:
+        """The task as it is now, or None."""
+        ...
+
+    def tasks(
+        self, *, state: State | None = None, after: Task | None = None, limit: int | None = None
+    ) -> list[Task]:
+        """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead.
+
+        `after` is the last task of the page before, as it was then.
+        """
+        ...
+
+    def count(self) -> Counts:
+        """How many tasks are in each state."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant at which something scheduled falls due or a lease ends: how long a worker may sleep."""
+        ...
+
+    def close(self) -> None:
+        """Connections and files are let go; twice is fine; anything else afterwards raises QueueClosed."""
+        ...

@@ -1,0 +1,353 @@
+"""A queue in the memory of one process: for tests, and for work that may die with the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+from lowq.backend import (
+    NOW,
+    BackendUnavailable,
+    Counts,
+    Dedupe,
+    InvalidLocation,
+    Item,
+    Lease,
+    LeaseLost,
+    Pushed,
+    QueueClosed,
+    State,
+    Task,
+    Work,
+)
+from lowq.canonical import decode
+from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.entry import Entry, entries, entry
+from lowq.paging import check_page, page_of
+from lowq.settling import check_lease, check_reason, lost
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A task as it is stored. `due` is when something scheduled falls due or a lease ends; `token` is the latest
+    claim's, until it is settled or replaced."""
+
+    number: int
+    entry: Entry
+    state: State
+    due: int | None = None
+    not_before: int | None = None
+    attempts: int = 0
+    token: str | None = None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The tasks of one name. The heaps may name tasks that have moved on since; a look at the task tells."""
+
+    dedupe: Dedupe
+    tasks: dict[int, _Kept] = field(default_factory=dict)
+    ready: list[tuple[int, int]] = field(default_factory=list)
+    timed: list[tuple[int, int]] = field(default_factory=list)
+    standing: dict[bytes, set[int]] = field(default_factory=dict)
+
+    def wait(self, kept: _Kept, not_before: int | None, now: int) -> None:
+        """The task waits, from `not_before` on."""
+        if not_before is not None and not_before > now:
+            kept.state, kept.due = State.SCHEDULED, not_before
+            heappush(self.timed, (not_before, kept.number))
+        else:
+            kept.state, kept.due = State.READY, None
+            heappush(self.ready, (-kept.entry.priority, kept.number))
+
+    def hold(self, kept: _Kept, until: int) -> None:
+        """The task is leased until then."""
+        kept.state, kept.due = State.LEASED, until
+        heappush(self.timed, (until, kept.number))
+
+    def promote(self, now: int) -> None:
+        """What fell due is ready, and so is what was leased for too long, which its holder may still settle."""
+        while (first := self.next_due()) is not None and first <= now:
+            self.wait(self.tasks[heappop(self.timed)[1]], None, now)
+
+    def next_due(self) -> int | None:
+        while self.timed:
+            due, number = self.timed[0]
+            kept = self.tasks.get(number)
+            if kept is not None and kept.due == due:
+                return due
+            heappop(self.timed)
+        return None
+
+    def first(self) -> _Kept | None:
+        while self.ready:
+            kept = self.tasks.get(self.ready[0][1])
+            if kept is not None and kept.state is State.READY:
+                return kept
+            heappop(self.ready)
+        return None
+
+    def standing_equal(self, digest: bytes) -> int | None:
+        """The number of the task that refuses an equal push, or None."""
+        window = {
+            "until_done": (State.SCHEDULED, State.READY, State.LEASED),
+            "until_claimed": (State.SCHEDULED, State.READY),
+            "off": (),
+        }[self.dedupe]
+        numbers = self.standing.get(digest, ())
+        return min((n for n in numbers if self.tasks[n].state in window), default=None)
+
+    def add(self, kept: _Kept) -> None:
+        self.tasks[kept.number] = kept
+        self.standing.setdefault(kept.entry.digest, set()).add(kept.number)
+
+    def remove(self, kept: _Kept) -> None:
+        del self.tasks[kept.number]
+        numbers = self.standing[kept.entry.digest]
+        numbers.discard(kept.number)
+        if not numbers:
+            del self.standing[kept.entry.digest]
+
+
+class _Place:
+    """All the queues of one `memory://` location; it lives as long as one client of it."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.changed = threading.Condition(threading.Lock())
+        self.numbers = count(1)
+        self.queues: dict[str, _Queue] = {}
+
+
+_places: WeakValueDictionary[str, _Place] = WeakValueDictionary()
+_places_lock = threading.Lock()
+
+
+class MemoryBackend:
+    """A client of a queue that lives in this process, as long as one client of its location is open."""
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+
+    promises = frozenset(
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key names"
+        " inspect json prompt close clock threads".split()
+    )
+
+    def __init__(
+        self, place: str = "", *, name: str = "default", dedupe: Dedupe | None = None, clock: Clock | None = None
+    ) -> None:
+        with _places_lock:
+            self._place: _Place | None = _places.setdefault(place, _Place())
+        self.name = name
+        self._clock = clock or SystemClock()
+        with self._place.changed:
+            self._queue = self._place.queues.setdefault(name, _Queue(dedupe or "until_done"))
+        if dedupe not in (None, self._queue.dedupe):
+            raise InvalidLocation(
+                f"memory://{place}: the queue {name!r} was made with dedupe={self._queue.dedupe!r}, not {dedupe!r}"
+            )
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused."""
+        return self._queue.dedupe
+
+    def push(
+        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Pushed:
+        """The work is kept, or an equal one already stood and nothing changed."""
+        return self._keep([entry(Item(work, key, priority, not_before))])[0]
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        return self._keep(entries(items))
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
+        span(wait, "wait")
+        place = self._open()
+        left = self._clock.countdown(wait)
+        with place.changed:
+            while True:
+                last = left() <= NOW
+                now = self._now()
+                lease = self._claim(now, deadline(now, lease_for))
+                if lease is not None or last:
+                    return lease
+                next_due = self._queue.next_due()
+                nap = left() if next_due is None else min(left(), timedelta(microseconds=next_due - now))
+                self._clock.wait(place.changed.wait, nap)
+                self._open()
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """The task is held for `lease_for` from now, under the same token."""
+        until = deadline(self._now(), lease_for)
+        with self._open().changed:
+            kept = self._held(lease)
+            self._queue.hold(kept, until)
+            return Lease(self._task(kept), lease.token, to_datetime(until))
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        now = self._now()
+        until = None if claim_for is None else deadline(now, claim_for)
+        with self._open().changed:
+            self._queue.remove(self._held(lease))
+            return None if until is None else self._claim(now, until)
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
+        again = None if not_before is None else to_micros(not_before, "not_before")
+        check_reason(reason)
+        place = self._open()
+        with place.changed:
+            kept = self._held(lease)
+            kept.token, kept.reason = None, reason
+            kept.attempts -= bool(uncount)
+            if again is not None:
+                kept.not_before = again
+            self._queue.wait(kept, again, self._now())
+            place.changed.notify_all()
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """The task is set aside for a person with `reason`, and never claimed until redriven."""
+        check_reason(reason)
+        with self._open().changed:
+            kept = self._held(lease)
+            kept.token, kept.reason, kept.state, kept.due = None, reason, State.DEAD, None
+
+    def redrive(self, id: str) -> bool:
+        """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
+        place = self._open()
+        with place.changed:
+            self._queue.promote(self._now())
+            kept = self._find(id)
+            if kept is None or kept.state is not State.DEAD:
+                return False
+            if self._queue.standing_equal(kept.entry.digest) is not None:
+                return False
+            kept.attempts = 0
+            self._queue.wait(kept, None, 0)
+            place.changed.notify_all()
+            return True
+
+    def cancel(self, id: str) -> bool:
+        """The task is gone; False: no such task, or it is leased."""
+        with self._open().changed:
+            self._queue.promote(self._now())
+            kept = self._find(id)
+            if kept is None or kept.state is State.LEASED:
+                return False
+            self._queue.remove(kept)
+            return True
+
+    def task(self, id: str) -> Task | None:
+        """The task as it is now, or None."""
+        with self._open().changed:
+            self._queue.promote(self._now())
+            kept = self._find(id)
+            return None if kept is None else self._task(kept)
+
+    def tasks(
+        self, *, state: State | None = None, after: Task | None = None, limit: int | None = None
+    ) -> list[Task]:
+        """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
+        check_page(state, after, limit)
+        with self._open().changed:
+            self._queue.promote(self._now())
+            return page_of([self._task(kept) for kept in self._queue.tasks.values()], state, after, limit)
+
+    def count(self) -> Counts:
+        """How many tasks are in each state."""
+        with self._open().changed:
+            self._queue.promote(self._now())
+            states = [kept.state for kept in self._queue.tasks.values()]
+            return Counts(*(states.count(state) for state in State))
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant at which something scheduled falls due or a lease ends."""
+        with self._open().changed:
+            due = self._queue.next_due()
+            return None if due is None else to_datetime(due)
+
+    def close(self) -> None:
+        """This client is closed; the queue is gone with the last client of its location."""
+        self._place = None
+
+    def _open(self) -> _Place:
+        if self._place is None:
+            raise QueueClosed("this client was closed; open the queue again")
+        if self._place.pid != os.getpid():
+            raise BackendUnavailable("a memory queue stays in its process: this one belongs to the parent of the fork")
+        return self._place
+
+    def _now(self) -> int:
+        return to_micros(self._clock.now())
+
+    def _keep(self, batch: list[Entry]) -> list[Pushed]:
+        place = self._open()
+        with place.changed:
+            now = self._now()
+            self._queue.promote(now)
+            answers = []
+            for each in batch:
+                number = self._queue.standing_equal(each.digest)
+                if added := number is None:
+                    number = next(place.numbers)
+                    kept = _Kept(number, each, State.READY, not_before=each.not_before)
+                    self._queue.add(kept)
+                    self._queue.wait(kept, each.not_before, now)
+                answers.append(Pushed(str(number), added))
+            place.changed.notify_all()
+            return answers
+
+    def _claim(self, now: int, until: int) -> Lease | None:
+        self._queue.promote(now)
+        kept = self._queue.first()
+        if kept is None:
+            return None
+        kept.token = secrets.token_hex(8)
+        kept.attempts += 1
+        self._queue.hold(kept, until)
+        return Lease(self._task(kept), kept.token, to_datetime(until))
+
+    def _held(self, lease: Lease) -> _Kept:
+        """The task of a lease that is still the caller's."""
+        check_lease(lease)
+        kept = self._find(lease.id)
+        if kept is None or kept.token is None or kept.token != lease.token:
+            raise LeaseLost(lost(lease, None if kept is None else self._task(kept)))
+        return kept
+
+    def _find(self, id: str) -> _Kept | None:
+        if not isinstance(id, str):
+            raise TypeError(f"id: expected a string, got {type(id).__name__}")
+        return self._queue.tasks.get(int(id)) if id.isascii() and id.isdigit() else None
+
+    def _task(self, kept: _Kept) -> Task:
+        return Task(
+            id=str(kept.number),
+            work=decode(kept.entry.text),
+            key=kept.entry.key,
+            priority=kept.entry.priority,
+            not_before=None if kept.not_before is None else to_datetime(kept.not_before),
+            attempts=kept.attempts,
+            state=kept.state,
+            reason=kept.reason,
+        )

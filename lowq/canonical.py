@@ -1,0 +1,129 @@
+"""Work to canonical JSON text and back, and the digest that decides whether two works are equal.
+
+The text has sorted object keys, no white space, and characters as they are; RFC 8785 (JSON Canonicalization) is
+followed in spirit, but numbers keep Python's spelling, so that 1 and 1.0 stay different works.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from hashlib import blake2b
+from typing import Any
+
+from lowq.backend import InvalidWork, Work
+
+MAX_DEPTH = 200
+"""Arrays and objects may be nested this deep; the interpreter's own limit would depend on who calls."""
+
+_SCALARS = (str, int, float, type(None))  # bool is an int
+
+
+def encode(work: Work) -> str:
+    """The canonical JSON text of `work`.
+
+    Raises InvalidWork, naming the path inside the work, for anything that is not JSON: other types, object keys
+    that are no strings, NaN and infinities, lone surrogates, cycles, nesting past MAX_DEPTH.
+    """
+    try:
+        _check(work, 0)
+        text = _encoder()(work)
+        text.encode()
+    except (InvalidWork, TypeError, ValueError, RecursionError) as error:
+        raise InvalidWork(_fault(work, "work", ()) or f"work: {error}") from None
+    return text
+
+
+def decode(text: str) -> Work:
+    """The work of a canonical text, made afresh."""
+    return json.loads(text)
+
+
+def digest(text: str, key: str | None) -> bytes:
+    """What makes works equal: of the explicit key, or else of the canonical text; the two never meet."""
+    kind, equal = (b"work", text) if key is None else (b"key", key)
+    return blake2b(equal.encode(), digest_size=20, person=kind).digest()
+
+
+def check_key(key: str | None) -> None:
+    """Raise TypeError or InvalidWork unless `key` is None or a string that UTF-8 can hold."""
+    if key is None:
+        return
+    if not isinstance(key, str):
+        raise TypeError(f"key: expected a string, got {type(key).__name__}")
+    if (fault := _scalar_fault(key)) is not None:
+        raise InvalidWork(f"key: {fault}")
+
+
+@cache
+def _encoder() -> Any:
+    return json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, sort_keys=True, check_circular=False, separators=(",", ":")
+    ).encode
+
+
+def _check(value: Work, depth: int) -> None:
+    """Raise unless the encoder will write `value` as it is; the encoder itself turns a key of 1 into "1"."""
+    if isinstance(value, _SCALARS):
+        return
+    if depth == MAX_DEPTH:
+        raise InvalidWork("nested too deeply")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise InvalidWork("key is no string")
+            _check(part, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _check(part, depth + 1)
+    else:
+        raise InvalidWork("not JSON")
+
+
+def _fault(value: Work, path: str, above: tuple[int, ...]) -> str | None:
+    """Where and why `value` is not JSON, or None."""
+    if isinstance(value, _SCALARS):
+        fault = _scalar_fault(value)
+        return fault and f"{path}: {fault}"
+    if not isinstance(value, (dict, list, tuple)):
+        return f"{path}: {type(value).__name__} is not JSON"
+    if id(value) in above:
+        return f"{path}: contains itself"
+    if len(above) == MAX_DEPTH:
+        return f"{_shortened(path)}: nested more than {MAX_DEPTH} deep"
+    above = (*above, id(value))
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                return f"{path}: the object key {key!r} is no string"
+            if (fault := _scalar_fault(key)) is not None:
+                return f"{path}: the object key {key!a}: {fault}"
+            inner = f"{path}.{key}" if key.isidentifier() else f"{path}[{key!r}]"
+            if (fault := _fault(part, inner, above)) is not None:
+                return fault
+    else:
+        for index, part in enumerate(value):
+            if (fault := _fault(part, f"{path}[{index}]", above)) is not None:
+                return fault
+    return None
+
+
+def _scalar_fault(value: Any) -> str | None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            return f"the lone surrogate {value[error.start]!a} is not JSON"
+    elif isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            return f"{value} is not JSON"
+    elif isinstance(value, int):
+        try:
+            int.__repr__(value)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= 80 else f"{path[:60]}…"

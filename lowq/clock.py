@@ -1,0 +1,195 @@
+"""Time: the only place that asks the machine for it.
+
+Instants are aware datetimes, kept as integer microseconds since 1970 in UTC, up to the end of the year 9999.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+
+class Clock(Protocol):
+    """What a queue and a worker know of time."""
+
+    def now(self) -> datetime:
+        """This instant, aware, in UTC."""
+        ...
+
+    def countdown(self, length: timedelta) -> Callable[[], timedelta]:
+        """A function that says how much of `length` is left; steps of the wall clock do not matter."""
+        ...
+
+    def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
+        """Wait until `woken` or until `timeout` has passed on this clock; True if it was woken.
+
+        `woken(seconds)` blocks for up to that many real seconds and says whether the event came.
+        """
+        ...
+
+
+class SystemClock:
+    """The wall clock of this machine."""
+
+    def now(self) -> datetime:
+        """This instant, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def countdown(self, length: timedelta) -> Callable[[], timedelta]:
+        """A function that says how much of `length` is left, by the monotonic clock."""
+        end = time.monotonic() + length.total_seconds()
+        return lambda: timedelta(seconds=end - time.monotonic())
+
+    def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
+        """Wait until `woken` or until `timeout` has passed; True if it was woken."""
+        return woken(max(0.0, timeout.total_seconds()))
+
+
+class FakeClock:
+    """A clock that stands still until it is moved; one instant for every process that has its file open.
+
+    Without `path` the instant is shared with forked processes; with it also with spawned ones, which get the same
+    clock when it is pickled to them. `start` counts only where the file is new.
+    """
+
+    SLICE = 0.005
+    """Real seconds between two looks at the instant while somebody waits on this clock."""
+
+    def __init__(
+        self,
+        start: datetime = datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=UTC),
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        first = to_micros(start, "start")
+        self.path = None if path is None else Path(path)
+        self._fd = _unnamed_file() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        weakref.finalize(self, os.close, self._fd)
+        with self._alone():
+            new = os.fstat(self._fd).st_size == 0
+            if new:
+                os.ftruncate(self._fd, mmap.PAGESIZE)
+            self._instant = memoryview(mmap.mmap(self._fd, mmap.PAGESIZE)).cast("q")
+            if new:
+                self._instant[0] = first
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.path is None:
+            raise TypeError("a FakeClock without a path cannot be sent to another process: give it path=")
+        return type(self), (_EPOCH, self.path)
+
+    def now(self) -> datetime:
+        """The instant at which this clock stands, aware, in UTC."""
+        return to_datetime(self._instant[0])
+
+    def advance(self, by: timedelta) -> datetime:
+        """The clock stands `by` later, for every process. Raises ValueError for a negative span: see `move_to`."""
+        if by < timedelta(0):
+            raise ValueError(f"advance: {by} goes back; use move_to(…, back=True) if that is what you want")
+        with self._alone():
+            return self._set(self.now() + by)
+
+    def move_to(self, instant: datetime, *, back: bool = False) -> datetime:
+        """The clock stands at `instant`. Raises ValueError where that is earlier, unless `back` asks for it."""
+        target = to_micros(instant, "instant")
+        with self._alone():
+            if target < self._instant[0] and not back:
+                raise ValueError(f"move_to: {instant} is before {self.now()}; say back=True if that is what you want")
+            return self._set(instant)
+
+    def countdown(self, length: timedelta) -> Callable[[], timedelta]:
+        """A function that says how much of `length` is left: on this clock or really, whichever is less.
+
+        Really too, so that a program of one thread, which nobody's move of the clock can help, never hangs.
+        """
+        end, real_left = self.now() + length, SystemClock().countdown(length)
+        return lambda: min(end - self.now(), real_left())
+
+    def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
+        """Wait until `woken`, until somebody moved this clock by `timeout`, or really that long; True if woken."""
+        left = self.countdown(timeout)
+        while (seconds := left().total_seconds()) > 0:
+            if woken(min(self.SLICE, seconds)):
+                return True
+        return woken(0)
+
+    def _set(self, instant: datetime) -> datetime:
+        self._instant[0] = to_micros(instant, "instant")
+        return self.now()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else moves the clock meanwhile: a lock for this process's threads, one of the kernel for others."""
+        with _threads:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
+
+_threads = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _threads
+    _threads = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _unnamed_file() -> int:
+    import tempfile
+
+    fd, path = tempfile.mkstemp(prefix="lowq-clock-")
+    os.unlink(path)
+    return fd
+
+
+def to_micros(instant: datetime, what: str = "instant") -> int:
+    """Microseconds since 1970 of an aware datetime; TypeError or ValueError names `what` where it is none."""
+    if not isinstance(instant, datetime):
+        raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
+    if instant.tzinfo is None or instant.utcoffset() is None:
+        raise ValueError(f"{what}: {instant} has no time zone; use datetime.now(UTC) or .replace(tzinfo=…)")
+    micros = (instant - _EPOCH) // _MICROSECOND
+    if not 0 <= micros <= LAST_MICROS:
+        raise ValueError(f"{what}: {instant} is outside 1970 to 9999 (UTC)")
+    return micros
+
+
+def to_datetime(micros: int) -> datetime:
+    """The aware datetime, in UTC, of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def deadline(now: int, lease_for: timedelta) -> int:
+    """The microsecond at which a lease taken `now` ends; TypeError or ValueError unless `lease_for` is positive."""
+    end = now + span(lease_for, "lease_for")
+    if end == now:
+        raise ValueError("lease_for: expected more than zero")
+    if end > LAST_MICROS:
+        raise ValueError(f"lease_for: a lease of {lease_for} would end after the year 9999")
+    return end
+
+
+def span(length: timedelta, what: str) -> int:
+    """Microseconds of a timedelta of zero or more; TypeError or ValueError names `what` where it is none."""
+    if not isinstance(length, timedelta):
+        raise TypeError(f"{what}: expected a timedelta, got {type(length).__name__}; say timedelta(seconds=…)")
+    if length < timedelta(0):
+        raise ValueError(f"{what}: {length} is negative")
+    return length // _MICROSECOND

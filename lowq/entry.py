@@ -1,0 +1,53 @@
+"""What a backend keeps of a push: the item, checked, in the form that storage takes. The same for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lowq.backend import InvalidWork, Item
+from lowq.canonical import check_key, digest, encode
+from lowq.clock import to_micros
+
+MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A checked item: canonical text, the digest that dedupes it, and its time in microseconds since 1970."""
+
+    text: str
+    key: str | None
+    digest: bytes
+    priority: int
+    not_before: int | None
+
+
+def entry(item: Item) -> Entry:
+    """The entry of an item. Raises InvalidWork, TypeError or ValueError, naming the part that is wrong."""
+    check_key(item.key)
+    check_priority(item.priority)
+    not_before = None if item.not_before is None else to_micros(item.not_before, "not_before")
+    text = encode(item.work)
+    return Entry(text, item.key, digest(text, item.key), item.priority, not_before)
+
+
+def entries(items: Iterable[Item]) -> list[Entry]:
+    """The entries of a batch; an error names the index of the item that is wrong."""
+    checked = []
+    for index, item in enumerate(items):
+        if not isinstance(item, Item):
+            raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
+        try:
+            checked.append(entry(item))
+        except (InvalidWork, TypeError, ValueError) as error:
+            raise type(error)(f"item {index}: {error}") from None
+    return checked
+
+
+def check_priority(priority: int) -> None:
+    """Raise TypeError or ValueError unless `priority` is an int of 32 bits."""
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise TypeError(f"priority: expected an int, got {type(priority).__name__}")
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise ValueError(f"priority: {priority} is outside -2**31 to 2**31-1")

@@ -1,0 +1,116 @@
+"""A path or URL to an opened backend; the only module that knows which backends there are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from lowq.backend import Backend, Dedupe, InvalidLocation
+from lowq.clock import Clock
+
+_BACKENDS = {
+    "sqlite": ("lowq.backends.sqlite", "SQLiteBackend"),
+    "memory": ("lowq.backends.memory", "MemoryBackend"),
+}
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a queue is kept: a scheme of `_BACKENDS`, the place within it, and the options of the URL."""
+
+    scheme: str
+    place: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        query = "&".join(f"{name}={value}" for name, value in self.options)
+        if self.scheme == "sqlite" and not query:
+            return self.place
+        return f"{self.scheme}://{self.place}{'?' if query else ''}{query}"
+
+    def beside(self, kind: str, name: str) -> Path:
+        """The file of that kind (``lock``, ``log``, ``bell``) that goes with the queue `name` kept here."""
+        return beside(self.place, kind, name)
+
+
+def beside(database: str, kind: str, name: str) -> Path:
+    """``jobs.db-lock`` for the queue ``default``; every other name has a file of its own."""
+    if name == "default":
+        return Path(f"{database}-{kind}")
+    safe = len(name) <= 40 and _SAFE.issuperset(name)
+    return Path(f"{database}-{kind}.{name if safe else blake2b(name.encode(), digest_size=20).hexdigest()}")
+
+
+def locate(location: str | os.PathLike[str] | Location) -> Location:
+    """Read a path or URL: ``jobs.db``, ``sqlite:///var/lib/jobs.db?durability=process``, ``memory://tests``.
+
+    Raises InvalidLocation where it is neither.
+    """
+    if isinstance(location, Location):
+        return location
+    if not isinstance(location, (str, os.PathLike)):
+        raise TypeError(f"location: expected a path or URL, got {type(location).__name__}")
+    text = os.fspath(location)
+    if not isinstance(text, str):
+        raise TypeError("location: expected a path of text, got bytes")
+    if not text or "\0" in text:
+        raise InvalidLocation(f"location: {text!r} is no path and no URL")
+    scheme, separator, rest = text.partition("://")
+    if not separator or isinstance(location, os.PathLike):
+        return Location("sqlite", os.path.abspath(os.path.expanduser(text)))
+    if scheme not in _BACKENDS:
+        known = ", ".join(f"{name}://" for name in _BACKENDS)
+        raise InvalidLocation(f"location: {text!r}: unknown kind of queue {scheme!r}; known are a path, {known}")
+    from urllib.parse import parse_qsl, unquote
+
+    place, _, query = rest.partition("?")
+    place = unquote(place)
+    if scheme == "sqlite" and not place.startswith("/"):
+        raise InvalidLocation(f"location: {text!r}: a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db")
+    try:
+        options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
+    except ValueError:
+        raise InvalidLocation(f"location: {text!r}: expected ?option=value&…, got {query!r}") from None
+    return Location(scheme, place, tuple(options))
+
+
+def open_backend(
+    location: str | os.PathLike[str] | Location,
+    *,
+    name: str = "default",
+    dedupe: Dedupe | None = None,
+    clock: Clock | None = None,
+    **options: Any,
+) -> Backend:
+    """A client of the queue `name` kept at a path or URL; the queue is made where it is new.
+
+    `dedupe` None takes the queue as it was made (``until_done`` where it is new); another value than it was made
+    with raises InvalidLocation. `options` are the backend's own, and may also stand in the URL.
+    """
+    where = locate(location)
+    check_name(name)
+    if dedupe not in (None, "until_done", "until_claimed", "off"):
+        raise ValueError(f"dedupe: expected until_done, until_claimed or off, got {dedupe!r}")
+    module, attribute = _BACKENDS[where.scheme]
+    backend = getattr(import_module(module), attribute)
+    all_options = {**dict(where.options), **options}
+    if unknown := sorted(set(all_options) - set(backend.OPTIONS)):
+        raise InvalidLocation(
+            f"location: {where}: unknown option {unknown[0]!r}; {where.scheme} knows "
+            f"{', '.join(backend.OPTIONS) or 'none'}"
+        )
+    return cast(Backend, backend(where.place, name=name, dedupe=dedupe, clock=clock, **all_options))
+
+
+def check_name(name: str) -> None:
+    """Raise TypeError or ValueError unless `name` can name a queue: 1 to 200 characters, none of them special."""
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    if not 1 <= len(name) <= 200 or not name.isprintable():
+        raise ValueError(f"name: expected 1 to 200 printable characters, got {name!r}")

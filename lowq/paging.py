@@ -1,0 +1,45 @@
+"""The order in which a queue lists its tasks, and a page of it. The same for every backend."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from lowq.backend import State, Task
+
+_STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def check_page(state: State | None, after: Task | None, limit: int | None) -> None:
+    """Raise TypeError or ValueError unless these are arguments for a page."""
+    if state is not None and state not in _STATES:
+        raise ValueError(f"state: expected {', '.join(_STATES)} or None, got {state!r}")
+    if after is not None and not isinstance(after, Task):
+        raise TypeError(f"after: expected a Task, got {type(after).__name__}")
+    if limit is None:
+        return
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise TypeError(f"limit: expected an int, got {type(limit).__name__}")
+    if limit < 0:
+        raise ValueError(f"limit: expected 0 or more, got {limit}")
+
+
+def place_in_list(task: Task) -> tuple[int, object, int]:
+    """Where a task stands in a listing: by state; ready ones in claim order, scheduled ones by time, others by age."""
+    within: object = 0
+    if task.state is State.READY:
+        within = -task.priority
+    elif task.state is State.SCHEDULED:
+        within = task.not_before or _NEVER
+    return _STATES.index(task.state), within, int(task.id)
+
+
+def page_of(tasks: list[Task], state: State | None, after: Task | None, limit: int | None) -> list[Task]:
+    """The tasks of `state` that stand behind `after`, in order, `limit` at most."""
+    start = None if after is None else place_in_list(after)
+    listed = [
+        task
+        for task in tasks
+        if (state is None or task.state is State(state)) and (start is None or place_in_list(task) > start)
+    ]
+    return sorted(listed, key=place_in_list)[:limit]

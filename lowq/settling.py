@@ -1,0 +1,32 @@
+"""What every backend checks of a lease and a reason, and what it says of a lease that was lost."""
+
+from __future__ import annotations
+
+from lowq.backend import Lease, State, Task
+
+
+def check_lease(lease: Lease) -> None:
+    """Raise TypeError unless `lease` is a Lease."""
+    if not isinstance(lease, Lease):
+        raise TypeError(f"lease: expected the Lease that claim gave, got {type(lease).__name__}")
+
+
+def check_reason(reason: str | None) -> None:
+    """Raise TypeError or ValueError unless `reason` is None or text that UTF-8 can hold."""
+    if reason is None:
+        return
+    if not isinstance(reason, str):
+        raise TypeError(f"reason: expected a string, got {type(reason).__name__}")
+    try:
+        reason.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"reason: the lone surrogate {reason[error.start]!a} cannot be kept") from None
+
+
+def lost(lease: Lease, now: Task | None) -> str:
+    """What happened to the holder of `lease`, now that its task is `now`."""
+    if now is None:
+        return f"task {lease.id} is gone: it was acked under another lease, or this one was settled already, or it was cancelled"
+    if now.state is State.LEASED:
+        return f"the lease on task {lease.id} ran out at {lease.expires:%H:%M:%S} UTC and another worker holds the task now"
+    return f"the lease on task {lease.id} was settled already, or another worker had the task since; it is {now.state} now"
