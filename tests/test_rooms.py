@@ -1,0 +1,131 @@
+"""The architecture: who may import whom, and who may ask the machine for the time."""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import lowq
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
+ABOVE = ("lowq.worker", "lowq.background", "lowq.taskqueue", "lowq.cli", "lowq.web")
+PLUGIN = "pytest_lowq/plugin.py"
+
+
+def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
+    """The dotted names that are imported: anywhere, or only what loading the module imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+        elif not (when_loaded and runs_later(node)):
+            yield from imports(node, when_loaded=when_loaded)
+
+
+def runs_later(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def under(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def relative_imports(path: str, tree: ast.AST) -> list[str]:
+    return [name for name in imports(tree) if name.startswith(".")]
+
+
+def pytest_in_lowq(path: str, tree: ast.AST) -> list[str]:
+    return [
+        name for name in imports(tree) if path.startswith("lowq/") and under(name, "pytest", "_pytest", "pytest_lowq")
+    ]
+
+
+def strangers_in_lowq(path: str, tree: ast.AST) -> list[str]:
+    """Loading any room of lowq but the command line and the web imports the standard library only."""
+    if not path.startswith("lowq/") or path.startswith(("lowq/cli", "lowq/web")):
+        return []
+    loaded = imports(tree, when_loaded=True)
+    return [name for name in loaded if not under(name, "lowq", *sys.stdlib_module_names)]
+
+
+def concrete_backends(path: str, tree: ast.AST) -> list[str]:
+    """Only location.py names a concrete backend, as an import or as the text that it imports later."""
+    if path == "lowq/location.py" or path.startswith("lowq/backends/"):
+        return []
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [name for name in (*imports(tree), *texts) if under(name, "lowq.backends")]
+
+
+def storage_that_knows_its_users(path: str, tree: ast.AST) -> list[str]:
+    return [name for name in imports(tree) if path.startswith("lowq/backends/") and under(name, *ABOVE)]
+
+
+def time_outside_the_clock(path: str, tree: ast.AST) -> list[str]:
+    if not path.startswith("lowq/") or path == "lowq/clock.py":
+        return []
+    asked = {f"{kind}.{verb}" for kind in ("datetime", "date") for verb in ("now", "utcnow", "today")}
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return [name for name in imports(tree) if under(name, "time")] + [
+        call for call in calls if ".".join(call.split(".")[-2:]) in asked
+    ]
+
+
+def private_names_in_the_suite(path: str, tree: ast.AST) -> list[str]:
+    """The suite imports public names of lowq only, so that it treats ours as any stranger's queue."""
+    if not path.startswith("conformance/"):
+        return []
+    public = {"lowq", *(f"lowq.{name}" for name in lowq.__all__)}
+    return [name for name in imports(tree) if under(name, "lowq") and name not in public]
+
+
+def eager_plugin(path: str, tree: ast.AST) -> list[str]:
+    """What the entry point imports is loaded into every pytest run, and spoils its coverage figures."""
+    loaded = imports(tree, when_loaded=True)
+    return [name for name in loaded if path == PLUGIN and not under(name, "pytest", *sys.stdlib_module_names)]
+
+
+def imported_tests(path: str, tree: ast.AST) -> list[str]:
+    return [name for name in imports(tree) if under(name, "tests", "conftest")]
+
+
+Rule = Callable[[str, ast.AST], list[str]]
+RULES: dict[Rule, tuple[str, str]] = {
+    relative_imports: ("lowq/worker.py", "from .clock import Clock"),
+    pytest_in_lowq: ("lowq/testing.py", "def f():\n    import pytest"),
+    strangers_in_lowq: ("lowq/worker.py", "try:\n    import rich.table\nexcept ImportError:\n    pass"),
+    concrete_backends: ("lowq/worker.py", "later('lowq.backends.sqlite')"),
+    storage_that_knows_its_users: ("lowq/backends/sqlite.py", "from lowq.worker import Worker"),
+    time_outside_the_clock: ("lowq/worker.py", "import datetime\ndatetime.datetime.now()"),
+    private_names_in_the_suite: ("conformance/lowq_conformance/spec.py", "from lowq.canonical import encode"),
+    eager_plugin: (PLUGIN, "import freezegun"),
+    imported_tests: ("bench/queues.py", "from tests.tools import wait_for"),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_no_room_has(rule: Rule) -> None:
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+
+    faults = [
+        f"{path}: {fault}"
+        for file in files
+        for path in [file.relative_to(ROOT).as_posix()]
+        for fault in rule(path, ast.parse(file.read_text(encoding="utf-8"), path))
+    ]
+
+    assert files
+    assert faults == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_each_rule_bites(rule: Rule) -> None:
+    path, offence = RULES[rule]
+
+    assert rule(path, ast.parse(offence)) != []
+    assert rule(path, ast.parse("from __future__ import annotations\nimport json")) == []
