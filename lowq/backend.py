@@ -198,7 +198,10 @@ class Backend(Protocol):
         reason: str | None = None,
         uncount: bool = False,
     ) -> None:
-        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back. Raises LeaseLost."""
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back.
+
+        Raises LeaseLost.
+        """
         ...
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
@@ -218,9 +221,7 @@ class Backend(Protocol):
         """The task as it is now, or None."""
         ...
 
-    def tasks(
-        self, *, state: State | None = None, after: Task | None = None, limit: int | None = None
-    ) -> list[Task]:
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead.
 
         `after` is the last task of the page before, as it was then.
@@ -232,7 +233,7 @@ class Backend(Protocol):
         ...
 
     def next_due(self) -> datetime | None:
-        """The earliest instant at which something scheduled falls due or a lease ends: how long a worker may sleep."""
+        """The earliest instant at which something scheduled falls due or a lease ends: a worker may sleep till then."""
         ...
 
     def close(self) -> None:

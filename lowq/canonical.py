@@ -27,7 +27,7 @@ def encode(work: Work) -> str:
     """
     try:
         _check(work, 0)
-        text = _encoder()(work)
+        text: str = _encoder()(work)
         text.encode()
     except (InvalidWork, TypeError, ValueError, RecursionError) as error:
         raise InvalidWork(_fault(work, "work", ()) or f"work: {error}") from None

@@ -57,6 +57,10 @@ class SystemClock:
         """Wait until `woken` or until `timeout` has passed; True if it was woken."""
         return woken(max(0.0, timeout.total_seconds()))
 
+    def sleep(self, length: timedelta) -> None:
+        """That much time has really passed."""
+        time.sleep(max(0.0, length.total_seconds()))
+
 
 class FakeClock:
     """A clock that stands still until it is moved; one instant for every process that has its file open.

@@ -25,7 +25,7 @@ def check_page(state: State | None, after: Task | None, limit: int | None) -> No
 
 
 def place_in_list(task: Task) -> tuple[int, object, int]:
-    """Where a task stands in a listing: by state; ready ones in claim order, scheduled ones by time, others by age."""
+    """Where a task stands in a listing: by state; ready ones as they are claimed, scheduled ones by time."""
     within: object = 0
     if task.state is State.READY:
         within = -task.priority

@@ -11,6 +11,12 @@ def check_lease(lease: Lease) -> None:
         raise TypeError(f"lease: expected the Lease that claim gave, got {type(lease).__name__}")
 
 
+def check_id(id: str) -> None:
+    """Raise TypeError unless `id` is a string."""
+    if not isinstance(id, str):
+        raise TypeError(f"id: expected a string, got {type(id).__name__}")
+
+
 def check_reason(reason: str | None) -> None:
     """Raise TypeError or ValueError unless `reason` is None or text that UTF-8 can hold."""
     if reason is None:
@@ -26,7 +32,10 @@ def check_reason(reason: str | None) -> None:
 def lost(lease: Lease, now: Task | None) -> str:
     """What happened to the holder of `lease`, now that its task is `now`."""
     if now is None:
-        return f"task {lease.id} is gone: it was acked under another lease, or this one was settled already, or it was cancelled"
+        return f"task {lease.id} is gone: this lease or a later one was settled already, or it was cancelled"
     if now.state is State.LEASED:
-        return f"the lease on task {lease.id} ran out at {lease.expires:%H:%M:%S} UTC and another worker holds the task now"
-    return f"the lease on task {lease.id} was settled already, or another worker had the task since; it is {now.state} now"
+        ended = f"{lease.expires:%H:%M:%S} UTC"
+        return f"the lease on task {lease.id} was settled, or ran out at {ended}, and another worker has the task now"
+    return (
+        f"the lease on task {lease.id} was settled already, or another worker had the task since: it is {now.state}"
+    )

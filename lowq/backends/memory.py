@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -264,9 +264,7 @@ class MemoryBackend:
             kept = self._find(id)
             return None if kept is None else self._task(kept)
 
-    def tasks(
-        self, *, state: State | None = None, after: Task | None = None, limit: int | None = None
-    ) -> list[Task]:
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
         check_page(state, after, limit)
         with self._open().changed:
@@ -294,7 +292,9 @@ class MemoryBackend:
         if self._place is None:
             raise QueueClosed("this client was closed; open the queue again")
         if self._place.pid != os.getpid():
-            raise BackendUnavailable("a memory queue stays in its process: this one belongs to the parent of the fork")
+            raise BackendUnavailable(
+                "a memory queue stays in its process: this one belongs to the parent of the fork"
+            )
         return self._place
 
     def _now(self) -> int:

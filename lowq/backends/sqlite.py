@@ -1,0 +1,420 @@
+"""A queue in one SQLite file: the reference."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from heapq import merge
+from typing import ClassVar, cast
+
+from lowq.backend import (
+    NOW,
+    Counts,
+    Dedupe,
+    InvalidLocation,
+    Item,
+    Lease,
+    LeaseLost,
+    Pushed,
+    State,
+    Task,
+    Work,
+)
+from lowq.backends.database import Database, Durability
+from lowq.bell import Bell
+from lowq.canonical import decode
+from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.entry import Entry, entries, entry
+from lowq.location import beside
+from lowq.paging import check_page, place_in_list
+from lowq.settling import check_id, check_lease, check_reason, lost
+
+_STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
+_SCHEDULED, _READY = 0, 1
+
+_COLUMNS = "id, work, key, priority, not_before, attempts, state, reason, due"
+
+_LOOK_AGAIN = timedelta(milliseconds=500)
+"""How long a waiting claim trusts the bell."""
+
+_PROMOTED = 10_000
+"""How many tasks fall due in one transaction at most: others can write between two."""
+
+
+class SQLiteBackend:
+    """A client of a queue in an SQLite file, usable by many threads and, in both, after a fork.
+
+    `durability` is ``"power"`` (a push that returned survives the loss of power) or ``"process"`` (the death of the
+    process; several times faster on most disks). `patience` is how long to wait for other writers before
+    BackendUnavailable. `create=False` refuses a path where no queue is. In a URL: ``?durability=process&patience=5``
+    (seconds).
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
+
+    promises = frozenset(
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key names"
+        " inspect json prompt close clock persistent threads processes crash".split()
+    )
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str = "default",
+        dedupe: Dedupe | None = None,
+        clock: Clock | None = None,
+        durability: Durability = "power",
+        patience: timedelta | str = timedelta(seconds=30),
+        create: bool = True,
+    ) -> None:
+        if isinstance(patience, str):
+            patience = _seconds(patience)
+        span(patience, "patience")
+        file = os.path.abspath(path)
+        self.name = name
+        self._clock = clock or SystemClock()
+        self._bell = Bell(beside(file, "bell", name))
+        self._database = Database(file, create=create, durability=durability, patience=patience)
+        try:
+            self._queue, self._dedupe = self._adopt(dedupe)
+        except BaseException:
+            self._database.close()
+            raise
+        self._was_empty = False
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused."""
+        return self._dedupe
+
+    def push(
+        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Pushed:
+        """The work is kept, or an equal one already stood and nothing changed."""
+        return self._keep([entry(Item(work, key, priority, not_before))])[0]
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        return self._keep(entries(items))
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
+        span(wait, "wait")
+        lease = self._claim(lease_for)
+        if lease is not None or wait == NOW:
+            return lease
+        left = self._clock.countdown(wait)
+        self._bell.listen()
+        woken = False
+        while True:
+            last = left() <= NOW
+            lease = self._claim(lease_for)
+            if lease is not None and woken and self._anything_due():
+                self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
+            if lease is not None or last:
+                return lease
+            due = self.next_due()
+            nap = min(left(), _LOOK_AGAIN)
+            if due is not None:
+                nap = min(nap, due - self._clock.now())
+            woken = self._clock.wait(self._bell.heard, nap)
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """The task is held for `lease_for` from now, under the same token."""
+        until = deadline(self._now(), lease_for)
+        with self._database.writing() as db:
+            self._settle(db, lease, "UPDATE task SET state = 2, due = ?", until)
+            task = _task(cast(_Row, self._row(db, lease.id)), until - 1)
+        return Lease(task, lease.token, to_datetime(until))
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        now = self._now()
+        until = None if claim_for is None else deadline(now, claim_for)
+        with self._database.writing() as db:
+            self._settle(db, lease, "DELETE FROM task")
+            if until is None:
+                return None
+            if self._promote(db, now):
+                return self._take(db, until)
+        return self._claim(cast(timedelta, claim_for))
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
+        again = None if not_before is None else to_micros(not_before, "not_before")
+        check_reason(reason)
+        with self._database.writing() as db:
+            due = again if again is not None and again > self._now() else None
+            self._settle(
+                db,
+                lease,
+                "UPDATE task SET token = NULL, reason = ?, attempts = attempts - ?, state = ?, due = ?,"
+                " not_before = coalesce(?, not_before)",
+                reason,
+                bool(uncount),
+                _READY if due is None else _SCHEDULED,
+                due,
+                again,
+            )
+        self._bell.ring()
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """The task is set aside for a person with `reason`, and never claimed until redriven."""
+        check_reason(reason)
+        with self._database.writing() as db:
+            self._settle(db, lease, "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ?", reason)
+
+    def redrive(self, id: str) -> bool:
+        """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
+        check_id(id)
+        with self._database.writing() as db:
+            dead = db.execute(
+                "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3", (_number(id), self._queue)
+            ).fetchone()
+            if dead is None or self._standing(db, dead[1], self._now()) is not None:
+                return False
+            db.execute("UPDATE task SET state = 1, attempts = 0 WHERE id = ?", dead[:1])
+        self._bell.ring()
+        return True
+
+    def cancel(self, id: str) -> bool:
+        """The task is gone; False: no such task, or it is leased."""
+        check_id(id)
+        with self._database.writing() as db:
+            cancelled = db.execute(
+                "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)",
+                (_number(id), self._queue, self._now()),
+            )
+            return cancelled.rowcount == 1
+
+    def task(self, id: str) -> Task | None:
+        """The task as it is now, or None."""
+        check_id(id)
+        with self._database.reading() as db:
+            row = self._row(db, id)
+            return None if row is None else _task(row, self._now())
+
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
+        """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
+        check_page(state, after, limit)
+        order = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
+        listed: list[Task] = []
+        with self._database.reading() as db:
+            now = self._now()
+            for each in order[0 if after is None else order.index(after.state) :]:
+                if state in (None, each):
+                    left = None if limit is None else limit - len(listed)
+                    behind = after if after is not None and after.state is each else None
+                    listed += self._listed(db, each, behind, left, now)
+        return listed
+
+    def count(self) -> Counts:
+        """How many tasks are in each state."""
+        with self._database.reading() as db:
+            now = self._now()
+            queue = self._queue
+            row = db.execute(
+                "SELECT (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 0),"
+                " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 1)"
+                " + (SELECT count(*) FROM task WHERE queue = ?1 AND due <= ?2),"
+                " (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 2),"
+                " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 3)",
+                (queue, now),
+            ).fetchone()
+        return Counts(*row)
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant at which something scheduled falls due or a lease ends."""
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT due FROM task WHERE queue = ? AND due IS NOT NULL ORDER BY due LIMIT 1", (self._queue,)
+            ).fetchone()
+        return None if row is None else to_datetime(row[0])
+
+    def close(self) -> None:
+        """The connection and the bell are let go; twice is fine; anything else afterwards raises QueueClosed."""
+        self._database.close()
+        self._bell.close()
+
+    def _now(self) -> int:
+        return to_micros(self._clock.now())
+
+    def _adopt(self, dedupe: Dedupe | None) -> tuple[int, Dedupe]:
+        """The number and the dedupe of the queue of this name, which is made where it is new."""
+        find = "SELECT id, dedupe FROM queue WHERE name = ?"
+        with self._database.reading() as db:
+            row = db.execute(find, (self.name,)).fetchone()
+        if row is None:
+            with self._database.writing() as db:
+                db.execute(
+                    "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)", (self.name, dedupe or "until_done")
+                )
+                row = db.execute(find, (self.name,)).fetchone()
+        if dedupe not in (None, row[1]):
+            raise InvalidLocation(
+                f"{self._database.path}: the queue {self.name!r} was made with dedupe={row[1]!r}, not {dedupe!r}"
+            )
+        return row[0], row[1]
+
+    def _keep(self, batch: list[Entry]) -> list[Pushed]:
+        answers = []
+        with self._database.writing() as db:
+            now = self._now()
+            for each in batch:
+                id = self._standing(db, each.digest, now)
+                if added := id is None:
+                    due = each.not_before if each.not_before is not None and each.not_before > now else None
+                    id = db.execute(
+                        "INSERT INTO task (queue, state, priority, due, digest, not_before, key, work)"
+                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        (
+                            self._queue,
+                            _READY if due is None else _SCHEDULED,
+                            each.priority,
+                            due,
+                            each.digest,
+                            each.not_before,
+                            each.key,
+                            each.text,
+                        ),
+                    ).lastrowid
+                answers.append(Pushed(str(id), added))
+        if any(answer.added for answer in answers):
+            self._bell.ring()
+        return answers
+
+    def _standing(self, db: sqlite3.Connection, digest: bytes, now: int) -> int | None:
+        """The id of the task that refuses an equal push, or None."""
+        if self._dedupe == "off":
+            return None
+        if self._dedupe == "until_done":
+            row = db.execute(
+                "SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND state < 3", (self._queue, digest)
+            )
+        else:
+            row = db.execute(
+                "SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND state < 3 AND (state < 2 OR due <= ?)",
+                (self._queue, digest, now),
+            )
+        return cast("int | None", row.fetchone()[0])
+
+    def _claim(self, lease_for: timedelta) -> Lease | None:
+        deadline(self._now(), lease_for)
+        if self._was_empty and not self._anything_due():
+            return None  # without the write lock, which idle workers would fight for
+        while True:
+            with self._database.writing() as db:
+                now = self._now()
+                if self._promote(db, now):
+                    return self._take(db, deadline(now, lease_for))
+
+    def _anything_due(self) -> bool:
+        with self._database.reading() as db:
+            row = db.execute(
+                "SELECT EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND state = 1)"
+                " OR EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND due <= ?2)",
+                (self._queue, self._now()),
+            ).fetchone()
+        return bool(row[0])
+
+    def _promote(self, db: sqlite3.Connection, now: int) -> bool:
+        """What fell due is ready, and so is what was leased for too long; False: there may be more of it."""
+        promoted = db.execute(
+            "UPDATE task SET state = 1, due = NULL WHERE id IN"
+            " (SELECT id FROM task WHERE queue = ? AND due <= ? ORDER BY due LIMIT ?)",
+            (self._queue, now, _PROMOTED),
+        )
+        return promoted.rowcount < _PROMOTED
+
+    def _take(self, db: sqlite3.Connection, until: int) -> Lease | None:
+        token = secrets.token_hex(8)
+        row = db.execute(
+            "UPDATE task SET state = 2, token = ?, due = ?, attempts = attempts + 1 WHERE id ="
+            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY priority DESC, id LIMIT 1)"
+            f" RETURNING {_COLUMNS}",
+            (token, until, self._queue),
+        ).fetchone()
+        self._was_empty = row is None
+        return None if row is None else Lease(_task(row, until - 1), token, to_datetime(until))
+
+    def _settle(self, db: sqlite3.Connection, lease: Lease, change: str, *values: object) -> None:
+        """Do `change` to the task of a lease that is still the caller's."""
+        check_lease(lease)
+        number = _number(lease.id)
+        changed = db.execute(
+            f"{change} WHERE id = ? AND token = ? AND queue = ?", (*values, number, lease.token, self._queue)
+        )
+        if changed.rowcount != 1:
+            row = self._row(db, lease.id)
+            raise LeaseLost(lost(lease, None if row is None else _task(row, self._now())))
+
+    def _row(self, db: sqlite3.Connection, id: str) -> _Row | None:
+        row = db.execute(f"SELECT {_COLUMNS} FROM task WHERE id = ? AND queue = ?", (_number(id), self._queue))
+        return cast("_Row | None", row.fetchone())
+
+    def _listed(
+        self, db: sqlite3.Connection, state: State, after: Task | None, limit: int | None, now: int
+    ) -> list[Task]:
+        """The tasks of one state behind `after`, in order."""
+        parts: tuple[str, ...]
+        if state is State.READY:
+            # Those whose time has come since the last claim are few, and not yet in the index of the ready.
+            parts, behind = ("state = 1", "due <= :now"), "(-priority, id) > (:within, :id)"
+            order = "-priority, id" if after is not None else "priority DESC, id"
+        elif state is State.SCHEDULED:
+            parts, behind, order = ("state = 0 AND due > :now",), "(due, id) > (:within, :id)", "due, id"
+        elif state is State.LEASED:
+            parts, behind, order = ("state = 2 AND due > :now",), "id > :id", "id"
+        else:
+            parts, behind, order = ("state = 3",), "id > :id", "id"
+        values: dict[str, object] = {"queue": self._queue, "now": now, "limit": -1 if limit is None else limit}
+        if after is not None:
+            _, within, values["id"] = place_in_list(after)
+            values["within"] = to_micros(within) if isinstance(within, datetime) else within
+        pages = []
+        for part in parts:
+            where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
+            rows = db.execute(f"SELECT {_COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit", values)
+            pages.append([_task(row, now) for row in rows])
+        return list(merge(*pages, key=place_in_list))[:limit]
+
+
+_Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | None]
+
+
+def _task(row: _Row, now: int) -> Task:
+    """The task of a row of `_COLUMNS`; what fell due and what was leased for too long is ready."""
+    id, work, key, priority, not_before, attempts, state, reason, due = row
+    return Task(
+        id=str(id),
+        work=decode(work),
+        key=key,
+        priority=priority,
+        not_before=None if not_before is None else to_datetime(not_before),
+        attempts=attempts,
+        state=State.READY if due is not None and due <= now else _STATES[state],
+        reason=reason,
+    )
+
+
+def _number(id: str) -> int:
+    """The row of an id; 0, which is no row, for a text that is no id of ours."""
+    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
+
+
+def _seconds(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"patience: expected seconds, got {text!r}") from None
