@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.clock import Clock
@@ -94,9 +94,6 @@ def open_backend(
     with raises InvalidLocation. `options` are the backend's own, and may also stand in the URL.
     """
     where = locate(location)
-    check_name(name)
-    if dedupe not in (None, "until_done", "until_claimed", "off"):
-        raise ValueError(f"dedupe: expected until_done, until_claimed or off, got {dedupe!r}")
     module, attribute = _BACKENDS[where.scheme]
     backend = getattr(import_module(module), attribute)
     all_options = {**dict(where.options), **options}
@@ -109,8 +106,14 @@ def open_backend(
 
 
 def check_name(name: str) -> None:
-    """Raise TypeError or ValueError unless `name` can name a queue: 1 to 200 characters, none of them special."""
+    """Raise TypeError or ValueError unless a queue can have this name: 1 to 200 printable characters."""
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, got {type(name).__name__}")
     if not 1 <= len(name) <= 200 or not name.isprintable():
         raise ValueError(f"name: expected 1 to 200 printable characters, got {name!r}")
+
+
+def check_dedupe(dedupe: Dedupe | None) -> None:
+    """Raise ValueError unless `dedupe` is None or one of the three windows."""
+    if dedupe not in (None, *get_args(Dedupe)):
+        raise ValueError(f"dedupe: expected {', '.join(get_args(Dedupe))} or None, got {dedupe!r}")

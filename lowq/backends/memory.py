@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from lowq.backend import (
 from lowq.canonical import decode
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.entry import Entry, entries, entry
+from lowq.location import check_dedupe, check_name
 from lowq.paging import check_page, page_of
 from lowq.settling import check_lease, check_reason, lost
 
@@ -145,6 +145,8 @@ class MemoryBackend:
     def __init__(
         self, place: str = "", *, name: str = "default", dedupe: Dedupe | None = None, clock: Clock | None = None
     ) -> None:
+        check_name(name)
+        check_dedupe(dedupe)
         with _places_lock:
             self._place: _Place | None = _places.setdefault(place, _Place())
         self.name = name
@@ -322,7 +324,7 @@ class MemoryBackend:
         kept = self._queue.first()
         if kept is None:
             return None
-        kept.token = secrets.token_hex(8)
+        kept.token = os.urandom(8).hex()
         kept.attempts += 1
         self._queue.hold(kept, until)
         return Lease(self._task(kept), kept.token, to_datetime(until))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -28,7 +27,7 @@ from lowq.bell import Bell
 from lowq.canonical import decode
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.entry import Entry, entries, entry
-from lowq.location import beside
+from lowq.location import beside, check_dedupe, check_name
 from lowq.paging import check_page, place_in_list
 from lowq.settling import check_id, check_lease, check_reason, lost
 
@@ -74,6 +73,8 @@ class SQLiteBackend:
         if isinstance(patience, str):
             patience = _seconds(patience)
         span(patience, "patience")
+        check_name(name)
+        check_dedupe(dedupe)
         file = os.path.abspath(path)
         self.name = name
         self._clock = clock or SystemClock()
@@ -338,7 +339,7 @@ class SQLiteBackend:
         return promoted.rowcount < _PROMOTED
 
     def _take(self, db: sqlite3.Connection, until: int) -> Lease | None:
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         row = db.execute(
             "UPDATE task SET state = 2, token = ?, due = ?, attempts = attempts + 1 WHERE id ="
             " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY priority DESC, id LIMIT 1)"
