@@ -1,30 +1,29 @@
 """A low-maintenance task queue: work is JSON, it is kept in one SQLite file, a worker runs it once, in order."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lowq.backend import (
-    Backend,
-    BackendUnavailable,
-    CorruptQueue,
-    Counts,
-    Dedupe,
-    InvalidLocation,
-    InvalidWork,
-    Item,
-    Lease,
-    LeaseLost,
-    LowqError,
-    Pushed,
-    QueueClosed,
-    State,
-    Task,
-)
-from lowq.clock import Clock, FakeClock, SystemClock
-from lowq.location import open_backend
-from lowq.retry import Retry
-
 if TYPE_CHECKING:
+    from lowq.backend import (
+        Backend,
+        BackendUnavailable,
+        CorruptQueue,
+        Counts,
+        Dedupe,
+        InvalidLocation,
+        InvalidWork,
+        Item,
+        Lease,
+        LeaseLost,
+        LowqError,
+        Pushed,
+        QueueClosed,
+        State,
+        Task,
+        Work,
+    )
+    from lowq.clock import Clock, FakeClock, SystemClock
+    from lowq.location import open_backend
+    from lowq.retry import Retry
     from lowq.taskqueue import TaskQueue, task_queue
     from lowq.worker import Run, Worker
 
@@ -52,21 +51,36 @@ __all__ = [
     "SystemClock",
     "Task",
     "TaskQueue",
+    "Work",
     "Worker",
     "open_backend",
     "task_queue",
 ]
 
-_LATER = {
-    "Run": "lowq.worker",
-    "TaskQueue": "lowq.taskqueue",
-    "Worker": "lowq.worker",
-    "task_queue": "lowq.taskqueue",
+_ELSEWHERE = {
+    "Clock": "clock",
+    "FakeClock": "clock",
+    "Retry": "retry",
+    "Run": "worker",
+    "SystemClock": "clock",
+    "TaskQueue": "taskqueue",
+    "Worker": "worker",
+    "open_backend": "location",
+    "task_queue": "taskqueue",
 }
+"""Where the names live that do not live in `backend`."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what a client that only pushes does not need, when it is asked for."""
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
-    raise AttributeError(f"module 'lowq' has no attribute {name!r}")
+    """Import a name's module when the name is first asked for: importing lowq must cost its user next to nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lowq' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"lowq.{_ELSEWHERE.get(name, 'backend')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

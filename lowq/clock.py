@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +77,7 @@ class FakeClock:
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         first = to_micros(start, "start")
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else os.path.abspath(path)
         self._fd = _unnamed_file() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         weakref.finalize(self, os.close, self._fd)
         with self._alone():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from hashlib import blake2b
 from importlib import import_module
-from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _BACKENDS = {
     "sqlite": ("lowq.backends.sqlite", "SQLiteBackend"),
@@ -41,6 +42,9 @@ class Location:
 
 def beside(database: str, kind: str, name: str) -> Path:
     """``jobs.db-lock`` for the queue ``default``; every other name has a file of its own."""
+    from hashlib import blake2b
+    from pathlib import Path
+
     if name == "default":
         return Path(f"{database}-{kind}")
     safe = len(name) <= 40 and _SAFE.issuperset(name)
