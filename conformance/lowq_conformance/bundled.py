@@ -1,0 +1,123 @@
+"""The harnesses that come with the suite: lowq's own backends, any class of backends, and any callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from lowq_conformance.client import keywords
+from lowq_conformance.words import BrokenHarness
+
+from lowq import FakeClock, LowqError, open_backend
+
+
+class FakeTime:
+    """The clock of a harness: one fake clock per place, in a file apart from the queue, for every process."""
+
+    def __init__(self) -> None:
+        self._clocks: dict[Path, FakeClock] = {}
+
+    def clock(self, place: Path) -> FakeClock:
+        """The clock of the place."""
+        if place not in self._clocks:
+            self._clocks[place] = FakeClock(path=place / "clock")
+        return self._clocks[place]
+
+    def pass_time(self, place: Path, how_long: timedelta) -> None:
+        """The clock of the place stands `how_long` later, or earlier where that is negative."""
+        clock = self.clock(place)
+        if how_long < timedelta(0):
+            clock.move_to(clock.now() + how_long, back=True)
+        else:
+            clock.advance(how_long)
+
+    def now(self, place: Path) -> datetime:
+        """The instant of the clock of the place."""
+        return self.clock(place).now()
+
+
+class LowqHarness(FakeTime):
+    """A lowq backend of one scheme, with fresh files at each place and a clock that is moved."""
+
+    def __init__(self, scheme: str, options: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__()
+        self._scheme = scheme
+        self._options = options
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue `name` at `place`."""
+        folder = place / "queue"
+        folder.mkdir(exist_ok=True)
+        options = dict(self._options)
+        dedupe: Any = options.pop("dedupe", None)
+        url = f"{self._scheme}://{quote(str(folder / 'queue.db'))}?{urlencode(options)}".rstrip("?")
+        return open_backend(url, name=name, dedupe=dedupe, clock=self.clock(place))
+
+
+class SQLite(LowqHarness):
+    """lowq's queue in one SQLite file."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite")
+
+
+class Memory(LowqHarness):
+    """lowq's queue in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("memory")
+
+
+BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "memory": Memory}
+
+
+class BackendHarness(FakeTime):
+    """A class of backends: called with a path in the place, and with `name` and `clock` where it takes them."""
+
+    def __init__(self, backend: Callable[..., Any]) -> None:
+        super().__init__()
+        self._backend = backend
+        if not _takes(backend, "clock"):
+            self.pass_time = None  # type: ignore[assignment,method-assign]  # no clock of ours: time really passes
+            self.now = None  # type: ignore[assignment,method-assign]
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue `name` at `place`."""
+        given: dict[str, Any] = {"name": name, "clock": self.clock(place)}
+        passed = {keyword: value for keyword, value in given.items() if _takes(self._backend, keyword)}
+        return self._backend(self._where(place), **passed)
+
+    def _where(self, place: Path) -> Any:
+        folder = place / "queue"
+        folder.mkdir(exist_ok=True)
+        return str(folder / "queue")
+
+
+class FactoryHarness(BackendHarness):
+    """A callable that takes a place and gives a client."""
+
+    def _where(self, place: Path) -> Any:
+        return place
+
+
+def of_url(url: str) -> Callable[[], LowqHarness]:
+    """What makes the harness of a backend URL, whose place does not matter. Raises BrokenHarness."""
+    scheme, _, rest = url.partition("://")
+    try:
+        query = rest.partition("?")[2]
+        options = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else ()
+        if scheme not in BUNDLED:
+            open_backend(f"{scheme}://")
+    except LowqError as error:
+        raise BrokenHarness(f"{url}: {error}") from error
+    except ValueError as error:
+        raise BrokenHarness(f"{url}: expected ?option=value&…: {error}") from error
+    return lambda: LowqHarness(scheme, options)
+
+
+def _takes(function: Callable[..., Any], keyword: str) -> bool:
+    known = keywords(function)
+    return known is not None and keyword in known

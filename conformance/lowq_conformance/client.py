@@ -1,0 +1,313 @@
+"""A harness's client as the suite uses it: every call recorded, keywords passed only where they are promised."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lowq_conformance.journal import called, spelt
+from lowq_conformance.words import BrokenHarness
+
+from lowq import Item, State
+
+if TYPE_CHECKING:
+    from lowq_conformance.harness import Subject
+
+MINUTE = timedelta(minutes=1)
+
+
+class Refused(Exception):
+    """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
+
+    def __init__(self, call: str, cause: Exception | None) -> None:
+        said = "answered False" if cause is None else f"raised {type(cause).__name__}: {_first_line(cause)}"
+        super().__init__(f"{call} {said}")
+        self.call, self.cause = call, cause
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a push said: the id of the standing task and whether this push added it; None where it does not say."""
+
+    id: Any = None
+    added: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A task that a client has claimed: what the queue handed out, and the name it has in the program."""
+
+    label: str
+    raw: Any
+
+    @property
+    def work(self) -> Any:
+        """The work that was handed out."""
+        return self.raw.work
+
+    @property
+    def id(self) -> Any:
+        """The task's id, or None where the queue does not say."""
+        return field(self.raw, "id")
+
+    @property
+    def attempts(self) -> int | None:
+        """How many claims the task has had, or None where the queue does not say."""
+        return field(self.raw, "attempts")
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+def field(raw: Any, name: str) -> Any:
+    """A field of something that a queue handed out, of it or of its task, or None where it has none."""
+    for holder in (getattr(raw, "task", None), raw):
+        if holder is not None and hasattr(holder, name):
+            return getattr(holder, name)
+    return None
+
+
+class Client:
+    """One opened client of the queue at a place. A call that raises, or a settle that answers False, is `Refused`."""
+
+    def __init__(self, subject: Subject, raw: Any, label: str, place: Any) -> None:
+        self.subject = subject
+        self.raw = raw
+        self.label = label
+        self.place = place
+        self.closed = False
+        self._keywords: dict[str, frozenset[str] | None] = {}
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What the harness promises."""
+        return self.subject.promises
+
+    def has(self, method: str) -> bool:
+        """Whether the client has the method."""
+        return callable(getattr(self.raw, method, None))
+
+    def takes(self, method: str, keyword: str) -> bool:
+        """Whether the client's method takes the keyword."""
+        if method not in self._keywords:
+            self._keywords[method] = keywords(getattr(self.raw, method, None))
+        known = self._keywords[method]
+        return known is None or keyword in known
+
+    def push(
+        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Answer:
+        """The work was pushed; what is None or 0 was not passed."""
+        given = {"key": key, "priority": priority, "not_before": not_before}
+        passed = {name: value for name, value in given.items() if name in self.promises and (value or value == "")}
+        return _answer(self._call("push", [work], passed, _said))
+
+    def push_many(self, items: Iterable[Item]) -> list[Answer] | None:
+        """The items were pushed together; None where the queue does not say what became of each."""
+        answers = self._call("push_many", [list(items)], {}, _said_of_many)
+        return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
+
+    def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
+        """What was handed out, or None; `wait` is passed where it is given and the client takes it."""
+        passed: dict[str, Any] = {"lease_for": lease_for} if "lease" in self.promises else {}
+        if wait is not None and self.takes("claim", "wait"):
+            passed["wait"] = wait
+        return self._held(*self._named(self._call("claim", [], passed, _claimed)))
+
+    def extend(self, held: Held, *, lease_for: timedelta) -> Held:
+        """The lease was extended; use what is returned from now on."""
+        raw = self._settle("extend", held, {"lease_for": lease_for})
+        return held if raw is None or raw is True else Held(held.label, raw)
+
+    def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
+        """The task is done; with `claim_for`, only where the client takes it, what was claimed in the same step."""
+        if claim_for is None:
+            self._settle("ack", held, {})
+            return None
+        return self._held(*self._named(self._settle("ack", held, {"claim_for": claim_for}, _claimed)))
+
+    def release(
+        self,
+        held: Held,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task was given back; arguments that are None or False were not passed."""
+        given = {"not_before": not_before, "reason": reason, "uncount": uncount}
+        self._settle("release", held, {name: value for name, value in given.items() if value})
+
+    def dead_letter(self, held: Held, *, reason: str = "broken") -> None:
+        """The task was set aside."""
+        self._settle("dead_letter", held, {"reason": reason} if self.takes("dead_letter", "reason") else {})
+
+    def redrive(self, id: Any) -> bool | None:
+        """What redrive said: True, False, or None where it does not say."""
+        return _yes_or_no(self._call("redrive", [id], {}, spelt))
+
+    def cancel(self, id: Any) -> bool | None:
+        """What cancel said: True, False, or None where it does not say."""
+        return _yes_or_no(self._call("cancel", [id], {}, spelt))
+
+    def task(self, id: Any) -> Any:
+        """The task as the queue tells of it, or None."""
+        return self._call("task", [id], {}, _listed)
+
+    def tasks(self, *, state: str | None = None) -> list[Any]:
+        """What is in the queue, as it tells; `state` only where the client takes it."""
+        listed = self._call("tasks", [], {} if state is None else {"state": State(state)}, _listing)
+        return list(listed)
+
+    def count(self) -> dict[str, int]:
+        """How many tasks are in each state that the queue counts."""
+        counts = self._call("count", [], {}, spelt)
+        if isinstance(counts, Mapping):
+            return {str(state): number for state, number in counts.items()}
+        found = {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
+        if not found:
+            raise BrokenHarness(
+                f"{self.subject.target}: count: expected scheduled, ready, leased and dead, got {counts!r}"
+            )
+        return found
+
+    def next_due(self) -> datetime | None:
+        """What next_due said."""
+        answer: datetime | None = self._call("next_due", [], {}, spelt)
+        return answer
+
+    def close(self) -> None:
+        """The client was closed."""
+        self.closed = True
+        self._call("close", [], {}, _nothing)
+
+    def let_go(self) -> None:
+        """Close without record whatever the test left open; CLOSE has its own tests, so that errors do not matter."""
+        if self.closed or not self.has("close"):
+            return
+        self.closed = True
+        try:
+            self.subject.loop(self.place).result(self.raw.close())
+        except Exception as error:
+            self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), _raised(error))
+
+    def _named(self, raw: Any) -> tuple[str, Any]:
+        """The name that a claimed task gets in the program, and the task."""
+        if raw is None:
+            return "", None
+        label = self.subject.next_label("lease" if "lease" in self.promises else "task")
+        self.subject.journal.assign(label)
+        return label, raw
+
+    def _held(self, label: str, raw: Any) -> Held | None:
+        if raw is None:
+            return None
+        if not hasattr(raw, "work"):
+            raise BrokenHarness(
+                f"{self.subject.target}: claim: expected None or something with .work, got {type(raw).__name__}"
+            )
+        return Held(label, raw)
+
+    def _settle(
+        self,
+        verb: str,
+        held: Held,
+        passed: dict[str, Any],
+        shown: Callable[[Any], str] | None = None,
+    ) -> Any:
+        answer = self._call(verb, [held], passed, shown or _settled)
+        if answer is False:
+            raise Refused(called(f"{self.label}.{verb}", [held], {}), None)
+        return answer
+
+    def _call(
+        self,
+        verb: str,
+        positional: list[Any],
+        passed: dict[str, Any],
+        shown: Callable[[Any], str],
+    ) -> Any:
+        """Make the call and record it."""
+        subject = self.subject
+        now = subject.now(self.place) if _has_instant(positional, passed) else None
+        text = called(f"{self.label}.{verb}", positional, passed, now)
+        call = subject.journal.begin(text)
+        raw = [part.raw if isinstance(part, Held) else part for part in positional]
+        try:
+            answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))
+        except Exception as error:
+            subject.journal.end(call, _raised(error))
+            raise Refused(text, error) from error
+        subject.journal.end(call, shown(answer))
+        return answer
+
+
+def keywords(method: Any) -> frozenset[str] | None:
+    """The names that a method takes by keyword; None: any, or it does not say."""
+    if method is None:
+        return frozenset()
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def _answer(raw: Any) -> Answer:
+    if isinstance(raw, bool):
+        return Answer(None, raw)
+    added = getattr(raw, "added", None)
+    return Answer(getattr(raw, "id", None), added if isinstance(added, bool) else None)
+
+
+def _yes_or_no(raw: Any) -> bool | None:
+    return raw if isinstance(raw, bool) else None
+
+
+def _said(raw: Any) -> str:
+    added = _answer(raw).added
+    return "" if added is None else "added" if added else "not added"
+
+
+def _said_of_many(raw: Any) -> str:
+    if not isinstance(raw, (list, tuple)):
+        return ""
+    return spelt([_answer(answer).added for answer in raw])
+
+
+def _claimed(raw: Any) -> str:
+    return "None" if raw is None else spelt(getattr(raw, "work", raw))
+
+
+def _settled(raw: Any) -> str:
+    return "False" if raw is False else ""
+
+
+def _nothing(_: Any) -> str:
+    return ""
+
+
+def _listed(raw: Any) -> str:
+    return "None" if raw is None else spelt(field(raw, "work"))
+
+
+def _listing(raw: Any) -> str:
+    return spelt([field(task, "work") for task in raw])
+
+
+def _raised(error: Exception) -> str:
+    return f"raised {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
+def _has_instant(positional: list[Any], passed: dict[str, Any]) -> bool:
+    values: list[Any] = [*positional, *passed.values()]
+    return any(isinstance(value, (datetime, list)) for value in values)

@@ -1,0 +1,152 @@
+"""What was called and what came back, as the calls a person would type."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lowq import Item, Task
+
+LONGEST_VALUE = 70
+LONGEST_PROGRAM = 30
+
+
+@dataclass(slots=True)
+class Call:
+    """One line of a program: the call, what it answered, and what was expected instead."""
+
+    text: str
+    answer: str | None = None
+    expected: str | None = None
+
+    def remark(self) -> str:
+        """The comment behind the call, or nothing."""
+        if self.answer is None:
+            return "did not return"
+        return f"{self.answer}, expected {self.expected}" if self.expected else self.answer
+
+
+class Journal:
+    """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self.calls: list[Call] = []
+        self._path = path
+        self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def begin(self, text: str) -> Call:
+        """A call is about to be made."""
+        call = Call(text)
+        self.calls.append(call)
+        if self._fd >= 0:
+            os.write(self._fd, f"\n{text}".encode(errors="backslashreplace"))
+        return call
+
+    def end(self, call: Call, answer: str) -> None:
+        """The call returned or raised; an empty answer is not worth a remark."""
+        call.answer = answer
+        if self._fd >= 0:
+            os.write(self._fd, f"\t{answer}".encode(errors="backslashreplace"))
+
+    def assign(self, label: str) -> None:
+        """What the last call returned has this name from now on."""
+        self.calls[-1].text = f"{label} = {self.calls[-1].text}"
+
+    def expected(self, what: str) -> None:
+        """The answer of the last call is wrong; this was expected."""
+        if self.calls:
+            self.calls[-1].expected = what
+
+    def program(self) -> str:
+        """The calls, each with its answer as a comment; a long run is shown by its beginning and its end."""
+        return written(self.calls)
+
+    def fresh(self) -> Journal:
+        """An empty journal that keeps its calls where this one does."""
+        self.close()
+        return Journal(self._path)
+
+    def close(self) -> None:
+        """The file is let go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read(path: str) -> str:
+    """The program that a journal's file tells of; its last call may not have returned."""
+    with open(path, encoding="utf-8") as file:
+        lines = [line.rstrip("\n") for line in file if line.strip()]
+    parted = [line.partition("\t") for line in lines]
+    return written([Call(text, answer if tab else None) for text, tab, answer in parted])
+
+
+def written(calls: list[Call]) -> str:
+    """The program of these calls."""
+    shown: list[Call | str] = list(calls)
+    if len(calls) > LONGEST_PROGRAM:
+        half = LONGEST_PROGRAM // 2
+        shown = [*calls[:half], f"# … {len(calls) - 2 * half:,} more calls …", *calls[-half:]]
+    width = min(60, max((len(line.text) for line in shown if isinstance(line, Call)), default=0))
+    lines = []
+    for line in shown:
+        remark = "" if isinstance(line, str) else line.remark()
+        if isinstance(line, str):
+            lines.append(line)
+        elif remark:
+            lines.append(f"{line.text:<{width}}  # {remark}")
+        else:
+            lines.append(line.text)
+    return "\n".join(lines)
+
+
+def spelt(value: Any, now: datetime | None = None) -> str:
+    """How a person would type a value; what is long is cut."""
+    if isinstance(value, timedelta):
+        return repr(value).removeprefix("datetime.")
+    if isinstance(value, datetime):
+        return _instant(value, now)
+    if isinstance(value, Item):
+        return _item(value, now)
+    if isinstance(value, Task):
+        return f"<task {value.id}>"
+    if isinstance(value, list) and any(isinstance(part, Item) for part in value):
+        return _cut(f"[{', '.join(spelt(part, now) for part in value[:50])}{', …' * (len(value) > 50)}]")
+    try:
+        return _cut(repr(value))
+    except Exception as error:
+        return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+
+
+def called(name: str, positional: list[Any], keywords: dict[str, Any], now: datetime | None = None) -> str:
+    """A call as it is typed."""
+    parts = [spelt(value, now) for value in positional]
+    parts += [f"{key}={spelt(value, now)}" for key, value in keywords.items()]
+    return f"{name}({', '.join(parts)})".replace("\n", " ")
+
+
+def _instant(value: datetime, now: datetime | None) -> str:
+    if now is None or value.tzinfo is None or abs(value - now) > timedelta(days=400):
+        return repr(value).replace("datetime.", "")
+    if value == now:
+        return "now"
+    return f"now {'+' if value > now else '-'} {spelt(abs(value - now))}"
+
+
+def _item(item: Item, now: datetime | None) -> str:
+    defaults = Item(None)
+    keywords = {
+        name: getattr(item, name)
+        for name in ("key", "priority", "not_before")
+        if getattr(item, name) != getattr(defaults, name)
+    }
+    return called("Item", [item.work], keywords, now)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= LONGEST_VALUE:
+        return text
+    half = LONGEST_VALUE // 2 - 5
+    return f"{text[:half]}…{len(text) - 2 * half:,} more…{text[-half:]}"

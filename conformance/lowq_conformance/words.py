@@ -1,0 +1,151 @@
+"""The words a harness speaks: what a queue may promise, and the traits that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
+
+Dedupe = Literal["until_done", "until_claimed", "off"]
+DueOrder = Literal["push", "due"]
+Requeue = Literal["place", "any"]
+
+
+class BrokenHarness(Exception):
+    """What was given to be checked is no harness; the text says why in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A word, what it says of a queue, and what a client or harness must have to keep it.
+
+    `push`, `claim` and `open` are keywords of these methods, `methods` are the client's, `harness` the harness's
+    own, and `needs` are other promises without which this one means nothing.
+    """
+
+    word: str
+    says: str
+    push: str | None = None
+    claim: str | None = None
+    open: str | None = None
+    methods: tuple[str, ...] = ()
+    harness: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+PROMISES: Mapping[str, Promise] = {
+    promise.word: promise
+    for promise in (
+        Promise("fifo", "first in, first out"),
+        Promise("priority", "a higher priority comes out first", push="priority"),
+        Promise("not_before", "a task waits for its time", push="not_before"),
+        Promise("lease", "a claim ends by itself, and the task is handed on", claim="lease_for"),
+        Promise("fenced", "a lease that went to somebody else can settle nothing", needs=("lease",)),
+        Promise("shared_lease", "opening or closing another client disturbs no lease", needs=("lease",)),
+        Promise("extend", "a lease can be made longer", methods=("extend",), needs=("lease",)),
+        Promise("release", "a claimed task can be given back", methods=("release",)),
+        Promise("dead_letter", "a claimed task can be set aside for a person", methods=("dead_letter",)),
+        Promise("cancel", "a waiting task can be taken out", methods=("cancel",)),
+        Promise("batch", "many works are pushed together or not at all", methods=("push_many",)),
+        Promise("key", "an explicit key decides what is equal", push="key"),
+        Promise("names", "one place holds several queues", open="name"),
+        Promise("inspect", "tasks are listed and counted", methods=("tasks", "count")),
+        Promise("json", "what is not JSON is refused at push, and works are copied"),
+        Promise("prompt", "an empty claim answers at once, and never falsely"),
+        Promise("close", "what a client held is let go", methods=("close",)),
+        Promise("clock", "a wall clock that steps back takes nothing back", harness="pass_time"),
+        Promise("persistent", "what was pushed is there after closing and opening again"),
+        Promise("threads", "many threads may use it at once"),
+        Promise("processes", "many processes may use it at once"),
+        Promise("crash", "a killed process loses nothing that it was told is kept", needs=("persistent",)),
+        Promise("worker", "a worker of its own runs what was pushed", harness="start"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a queue keeps its promises, where sound queues differ."""
+
+    dedupe: Dedupe = "off"
+    """While what an equal work is refused."""
+    due_order: DueOrder | None = "push"
+    """What orders due tasks that had a not-before: their push, their due time, or nothing (None)."""
+    requeue: Requeue = "place"
+    """Where a returned task goes: its old place, or any."""
+    resolution: timedelta = timedelta(milliseconds=1)
+    """How finely due times and leases are kept."""
+    shortest_lease: timedelta = timedelta(seconds=1)
+    """The shortest lease that can be asked for."""
+    grace: timedelta = timedelta(0)
+    """How long after its end a lease is handed on at the latest."""
+    patience: timedelta = timedelta(seconds=1)
+    """How long an empty claim may take."""
+    max_delay: timedelta | None = None
+    """The longest time to a not-before that can be asked for; None: any."""
+
+
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "dedupe": get_args(Dedupe),
+    "due_order": (*get_args(DueOrder), None),
+    "requeue": get_args(Requeue),
+}
+TRAITS = tuple(field.name for field in fields(Traits))
+METHODS = ("open", "pass_time", "now", "start")
+HARNESS_NAMES = ("promises", *TRAITS, *METHODS)
+
+
+def read_promises(words: object, who: str) -> frozenset[str]:
+    """The promises as a set. Raises BrokenHarness for anything but known words that go together."""
+    if isinstance(words, str) or not isinstance(words, (set, frozenset, list, tuple)):
+        raise BrokenHarness(f"{who}: promises: expected a set of words, got {type(words).__name__}")
+    for word in words:
+        if not isinstance(word, str) or word not in PROMISES:
+            hint = _hint(word, PROMISES)
+            raise BrokenHarness(f"{who}: unknown promise {word!r}{hint}; known are {' '.join(PROMISES)}")
+    for word in words:
+        for needed in PROMISES[word].needs:
+            if needed not in words:
+                raise BrokenHarness(f"{who}: the promise {word!r} means nothing without {needed!r}")
+    return frozenset(words)
+
+
+def read_traits(values: Mapping[str, object], who: str) -> Traits:
+    """The traits of a harness. Raises BrokenHarness for an unknown trait or a value that is none."""
+    for trait, value in values.items():
+        if trait not in TRAITS:
+            raise BrokenHarness(f"{who}: unknown trait {trait!r}{_hint(trait, HARNESS_NAMES)}")
+        choices = _CHOICES.get(trait)
+        if choices is not None and value not in choices:
+            raise BrokenHarness(f"{who}: {trait}: expected {' or '.join(map(repr, choices))}, got {value!r}")
+        if choices is None and not (trait == "max_delay" and value is None):
+            if not isinstance(value, timedelta):
+                raise BrokenHarness(f"{who}: {trait}: expected a timedelta, got {value!r}")
+            if value < timedelta(0) or (trait == "shortest_lease" and not value):
+                raise BrokenHarness(f"{who}: {trait}: expected more than zero, got {value!r}")
+    return Traits(**values)  # type: ignore[arg-type]  # each was checked above
+
+
+def check_names(harness: object, who: str) -> None:
+    """Raise BrokenHarness where the harness has an attribute that looks like a misspelt promise or trait.
+
+    On the class every public value must be known, so that no typo goes unread; methods and what an instance keeps
+    are only refused where they nearly spell a known name.
+    """
+    own = {name: value for cls in type(harness).__mro__[:-1] for name, value in vars(cls).items()}
+    for name, value in {**vars(harness), **own}.items() if hasattr(harness, "__dict__") else own.items():
+        if name.startswith("_") or name in HARNESS_NAMES:
+            continue
+        near = _hint(name, HARNESS_NAMES)
+        free = callable(value) or isinstance(value, (property, staticmethod, classmethod)) or name not in own
+        if near or not free:
+            rest = near or f"; known are {' '.join(HARNESS_NAMES)}; a name of your own begins with _"
+            raise BrokenHarness(f"{who}: unknown trait {name!r}{rest}")
+
+
+def _hint(word: object, known: Any) -> str:
+    """`, did you mean …?` or nothing."""
+    near = get_close_matches(str(word).lower(), known, n=1, cutoff=0.75)
+    return f", did you mean {near[0]!r}?" if near else ""
