@@ -1,0 +1,61 @@
+"""`module:handler` to the function that runs a work."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from lowq.backend import LowqError
+from lowq.commands.output import one_line
+
+
+class HandlerNotFound(LowqError):
+    """What was named as the handler cannot be imported or called."""
+
+
+def load(target: str) -> Callable[..., Any]:
+    """The callable that `module:name` or `module:name.attribute` names; the current directory is importable.
+
+    Raises HandlerNotFound, whatever the module does while it is imported.
+    """
+    module_name, _, path = target.partition(":")
+    if not module_name or not path:
+        raise HandlerNotFound(f"{target!r} is no handler\nexpected module:handler, such as app.jobs:send_mail")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise HandlerNotFound(_not_imported(module_name, error)) from None
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise HandlerNotFound(
+                f"{target!r} is no handler: {one_line(_name_of(found))} has no {part!r}\n"
+                f"expected module:handler, such as app.jobs:send_mail"
+            ) from None
+    if not callable(found):
+        raise HandlerNotFound(
+            f"{target!r} is no handler: it is of type {type(found).__name__}, which cannot be called\n"
+            f"expected a function that takes the work"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _not_imported(module_name: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
+        return f"there is no module {error.name!r}\nlooked in {os.getcwd()} and wherever Python looks"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module_name
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}, line {error.lineno}"
+    return f"importing {module_name!r} failed: {one_line(f'{type(error).__name__}: {error}')}\nin {where}"
+
+
+def _name_of(found: Any) -> str:
+    return getattr(found, "__name__", None) or type(found).__name__

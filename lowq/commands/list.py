@@ -1,0 +1,55 @@
+"""`lowq list`: what is in a queue now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import click
+
+from lowq.backend import Backend, State, Task
+from lowq.commands.output import fields, write_json, write_table
+from lowq.commands.parameters import of_a_queue, opened
+
+PAGE = 1000
+TABLE = 100
+
+
+@click.command("list", short_help="What is in the queue now.")
+@of_a_queue
+@click.option("--state", type=click.Choice([str(state) for state in State]), help="Only the tasks in this state.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"At most so many; {TABLE} in a table, all of them with --json."
+)
+@click.option("--after", metavar="ID", help="Only what stands behind this task: the next page.")
+def list_tasks(
+    location: str, name: str, as_json: bool, state: str | None, limit: int | None, after: str | None
+) -> int:
+    """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
+    with opened(location, name) as queue:
+        start = None
+        if after is not None and (start := queue.task(after)) is None:
+            click.echo(f"lowq: there is no task {after} any more; list again from the start", err=True)
+            return 1
+        tasks = pages(queue, None if state is None else State(state), start)
+        if as_json:
+            for task in islice(tasks, limit):
+                write_json(fields(task))
+            return 0
+        shown = list(islice(tasks, limit or TABLE))
+        counts = queue.count()
+        more = next(tasks, None) is not None
+    if shown:
+        write_table(shown)
+    click.echo(
+        f"{counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
+        + (f"; the next page: --after {shown[-1].id}" if more else "")
+    )
+    return 0
+
+
+def pages(queue: Backend, state: State | None, after: Task | None = None) -> Iterator[Task]:
+    """The tasks behind `after`, read a page at a time."""
+    while page := queue.tasks(state=state, after=after, limit=PAGE):
+        yield from page
+        after = page[-1]

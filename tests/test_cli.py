@@ -1,0 +1,559 @@
+"""The command `lowq`: what it prints, what it refuses, and the exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowq import open_backend
+from lowq.cli import main
+from lowq.clock import SystemClock
+
+MINUTE = timedelta(minutes=1)
+
+
+class Answer:
+    """What a command said and returned."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The JSON lines of standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Lowq = Callable[..., Answer]
+
+
+@pytest.fixture
+def lowq(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Answer]:
+    """Run the command in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: bytes = b"") -> Answer:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = main(arguments)
+        captured = capsys.readouterr()
+        assert len(captured.err.splitlines()) <= 2
+        return Answer(code, captured.out, captured.err)
+
+    return run
+
+
+def shell(
+    *arguments: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a shell would."""
+    return subprocess.run(
+        [sys.executable, "-m", "lowq", *arguments],
+        cwd=cwd,
+        input=stdin.decode(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
+
+
+def on_a_terminal(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run the command on a pseudo-terminal of 100 columns; its exit code and all that was shown."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lowq", *arguments],
+        cwd=cwd,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", **(env or {})},
+    )
+    os.close(slave)
+    shown = bytearray()
+    try:
+        while select.select([master], [], [], 60)[0]:
+            try:
+                part = os.read(master, 65536)
+            except OSError:  # Linux says so when the last end of the terminal is closed
+                break
+            if not part:
+                break
+            shown += part
+        return process.wait(60), shown.decode()
+    finally:
+        process.kill()
+        os.close(master)
+
+
+def works(path: Path, name: str = "default") -> list[Any]:
+    """The works in the queue, in claim order."""
+    backend = open_backend(path, name=name)
+    try:
+        return [task.work for task in backend.tasks()]
+    finally:
+        backend.close()
+
+
+def kill_a_task(path: Path, work: object) -> str:
+    """Push `work` and set it aside as dead; the id."""
+    backend = open_backend(path)
+    try:
+        backend.push(work, priority=1000)
+        lease = backend.claim(lease_for=MINUTE)
+        assert lease is not None
+        backend.dead_letter(lease, reason="ValueError: no such user")
+        return lease.id
+    finally:
+        backend.close()
+
+
+class TestPush:
+    def test_works_are_pushed_in_order(self, lowq: Lowq, tmp_path: Path) -> None:
+        answer = lowq("push", "q.db", '{"user": 1}', "null", '"é\\u0000"')
+
+        assert (answer.code, answer.out, answer.err) == (0, "pushed 1\npushed 2\npushed 3\n", "")
+        assert works(tmp_path / "q.db") == [{"user": 1}, None, "é\0"]
+
+    def test_an_equal_work_stands_already_and_that_is_done_too(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", '{"a": 1, "b": 2}')
+
+        answer = lowq("push", "q.db", '{"b": 2, "a": 1}')
+
+        assert (answer.code, answer.out) == (0, "stands 1: an equal work is in the queue\n")
+        assert len(works(tmp_path / "q.db")) == 1
+
+    def test_json_answers_one_object_a_work(self, lowq: Lowq) -> None:
+        answer = lowq("push", "q.db", "1", "2", "1", "--json")
+
+        assert answer.objects == [
+            {"id": "1", "added": True},
+            {"id": "2", "added": True},
+            {"id": "1", "added": False},
+        ]
+
+    def test_options_say_key_priority_name_and_time(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "--key", "k", "--priority", "7", "--at", "2999-01-01T13:00+01:00", "--name", "mail")
+
+        assert lowq("list", "q.db", "--name", "mail", "--json").objects == [
+            {
+                "id": "1",
+                "work": 1,
+                "key": "k",
+                "priority": 7,
+                "not_before": "2999-01-01T12:00:00Z",
+                "attempts": 0,
+                "state": "scheduled",
+                "reason": None,
+            }
+        ]
+
+    def test_a_delay_counts_from_now(self, lowq: Lowq, tmp_path: Path) -> None:
+        before = SystemClock().now()
+        lowq("push", "q.db", "1", "--in", "1h30m")
+        after = SystemClock().now()
+
+        backend = open_backend(tmp_path / "q.db")
+        (task,) = backend.tasks()
+        backend.close()
+        assert task.not_before is not None
+        assert before <= task.not_before - timedelta(minutes=90) <= after
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["{"], "WORK 1: not JSON: Expecting property name enclosed in double quotes at character 2"),
+            (["1", "hello"], "WORK 2: not JSON"),
+            (["[1, NaN]"], "NaN is not JSON"),
+            (["1e999"], "work: inf is not JSON"),
+            (['{"a": "\\ud800"}'], "work.a: the lone surrogate"),
+            (["[" * 5000 + "]" * 5000], "nested"),
+            (["9" * 5000], "digits"),
+            (["1", "--priority", "high"], "'high' is not a valid integer"),
+            (["1", "--priority", "2147483648"], "not in the range"),
+            (["1", "--in", "30"], "'30' is no duration"),
+            (["1", "--in", "999999999w"], "too long"),
+            (["1", "--in", "900000w"], "after the year 9999"),
+            (["1", "--at", "tomorrow"], "'tomorrow' is no ISO 8601 time"),
+            (["1", "--at", "2030-01-01T12:00"], "no time zone; write 2030-01-01T12:00Z"),
+            (["1", "--at", "1969-01-01T12:00Z"], "outside 1970 to 9999"),
+            (["1", "--at", "2030-01-01T12:00Z", "--in", "1s"], "give one of them"),
+            (["1", "2", "--key", "k"], "--key is for one WORK"),
+            (["-", "--key", "k"], "--key is for one WORK"),
+            (["-", "1"], "give no other WORK"),
+            (["1", "--name", ""], "1 to 200 printable characters"),
+            (["-5"], "write -- before a WORK that begins with a minus"),
+            ([], "Missing argument 'WORK"),
+        ],
+    )
+    def test_bad_input_is_named_and_makes_no_queue(
+        self, lowq: Lowq, tmp_path: Path, arguments: list[str], complaint: str
+    ) -> None:
+        answer = lowq("push", "q.db", *arguments)
+
+        assert answer.code == 2
+        assert complaint in answer.err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_bad_key_is_named_and_pushes_nothing(self, lowq: Lowq, tmp_path: Path) -> None:
+        answer = lowq("push", "q.db", "1", "--key", "\udc80")
+
+        assert answer.code == 2
+        assert "key: the lone surrogate" in answer.err
+        assert works(tmp_path / "q.db") == []
+
+    def test_a_negative_number_is_a_work_behind_two_dashes(self, lowq: Lowq, tmp_path: Path) -> None:
+        assert lowq("push", "q.db", "--", "-5").code == 0
+
+        assert works(tmp_path / "q.db") == [-5]
+
+
+class TestPushingLines:
+    def test_lines_are_pushed_and_empty_ones_passed_over(self, lowq: Lowq, tmp_path: Path) -> None:
+        answer = lowq("push", "q.db", "-", stdin=b'1\n\n{"a": "\xc3\xa9"}\n1\n"last line, no newline"')
+
+        assert (answer.code, answer.out) == (0, "pushed 3; 1 stood in the queue already\n")
+        assert works(tmp_path / "q.db") == [1, {"a": "é"}, "last line, no newline"]
+
+    def test_a_bad_line_is_named_and_nothing_of_its_batch_is_kept(self, lowq: Lowq, tmp_path: Path) -> None:
+        answer = lowq("push", "q.db", "-", "--batch", "2", stdin=b"1\n2\n3\n\nfour\n5\n")
+
+        assert answer.code == 2
+        assert answer.err == (
+            "lowq: line 5: not JSON: Expecting value at character 1\n"
+            "Lines 1 to 2 were pushed, nothing from line 3 on; correct the line and push from there.\n"
+        )
+        assert works(tmp_path / "q.db") == [1, 2]
+
+    def test_a_bad_first_batch_pushes_nothing(self, lowq: Lowq, tmp_path: Path) -> None:
+        answer = lowq("push", "q.db", "-", stdin=b"1\n\xff\n")
+
+        assert answer.code == 2
+        assert answer.err.splitlines() == [
+            "lowq: line 2: byte 1 is not UTF-8",
+            "Nothing was pushed; correct the line and push again.",
+        ]
+        assert works(tmp_path / "q.db") == []
+
+    def test_no_lines_are_no_tasks(self, lowq: Lowq) -> None:
+        answer = lowq("push", "q.db", "-")
+
+        assert (answer.code, answer.out) == (0, "pushed 0\n")
+
+    def test_json_answers_one_object_a_line(self, lowq: Lowq) -> None:
+        answer = lowq("push", "q.db", "-", "--json", stdin=b"7\n7\n")
+
+        assert answer.objects == [{"id": "1", "added": True}, {"id": "1", "added": False}]
+
+
+class TestList:
+    def test_the_table_shows_tasks_in_claim_order_and_counts_them(self, lowq: Lowq, tmp_path: Path) -> None:
+        kill_a_task(tmp_path / "q.db", "gone wrong")
+        lowq("push", "q.db", '{"a": 1}')
+        lowq("push", "q.db", '"urgent"', "--priority", "5", "--key", "k")
+        lowq("push", "q.db", "3", "--at", "2999-01-01T12:00:00.5Z")
+
+        answer = lowq("list", "q.db")
+
+        assert [line.rstrip() for line in answer.out.splitlines()] == [
+            "id  state      priority  attempts  not before                   key  work",
+            ' 3  ready             5         0                               k    "urgent"',
+            ' 2  ready             0         0                                    {"a":1}',
+            " 4  scheduled         0         0  2999-01-01T12:00:00.500000Z       3",
+            ' 1  dead           1000         1                                    "gone wrong"',
+            "2 ready, 1 scheduled, 0 leased, 1 dead",
+        ]
+
+    def test_state_limit_and_after_page_through_a_queue(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "2", "3", "4", "5")
+
+        first = lowq("list", "q.db", "--limit", "2", "--json").objects
+        rest = lowq("list", "q.db", "--after", first[-1]["id"], "--json").objects
+
+        assert [task["work"] for task in first + rest] == [1, 2, 3, 4, 5]
+        assert lowq("list", "q.db", "--state", "dead", "--json").objects == []
+
+    def test_a_table_that_is_cut_says_how_to_go_on(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "2", "3")
+
+        assert lowq("list", "q.db", "--limit", "2").out.endswith("; the next page: --after 2\n")
+        assert "next page" not in lowq("list", "q.db", "--limit", "3").out
+
+    def test_a_page_behind_a_task_that_is_gone_says_so(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1")
+
+        answer = lowq("list", "q.db", "--after", "99")
+
+        assert (answer.code, answer.err) == (1, "lowq: there is no task 99 any more; list again from the start\n")
+
+    def test_all_pages_are_listed_as_json(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "-", stdin=b"\n".join(b"%d" % n for n in range(2500)))
+
+        assert [task["work"] for task in lowq("list", "q.db", "--json").objects] == list(range(2500))
+
+    def test_a_work_cannot_steer_the_terminal(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", '"\\u009b31m \\u202e \\u007f"', "--key", "\x1b[2J")
+
+        for answer in (lowq("list", "q.db"), lowq("show", "q.db", "1")):
+            assert answer.out.replace("\n", "").isprintable()
+            assert "\\x1b[2J" in answer.out
+
+
+class TestShow:
+    def test_one_task_is_shown_whole(self, lowq: Lowq, tmp_path: Path) -> None:
+        id = kill_a_task(tmp_path / "q.db", {"text": "x" * 300})
+
+        shown = lowq("show", "q.db", id)
+
+        assert shown.code == 0
+        assert '"text": "' + "x" * 300 in shown.out
+        assert "ValueError: no such user" in shown.out
+        assert lowq("show", "q.db", id, "--json").objects == [
+            {
+                "id": "1",
+                "work": {"text": "x" * 300},
+                "key": None,
+                "priority": 1000,
+                "not_before": None,
+                "attempts": 1,
+                "state": "dead",
+                "reason": "ValueError: no such user",
+            }
+        ]
+
+    def test_a_task_that_is_not_there_is_a_no(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1")
+
+        for id in ("7", "x", "-1" * 50, ""):
+            answer = lowq("show", "q.db", "--", id)
+            assert (answer.code, answer.out) == (1, "")
+            assert "there is no task" in answer.err
+
+
+class TestCancel:
+    def test_a_cancelled_task_is_gone(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "1", "2")
+
+        assert lowq("cancel", "q.db", "1").out == "cancelled 1\n"
+        assert works(tmp_path / "q.db") == [2]
+
+    def test_a_leased_task_and_a_missing_one_are_a_no(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "1", "2")
+        backend = open_backend(tmp_path / "q.db")
+        backend.claim(lease_for=MINUTE)
+        backend.close()
+
+        answer = lowq("cancel", "q.db", "1", "2", "9", "--json")
+
+        assert answer.code == 1
+        assert answer.objects == [
+            {"id": "1", "cancelled": False, "why": "it is leased: a worker has it in hand"},
+            {"id": "2", "cancelled": True, "why": None},
+            {"id": "9", "cancelled": False, "why": "there is no such task"},
+        ]
+
+
+class TestRedrive:
+    def test_dead_tasks_wait_again(self, lowq: Lowq, tmp_path: Path) -> None:
+        kill_a_task(tmp_path / "q.db", "a")
+        kill_a_task(tmp_path / "q.db", "b")
+
+        assert lowq("redrive", "q.db", "1").out == "redriven 1\n"
+        assert lowq("redrive", "q.db", "--all").out == "redriven 2\n"
+        assert [
+            (task["work"], task["state"], task["attempts"]) for task in lowq("list", "q.db", "--json").objects
+        ] == [
+            ("a", "ready", 0),
+            ("b", "ready", 0),
+        ]
+
+    def test_what_is_not_dead_or_would_be_a_duplicate_is_a_no(self, lowq: Lowq, tmp_path: Path) -> None:
+        kill_a_task(tmp_path / "q.db", "a")
+        lowq("push", "q.db", '"a"')
+
+        answer = lowq("redrive", "q.db", "1", "2", "3", "--json")
+
+        assert answer.code == 1
+        assert [each["why"] for each in answer.objects] == [
+            "an equal work stands in the queue already",
+            "it is ready, not dead",
+            "there is no such task",
+        ]
+
+    @pytest.mark.parametrize("arguments", [[], ["1", "--all"]])
+    def test_either_ids_or_all(self, lowq: Lowq, arguments: list[str]) -> None:
+        lowq("push", "q.db", "1")
+
+        assert lowq("redrive", "q.db", *arguments).code == 2
+
+
+class TestLocations:
+    @pytest.mark.parametrize("command", [["list"], ["show", "1"], ["cancel", "1"], ["redrive", "--all"]])
+    def test_a_command_that_does_not_push_makes_no_queue(
+        self, lowq: Lowq, tmp_path: Path, command: list[str]
+    ) -> None:
+        answer = lowq(command[0], "missing.db", *command[1:])
+
+        assert answer.code == 2
+        assert "missing.db" in answer.err
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("command", [["push", "1"], ["list"]])
+    @pytest.mark.parametrize("location", ["nosuch://x", "memory://x", "", "sqlite:///q.db?colour=red", "folder"])
+    def test_what_is_no_queue_is_refused(self, lowq: Lowq, tmp_path: Path, command: list[str], location: str) -> None:
+        (tmp_path / "folder").mkdir()
+
+        answer = lowq(command[0], location, *command[1:])
+
+        assert answer.code == 2
+        assert answer.err
+
+    @pytest.mark.parametrize("command", [["push", "1"], ["list"]])
+    def test_a_file_that_is_something_else_is_refused_and_left_alone(
+        self, lowq: Lowq, tmp_path: Path, command: list[str]
+    ) -> None:
+        (tmp_path / "notes.txt").write_text("Dear diary, " * 500)
+
+        answer = lowq(command[0], "notes.txt", *command[1:])
+
+        assert answer.code == 2
+        assert "notes.txt" in answer.err
+        assert (tmp_path / "notes.txt").read_text() == "Dear diary, " * 500
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+    def test_a_directory_that_does_not_exist_is_named(self, lowq: Lowq) -> None:
+        answer = lowq("push", "no/such/folder/q.db", "1")
+
+        assert answer.code == 2
+        assert "folder" in answer.err
+
+    def test_a_damaged_queue_is_a_fault_of_the_storage(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "-", stdin=b"\n".join(b'"%s"' % (b"x" * 500 + b"%d" % n) for n in range(200)))
+        whole = (tmp_path / "q.db").read_bytes()
+        (tmp_path / "q.db").write_bytes(whole[:4096] + b"\xaa" * (len(whole) - 4096))
+
+        answer = lowq("list", "q.db")
+
+        assert answer.code == 3
+        assert "q.db" in answer.err
+
+
+class TestShell:
+    """As a process of its own."""
+
+    def test_exit_codes_reach_the_shell(self, tmp_path: Path) -> None:
+        assert shell("push", "q.db", "1", cwd=tmp_path).returncode == 0
+        assert shell("show", "q.db", "9", cwd=tmp_path).returncode == 1
+        assert shell("push", "q.db", "{", cwd=tmp_path).returncode == 2
+        assert shell("nosuch", cwd=tmp_path).returncode == 2
+
+    def test_help_tells_the_exit_codes(self, tmp_path: Path) -> None:
+        answer = shell("--help", cwd=tmp_path)
+
+        assert answer.returncode == 0
+        for code in (0, 1, 2, 3, 130, 141):
+            assert f"  {code}  " in answer.stdout
+
+    def test_lines_come_through_a_pipe(self, tmp_path: Path) -> None:
+        answer = shell("push", "q.db", "-", cwd=tmp_path, stdin=b"1\n2\n")
+
+        assert (answer.returncode, answer.stdout, answer.stderr) == (0, "pushed 2\n", "")
+
+    def test_a_reader_that_goes_away_is_no_error(self, tmp_path: Path) -> None:
+        shell("push", "q.db", "-", cwd=tmp_path, stdin=b"\n".join(b"%d" % n for n in range(3000)))
+        with subprocess.Popen(
+            [sys.executable, "-m", "lowq", "list", "q.db", "--json"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+
+            assert process.wait(60) == 141
+            assert process.stderr.read() == b""
+
+    def test_ctrl_c_ends_a_push_quietly(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-m", "lowq", "push", "q.db", "-", "--json", "--batch", "1"],
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdin.write(b"1\n")
+            process.stdin.flush()
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+
+            assert process.wait(60) == 130
+            assert process.stderr.read() == b"lowq: interrupted\n"
+
+    def test_a_full_disk_under_the_output_is_told(self, tmp_path: Path) -> None:
+        if not Path("/dev/full").exists():
+            pytest.skip("this system has no /dev/full")
+        shell("push", "q.db", "1", cwd=tmp_path)
+
+        with Path("/dev/full").open("w") as full:
+            answer = subprocess.run(
+                [sys.executable, "-m", "lowq", "list", "q.db"],
+                cwd=tmp_path,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        assert answer.returncode == 3
+        assert len(answer.stderr.splitlines()) == 1
+
+    def test_an_ascii_terminal_gets_escapes(self, tmp_path: Path) -> None:
+        ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+        shell("push", "q.db", '"é"', cwd=tmp_path)
+
+        assert "\\xe9" in shell("list", "q.db", cwd=tmp_path, env=ascii_only).stdout
+        assert json.loads(shell("list", "q.db", "--json", cwd=tmp_path, env=ascii_only).stdout)["work"] == "é"
+
+
+class TestTerminal:
+    def test_a_table_has_colours_and_fits(self, tmp_path: Path) -> None:
+        shell("push", "q.db", json.dumps("long " * 100), cwd=tmp_path)
+
+        code, shown = on_a_terminal("list", "q.db", cwd=tmp_path)
+
+        assert code == 0
+        assert "\x1b[32mready" in shown
+        assert "…" in shown
+
+    def test_no_color_is_honoured(self, tmp_path: Path) -> None:
+        shell("push", "q.db", "1", cwd=tmp_path)
+
+        _, shown = on_a_terminal("list", "q.db", cwd=tmp_path, env={"NO_COLOR": "1"})
+
+        assert "ready" in shown
+        assert "\x1b[32m" not in shown
+
+    def test_a_pipe_has_no_colours(self, tmp_path: Path) -> None:
+        shell("push", "q.db", "1", cwd=tmp_path)
+
+        assert "\x1b" not in shell("list", "q.db", cwd=tmp_path).stdout
