@@ -9,56 +9,61 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
 class Bell:
-    """One client's end of the bell. Where a file system has no FIFOs nobody is woken; waiters look by themselves."""
+    """The bell at one path. Where a file system has no FIFOs nobody is woken; waiters look by themselves."""
 
     def __init__(self, path: Path) -> None:
         self._path = os.fspath(path)
-        self._fd: int | None = None
 
     def ring(self) -> None:
-        """One of those who listen is woken, or the next to listen finds the ring."""
-        try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody ever listened, or nobody does now
+        """One of those who listen is woken."""
+        fd = self._open(os.O_WRONLY)
+        if fd is not None:
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full of rings, or nobody listens any more
+                os.write(fd, b"!")
+            os.close(fd)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Callable[[float], bool]]:
+        """Rings from now on are heard by the function this gives: it waits up to that many seconds for one.
+
+        What has rung meanwhile is taken together.
+        """
+        with contextlib.suppress(OSError):
+            os.mkfifo(self._path)
+        # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
+        fd = self._open(os.O_RDWR)
+        poll = select.poll()
+
+        def heard(seconds: float) -> bool:
+            if not poll.poll(max(0.0, seconds) * 1000) or fd is None:
+                return False
+            try:
+                return bool(os.read(fd, 65536))
+            except BlockingIOError:  # somebody else took it
+                return False
+
+        if fd is None:
+            yield heard
             return
         try:
-            with contextlib.suppress(BlockingIOError):  # full of rings that nobody has heard yet
-                os.write(fd, b"!")
-        except OSError:  # not a FIFO, or one that cannot be written
-            pass
+            poll.register(fd, select.POLLIN)
+            yield heard
         finally:
             os.close(fd)
 
-    def listen(self) -> None:
-        """Rings from now on are heard by `heard`."""
-        if self._fd is not None:
-            return
-        with contextlib.suppress(OSError):
-            os.mkfifo(self._path)
-        with contextlib.suppress(OSError):
-            # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
-            fd = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)
-            self._fd = fd
-
-    def heard(self, seconds: float) -> bool:
-        """Wait up to that long for a ring; what has rung meanwhile is taken together."""
-        fd = self._fd
-        poll = select.poll()
-        if fd is not None:
-            poll.register(fd, select.POLLIN)
-        if not poll.poll(max(0.0, seconds) * 1000) or fd is None:
-            return False
+    def _open(self, how: int) -> int | None:
+        """The FIFO, opened; None where there is none, or nobody listens at it."""
         try:
-            return bool(os.read(fd, 65536))
-        except OSError:  # somebody else took it
-            return False
-
-    def close(self) -> None:
-        """This end hears nothing any more."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            fd = os.open(self._path, how | os.O_NONBLOCK)
+        except OSError:
+            return None
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        return None

@@ -29,14 +29,15 @@ APPLICATION_ID = int.from_bytes(b"lowq")
 SCHEMA_VERSION = 1
 SCHEMA = (
     "CREATE TABLE queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dedupe TEXT NOT NULL)",
+    # rank: the priority with its sign turned, so that one ascending index is the claim order.
     # due: when something scheduled falls due, or a lease ends. token: of the latest claim, until it is settled.
     # AUTOINCREMENT: ids are the push order and are never used again.
     """CREATE TABLE task (
         id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, state INTEGER NOT NULL,
-        priority INTEGER NOT NULL, due INTEGER, attempts INTEGER NOT NULL DEFAULT 0, token TEXT,
+        rank INTEGER NOT NULL, due INTEGER, attempts INTEGER NOT NULL DEFAULT 0, token TEXT,
         digest BLOB NOT NULL, not_before INTEGER, key TEXT, reason TEXT, work TEXT NOT NULL)""",
-    "CREATE INDEX ready ON task (queue, priority DESC, id) WHERE state = 1",
-    "CREATE INDEX timed ON task (queue, due, state) WHERE due IS NOT NULL",
+    "CREATE INDEX ready ON task (queue, rank, id) WHERE state = 1",
+    "CREATE INDEX timed ON task (queue, due, id, state) WHERE due IS NOT NULL",
     "CREATE INDEX standing ON task (queue, digest) WHERE state < 3",
     "CREATE INDEX dead ON task (queue, id) WHERE state = 3",
 )

@@ -34,7 +34,7 @@ from lowq.settling import check_id, check_lease, check_reason, lost
 _STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
 _SCHEDULED, _READY = 0, 1
 
-_COLUMNS = "id, work, key, priority, not_before, attempts, state, reason, due"
+_COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due"
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell."""
@@ -109,20 +109,20 @@ class SQLiteBackend:
         if lease is not None or wait == NOW:
             return lease
         left = self._clock.countdown(wait)
-        self._bell.listen()
         woken = False
-        while True:
-            last = left() <= NOW
-            lease = self._claim(lease_for)
-            if lease is not None and woken and self._anything_due():
-                self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
-            if lease is not None or last:
-                return lease
-            due = self.next_due()
-            nap = min(left(), _LOOK_AGAIN)
-            if due is not None:
-                nap = min(nap, due - self._clock.now())
-            woken = self._clock.wait(self._bell.heard, nap)
+        with self._bell.listening() as heard:
+            while True:
+                last = left() <= NOW
+                lease = self._claim(lease_for)
+                if lease is not None and woken and self._anything_due():
+                    self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
+                if lease is not None or last:
+                    return lease
+                due = self.next_due()
+                nap = min(left(), _LOOK_AGAIN)
+                if due is not None:
+                    nap = min(nap, due - self._clock.now())
+                woken = self._clock.wait(heard, nap)
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
@@ -244,9 +244,9 @@ class SQLiteBackend:
         return None if row is None else to_datetime(row[0])
 
     def close(self) -> None:
-        """The connection and the bell are let go; twice is fine; anything else afterwards raises QueueClosed."""
+        """The connection is let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._database.close()
-        self._bell.close()
+        self._bell.ring()  # for a claim of this client that waits
 
     def _now(self) -> int:
         return to_micros(self._clock.now())
@@ -277,12 +277,12 @@ class SQLiteBackend:
                 if added := id is None:
                     due = each.not_before if each.not_before is not None and each.not_before > now else None
                     id = db.execute(
-                        "INSERT INTO task (queue, state, priority, due, digest, not_before, key, work)"
+                        "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         (
                             self._queue,
                             _READY if due is None else _SCHEDULED,
-                            each.priority,
+                            -each.priority,
                             due,
                             each.digest,
                             each.not_before,
@@ -342,7 +342,7 @@ class SQLiteBackend:
         token = os.urandom(8).hex()
         row = db.execute(
             "UPDATE task SET state = 2, token = ?, due = ?, attempts = attempts + 1 WHERE id ="
-            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY priority DESC, id LIMIT 1)"
+            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT 1)"
             f" RETURNING {_COLUMNS}",
             (token, until, self._queue),
         ).fetchone()
@@ -371,8 +371,8 @@ class SQLiteBackend:
         parts: tuple[str, ...]
         if state is State.READY:
             # Those whose time has come since the last claim are few, and not yet in the index of the ready.
-            parts, behind = ("state = 1", "due <= :now"), "(-priority, id) > (:within, :id)"
-            order = "-priority, id" if after is not None else "priority DESC, id"
+            parts, behind = ("state = 1", "due <= :now"), "(rank, id) > (:within, :id)"
+            order = "rank, id"
         elif state is State.SCHEDULED:
             parts, behind, order = ("state = 0 AND due > :now",), "(due, id) > (:within, :id)", "due, id"
         elif state is State.LEASED:
@@ -396,12 +396,12 @@ _Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | 
 
 def _task(row: _Row, now: int) -> Task:
     """The task of a row of `_COLUMNS`; what fell due and what was leased for too long is ready."""
-    id, work, key, priority, not_before, attempts, state, reason, due = row
+    id, work, key, rank, not_before, attempts, state, reason, due = row
     return Task(
         id=str(id),
         work=decode(work),
         key=key,
-        priority=priority,
+        priority=-rank,
         not_before=None if not_before is None else to_datetime(not_before),
         attempts=attempts,
         state=State.READY if due is not None and due <= now else _STATES[state],
