@@ -1,0 +1,144 @@
+"""Queues that hand out tasks before their time, or long after it."""
+
+# ruff: noqa: ARG002  what a queue does not look at is what is wrong with it
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.broken.rows import Row
+from lowq_conformance.broken.sound import Queue
+
+from lowq import Item
+
+SECOND = 1_000_000
+
+
+@breaks("DUE-1")
+class IgnoresNotBefore(Queue):
+    """A task's time is kept and never looked at."""
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        super().wait(row, None, now)
+
+
+@breaks("DUE-1")
+class RatherEarlyThanIdle(Queue):
+    """When nothing is due, the next scheduled task is handed out."""
+
+    def first(self) -> Row | None:
+        return super().first() or min(self.within("scheduled"), key=lambda row: row.not_before or 0, default=None)
+
+
+@breaks("DUE-2")
+class DueAMomentLater(Queue):
+    """A task whose time is now is not due yet."""
+
+    def promote(self, now: int) -> None:
+        super().promote(now - 1)
+
+
+@breaks("DUE-2")
+class DueWithTheTick(Queue):
+    """A scheduler looks every ten seconds, and what falls due waits for it."""
+
+    def promote(self, now: int) -> None:
+        super().promote(now - now % (10 * SECOND))
+
+
+@breaks("DUE-3")
+class WholeSecondsEarly(Queue):
+    """Times are cut to whole seconds, so that tasks come up to a second early."""
+
+    def micros(self, instant: datetime) -> int:
+        return super().micros(instant.replace(microsecond=0))
+
+    def now(self) -> int:
+        return super().micros(self.clock.now())
+
+
+@breaks("DUE-3")
+class WholeSecondsLate(Queue):
+    """Delays are rounded up to whole seconds."""
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        super().wait(row, None if not_before is None else -(-not_before // SECOND) * SECOND, now)
+
+
+@breaks("DUE-4")
+class EarliestDueFirst(Queue):
+    """Among due tasks the one that fell due first comes out, whatever its priority."""
+
+    def order(self, row: Row) -> Any:
+        return row.not_before or 0, -row.priority, row.number
+
+
+@breaks("DUE-5")
+class HeadBlocks(Queue):
+    """Only the head of the line is looked at; while it is not due, nothing comes out."""
+
+    def first(self) -> Row | None:
+        head = min((*self.within("ready"), *self.within("scheduled")), key=self.order, default=None)
+        return head if head and head.state == "ready" else None
+
+
+@breaks("DUE-6")
+class PastIsRefused(Queue):
+    """A time in the past raises."""
+
+    def row(self, item: Item) -> Row:
+        if item.not_before is not None and item.not_before < self.clock.now():
+            raise ValueError("not_before: the time has passed")
+        return super().row(item)
+
+
+@breaks("DUE-6")
+class PastIsFuture(Queue):
+    """A delay loses its sign: what was due an hour ago is due in an hour."""
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        super().wait(row, None if not_before is None else now + abs(not_before - now), now)
+
+
+@breaks("DUE-7")
+class ScheduleInMemory(Queue):
+    """Opened again, the queue has forgotten what was not due, and hands it out."""
+
+    def replay(self, fd: int) -> None:
+        first_time = self.replayed == 0
+        super().replay(fd)
+        for row in self.within("scheduled") if first_time else ():
+            super().wait(row, None, 0)
+
+
+@breaks("DUE-8")
+class DropsTheZone(Queue):
+    """A time's zone is dropped, and its hour is taken for UTC."""
+
+    def row(self, item: Item) -> Row:
+        row = super().row(item)
+        if item.not_before is not None:
+            row.not_before = self.micros(item.not_before.replace(tzinfo=UTC))
+        return row
+
+
+@breaks("DUE-9")
+class YearOf2038(Queue):
+    """Times are signed seconds of 32 bits, and what lies behind 2038 wraps around to the past."""
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        if not_before is not None and not_before // SECOND >= 2**31:
+            not_before -= 2**32 * SECOND
+        super().wait(row, not_before, now)
+
+
+@breaks("DUE-9")
+class Year9999Raises(Queue):
+    """A margin is added to a task's time, which raises OverflowError at the end of the calendar."""
+
+    def row(self, item: Item) -> Row:
+        if item.not_before is not None:
+            datetime.fromtimestamp(item.not_before.timestamp() + 366 * 86400, UTC)
+        return super().row(item)

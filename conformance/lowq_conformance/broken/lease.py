@@ -1,0 +1,259 @@
+"""Queues whose leases do not hold, do not end, or can be settled by those who lost them."""
+
+# ruff: noqa: ARG002  what a queue does not look at is what is wrong with it
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.broken.rows import Row
+from lowq_conformance.broken.sound import Queue
+
+from lowq import Clock, Lease, LeaseLost
+
+
+@breaks("LEASE-1")
+class LeaseHoldsNothing(Queue):
+    """A claimed task is ready for the next one who asks."""
+
+    def promote(self, now: int) -> None:
+        super().promote(2**62)
+
+
+@breaks("LEASE-1")
+class LeaseOfSeconds(Queue):
+    """A lease lasts `lease_for.seconds`, which leaves its days out."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return super().until(now, lease_for) - lease_for.days * 86_400_000_000
+
+
+@breaks("LEASE-1")
+class LeaseOfMilliseconds(Queue):
+    """A lease of seconds is taken for one of milliseconds."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return now + (super().until(now, lease_for) - now) // 1000
+
+
+@breaks("LEASE-2")
+class LeaseForEver(Queue):
+    """A lease never ends: what its worker left behind is never handed on."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return super().until(now, lease_for) + 10**9 * 1_000_000
+
+
+@breaks("LEASE-2")
+class LeaseOfAnHour(Queue):
+    """A lease lasts an hour, whatever was asked for."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        super().until(now, lease_for)
+        return now + 3600 * 1_000_000
+
+
+@breaks("LEASE-2")
+class RunOutOnlyOnOpening(Queue):
+    """Leases that ran out are looked for when the queue is opened, and then never."""
+
+    swept = False
+
+    def promote(self, now: int) -> None:
+        leased = [] if not self.swept else self.within("leased")
+        self.swept = True
+        for row in leased:
+            self.by_state["leased"].discard(row.number)
+        super().promote(now)
+        for row in leased:
+            self.by_state["leased"].add(row.number)
+
+
+@breaks("LEASE-3")
+class CountsFirstAttemptsOnly(Queue):
+    """A claim after a lease ran out is not counted as an attempt."""
+
+    def hold(self, row: Row, until: int) -> None:
+        row.attempts -= row.token is not None
+        super().hold(row, until)
+
+
+@breaks("LEASE-3")
+class CountsFailuresOnly(Queue):
+    """Attempts are counted when a task is given back, not when it is claimed."""
+
+    def hold(self, row: Row, until: int) -> None:
+        row.attempts -= 1
+        super().hold(row, until)
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        with self.alone():
+            self.held(lease).attempts += 1
+        super().release(lease, not_before=not_before)
+
+
+class ById(Queue):
+    """Leases are looked up by the task's id, without their token."""
+
+    def by_id(self, lease: Lease) -> Row:
+        row = self.find(lease.id)
+        if row is None or row.token is None:
+            return super().held(lease)
+        return row
+
+
+@breaks("LEASE-4")
+class AcksById(ById):
+    """An ack looks at the id alone: a late worker deletes the task of the one who holds it now."""
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            self.remove(self.by_id(lease))
+
+
+@breaks("LEASE-4")
+class StaleAckSaysNothing(Queue):
+    """A stale ack changes nothing and does not say so."""
+
+    def ack(self, lease: Lease) -> None:
+        try:
+            super().ack(lease)
+        except LeaseLost:
+            return
+
+
+@breaks("LEASE-5")
+class ReleasesById(ById):
+    """A release looks at the id alone: a late worker gives back the task of the one who holds it now."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        with self.alone() as now:
+            row = self.by_id(lease)
+            row.token = None
+            self.wait(row, None if not_before is None else self.micros(not_before), now)
+
+
+@breaks("LEASE-6")
+class ExtendsById(ById):
+    """An extend looks at the id alone: a late worker takes over the lease of the one who holds it now."""
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        with self.alone() as now:
+            row = self.by_id(lease)
+            row.state, row.due = "leased", self.until(now, lease_for)
+            self.write(row)
+            return self.lease(row)
+
+
+@breaks("LEASE-7")
+class StaleAttemptFreesTheLease(Queue):
+    """A stale ack is refused, but the holder's token is gone as well."""
+
+    def ack(self, lease: Lease) -> None:
+        try:
+            super().ack(lease)
+        except LeaseLost:
+            with self.alone():
+                row = self.find(lease.id)
+                if row is not None:
+                    row.token = None
+                    self.write(row)
+            raise
+
+
+@breaks("LEASE-8")
+class ExtendDoesNothing(Queue):
+    """Extending answers as if the lease were longer."""
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        with self.alone():
+            self.held(lease)
+        return lease
+
+
+@breaks("LEASE-8")
+class ExtendAdds(Queue):
+    """An extension is added to what is left, instead of counting from now."""
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        return super().extend(lease, lease_for=lease_for + max(lease.expires - self.clock.now(), timedelta(0)))
+
+
+@breaks("LEASE-8")
+class ExtendForEver(Queue):
+    """An extended lease never ends."""
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        return super().extend(lease, lease_for=timedelta(days=10_000))
+
+
+@breaks("LEASE-9")
+class SettledTwice(Queue):
+    """Settling what was settled already is answered as if it had worked."""
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            row = self.find(lease.id)
+            if row is not None:
+                self.remove(self.held(lease))
+
+
+@breaks("LEASE-9")
+class ReleaseResurrects(Queue):
+    """A release writes the task anew from the lease, even when it was acked before."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        with self.alone() as now:
+            if self.find(lease.id) is None:
+                number = int(lease.id.rpartition("/")[2])
+                task = lease.task
+                self.wait(Row(self.encode(task.work), task.key, task.priority, None, number=number), None, now)
+                return
+        super().release(lease, not_before=not_before)
+
+
+@breaks("LEASE-10")
+class OpeningFreesLeases(Queue):
+    """Opening the queue takes every leased task for one that a crash left behind."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        free_leases(self)
+
+
+@breaks("LEASE-10")
+class ClosingFreesLeases(Queue):
+    """Closing any client gives back every leased task."""
+
+    def close(self) -> None:
+        if self.fd is not None:
+            free_leases(self)
+        super().close()
+
+
+def free_leases(queue: Queue) -> None:
+    with queue.alone() as now:
+        for row in queue.within("leased"):
+            row.token = None
+            queue.wait(row, None, now)
+
+
+@breaks("LEASE-11")
+class LeaseOfNothing(Queue):
+    """A lease of zero or less is given."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return now + lease_for // timedelta(microseconds=1)
+
+
+@breaks("LEASE-13")
+class DeadLettersById(ById):
+    """A dead-lettering looks at the id alone: a late worker buries the task of the one who holds it now."""
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        with self.alone():
+            row = self.by_id(lease)
+            row.state, row.due, row.token, row.reason = "dead", None, None, reason
+            self.write(row)
