@@ -48,7 +48,7 @@ def pytest_in_lowq(path: str, tree: ast.AST) -> list[str]:
 
 def strangers_in_lowq(path: str, tree: ast.AST) -> list[str]:
     """Loading any room of lowq but the command line and the web imports the standard library only."""
-    if not path.startswith("lowq/") or path.startswith(("lowq/cli", "lowq/web")):
+    if not path.startswith("lowq/") or path.startswith(("lowq/cli", "lowq/commands", "lowq/web")):
         return []
     loaded = imports(tree, when_loaded=True)
     return [name for name in loaded if not under(name, "lowq", *sys.stdlib_module_names)]
