@@ -1,0 +1,39 @@
+"""What an import costs: whole fresh interpreters, and what is left when the bare start is taken off."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+from bench.clockwork import Figures, interleaved, seconds
+
+_PROGRAMS = {
+    "bare": "pass",
+    "sqlite3, json, logging": "import sqlite3, json, logging",
+    "lowq": "import lowq",
+    "lowq.TaskQueue": "from lowq import TaskQueue",
+    "huey": "import huey",
+    "litequeue": "import litequeue",
+    "persistqueue": "import persistqueue",
+    "diskcache": "import diskcache",
+}
+
+
+def imports(rounds: int) -> list[Figures]:
+    """Milliseconds of a fresh interpreter that imports and leaves."""
+    whole = Figures("a fresh interpreter that imports", "ms")
+    bare = Figures("the same without the bare start", "ms")
+    for program in _PROGRAMS.values():
+        _run(program)  # the byte code is on the disk, and the files are in memory
+    for name in interleaved(list(_PROGRAMS), rounds):
+        whole.add(name, seconds(partial(_run, _PROGRAMS[name])) * 1e3)
+    for name in _PROGRAMS:
+        for value, start in zip(whole.samples[name], whole.samples["bare"], strict=True):
+            bare.add(name, value - start)
+    del bare.samples["bare"]
+    return [whole, bare]
+
+
+def _run(program: str) -> None:
+    subprocess.run([sys.executable, "-I", "-c", program], check=True, stdin=subprocess.DEVNULL)
