@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from lowq import Item, State
 from lowq_conformance.journal import called, spelt
 from lowq_conformance.words import BrokenHarness
-
-from lowq import Item, State
 
 if TYPE_CHECKING:
     from lowq_conformance.harness import Subject

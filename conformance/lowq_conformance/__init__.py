@@ -1,0 +1,1 @@
+"""The conformance suite: checks the promises of any queue, clause by clause."""

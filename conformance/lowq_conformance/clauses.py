@@ -1,0 +1,270 @@
+"""The registry of clauses: what each says, and which promises it is asked of. The numbers are never reused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lowq_conformance.words import PROMISES, Traits
+
+GROUPS: Mapping[str, str] = {
+    "DELIVER": "What goes in comes out",
+    "DEDUPE": "Equal works",
+    "ORDER": "Which task comes next",
+    "DUE": "Tasks with a time",
+    "LEASE": "A claim that ends by itself",
+    "RELEASE": "Giving a task back",
+    "DEAD": "Setting a task aside",
+    "CANCEL": "Taking a task out",
+    "BATCH": "Many at once",
+    "RACE": "Many clients at once",
+    "KEEP": "Closing and opening again",
+    "CRASH": "kill -9 at any instant",
+    "CLOSE": "Letting go",
+    "INPUT": "What must be refused",
+    "NAMES": "Places and names",
+    "WORKER": "A worker of its own",
+}
+
+_MANY = "threads|processes"
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One promise in words.
+
+    `needs` are the promises it takes, all of them; ``a|b`` is either, ``dedupe`` that the trait is not ``off``, and
+    ``requeue=place`` that it has this value. `checked` is False while this version has no check for it.
+    """
+
+    id: str
+    text: str
+    needs: tuple[str, ...] = ()
+    checked: bool = True
+
+    @property
+    def group(self) -> str:
+        """The word before the number."""
+        return self.id.partition("-")[0]
+
+    def missing(self, promises: frozenset[str], traits: Traits) -> str | None:
+        """The first thing it needs that is not promised, or None."""
+        for need in self.needs:
+            name, is_trait, value = need.partition("=")
+            if is_trait:
+                held = getattr(traits, name) == value
+            elif need == "dedupe":
+                held = traits.dedupe != "off"
+            else:
+                held = not promises.isdisjoint(need.split("|"))
+            if not held:
+                return need
+        return None
+
+
+def _clauses(group: str, needs: str, *rows: tuple[str, str] | tuple[str, str, bool]) -> Iterable[Clause]:
+    """The clauses of a group, numbered from 1; each row has its words, its own needs, and False where unchecked."""
+    for number, (text, own, *checked) in enumerate(rows, start=1):
+        yield Clause(f"{group}-{number}", text, (*needs.split(), *own.split()), *checked)
+
+
+_LATER = False
+
+CLAUSES: Mapping[str, Clause] = {
+    clause.id: clause
+    for clauses in (
+        _clauses(
+            "DELIVER",
+            "",
+            ("Every pushed work is claimed, equal to what was pushed as JSON", ""),
+            ("Nothing comes out that did not go in", ""),
+            ("Two clients never hold one task at the same time", ""),
+            ("An acked task never comes back: not at once, not later, not after reopening", ""),
+            ("An empty queue answers None at once", "prompt"),
+            ("A claim answers None only if nothing was due at some instant of the call", "prompt", _LATER),
+            ('Falsy works (0, "", false, null, [], {}) are works like any other', ""),
+            ("A work of 1 MiB arrives intact or is refused with a named error, and is never cut", ""),
+            ("Changing an object after pushing it changes nothing in the queue", "json"),
+            ("At rest, counts and listings agree with what was pushed and settled", "inspect"),
+        ),
+        _clauses(
+            "DEDUPE",
+            "dedupe",
+            ("An equal work is not added again, and push says so", ""),
+            ("Equal means equal values: the order of object keys and spelling do not matter", ""),
+            ('Different works are never merged: 1, "1", true, 1.0, a composed and a decomposed é', ""),
+            ("An explicit key decides, and never meets another work's default key", "key"),
+            ("After ack, the work may be pushed again", ""),
+            ("While a task runs, the declared window holds: refused (until_done) or queued once (until_claimed)", ""),
+            ("After dead-letter or cancel, the work may be pushed again", "dead_letter|cancel"),
+            ("A refused duplicate changes nothing of the standing task", ""),
+            ("Many clients pushing one work at once add it once", _MANY, _LATER),
+            ("Equal works are still refused after reopening", "persistent"),
+            ("Equal works in one batch are added once: the first of them", "batch"),
+            ("A task whose lease ran out, or that was released, still counts as standing", "lease|release"),
+        ),
+        _clauses(
+            "ORDER",
+            "",
+            ("First in, first out for one client", "fifo"),
+            ("A push that returned before another began comes out first, whoever pushed", f"fifo {_MANY}"),
+            ("Higher priority comes out first", "priority"),
+            ("Within a priority, push order", "fifo priority"),
+            ("Negative, zero and large priorities count, from -2^31 to 2^31-1", "priority"),
+            ("A released task keeps its place", "fifo release requeue=place"),
+            ("A task whose lease ran out keeps its place", "fifo lease requeue=place"),
+            ("Order survives reopening", "fifo persistent"),
+            ("When the wall clock steps back, what was due stays due, in order", "fifo clock"),
+            ("A batch keeps its order", "fifo batch"),
+            ("Thousands of works pushed within a moment keep their order", "fifo"),
+        ),
+        _clauses(
+            "DUE",
+            "not_before",
+            ("A task is never claimed before its time", ""),
+            ("A task is claimable at its time, not a moment later", ""),
+            ("Times hold to the millisecond", ""),
+            ("Among the due tasks, priority decides", "priority"),
+            ("A task that is not due blocks nobody", ""),
+            ("A time in the past is now", ""),
+            ("A time survives reopening", "persistent"),
+            ("One instant in two time zones is one instant", ""),
+            ("The year 9999 is a time like any other", ""),
+        ),
+        _clauses(
+            "LEASE",
+            "lease",
+            ("While a lease runs, nobody else gets the task", ""),
+            ("When a lease ran out, somebody gets the task", ""),
+            ("Attempts count the claims", ""),
+            ("A stale ack is refused and changes nothing", "fenced"),
+            ("A stale release is refused and changes nothing", "fenced release"),
+            ("A stale extend is refused and changes nothing", "fenced extend"),
+            ("After a stale attempt, the holder can still settle", "fenced"),
+            ("Extend holds the task longer, and no longer than that", "extend"),
+            ("Settling twice is refused and harmless: release after ack resurrects nothing", "fenced"),
+            ("Opening or closing another client ends nobody's lease", "shared_lease"),
+            ("A lease of zero or less is refused", ""),
+            ("Many clients racing for a lease that ran out: one gets it", _MANY, _LATER),
+            ("A stale dead_letter is refused and changes nothing", "fenced dead_letter"),
+        ),
+        _clauses(
+            "RELEASE",
+            "release",
+            ("A released task is claimable again at once", ""),
+            ("A task released until a time is not claimable before it", "not_before"),
+            ("A released task keeps its work, key, priority and attempts", ""),
+        ),
+        _clauses(
+            "DEAD",
+            "dead_letter",
+            ("A dead task is never claimed", ""),
+            ("A dead task is kept, with its reason", ""),
+            ("A redriven task waits again, once", ""),
+        ),
+        _clauses(
+            "CANCEL",
+            "cancel",
+            ("A cancelled task is never claimed", ""),
+            ("A leased task is not cancelled under its worker", ""),
+            ("Cancelling what is not there says so", ""),
+        ),
+        _clauses(
+            "BATCH",
+            "batch",
+            ("A batch is kept whole or not at all", ""),
+            ("An empty batch is fine", ""),
+        ),
+        _clauses(
+            "RACE",
+            _MANY,
+            ("Racing claims: no task is claimed twice", "", _LATER),
+            ("Racing pushes: none is lost", "", _LATER),
+            ("Whole histories of push, claim, ack and release are explained by the sequential model", "", _LATER),
+            ('Contention never surfaces as an error ("database is locked")', "", _LATER),
+            ("Nobody waits for ever", "", _LATER),
+            ("Closing one client while others work harms nobody", "", _LATER),
+            ("A client opened before a fork works, or refuses clearly, on both sides", "processes", _LATER),
+        ),
+        _clauses(
+            "KEEP",
+            "persistent",
+            ("Waiting, scheduled, leased and dead tasks survive reopening with all they carry", ""),
+        ),
+        _clauses(
+            "CRASH",
+            "crash",
+            ("A push that returned is kept", "", _LATER),
+            ("A push cut off is whole or absent", "", _LATER),
+            ("A batch cut off is whole or absent", "batch", _LATER),
+            ("A killed worker's task is claimed again when its lease has run out", "lease", _LATER),
+            ("An ack that returned is kept", "", _LATER),
+            ("The queue opens and works after any kill: nothing stays locked, marked or half-written", "", _LATER),
+            ("A storm of kills over a long run loses and invents nothing", "", _LATER),
+        ),
+        _clauses(
+            "CLOSE",
+            "close",
+            ("Closing twice is fine", ""),
+            ("Use after closing raises a named error", ""),
+            ("After closing, no thread, process or file handle is left", ""),
+        ),
+        _clauses(
+            "INPUT",
+            "json",
+            ("What is not JSON is refused at push with a named error that says where, and nothing is kept", ""),
+            ("A refused push leaves the queue and the next push whole", ""),
+            ("Deep nesting and huge integers arrive intact or are refused, and nothing crashes", ""),
+            ("Naive datetimes, priorities that are no integers and the like are refused before anything is kept", ""),
+        ),
+        _clauses(
+            "NAMES",
+            "",
+            ("Two places share nothing", ""),
+            ("Two names in one place share nothing", "names"),
+        ),
+        _clauses(
+            "WORKER",
+            "worker",
+            ("Every task pushed is run", "", _LATER),
+            ("Pushing and starting while a worker is about to exit strands nothing", "", _LATER),
+            ("One failing task stops no other", "", _LATER),
+            ("A killed worker's queue runs again at the next start", "", _LATER),
+            ("There are never more workers than asked for", "", _LATER),
+            ("SIGTERM finishes or gives back the task in hand", "", _LATER),
+            ("The starter's own clean-up code runs once, in the starter", "", _LATER),
+        ),
+    )
+    for clause in clauses
+}
+
+
+class UnknownClause(ValueError):
+    """No clause and no group has this name."""
+
+
+def select(only: Iterable[str]) -> tuple[str, ...]:
+    """The ids that words such as ``DEDUPE`` and ``RACE-3`` name, in the registry's order; no word names them all.
+
+    Raises UnknownClause.
+    """
+    words = {word.strip().upper() for text in only for word in text.split(",") if word.strip()}
+    for word in sorted(words):
+        if word not in CLAUSES and word not in GROUPS:
+            raise UnknownClause(f"--only: there is no clause {word}; groups are {', '.join(GROUPS)}")
+    return tuple(id for id, clause in CLAUSES.items() if not words or id in words or clause.group in words)
+
+
+def needs_of(clause: Clause) -> str:
+    """The needs in words, for people: ``fifo, threads or processes``."""
+    return ", ".join(
+        "dedupe" if need == "dedupe" else need.replace("|", " or ").replace("=", ": ") for need in clause.needs
+    )
+
+
+assert all(
+    word in PROMISES or word == "dedupe" or "=" in word
+    for clause in CLAUSES.values()
+    for need in clause.needs
+    for word in need.split("|")
+)

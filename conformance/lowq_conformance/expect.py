@@ -1,0 +1,126 @@
+"""What a test expects of a queue, in few words; what is not met is written behind the call that missed it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lowq_conformance.client import MINUTE, Client, Held, Refused
+from lowq_conformance.findings import Broken, NotPromised
+from lowq_conformance.journal import spelt
+
+ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryError, SystemError, UnboundLocalError)
+"""Errors that no queue raises on purpose."""
+
+
+def text(work: Any) -> str:
+    """What makes two works equal as JSON: 1, 1.0, true and "1" are four works, key order does not matter."""
+    try:
+        return json.dumps(work, sort_keys=True)
+    except (TypeError, ValueError):
+        return f"no JSON: {work!r}"
+
+
+def wrong(q: Client, expected: str) -> Broken:
+    """The last call of `q` should have answered otherwise."""
+    q.subject.journal.expected(expected)
+    return Broken(f"expected {expected}", shown=True)
+
+
+def expect(q: Client, met: bool, expected: str) -> None:
+    """What the last call answered is as `expected`, in words."""
+    if not met:
+        raise wrong(q, expected)
+
+
+def claim(q: Client, *, lease_for: Any = MINUTE) -> Held | None:
+    """A claim; a queue that may falsely say that it is empty is asked until its patience is over."""
+    held = q.claim(lease_for=lease_for)
+    if held is None and "prompt" not in q.promises:
+        end = time.monotonic() + q.subject.traits.patience.total_seconds()
+        while held is None and time.monotonic() < end:
+            time.sleep(0.01)
+            held = q.claim(lease_for=lease_for)
+    return held
+
+
+def takes(q: Client, work: Any, *, lease_for: Any = MINUTE) -> Held:
+    """A claim that hands out this work."""
+    held = claim(q, lease_for=lease_for)
+    if held is None or text(held.work) != text(work):
+        raise wrong(q, spelt(work))
+    return held
+
+
+def something(q: Client, *, lease_for: Any = MINUTE) -> Held:
+    """A claim that hands out a task, whichever."""
+    held = claim(q, lease_for=lease_for)
+    if held is None:
+        raise wrong(q, "a task")
+    return held
+
+
+def nothing(q: Client) -> None:
+    """A claim that hands out nothing."""
+    if q.claim() is not None:
+        raise wrong(q, "None")
+
+
+def gives(q: Client, *works: Any) -> None:
+    """These works come out in this order, each acked before the next is claimed."""
+    for work in works:
+        q.ack(takes(q, work))
+
+
+def gives_all(q: Client, *works: Any) -> None:
+    """These works come out in any order and then nothing."""
+    left = [text(work) for work in works]
+    for _ in works:
+        held = something(q)
+        if text(held.work) not in left:
+            raise wrong(q, "none of what was pushed" if not left else f"one of {', '.join(left)}")
+        left.remove(text(held.work))
+        q.ack(held)
+    nothing(q)
+
+
+def pushed(q: Client, work: Any, **given: Any) -> Any:
+    """A push that adds the work; what it answers is returned."""
+    answer = q.push(work, **given)
+    if answer.added is False:
+        raise wrong(q, "added")
+    return answer
+
+
+def says_added(q: Client, added: bool | None, expected: bool) -> None:
+    """The last push said so. Raises NotPromised where the queue's pushes do not say."""
+    if added is None:
+        raise NotPromised("push does not say whether it added")
+    if added is not expected:
+        raise wrong(q, "added" if expected else "not added")
+
+
+def refused(verb: Callable[..., Any], *arguments: Any, **given: Any) -> Exception | None:
+    """The call is refused; what was raised is returned, or None where it answered False."""
+    q: Client = verb.__self__  # type: ignore[attr-defined]  # a bound method of a client
+    try:
+        verb(*arguments, **given)
+    except Refused as refusal:
+        return refusal.cause
+    raise wrong(q, "it to be refused")
+
+
+def named(q: Client, error: Exception | None) -> None:
+    """The error that the last call raised was raised on purpose, and says something."""
+    on_purpose = error is not None and type(error) is not Exception and not isinstance(error, ACCIDENTS)
+    if not on_purpose or not str(error).strip():
+        raise wrong(q, "a named error that says what is wrong")
+
+
+def known(value: Any, what: str) -> Any:
+    """The value. Raises NotPromised where the queue does not tell it."""
+    if value is None:
+        raise NotPromised(f"the queue does not tell {what}")
+    return value

@@ -1,0 +1,40 @@
+"""How a test says what it found: a broken clause, an answer that the queue does not give, or nothing seen."""
+
+from __future__ import annotations
+
+from lowq_conformance.clauses import CLAUSES
+
+
+class Broken(AssertionError):
+    """A clause is broken; without `clause` it is the one that the test is marked with, without `program` its calls.
+
+    `shown`: the program says it all, and `said` need not be repeated below it.
+    """
+
+    def __init__(
+        self, said: str, *, clause: str | None = None, program: str | None = None, shown: bool = False
+    ) -> None:
+        super().__init__(said if clause is None else f"{clause}: {said}")
+        assert clause is None or clause in CLAUSES, clause
+        self.said, self.clause, self.program, self.shown = said, clause, program, shown
+
+
+class NotPromised(Exception):
+    """The queue does not give the answer that the clause needs."""
+
+
+class NotObserved(Exception):
+    """The clause was promised, but the test did not come to see it."""
+
+
+def broken_in(error: BaseException | None) -> Broken | None:
+    """The first Broken in an exception: itself, within a group, or what caused it."""
+    while error is not None:
+        if isinstance(error, Broken):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                if (found := broken_in(part)) is not None:
+                    return found
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,39 @@
+"""The options of the conformance suite, and its plugin where a target is given."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """`--lowq-harness` and what goes with it."""
+    group = parser.getgroup("lowq", "lowq: check a queue with `pytest --pyargs lowq_conformance`")
+    group.addoption(
+        "--lowq-harness",
+        metavar="TARGET",
+        help="The queue to check: module:Harness, path/to/file.py:Harness, a backend URL, sqlite or memory.",
+    )
+    group.addoption(
+        "--lowq-only",
+        metavar="CLAUSES",
+        action="append",
+        default=[],
+        help="Only these clauses and groups, such as DEDUPE,ORDER-3. May be repeated.",
+    )
+    group.addoption(
+        "--lowq-promise",
+        metavar="PROMISES",
+        action="append",
+        default=[],
+        help="Promises to add to what the target says, such as fifo,persistent. May be repeated.",
+    )
+    group.addoption("--lowq-seed", metavar="N", type=int, help="Makes a run repeatable. Default: a random one.")
+    group.addoption("--lowq-journal", metavar="FILE", help="Keep the calls of the running test in a file.")
+
+
+def configure(config: pytest.Config) -> None:
+    """The suite's plugin is registered where `--lowq-harness` is given."""
+    if config.getoption("lowq_harness", None) and not config.pluginmanager.has_plugin("lowq-conformance"):
+        config.pluginmanager.register(import_module("lowq_conformance.plugin"), "lowq-conformance")
