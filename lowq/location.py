@@ -30,10 +30,11 @@ class Location:
     options: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        query = "&".join(f"{name}={value}" for name, value in self.options)
-        if self.scheme == "sqlite" and not query:
+        if self.scheme == "sqlite" and not self.options and "://" not in self.place:
             return self.place
-        return f"{self.scheme}://{self.place}{'?' if query else ''}{query}"
+        from urllib.parse import quote, urlencode
+
+        return f"{self.scheme}://{quote(self.place)}{'?' if self.options else ''}{urlencode(self.options)}"
 
     def beside(self, kind: str, name: str) -> Path:
         """The file of that kind (``lock``, ``log``, ``bell``) that goes with the queue `name` kept here."""
@@ -75,6 +76,8 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
 
     place, _, query = rest.partition("?")
     place = unquote(place)
+    if "\0" in place:
+        raise InvalidLocation(f"location: {text!r} is no path and no URL")
     if scheme == "sqlite" and not place.startswith("/"):
         raise InvalidLocation(f"location: {text!r}: a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db")
     try:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from lowq.clock import span
+
 if TYPE_CHECKING:
     from random import Random
 
@@ -28,8 +30,10 @@ class Retry:
             raise TypeError(f"max_attempts: expected an int, got {type(self.max_attempts).__name__}")
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts: expected 1 or more, got {self.max_attempts}")
-        if self.first < timedelta(0) or self.longest < self.first:
-            raise ValueError(f"first, longest: expected 0 <= first <= longest, got {self.first} and {self.longest}")
+        if span(self.first, "first") > span(self.longest, "longest"):
+            raise ValueError(f"longest: expected {self.first} (first) or more, got {self.longest}")
+        if not isinstance(self.factor, (int, float)):
+            raise TypeError(f"factor: expected a number, got {type(self.factor).__name__}")
         if not self.factor >= 1:
             raise ValueError(f"factor: expected 1 or more, got {self.factor}")
 
@@ -39,8 +43,10 @@ class Retry:
             return None
         whole = self.first
         for _ in range(attempts - 1):
-            whole *= self.factor
-            if whole >= self.longest:
+            if not whole:
+                break
+            if self.factor >= self.longest / whole:  # not multiplied first, which may overflow
                 whole = self.longest
                 break
+            whole *= self.factor
         return whole * random.uniform(0.5, 1.0)
