@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -557,3 +558,183 @@ class TestTerminal:
         shell("push", "q.db", "1", cwd=tmp_path)
 
         assert "\x1b" not in shell("list", "q.db", cwd=tmp_path).stdout
+
+
+HANDLERS = """
+import json, pathlib, time
+
+def note(work):
+    with open("ran.txt", "a") as file:
+        file.write(json.dumps(work) + "\\n")
+
+def fail(work):
+    if work == "bad":
+        raise ValueError("no such user \\x1b[31m")
+    note(work)
+
+def slow(work):
+    note(work)
+    time.sleep(60)
+
+def wait_for_stop(work):
+    note(work)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.01)
+    note("went on")
+
+class Shop:
+    @staticmethod
+    def sell(work):
+        note(work)
+
+async def later(work):
+    pass
+
+number = 7
+"""
+
+
+class TestWork:
+    @pytest.fixture
+    def app(self, tmp_path: Path) -> Path:
+        (tmp_path / "app.py").write_text(HANDLERS)
+        (tmp_path / "broken.py").write_text("import json\n\nraise RuntimeError('the config\\nis missing')\n")
+        (tmp_path / "wrong.py").write_text("def handler(:\n")
+        (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+        (tmp_path / "needs.py").write_text("import nosuchlibrary\n")
+        return tmp_path
+
+    def test_drain_runs_what_is_due_and_leaves(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), "1", '{"a": 2}'])
+        main(["push", str(app / "q.db"), "3", "--in", "1h"])
+
+        answer = shell("work", "q.db", "app:note", "--drain", cwd=app)
+
+        assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "2 done\n")
+        assert (app / "ran.txt").read_text() == '1\n{"a": 2}\n'
+        assert works(app / "q.db") == [3]
+
+    def test_a_failed_task_is_a_line_and_an_exit_code(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), '"bad"', '"good"'])
+
+        answer = shell("work", "q.db", "app:fail", "--drain", cwd=app)
+
+        assert answer.returncode == 1
+        lines = answer.stderr.splitlines()
+        assert lines[0].startswith("task 1, attempt 1: retry: ValueError: no such user \\x1b[31m, again at 20")
+        assert lines[1:] == ["1 retry, 1 done"]
+        assert "ValueError: no such user" in shell("show", "q.db", "1", cwd=app).stdout
+
+    def test_a_task_that_failed_too_often_is_dead(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), '"bad"'])
+
+        answer = shell("work", "q.db", "app:fail", "--drain", "--max-attempts", "1", cwd=app)
+
+        assert answer.returncode == 1
+        assert "task 1, attempt 1: dead: ValueError" in answer.stderr
+        assert json.loads(shell("list", "q.db", "--json", cwd=app).stdout)["state"] == "dead"
+
+    def test_json_tells_each_run(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), '"bad"', '"good"'])
+
+        answer = shell("work", "q.db", "app:fail", "--drain", "--json", cwd=app)
+
+        first, second = (json.loads(line) for line in answer.stdout.splitlines())
+        assert first["error"] == "ValueError: no such user \\x1b[31m"
+        assert first["at"] < first["next_due"]
+        assert {**second, "at": ""} == {
+            "id": "2",
+            "work": "good",
+            "attempt": 1,
+            "outcome": "done",
+            "error": None,
+            "at": "",
+            "next_due": None,
+        }
+
+    def test_a_time_limit_ends_a_task_that_hangs(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), "1"])
+
+        answer = shell("work", "q.db", "app:slow", "--drain", "--time-limit", "300ms", cwd=app)
+
+        assert answer.returncode == 1
+        assert "time limit" in answer.stderr
+
+    def test_an_attribute_can_be_the_handler(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), "1"])
+
+        assert shell("work", "q.db", "app:Shop.sell", "--drain", cwd=app).returncode == 0
+
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_sigterm_lets_the_task_in_hand_end(self, app: Path, processes: str) -> None:
+        main(["push", str(app / "q.db"), "1"])
+        with subprocess.Popen(
+            [sys.executable, "-m", "lowq", "work", "q.db", "app:wait_for_stop", "--processes", processes],
+            cwd=app,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            until(lambda: (app / "ran.txt").exists())
+            process.send_signal(signal.SIGTERM)
+            (app / "go").touch()
+
+            assert process.wait(60) == 0
+            assert process.stderr.read() == "1 done\n"
+        assert (app / "ran.txt").read_text() == '1\n"went on"\n'
+        assert works(app / "q.db") == []
+
+    @pytest.mark.parametrize(
+        ("handler", "complaint"),
+        [
+            ("app", "'app' is no handler"),
+            ("app:", "'app:' is no handler"),
+            ("nosuch:handler", "there is no module 'nosuch'"),
+            ("nosuch.deeper:handler", "there is no module 'nosuch'"),
+            ("app:nosuch", "app has no 'nosuch'"),
+            ("app:Shop.nosuch", "Shop has no 'nosuch'"),
+            ("app:number", "it is of type int, which cannot be called"),
+            ("app:later", "is a coroutine function"),
+            ("broken:handler", "importing 'broken' failed: RuntimeError: the config\\nis missing"),
+            ("wrong:handler", "importing 'wrong' failed: SyntaxError"),
+            ("leaves:handler", "importing 'leaves' failed: SystemExit"),
+            ("needs:handler", "importing 'needs' failed: ModuleNotFoundError: No module named 'nosuchlibrary'"),
+        ],
+    )
+    def test_what_is_no_handler_is_told_in_two_lines(self, app: Path, handler: str, complaint: str) -> None:
+        answer = shell("work", "q.db", handler, "--drain", cwd=app)
+
+        assert answer.returncode == 2
+        assert complaint in answer.stderr
+        assert len(answer.stderr.splitlines()) == 2
+        assert not (app / "q.db").exists()
+
+    def test_a_terminal_shows_the_runs_as_they_end(self, app: Path) -> None:
+        main(["push", str(app / "q.db"), "1", "2", '"bad"'])
+
+        code, shown = on_a_terminal("work", "q.db", "app:fail", "--drain", cwd=app)
+
+        assert code == 1
+        assert "1 done\r\x1b[K2 done\r\x1b[K" in shown
+        assert "\x1b[33mtask 3" in shown
+        assert shown.endswith("\r\x1b[K2 done, 1 retry\r\n")
+
+
+def test_check_without_pytest_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['pytest'] = sys.modules['hypothesis'] = None\n"
+    )
+
+    answer = shell("check", "sqlite", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+
+    assert answer.returncode == 2
+    assert answer.stderr.endswith('is missing: pip install "lowq[pytest]"\n')
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Return when it happened; a minute is long enough for anything here."""
+    left = SystemClock().countdown(MINUTE)
+    while not happened():
+        assert left() > timedelta(0)
+        threading.Event().wait(0.01)

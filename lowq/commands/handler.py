@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any
 
 from lowq.backend import LowqError
@@ -39,6 +40,10 @@ def load(target: str) -> Callable[..., Any]:
                 f"{target!r} is no handler: {one_line(_name_of(found))} has no {part!r}\n"
                 f"expected module:handler, such as app.jobs:send_mail"
             ) from None
+    if iscoroutinefunction(found):
+        raise HandlerNotFound(
+            f"{target!r} is a coroutine function\nwrap it: lambda work: asyncio.run({path}(work))"
+        )
     if not callable(found):
         raise HandlerNotFound(
             f"{target!r} is no handler: it is of type {type(found).__name__}, which cannot be called\n"
