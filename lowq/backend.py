@@ -233,7 +233,7 @@ class Backend(Protocol):
         ...
 
     def next_due(self) -> datetime | None:
-        """The earliest instant at which something scheduled falls due or a lease ends: a worker may sleep till then."""
+        """The earliest instant at which something scheduled falls due or a lease ends, or None."""
         ...
 
     def close(self) -> None:

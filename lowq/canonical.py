@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 from lowq.backend import InvalidWork, Work
@@ -41,14 +41,11 @@ def decode(text: str) -> Work:
 
 def digest(text: str, key: str | None) -> bytes:
     """What makes works equal: of the explicit key, or else of the canonical text; the two never meet."""
-    kind, equal = (b"work", text) if key is None else (b"key", key)
-    return blake2b(equal.encode(), digest_size=20, person=kind).digest()
+    return sha256(f"work:{text}".encode() if key is None else f"key:{key}".encode()).digest()[:20]
 
 
-def check_key(key: str | None) -> None:
-    """Raise TypeError or InvalidWork unless `key` is None or a string that UTF-8 can hold."""
-    if key is None:
-        return
+def check_key(key: str) -> None:
+    """Raise TypeError or InvalidWork unless `key` is a string that UTF-8 can hold."""
     if not isinstance(key, str):
         raise TypeError(f"key: expected a string, got {type(key).__name__}")
     if (fault := _scalar_fault(key)) is not None:

@@ -166,9 +166,10 @@ def to_micros(instant: datetime, what: str = "instant") -> int:
     """Microseconds since 1970 of an aware datetime; TypeError or ValueError names `what` where it is none."""
     if not isinstance(instant, datetime):
         raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
-    if instant.tzinfo is None or instant.utcoffset() is None:
+    if instant.tzinfo is not UTC and instant.utcoffset() is None:
         raise ValueError(f"{what}: {instant} has no time zone; use datetime.now(UTC) or .replace(tzinfo=…)")
-    micros = (instant - _EPOCH) // _MICROSECOND
+    since = instant - _EPOCH
+    micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if not 0 <= micros <= LAST_MICROS:
         raise ValueError(f"{what}: {instant} is outside 1970 to 9999 (UTC)")
     return micros

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
 
-from lowq.backend import InvalidWork, Item
+from lowq.backend import InvalidWork, Item, Work
 from lowq.canonical import check_key, digest, encode
 from lowq.clock import to_micros
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A checked item: canonical text, the digest that dedupes it, and its time in microseconds since 1970."""
 
     text: str
@@ -23,13 +23,14 @@ class Entry:
     not_before: int | None
 
 
-def entry(item: Item) -> Entry:
-    """The entry of an item. Raises InvalidWork, TypeError or ValueError, naming the part that is wrong."""
-    check_key(item.key)
-    check_priority(item.priority)
-    not_before = None if item.not_before is None else to_micros(item.not_before, "not_before")
-    text = encode(item.work)
-    return Entry(text, item.key, digest(text, item.key), item.priority, not_before)
+def entry(work: Work, key: str | None, priority: int, not_before: datetime | None) -> Entry:
+    """The entry of a push. Raises InvalidWork, TypeError or ValueError, naming the part that is wrong."""
+    if key is not None:
+        check_key(key)
+    check_priority(priority)
+    due = None if not_before is None else to_micros(not_before, "not_before")
+    text = encode(work)
+    return Entry(text, key, digest(text, key), priority, due)
 
 
 def entries(items: Iterable[Item]) -> list[Entry]:
@@ -39,7 +40,7 @@ def entries(items: Iterable[Item]) -> list[Entry]:
         if not isinstance(item, Item):
             raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
         try:
-            checked.append(entry(item))
+            checked.append(entry(item.work, item.key, item.priority, item.not_before))
         except (InvalidWork, TypeError, ValueError) as error:
             raise type(error)(f"item {index}: {error}") from None
     return checked

@@ -167,7 +167,7 @@ class MemoryBackend:
         self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        return self._keep([entry(Item(work, key, priority, not_before))])[0]
+        return self._keep([entry(work, key, priority, not_before)])[0]
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""

@@ -96,7 +96,7 @@ class SQLiteBackend:
         self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        return self._keep([entry(Item(work, key, priority, not_before))])[0]
+        return self._keep([entry(work, key, priority, not_before)])[0]
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
@@ -311,7 +311,7 @@ class SQLiteBackend:
         return cast("int | None", row.fetchone()[0])
 
     def _claim(self, lease_for: timedelta) -> Lease | None:
-        deadline(self._now(), lease_for)
+        deadline(0, lease_for)
         if self._was_empty and not self._anything_due():
             return None  # without the write lock, which idle workers would fight for
         while True:
