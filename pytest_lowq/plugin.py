@@ -12,3 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the conformance suite are known wherever the plugin is installed."""
     if find_spec("pytest_lowq.suite") is not None:
         import_module("pytest_lowq.suite").add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The conformance suite's own plugin is registered where `--lowq-harness` names a queue to check."""
+    if find_spec("pytest_lowq.suite") is not None:
+        import_module("pytest_lowq.suite").configure(config)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from lowq import FakeClock, LowqError, open_backend
 from lowq_conformance.client import keywords
 from lowq_conformance.words import BrokenHarness
-
-from lowq import FakeClock, LowqError, open_backend
 
 
 class FakeTime:

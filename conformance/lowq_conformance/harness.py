@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lowq_conformance.client import Client, Refused, keywords
+from lowq_conformance.client import MINUTE, Client, Refused, keywords
 from lowq_conformance.journal import Journal, called
 from lowq_conformance.loops import Loop
 from lowq_conformance.target import Maker, maker_of
@@ -51,6 +51,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
                 subject.promises = read_promises(_spoken(client, harness) | added, target)
                 subject.traits = read_traits(_traits_of(client, traits), target)
             _check_methods(subject, client, harness)
+            _check_clock(subject, client)
         except Refused as refused:
             raise BrokenHarness(f"{target}: {refused}") from refused
         finally:
@@ -224,6 +225,23 @@ def _check_methods(subject: Subject, client: Client, harness: Any) -> None:
     for word in PROMISES:
         if word in subject.promises and (lack := _lacking(word, client, harness)):
             raise BrokenHarness(f"{subject.target}: promises {word!r}, but {lack}")
+
+
+def _check_clock(subject: Subject, client: Client) -> None:
+    """Raise BrokenHarness where a lease shows a clock that is not the machine's and that the harness does not tell."""
+    if not subject.can_pass_time or subject.knows_now or "lease" not in subject.promises:
+        return
+    client.push("probe")
+    held = client.claim(lease_for=MINUTE)
+    expires = None if held is None else getattr(held.raw, "expires", None)
+    if not isinstance(expires, datetime) or expires.tzinfo is None:
+        return
+    shown = expires - MINUTE
+    if abs(shown - datetime.now(UTC)) > MINUTE:
+        raise BrokenHarness(
+            f"{subject.target}: its clock says {shown:%Y-%m-%d %H:%M:%S}, which is not the machine's time: "
+            "the harness needs now(self, place), the instant of that clock"
+        )
 
 
 def _lacking(word: str, client: Client, harness: Any) -> str | None:

@@ -164,6 +164,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.getoption("lowq_journal"):
+        return  # somebody else is told of the run
     terminalreporter.section("lowq")
     console = Console(file=terminalreporter._tw._file, highlight=False)
     reports.show([config.stash[run_key].report()], console)

@@ -52,7 +52,7 @@ def run(
         for target in targets:
             found = Run(target, chosen, selected, tuple(promises))
             try:
-                session.check(found, watch or (lambda run, test: None), bound)
+                session.check(found, watch, bound)
             except KeyboardInterrupt:
                 found.interrupted = True
                 raise Interrupted([*reports, found.report()]) from None
@@ -88,8 +88,8 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def check(self, run: Run, watch: Callable[[Run, str], None], bound: float) -> None:
-        """The run was filled with what the tests said; a test that killed its process or hung has broken its clause."""
+    def check(self, run: Run, watch: Callable[[Run, str], None] | None, bound: float) -> None:
+        """The run was filled with what the tests said; one that killed its process or hung has broken its clause."""
         journal = os.path.join(self.folder, "journal")
         while True:
             running = self._attempt(run, watch, bound, journal)
@@ -101,7 +101,7 @@ class _Session:
             run.saw(test, [(id, Verdict.BROKEN.value, evidence) for id in run.planned[test]])
 
     def _attempt(
-        self, run: Run, watch: Callable[[Run, str], None], bound: float, journal: str
+        self, run: Run, watch: Callable[[Run, str], None] | None, bound: float, journal: str
     ) -> tuple[str, str] | None:
         """Run the tests that have not said anything yet; the one at which it stopped, and how, or None."""
         self._send(run, journal)
@@ -124,7 +124,8 @@ class _Session:
                 raise SuiteFailed(event["trouble"])
             elif "ended" in event:
                 return self._ended(event["ended"], current)
-            watch(run, current)
+            if watch is not None:
+                watch(run, current)
         raise SuiteFailed(f"the process that runs the tests died:\n{self._said()}")
 
     def _ended(self, code: int, current: str) -> tuple[str, str] | None:

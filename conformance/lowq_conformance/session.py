@@ -7,6 +7,7 @@ tests print goes to its standard error.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -20,6 +21,12 @@ import lowq_conformance.plugin as suite
 from lowq_conformance.sides import Run
 from pytest_lowq.suite import add_options, configure
 
+UNUSED = (
+    "cacheprovider doctest faulthandler junitxml legacypath logging monkeypatch nose pastebin recwarn setuponly"
+    " setupplan stepwise subtests threadexception unittest unraisableexception warnings"
+)
+"""Plugins of pytest's own that the suite does without, for the time they take."""
+
 INI = "[pytest]\naddopts = --strict-markers\npython_files = test_*.py\n"
 
 
@@ -28,6 +35,8 @@ def main() -> None:
     events = os.dup(1)
     os.set_inheritable(events, True)
     os.dup2(2, 1)
+    pytest.main(["--version"])  # which loads the plugins
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -54,8 +63,7 @@ def run(request: dict[str, Any], teller: Teller) -> int:
         f"--basetemp={os.path.join(request['folder'], 'places')}",
         "--noconftest",
         "--import-mode=importlib",
-        "-p",
-        "no:cacheprovider",
+        *(f"-pno:{plugin}" for plugin in UNUSED.split()),
         "--tb=no",
         "-q",
         "--pyargs",
