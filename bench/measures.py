@@ -96,7 +96,7 @@ def backlog(place: Path, full: bool, rounds: int, amount: int, sizes: dict[str, 
                 load(client, size)
                 clients[f"{name} {size}"] = client
         for subject in interleaved(list(clients), rounds):
-            name, _, size = subject.rpartition(" ")
+            name, _, waiting = subject.rpartition(" ")
             spent = 0.0
             for _ in range(amount):
                 start = time.perf_counter()
@@ -104,7 +104,7 @@ def backlog(place: Path, full: bool, rounds: int, amount: int, sizes: dict[str, 
                 spent += time.perf_counter() - start
                 clients[subject].ack(claimed)
             load(clients[subject], amount)
-            figures[int(size)].add(name, spent / amount * 1e6)
+            figures[int(waiting)].add(name, spent / amount * 1e6)
     return list(figures.values())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import lowq
 from bench.raw import RawQueue
@@ -129,8 +129,7 @@ class PersistQueue:
         self.queue.ack(claimed)
 
     def connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection = self.queue._putter
-        return connection
+        return cast(sqlite3.Connection, self.queue._putter)
 
 
 class DiskCache:
