@@ -1,0 +1,173 @@
+"""Forking: a child that runs what it was made for, and nothing else of its parent.
+
+Such a child never unwinds the parent's stack, so no `finally` block and no `with` exit of the parent runs in it; it
+leaves by `os._exit`, so no atexit handler does; it writes through streams of its own, so what the parent had buffered
+is neither written twice nor lost; and the parent's signal handlers are not its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Literal, TextIO
+
+from lowq.backend import LowqError
+
+
+class ForkUnavailable(LowqError):
+    """This Python cannot fork, and what was asked for needs it."""
+
+
+_private: set[int] = set()
+_opening = threading.RLock()
+_passing = threading.local()
+_inherited: list[object] = []
+
+
+def check_fork(what: str) -> None:
+    """Raise ForkUnavailable, naming what needs it, where this Python has no `os.fork`."""
+    if not hasattr(os, "fork"):
+        raise ForkUnavailable(
+            f"{what} needs os.fork, which this Python does not have; run a Worker with processes=1 and without "
+            "time_limit in the foreground"
+        )
+
+
+def open_private(opener: Callable[[], Iterable[int]]) -> tuple[int, ...]:
+    """The descriptors that `opener` opened, which no child forked by Python holds, but the one they are passed to.
+
+    Nobody forks between their opening and their being known as private.
+    """
+    with _opening:
+        opened = tuple(opener())
+        _private.update(opened)
+        return opened
+
+
+def close_private(*descriptors: int) -> None:
+    """The descriptors are closed; those that this process does not hold, because it was forked, are left alone."""
+    with _opening:
+        for descriptor in descriptors:
+            if descriptor in _private:
+                _private.discard(descriptor)
+                os.close(descriptor)
+
+
+def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callable[[], None] | None = None) -> int:
+    """A child process runs `prepare` before it makes its streams, then `main`, and ends; the answer is its pid.
+
+    `keep` are the private descriptors that it holds. Its exit status is 1 where `main` raised, with the traceback on
+    its standard error.
+    """
+    # Python 3.12 warns of a fork beside threads, which a test run may have turned into an error after the child was
+    # made. This child takes no lock of the parent's: its streams are new, and the standard library renews its own.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning, r"lowq\.forking")
+    _passing.keep = frozenset(keep)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(main, prepare)
+    finally:
+        if os.getpid() != parent:
+            os._exit(1)
+        _passing.keep = frozenset()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid
+
+
+def _live(main: Callable[[], None], prepare: Callable[[], None] | None) -> None:
+    """The child's whole life; it does not return."""
+    status = 1
+    try:
+        _forget_signals()
+        gc.freeze()  # garbage of the parent is the parent's: a file in it would be flushed twice
+        if prepare is not None:
+            prepare()
+        _renew_streams()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        main()
+        status = 0
+    except BaseException:
+        with suppress(OSError, ValueError):
+            traceback.print_exc()
+    finally:
+        leave(status)
+
+
+def leave(status: int) -> None:
+    """This forked process ends at once, with what it wrote written and no clean-up code run."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a full disk or a closed pipe must not keep it alive
+            stream.flush()
+    os._exit(status)
+
+
+def _forget_signals() -> None:
+    """No signal runs the parent's code: its handlers are the defaults again; what it ignored stays ignored."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)) or number == signal.SIGCHLD:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _renew_streams() -> None:
+    """The standard streams are new objects on the same descriptors; the old ones are kept, and never used again."""
+    old = (sys.stdout, sys.stderr)
+    _inherited.extend((sys.stdin, *old, sys.__stdin__, sys.__stdout__, sys.__stderr__))
+    sys.stdin = sys.__stdin__ = _stream(0, "r")  # type: ignore[misc]  # the plain streams are replaced on purpose
+    sys.stdout = sys.__stdout__ = _stream(1, "w")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2, "w")  # type: ignore[misc]
+    _renew_log_streams(dict(zip(map(id, old), (sys.stdout, sys.stderr), strict=True)))
+
+
+def _stream(descriptor: int, mode: Literal["r", "w"]) -> io.TextIOWrapper:
+    try:
+        os.fstat(descriptor)
+    except OSError:  # the parent had closed it
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    return open(descriptor, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _renew_log_streams(replacements: dict[int, TextIO]) -> None:
+    """Log handlers on the old streams write to the new ones; their setStream would flush the parent's buffer."""
+    if (logging := sys.modules.get("logging")) is None:
+        return
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):
+            stream = replacements.get(id(getattr(handler, "stream", None)))
+            if stream is not None:
+                handler.stream = stream
+
+
+def _before_fork() -> None:
+    _opening.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    """Only the child they were passed to holds private descriptors; they are closed here, never unlocked."""
+    global _opening
+    _opening = threading.RLock()
+    kept = _private & getattr(_passing, "keep", frozenset())
+    for descriptor in _private - kept:
+        os.close(descriptor)
+    _private.intersection_update(kept)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )
