@@ -1,12 +1,11 @@
 """Broken queues, each a few lines on a sound one, to see the suite bite: `lowq check` with the `target` of one."""
 
 from lowq_conformance.broken import dedupe, deliver, due, inputs, keep, keys, lease, order, settle
-from lowq_conformance.broken.register import BROKEN, Broken, Harness
+from lowq_conformance.broken.register import BROKEN, Broken
 
 __all__ = [
     "BROKEN",
     "Broken",
-    "Harness",
     "dedupe",
     "deliver",
     "due",

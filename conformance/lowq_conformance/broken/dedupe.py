@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unicodedata import normalize
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-from lowq_conformance.broken.values import check
-
 from lowq import Clock, Dedupe, Item, Lease, Pushed
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
+from lowq_conformance.sound.values import check
 
 
 @breaks("DEDUPE-1")

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import DAY, Queue
-from lowq_conformance.broken.values import each_scalar
-
 from lowq import Clock, Counts, Item, Lease, Pushed, Task
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import DAY, Queue
+from lowq_conformance.sound.rows import Row
+from lowq_conformance.sound.values import each_scalar
 
 
 @breaks("DELIVER-1")

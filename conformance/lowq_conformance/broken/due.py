@@ -7,11 +7,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Item
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 SECOND = 1_000_000
 

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-from lowq_conformance.broken.values import check, check_key, check_priority, check_time, each_scalar
-
 from lowq import Clock, Item, Pushed
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
+from lowq_conformance.sound.values import check, check_key, check_priority, check_time, each_scalar
 
 
 @breaks("INPUT-1")

@@ -8,11 +8,10 @@ import os
 import threading
 from pathlib import Path
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Clock
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 
 class Forgetful(Queue):

@@ -6,11 +6,10 @@ from collections.abc import Hashable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Pushed
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 
 @breaks("DEDUPE-4")

@@ -7,11 +7,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Clock, Lease, LeaseLost
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 
 @breaks("LEASE-1")

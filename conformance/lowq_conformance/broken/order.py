@@ -11,11 +11,10 @@ from pathlib import Path
 from struct import pack, unpack
 from typing import Any
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Clock, Item, Lease, Pushed
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 
 @breaks("ORDER-1")

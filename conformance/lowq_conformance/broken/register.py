@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from lowq_conformance.broken.sound import Queue
-from lowq_conformance.bundled import FakeTime
+from lowq_conformance.sound.journal import Journal, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +26,15 @@ class Broken:
 BROKEN: dict[str, Broken] = {}
 
 
-class Harness(FakeTime):
-    """Opens the sound queue; `breaks` makes one of its kind for each broken queue."""
-
-    promises = Queue.promises
-    dedupe: str = Queue.dedupe
-    _queue = Queue
-
-    def open(self, place: Path, name: str = "default") -> Queue:
-        """A client of the queue `name` at `place`."""
-        return self._queue(place, name, self.clock(place))
-
-
-def breaks(*clauses: str) -> Callable[[type[Queue]], type[Harness]]:
+def breaks(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:
     """Register a queue under its name, and put the harness that opens it in its place."""
 
-    def register(queue: type[Queue]) -> type[Harness]:
+    def register(queue: type[Queue]) -> type[Journal]:
         fault = queue.__doc__ or ""
         BROKEN[queue.__name__] = Broken(queue.__name__, queue.__module__, fault, clauses)
         return type(
             queue.__name__,
-            (Harness,),
+            (Journal,),
             {
                 "__doc__": fault,
                 "__module__": queue.__module__,

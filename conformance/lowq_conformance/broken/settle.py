@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.broken.rows import Row
-from lowq_conformance.broken.sound import Queue
-
 from lowq import Item, Lease, Pushed
+from lowq_conformance.broken.register import breaks
+from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.rows import Row
 
 
 @breaks("RELEASE-1")

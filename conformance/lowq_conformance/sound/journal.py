@@ -1,4 +1,4 @@
-"""The sound queue that every broken queue here is a few lines away from."""
+"""A queue that keeps a journal: a file of JSON lines, and the lock under which operations follow one another."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq_conformance.broken.rows import EPOCH, Row, Rows
-from lowq_conformance.broken.values import check_item, encode
-
 from lowq import Counts, Dedupe, Item, Lease, LeaseLost, Pushed, State, Task
+from lowq_conformance.bundled import FakeTime
+from lowq_conformance.sound.rows import EPOCH, Row, Rows
+from lowq_conformance.sound.values import check_item, encode
 
 DAY = timedelta(days=1)
 
@@ -116,7 +117,7 @@ class Queue(Rows):
         with self.alone():
             return Counts(**{str(state): len(numbers) for state, numbers in self.by_state.items()})
 
-    # What one operation is made of; the broken queues replace one of these.
+    # What one operation is made of; each broken queue replaces one of these.
 
     def encode(self, work: Any) -> str:
         return encode(work)
@@ -188,3 +189,15 @@ class Queue(Rows):
         assert row.token is not None
         assert row.due is not None
         return Lease(self.shown(row), row.token, EPOCH + timedelta(microseconds=row.due))
+
+
+class Journal(FakeTime):
+    """A queue that keeps a journal, and promises everything but a worker."""
+
+    promises = Queue.promises
+    dedupe: str = Queue.dedupe
+    _queue = Queue
+
+    def open(self, place: Path, name: str = "default") -> Queue:
+        """A client of the queue `name` at `place`."""
+        return self._queue(place, name, self.clock(place))

@@ -1,0 +1,1 @@
+"""Sound queues of designs unlike lowq's own, which the suite must never accuse."""

@@ -1,0 +1,51 @@
+"""The standard library's queue.Queue, which promises little and keeps it."""
+
+from __future__ import annotations
+
+import queue
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was taken out."""
+
+    work: Any
+
+
+class Client:
+    """A queue.Queue, in the words of the suite."""
+
+    def __init__(self, works: queue.Queue[Any]) -> None:
+        self._works = works
+
+    def push(self, work: Any) -> None:
+        """The work waits."""
+        self._works.put(work)
+
+    def claim(self) -> Claimed | None:
+        """The first work is taken out, or None."""
+        try:
+            return Claimed(self._works.get_nowait())
+        except queue.Empty:
+            return None
+
+    def ack(self, _: Claimed) -> None:
+        """Nothing is left to be done: what was taken out is gone."""
+        self._works.task_done()
+
+
+class Plain:
+    """A queue.Queue for each place."""
+
+    promises: ClassVar[set[str]] = {"fifo", "prompt", "threads"}
+
+    def __init__(self) -> None:
+        self._queues: dict[Path, queue.Queue[Any]] = defaultdict(queue.Queue)
+
+    def open(self, place: Path) -> Client:
+        """A client of the queue at `place`."""
+        return Client(self._queues[place])
