@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from heapq import heappop, heappush
-from itertools import count
 from typing import ClassVar
-from weakref import WeakValueDictionary
 
 from lowq.backend import (
     NOW,
@@ -27,109 +22,13 @@ from lowq.backend import (
     Task,
     Work,
 )
+from lowq.backends.heaps import Kept, Place, Queue, place_of
 from lowq.canonical import decode
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.entry import Entry, entries, entry
 from lowq.location import check_dedupe, check_name
 from lowq.paging import check_page, page_of
 from lowq.settling import check_lease, check_reason, lost
-
-
-@dataclass(slots=True)
-class _Kept:
-    """A task as it is stored. `due` is when something scheduled falls due or a lease ends; `token` is the latest
-    claim's, until it is settled or replaced."""
-
-    number: int
-    entry: Entry
-    state: State
-    due: int | None = None
-    not_before: int | None = None
-    attempts: int = 0
-    token: str | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class _Queue:
-    """The tasks of one name. The heaps may name tasks that have moved on since; a look at the task tells."""
-
-    dedupe: Dedupe
-    tasks: dict[int, _Kept] = field(default_factory=dict)
-    ready: list[tuple[int, int]] = field(default_factory=list)
-    timed: list[tuple[int, int]] = field(default_factory=list)
-    standing: dict[bytes, set[int]] = field(default_factory=dict)
-
-    def wait(self, kept: _Kept, not_before: int | None, now: int) -> None:
-        """The task waits, from `not_before` on."""
-        if not_before is not None and not_before > now:
-            kept.state, kept.due = State.SCHEDULED, not_before
-            heappush(self.timed, (not_before, kept.number))
-        else:
-            kept.state, kept.due = State.READY, None
-            heappush(self.ready, (-kept.entry.priority, kept.number))
-
-    def hold(self, kept: _Kept, until: int) -> None:
-        """The task is leased until then."""
-        kept.state, kept.due = State.LEASED, until
-        heappush(self.timed, (until, kept.number))
-
-    def promote(self, now: int) -> None:
-        """What fell due is ready, and so is what was leased for too long, which its holder may still settle."""
-        while (first := self.next_due()) is not None and first <= now:
-            self.wait(self.tasks[heappop(self.timed)[1]], None, now)
-
-    def next_due(self) -> int | None:
-        while self.timed:
-            due, number = self.timed[0]
-            kept = self.tasks.get(number)
-            if kept is not None and kept.due == due:
-                return due
-            heappop(self.timed)
-        return None
-
-    def first(self) -> _Kept | None:
-        while self.ready:
-            kept = self.tasks.get(self.ready[0][1])
-            if kept is not None and kept.state is State.READY:
-                return kept
-            heappop(self.ready)
-        return None
-
-    def standing_equal(self, digest: bytes) -> int | None:
-        """The number of the task that refuses an equal push, or None."""
-        window = {
-            "until_done": (State.SCHEDULED, State.READY, State.LEASED),
-            "until_claimed": (State.SCHEDULED, State.READY),
-            "off": (),
-        }[self.dedupe]
-        numbers = self.standing.get(digest, ())
-        return min((n for n in numbers if self.tasks[n].state in window), default=None)
-
-    def add(self, kept: _Kept) -> None:
-        self.tasks[kept.number] = kept
-        self.standing.setdefault(kept.entry.digest, set()).add(kept.number)
-
-    def remove(self, kept: _Kept) -> None:
-        del self.tasks[kept.number]
-        numbers = self.standing[kept.entry.digest]
-        numbers.discard(kept.number)
-        if not numbers:
-            del self.standing[kept.entry.digest]
-
-
-class _Place:
-    """All the queues of one `memory://` location; it lives as long as one client of it."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.changed = threading.Condition(threading.Lock())
-        self.numbers = count(1)
-        self.queues: dict[str, _Queue] = {}
-
-
-_places: WeakValueDictionary[str, _Place] = WeakValueDictionary()
-_places_lock = threading.Lock()
 
 
 class MemoryBackend:
@@ -147,12 +46,11 @@ class MemoryBackend:
     ) -> None:
         check_name(name)
         check_dedupe(dedupe)
-        with _places_lock:
-            self._place: _Place | None = _places.setdefault(place, _Place())
+        self._place: Place | None = place_of(place)
         self.name = name
         self._clock = clock or SystemClock()
         with self._place.changed:
-            self._queue = self._place.queues.setdefault(name, _Queue(dedupe or "until_done"))
+            self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):
             raise InvalidLocation(
                 f"memory://{place}: the queue {name!r} was made with dedupe={self._queue.dedupe!r}, not {dedupe!r}"
@@ -290,7 +188,7 @@ class MemoryBackend:
         """This client is closed; the queue is gone with the last client of its location."""
         self._place = None
 
-    def _open(self) -> _Place:
+    def _open(self) -> Place:
         if self._place is None:
             raise QueueClosed("this client was closed; open the queue again")
         if self._place.pid != os.getpid():
@@ -312,7 +210,7 @@ class MemoryBackend:
                 number = self._queue.standing_equal(each.digest)
                 if added := number is None:
                     number = next(place.numbers)
-                    kept = _Kept(number, each, State.READY, not_before=each.not_before)
+                    kept = Kept(number, each, State.READY, not_before=each.not_before)
                     self._queue.add(kept)
                     self._queue.wait(kept, each.not_before, now)
                 answers.append(Pushed(str(number), added))
@@ -329,7 +227,7 @@ class MemoryBackend:
         self._queue.hold(kept, until)
         return Lease(self._task(kept), kept.token, to_datetime(until))
 
-    def _held(self, lease: Lease) -> _Kept:
+    def _held(self, lease: Lease) -> Kept:
         """The task of a lease that is still the caller's."""
         check_lease(lease)
         kept = self._find(lease.id)
@@ -337,12 +235,12 @@ class MemoryBackend:
             raise LeaseLost(lost(lease, None if kept is None else self._task(kept)))
         return kept
 
-    def _find(self, id: str) -> _Kept | None:
+    def _find(self, id: str) -> Kept | None:
         if not isinstance(id, str):
             raise TypeError(f"id: expected a string, got {type(id).__name__}")
         return self._queue.tasks.get(int(id)) if id.isascii() and id.isdigit() else None
 
-    def _task(self, kept: _Kept) -> Task:
+    def _task(self, kept: Kept) -> Task:
         return Task(
             id=str(kept.number),
             work=decode(kept.entry.text),

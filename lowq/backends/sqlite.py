@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from heapq import merge
 from typing import ClassVar, cast
 
 from lowq.backend import (
@@ -23,18 +22,15 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.database import Database, Durability
+from lowq.backends.rows import COLUMNS, Row, counts, listed, number, task_of
 from lowq.bell import Bell
-from lowq.canonical import decode
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.entry import Entry, entries, entry
 from lowq.location import beside, check_dedupe, check_name
-from lowq.paging import check_page, place_in_list
+from lowq.paging import check_page
 from lowq.settling import check_id, check_lease, check_reason, lost
 
-_STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
 _SCHEDULED, _READY = 0, 1
-
-_COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due"
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell."""
@@ -129,7 +125,7 @@ class SQLiteBackend:
         until = deadline(self._now(), lease_for)
         with self._database.writing() as db:
             self._settle(db, lease, "UPDATE task SET state = 2, due = ?", until)
-            task = _task(cast(_Row, self._row(db, lease.id)), until - 1)
+            task = task_of(cast(Row, self._row(db, lease.id)), until - 1)
         return Lease(task, lease.token, to_datetime(until))
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
@@ -181,7 +177,7 @@ class SQLiteBackend:
         check_id(id)
         with self._database.writing() as db:
             dead = db.execute(
-                "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3", (_number(id), self._queue)
+                "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3", (number(id), self._queue)
             ).fetchone()
             if dead is None or self._standing(db, dead[1], self._now()) is not None:
                 return False
@@ -195,7 +191,7 @@ class SQLiteBackend:
         with self._database.writing() as db:
             cancelled = db.execute(
                 "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)",
-                (_number(id), self._queue, self._now()),
+                (number(id), self._queue, self._now()),
             )
             return cancelled.rowcount == 1
 
@@ -204,36 +200,26 @@ class SQLiteBackend:
         check_id(id)
         with self._database.reading() as db:
             row = self._row(db, id)
-            return None if row is None else _task(row, self._now())
+            return None if row is None else task_of(row, self._now())
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
         check_page(state, after, limit)
         order = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
-        listed: list[Task] = []
+        page: list[Task] = []
         with self._database.reading() as db:
             now = self._now()
             for each in order[0 if after is None else order.index(after.state) :]:
                 if state in (None, each):
-                    left = None if limit is None else limit - len(listed)
+                    left = None if limit is None else limit - len(page)
                     behind = after if after is not None and after.state is each else None
-                    listed += self._listed(db, each, behind, left, now)
-        return listed
+                    page += listed(db, self._queue, now, each, behind, left)
+        return page
 
     def count(self) -> Counts:
         """How many tasks are in each state."""
         with self._database.reading() as db:
-            now = self._now()
-            queue = self._queue
-            row = db.execute(
-                "SELECT (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 0),"
-                " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 1)"
-                " + (SELECT count(*) FROM task WHERE queue = ?1 AND due <= ?2),"
-                " (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 2),"
-                " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 3)",
-                (queue, now),
-            ).fetchone()
-        return Counts(*row)
+            return counts(db, self._queue, self._now())
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
@@ -343,75 +329,26 @@ class SQLiteBackend:
         row = db.execute(
             "UPDATE task SET state = 2, token = ?, due = ?, attempts = attempts + 1 WHERE id ="
             " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT 1)"
-            f" RETURNING {_COLUMNS}",
+            f" RETURNING {COLUMNS}",
             (token, until, self._queue),
         ).fetchone()
         self._was_empty = row is None
-        return None if row is None else Lease(_task(row, until - 1), token, to_datetime(until))
+        return None if row is None else Lease(task_of(row, until - 1), token, to_datetime(until))
 
     def _settle(self, db: sqlite3.Connection, lease: Lease, change: str, *values: object) -> None:
         """Do `change` to the task of a lease that is still the caller's."""
         check_lease(lease)
-        number = _number(lease.id)
         changed = db.execute(
-            f"{change} WHERE id = ? AND token = ? AND queue = ?", (*values, number, lease.token, self._queue)
+            f"{change} WHERE id = ? AND token = ? AND queue = ?",
+            (*values, number(lease.id), lease.token, self._queue),
         )
         if changed.rowcount != 1:
             row = self._row(db, lease.id)
-            raise LeaseLost(lost(lease, None if row is None else _task(row, self._now())))
+            raise LeaseLost(lost(lease, None if row is None else task_of(row, self._now())))
 
-    def _row(self, db: sqlite3.Connection, id: str) -> _Row | None:
-        row = db.execute(f"SELECT {_COLUMNS} FROM task WHERE id = ? AND queue = ?", (_number(id), self._queue))
-        return cast("_Row | None", row.fetchone())
-
-    def _listed(
-        self, db: sqlite3.Connection, state: State, after: Task | None, limit: int | None, now: int
-    ) -> list[Task]:
-        """The tasks of one state behind `after`, in order."""
-        parts: tuple[str, ...]
-        if state is State.READY:
-            # Those whose time has come since the last claim are few, and not yet in the index of the ready.
-            parts, behind = ("state = 1", "due <= :now"), "(rank, id) > (:within, :id)"
-            order = "rank, id"
-        elif state is State.SCHEDULED:
-            parts, behind, order = ("state = 0 AND due > :now",), "(due, id) > (:within, :id)", "due, id"
-        elif state is State.LEASED:
-            parts, behind, order = ("state = 2 AND due > :now",), "id > :id", "id"
-        else:
-            parts, behind, order = ("state = 3",), "id > :id", "id"
-        values: dict[str, object] = {"queue": self._queue, "now": now, "limit": -1 if limit is None else limit}
-        if after is not None:
-            _, within, values["id"] = place_in_list(after)
-            values["within"] = to_micros(within) if isinstance(within, datetime) else within
-        pages = []
-        for part in parts:
-            where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
-            rows = db.execute(f"SELECT {_COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit", values)
-            pages.append([_task(row, now) for row in rows])
-        return list(merge(*pages, key=place_in_list))[:limit]
-
-
-_Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | None]
-
-
-def _task(row: _Row, now: int) -> Task:
-    """The task of a row of `_COLUMNS`; what fell due and what was leased for too long is ready."""
-    id, work, key, rank, not_before, attempts, state, reason, due = row
-    return Task(
-        id=str(id),
-        work=decode(work),
-        key=key,
-        priority=-rank,
-        not_before=None if not_before is None else to_datetime(not_before),
-        attempts=attempts,
-        state=State.READY if due is not None and due <= now else _STATES[state],
-        reason=reason,
-    )
-
-
-def _number(id: str) -> int:
-    """The row of an id; 0, which is no row, for a text that is no id of ours."""
-    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
+    def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
+        row = db.execute(f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?", (number(id), self._queue))
+        return cast("Row | None", row.fetchone())
 
 
 def _seconds(text: str) -> timedelta:
