@@ -6,7 +6,6 @@ Instants are aware datetimes, kept as integer microseconds since 1970 in UTC, up
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import threading
 import time
@@ -79,14 +78,10 @@ class FakeClock:
         first = to_micros(start, "start")
         self.path = None if path is None else os.path.abspath(path)
         self._fd = _unnamed_file() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        weakref.finalize(self, os.close, self._fd)
+        weakref.finalize(self, _let_go, self._fd)
         with self._alone():
-            new = os.fstat(self._fd).st_size == 0
-            if new:
-                os.ftruncate(self._fd, mmap.PAGESIZE)
-            self._instant = memoryview(mmap.mmap(self._fd, mmap.PAGESIZE)).cast("q")
-            if new:
-                self._instant[0] = first
+            if os.fstat(self._fd).st_size == 0:
+                self._write(first)
 
     def __reduce__(self) -> tuple[object, ...]:
         if self.path is None:
@@ -95,22 +90,24 @@ class FakeClock:
 
     def now(self) -> datetime:
         """The instant at which this clock stands, aware, in UTC."""
-        return to_datetime(self._instant[0])
+        return to_datetime(self._read())
 
     def advance(self, by: timedelta) -> datetime:
         """The clock stands `by` later, for every process. Raises ValueError for a negative span: see `move_to`."""
         if by < timedelta(0):
             raise ValueError(f"advance: {by} goes back; use move_to(…, back=True) if that is what you want")
         with self._alone():
-            return self._set(self.now() + by)
+            self._write(to_micros(self.now() + by))
+            return self.now()
 
     def move_to(self, instant: datetime, *, back: bool = False) -> datetime:
         """The clock stands at `instant`. Raises ValueError where that is earlier, unless `back` asks for it."""
         target = to_micros(instant, "instant")
         with self._alone():
-            if target < self._instant[0] and not back:
+            if target < self._read() and not back:
                 raise ValueError(f"move_to: {instant} is before {self.now()}; say back=True if that is what you want")
-            return self._set(instant)
+            self._write(target)
+            return self.now()
 
     def countdown(self, length: timedelta) -> Callable[[], timedelta]:
         """A function that says how much of `length` is left: on this clock or really, whichever is less.
@@ -128,9 +125,11 @@ class FakeClock:
                 return True
         return woken(0)
 
-    def _set(self, instant: datetime) -> datetime:
-        self._instant[0] = to_micros(instant, "instant")
-        return self.now()
+    def _read(self) -> int:
+        return int.from_bytes(os.pread(self._fd, 8, 0), "little")
+
+    def _write(self, micros: int) -> None:
+        os.pwrite(self._fd, micros.to_bytes(8, "little"), 0)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -141,9 +140,23 @@ class FakeClock:
                 yield
             finally:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN)
+                while _gone:
+                    os.close(_gone.pop())
 
 
 _threads = threading.Lock()
+_gone: list[int] = []
+
+
+def _let_go(fd: int) -> None:
+    """The file is closed, but not while a clock of this process holds its lock, which would end with it."""
+    _gone.append(fd)
+    if _threads.acquire(blocking=False):
+        try:
+            while _gone:
+                os.close(_gone.pop())
+        finally:
+            _threads.release()
 
 
 def _renew_lock() -> None:
