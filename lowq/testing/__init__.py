@@ -1,5 +1,8 @@
 """What a test of an application with a queue needs, without pytest too. PYTEST_DONT_REWRITE"""
 
 from lowq.testing.clock import ClockError, fake_clock
+from lowq.testing.expected import ANY
+from lowq.testing.jobs import Jobs
+from lowq.testing.queues import TempQueue, UnknownQueue, temp_queue
 
-__all__ = ["ClockError", "fake_clock"]
+__all__ = ["ANY", "ClockError", "Jobs", "TempQueue", "UnknownQueue", "fake_clock", "temp_queue"]

@@ -93,7 +93,7 @@ class _Frozen(FakeClock):
 _joined = ExitStack()
 
 
-def _join(path: Path) -> FakeClock:
+def _join(path: str) -> FakeClock:
     """The clock in a process that it was sent to, which stays frozen at its instant until it ends."""
     for clock in _running:
         if clock.path == path:
@@ -125,7 +125,7 @@ def _frozen(clock: FakeClock) -> Iterator[None]:
     finally:
         left = [each for each in api.freeze_factories if each is not ours]
         for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
-            del stack[1:]  # type: ignore[attr-defined]
+            del stack[1:]
         freezer.stop()
         api.call_stack_inspection_limit = inspected
         if left:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,10 @@ def test_an_executor_sees_the_instant_at_any_depth(depth: int) -> None:
         assert executor.submit(time.time).result(30) != START.timestamp()  # called by the executor itself: documented
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("context", [multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_process_follows_every_move(method: str) -> None:
+def test_a_child_process_follows_every_move(context: ForkContext | SpawnContext) -> None:
     with fake_clock() as clock:
-        context = multiprocessing.get_context(method)
         ours, theirs = context.Pipe()
         child = context.Process(target=tell, args=(clock, theirs), daemon=True)
         child.start()

@@ -1,0 +1,157 @@
+"""Assertions about what was pushed. PYTEST_DONT_REWRITE"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Unpack
+
+from lowq.backend import State, Task
+from lowq.testing.expected import WAITING, Expected, Like, expect
+from lowq.testing.matching import differences
+from lowq.testing.queues import Kept, QueueRef, TempQueue
+from lowq.testing.table import indented, line, queue_table
+
+_CANDIDATES = 10
+
+
+class Captured(list[Task]):
+    """The tasks that a block pushed, as they stood then."""
+
+    def works(self) -> list[Any]:
+        """Their works."""
+        return [task.work for task in self]
+
+
+class Jobs:
+    """Assertions over the queues of a test; each answers with the tasks that it matched."""
+
+    def __init__(self, store: TempQueue) -> None:
+        self._store = store
+        self.asserted: set[tuple[int, str]] = set()
+        """The tasks that an assertion matched, by the identity of their queue and their id."""
+
+    def all(self, queue: QueueRef = None, **like: Unpack[Like]) -> list[Task]:
+        """The tasks that are like that, in claim order; a work may name a part of an object only."""
+        kept = self._store.kept(queue)
+        expected = self._expected(like)
+        return self._matched(kept, [task for task in self._tasks(kept, expected.states) if not expected.misses(task)])
+
+    def assert_pushed(self, queue: QueueRef = None, *, times: int | None = None, **like: Unpack[Like]) -> list[Task]:
+        """At least one task is like that, or exactly `times`; the tasks.
+
+        See Like for what can be expected.
+        """
+        __tracebackhide__ = True
+        kept = self._store.kept(queue)
+        expected = self._expected(like)
+        tasks = self._tasks(kept, expected.states)
+        matched = [task for task in tasks if not expected.misses(task)]
+        if times is not None and not isinstance(times, int):
+            raise TypeError(f"times: expected an int, got {type(times).__name__}")
+        if not matched and times != 0:
+            _no_match(kept, expected, tasks)
+        if times is not None and len(matched) != times:
+            _fail(kept, f"expected {times} with {expected}, found {len(matched)}:", *indented(map(line, matched)))
+        return self._matched(kept, matched)
+
+    def refute_pushed(self, queue: QueueRef = None, **like: Unpack[Like]) -> None:
+        """No task is like that."""
+        __tracebackhide__ = True
+        kept = self._store.kept(queue)
+        expected = self._expected(like)
+        found = [task for task in self._tasks(kept, expected.states) if not expected.misses(task)]
+        if found:
+            _fail(kept, f"expected none with {expected}, found {len(found)}:", *indented(map(line, found)))
+
+    def assert_one(self, queue: QueueRef = None, **like: Unpack[Like]) -> Task:
+        """The queue holds one task in these states, and it is like that; the task."""
+        __tracebackhide__ = True
+        kept = self._store.kept(queue)
+        expected = self._expected(like)
+        tasks = self._tasks(kept, expected.states)
+        matched = [task for task in tasks if not expected.misses(task)]
+        if not matched:
+            _no_match(kept, expected, tasks)
+        if len(tasks) > 1:
+            _fail(kept, f"expected one task and no other, found {len(tasks)}:", *indented(map(line, tasks)))
+        return self._matched(kept, matched)[0]
+
+    def assert_sequence(
+        self, queue: QueueRef = None, works: Sequence[Any] = (), *, states: Sequence[State] = WAITING
+    ) -> list[Task]:
+        """The tasks have these works, in claim order, and there is no other; the tasks."""
+        __tracebackhide__ = True
+        if isinstance(works, str | bytes) or not isinstance(works, Sequence):
+            raise TypeError(f"works: expected a list of works, got {type(works).__name__}")
+        kept = self._store.kept(queue)
+        tasks = self._tasks(kept, states)
+        for place, (work, task) in enumerate(zip(works, tasks, strict=False), 1):
+            misses = differences(work, task.work, "work")
+            if misses:
+                _fail(kept, f"the claim order differs first in place {place}, task {task.id}:", *indented(misses))
+        if len(tasks) > len(works):
+            more = tasks[len(works) :]
+            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; behind them:", *indented(map(line, more)))
+        if len(tasks) < len(works):
+            missing = [repr(work) for work in works[len(tasks) :]]
+            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; missing:", *indented(missing))
+        return self._matched(kept, tasks)
+
+    def assert_nothing(self, queue: QueueRef = None, *, states: Sequence[State] = WAITING) -> None:
+        """No task of this queue (None: of any) is in these states."""
+        __tracebackhide__ = True
+        for kept in list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]:
+            found = self._tasks(kept, states)
+            if found:
+                _fail(kept, f"expected nothing, found {len(found)}:", *indented(map(line, found)))
+
+    @contextmanager
+    def capture(self, queue: QueueRef = None) -> Iterator[Captured]:
+        """What this process pushes inside to this queue (None: to any), also what ran meanwhile."""
+        only = None if queue is None else self._store.kept(queue)
+        captured = Captured()
+        before = {id(kept): len(kept.pushed) for kept in self._store.queues.values()}
+        try:
+            yield captured
+        finally:
+            for kept in self._store.queues.values():
+                if only is None or kept is only:
+                    captured += kept.pushed[before.get(id(kept), 0) :]
+
+    def _expected(self, like: Like) -> Expected:
+        return expect(like, self._store.clock)
+
+    def _tasks(self, kept: Kept, states: Sequence[State]) -> list[Task]:
+        return [task for task in kept.backend.tasks() if task.state in states]
+
+    def _matched(self, kept: Kept, tasks: list[Task]) -> list[Task]:
+        self.asserted |= {(id(kept), task.id) for task in tasks}
+        return tasks
+
+
+def _no_match(kept: Kept, expected: Expected, tasks: list[Task]) -> NoReturn:
+    """Say which task came nearest, and where it differs."""
+    __tracebackhide__ = True
+    ranked = sorted(tasks, key=lambda task: len(expected.misses(task)))
+    lines = [f"no task with {expected}"]
+    if ranked:
+        nearest, *others = ranked
+        lines += [f"nearest: {line(nearest)}", *indented(expected.misses(nearest))]
+        lines += ["others:", *indented(map(line, others[:_CANDIDATES]))] if others else []
+        lines += [f"  … and {len(others) - _CANDIDATES} more"] if len(others) > _CANDIDATES else []
+    present = {task.id for task in tasks}
+    elsewhere = [task for task in kept.pushed if task.id not in present and not expected.misses(task)]
+    if elsewhere:
+        now = {task.id: kept.backend.task(task.id) for task in elsewhere}
+        lines += ["pushed in this test, and no longer waiting:"]
+        lines += indented(
+            f"{line(task)}  (now {there.state if (there := now[task.id]) else 'gone: it ran or was cancelled'})"
+            for task in elsewhere[:_CANDIDATES]
+        )
+    _fail(kept, *lines)
+
+
+def _fail(kept: Kept, *lines: str) -> NoReturn:
+    __tracebackhide__ = True
+    raise AssertionError("\n".join([*lines, "", *queue_table(f"the queue {kept.backend.title}", kept.backend)]))

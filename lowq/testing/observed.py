@@ -1,0 +1,106 @@
+"""A backend that tells what was pushed through it. PYTEST_DONT_REWRITE"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, Pushed, State, Task, Work
+
+Heard = Callable[["Observed", list[Task], list[Work]], None]
+"""Told of each push that added something: the tasks as they stand, and the works as they were given."""
+
+
+class Observed:
+    """A client of a queue; whoever pushes through it is heard, after the push is visible to everybody."""
+
+    def __init__(self, backend: Backend, title: str, heard: Heard) -> None:
+        self.backend = backend
+        self.title = title
+        self._heard = heard
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What the queue keeps."""
+        return self.backend.promises
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused."""
+        return self.backend.dedupe
+
+    @property
+    def name(self) -> str:
+        """Which of the queues of its location this is."""
+        return self.backend.name
+
+    def push(
+        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Pushed:
+        """As Backend.push, and heard."""
+        answer = self.backend.push(work, key=key, priority=priority, not_before=not_before)
+        self._tell([answer], [work])
+        return answer
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """As Backend.push_many, and heard."""
+        items = list(items)
+        answers = self.backend.push_many(items)
+        self._tell(answers, [item.work for item in items])
+        return answers
+
+    def _tell(self, answers: list[Pushed], works: list[Work]) -> None:
+        added = [(answer.id, work) for answer, work in zip(answers, works, strict=True) if answer.added]
+        found = [(self.backend.task(id), work) for id, work in added]
+        tasks = [task for task, _ in found if task is not None]  # another process may have run one already
+        if tasks:
+            self._heard(self, tasks, [work for task, work in found if task is not None])
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """As Backend.claim."""
+        return self.backend.claim(lease_for=lease_for, wait=wait)
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """As Backend.extend."""
+        return self.backend.extend(lease, lease_for=lease_for)
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """As Backend.ack."""
+        return self.backend.ack(lease, claim_for=claim_for)
+
+    def release(
+        self, lease: Lease, *, not_before: datetime | None = None, reason: str | None = None, uncount: bool = False
+    ) -> None:
+        """As Backend.release."""
+        self.backend.release(lease, not_before=not_before, reason=reason, uncount=uncount)
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """As Backend.dead_letter."""
+        self.backend.dead_letter(lease, reason=reason)
+
+    def redrive(self, id: str) -> bool:
+        """As Backend.redrive."""
+        return self.backend.redrive(id)
+
+    def cancel(self, id: str) -> bool:
+        """As Backend.cancel."""
+        return self.backend.cancel(id)
+
+    def task(self, id: str) -> Task | None:
+        """As Backend.task."""
+        return self.backend.task(id)
+
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
+        """As Backend.tasks."""
+        return self.backend.tasks(state=state, after=after, limit=limit)
+
+    def count(self) -> Counts:
+        """As Backend.count."""
+        return self.backend.count()
+
+    def next_due(self) -> datetime | None:
+        """As Backend.next_due."""
+        return self.backend.next_due()
+
+    def close(self) -> None:
+        """The application's client is closed; the test's stays open until the test is over."""

@@ -1,0 +1,145 @@
+"""Where the queues of an application are kept while a test runs. PYTEST_DONT_REWRITE"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
+from lowq.clock import Clock
+from lowq.location import Location, locate, open_backend
+from lowq.testing.clock import running_clock
+from lowq.testing.observed import Observed
+
+OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
+"""Makes the queue that takes SQLite's place: `(path, clock) -> Backend`, at a path where nothing is yet."""
+
+QueueRef: TypeAlias = Any
+"""How a test names a queue: a TaskQueue or its class, a function made by @task_queue, a path or URL, or what
+`TempQueue.backend` gave. None: the only one there is."""
+
+
+class UnknownQueue(LowqError):
+    """The test names a queue in a way that means none, or more than one."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """A queue of the application: where it would be, where it is now, and who runs its tasks."""
+
+    location: Location
+    name: str
+    backend: Observed
+    handler: Callable[[Work], Any] | None = None
+    pushed: list[Task] = field(default_factory=list)
+    """What was pushed during the test, as it stood then."""
+
+
+class TempQueue:
+    """A store of its own for every queue of the application, empty when the test begins.
+
+    Its queues run on `clock`. Whatever the application opens, by whatever path or URL and name, is kept in `folder`.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, open_at: OpenAt | None = None) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.queues: dict[tuple[str, str], Kept] = {}
+        self.on_push: Callable[[Kept, list[Task], list[Work]], None] | None = None
+        self._open_at = open_at
+        self._lock = threading.RLock()
+
+    def backend(self, queue: QueueRef = None) -> Observed:
+        """The client of one queue of the application; with None, of the only one, which is made where none is yet."""
+        return self.kept(queue).backend
+
+    def kept(self, queue: QueueRef = None) -> Kept:
+        """What is known of one queue. Raises UnknownQueue where it is not clear which is meant."""
+        if queue is None:
+            if len(self.queues) > 1:
+                raise UnknownQueue(f"which queue? there are {', '.join(sorted(map(_title, self.queues)))}; name one")
+            return next(iter(self.queues.values()), None) or self.keep("queue.db", "default")
+        for kept in self.queues.values():
+            if kept.backend is queue:
+                return kept
+        if isinstance(queue, str | os.PathLike | Location):
+            return self.keep(queue, "default")
+        raise UnknownQueue(
+            f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one"
+        )
+
+    def keep(self, location: str | os.PathLike[str] | Location, name: str, dedupe: Dedupe | None = None) -> Kept:
+        """The queue that the application would keep at `location`, made where this is the first that asks for it."""
+        where = locate(location)
+        key = (str(where), name)
+        with self._lock:
+            if key not in self.queues:
+                path = self.folder / f"{len(self.queues) + 1}-{_stem(where)}.db"
+                backend = Observed(self._open(path, name, dedupe), _title(key), self._heard)
+                self.queues[key] = Kept(where, name, backend)
+            kept = self.queues[key]
+        if dedupe not in (None, kept.backend.dedupe):
+            raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")
+        return kept
+
+    def close(self) -> None:
+        """Every queue is closed, and whole. Raises CorruptQueue where SQLite finds it damaged."""
+        for kept in self.queues.values():
+            kept.backend.backend.close()
+        if self._open_at is None:
+            for path in sorted(self.folder.glob("*.db")):
+                _check_integrity(path)
+
+    def _open(self, path: Path, name: str, dedupe: Dedupe | None) -> Backend:
+        if self._open_at is None:
+            return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="process")
+        return self._open_at(path, self.clock)
+
+    def _heard(self, backend: Observed, tasks: list[Task], works: list[Work]) -> None:
+        (kept,) = (each for each in self.queues.values() if each.backend is backend)
+        kept.pushed += tasks
+        if self.on_push is not None:
+            self.on_push(kept, tasks, works)
+
+
+@contextmanager
+def temp_queue(
+    folder: str | os.PathLike[str] | None = None, *, clock: Clock | None = None, backend: OpenAt | None = None
+) -> Iterator[TempQueue]:
+    """Every queue of the application is fresh, in `folder` (None: a temporary one), on the fake clock if one runs.
+
+    `TaskQueue.start()` starts nothing meanwhile. Afterwards the queues are closed and were found whole. `backend`
+    makes another kind of queue than SQLite's.
+    """
+    with ExitStack() as stack:
+        if folder is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))
+        queue = TempQueue(Path(folder), clock or running_clock(), backend)
+        stack.callback(queue.close)
+        yield queue
+
+
+def _check_integrity(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
+    if found != ["ok"]:
+        raise CorruptQueue(f"{path}: {found[0]}")
+
+
+def _title(key: tuple[str, str]) -> str:
+    location, name = key
+    short = os.path.relpath(location) if os.path.isabs(location) else location
+    short = location if short.startswith("..") else short
+    return short if name == "default" else f"{short} ({name})"
+
+
+def _stem(where: Location) -> str:
+    stem = Path(where.place).stem or "queue"
+    return "".join(char for char in stem if char.isalnum() or char in "-_")[:40]

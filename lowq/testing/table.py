@@ -1,0 +1,55 @@
+"""Tasks as text, for a person who reads why a test failed. PYTEST_DONT_REWRITE"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from lowq.backend import Backend, State, Task
+from lowq.canonical import encode
+
+ROWS = 20
+"""Tasks of one queue in a table."""
+
+_WORK = 100
+
+
+def line(task: Task) -> str:
+    """The task in one line."""
+    return "  ".join(part for part in (f"task {task.id}", str(task.state), *_details(task), _work(task)) if part)
+
+
+def queue_table(title: str, backend: Backend) -> list[str]:
+    """The queue as it is now: a line of counts, and one for each of its first tasks."""
+    counts = backend.count()
+    head = f"{title}: {counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
+    tasks = backend.tasks(limit=ROWS + 1)
+    return [head, *indented(map(line, tasks[:ROWS])), *(["  …"] if len(tasks) > ROWS else [])]
+
+
+def indented(lines: Iterable[str]) -> list[str]:
+    """Each line, two spaces further in."""
+    return [f"  {each}" for each in lines]
+
+
+def clock_time(instant: datetime) -> str:
+    """The instant in UTC."""
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".") + " UTC"
+
+
+def _details(task: Task) -> Iterable[str]:
+    if task.priority:
+        yield f"priority {task.priority}"
+    if task.state is State.SCHEDULED and task.not_before is not None:
+        yield f"not before {clock_time(task.not_before)}"
+    if task.attempts:
+        yield f"attempts {task.attempts}"
+    if task.key is not None:
+        yield f"key {task.key!r}"
+    if task.reason:
+        yield task.reason.strip().splitlines()[-1][:_WORK]
+
+
+def _work(task: Task) -> str:
+    text = encode(task.work)
+    return text if len(text) <= _WORK else f"{text[: _WORK - 1]}…"
