@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from inspect import iscoroutinefunction
 from random import Random
@@ -150,16 +150,15 @@ class Worker:
             while not stop.requested:
                 if parent is not None and os.getppid() != parent:
                     break
-                if lease is None:
-                    lease = self._next(patiently, wait)
-                    if lease is None:
-                        if linger is not None and not patiently(lambda: self.expects(linger)):
-                            return
-                        wait = SLICE
-                        continue
-                _, lease = self._take(executor, lease, patiently, then_claim=True)
-            if lease is not None:
-                self._give_back(lease, None, patiently)
+                if lease is not None:
+                    _, lease = self._take(executor, lease, patiently, then_claim=True)
+                elif (lease := self._next(patiently, wait)) is None:
+                    if linger is not None and not patiently(lambda: self.expects(linger)):
+                        return
+                    wait = SLICE
+            if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
+                with suppress(LeaseLost):
+                    self._return(lease, patiently)
 
     def _run(self, linger: timedelta | None) -> None:
         if self.processes == 1:
@@ -224,9 +223,13 @@ class Worker:
             return self._tell(lease, "lost")
         return self._tell(lease, "dead")
 
-    def _give_back(self, lease: Lease, interruption: BaseException | None, patiently: _Patiently) -> Run:
+    def _return(self, lease: Lease, patiently: _Patiently) -> None:
+        """The task waits again as if it had not been claimed."""
+        patiently(lambda: self.backend.release(lease, reason=lease.task.reason, uncount=True))
+
+    def _give_back(self, lease: Lease, interruption: BaseException, patiently: _Patiently) -> Run:
         try:
-            patiently(lambda: self.backend.release(lease, reason=lease.task.reason, uncount=True))
+            self._return(lease, patiently)
         except LeaseLost:
             return self._tell(lease, "lost", interruption)
         return self._tell(lease, "released", interruption, self.clock.now())
