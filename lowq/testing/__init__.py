@@ -1,8 +1,23 @@
 """What a test of an application with a queue needs, without pytest too. PYTEST_DONT_REWRITE"""
 
 from lowq.testing.clock import ClockError, fake_clock
+from lowq.testing.crash import Crashed, CrashMissed
 from lowq.testing.expected import ANY
 from lowq.testing.jobs import Jobs
 from lowq.testing.queues import TempQueue, UnknownQueue, temp_queue
+from lowq.testing.worker import NothingDue, SyncWorker, TooManyRuns
 
-__all__ = ["ANY", "ClockError", "Jobs", "TempQueue", "UnknownQueue", "fake_clock", "temp_queue"]
+__all__ = [
+    "ANY",
+    "ClockError",
+    "CrashMissed",
+    "Crashed",
+    "Jobs",
+    "NothingDue",
+    "SyncWorker",
+    "TempQueue",
+    "TooManyRuns",
+    "UnknownQueue",
+    "fake_clock",
+    "temp_queue",
+]

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
 from lowq.location import Location, locate, open_backend
+from lowq.retry import Retry
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
 
@@ -38,6 +39,7 @@ class Kept:
     name: str
     backend: Observed
     handler: Callable[[Work], Any] | None = None
+    retry: Retry | None = None
     pushed: list[Task] = field(default_factory=list)
     """What was pushed during the test, as it stood then."""
 
@@ -88,6 +90,22 @@ class TempQueue:
         if dedupe not in (None, kept.backend.dedupe):
             raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")
         return kept
+
+    def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry | None = None) -> None:
+        """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
+        kept = self.kept(queue)
+        kept.handler, kept.retry = handler, retry
+
+    def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry | None]:
+        """The function that runs a work, and when it is tried again: of a queue, or the function itself."""
+        if callable(process):
+            return process, None
+        kept = self.kept(process)
+        if kept.handler is None:
+            raise UnknownQueue(
+                f"nobody knows how to run the tasks of {kept.backend.title}: say handle(queue, handler)"
+            )
+        return kept.handler, kept.retry
 
     def close(self) -> None:
         """Every queue is closed, and whole. Raises CorruptQueue where SQLite finds it damaged."""

@@ -1,0 +1,266 @@
+"""The worker of a test: it runs tasks when it is told to, in the calling thread. PYTEST_DONT_REWRITE
+
+Claim, handler, settling, retries and dead-lettering are the real worker's; there is no thread beside it that would
+renew a lease, and nothing is waited for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from itertools import count
+from random import Random
+from typing import Any
+
+from lowq.backend import Lease, LowqError, State, Work
+from lowq.clock import FakeClock
+from lowq.executor import Executor, attempt
+from lowq.failure import Failure
+from lowq.location import open_backend
+from lowq.retry import Retry
+from lowq.run import Run
+from lowq.stopping import Stop
+from lowq.testing.clock import ClockError
+from lowq.testing.crash import CrashPoint, cut_off
+from lowq.testing.queues import Kept, QueueRef, TempQueue
+from lowq.testing.table import clock_time, indented, line
+from lowq.worker import Worker
+
+MAX_RUNS = 1000
+
+_LATEST = 10
+"""Runs that are shown where there were too many."""
+
+_numbers = count(1)
+
+
+class NothingDue(LowqError):
+    """No task could be run now."""
+
+
+class TooManyRuns(LowqError):
+    """The tasks did not come to an end."""
+
+
+class SyncWorker:
+    """Runs the tasks of a TempQueue's queues, one at a time; `runs` is all that it ran, in order.
+
+    With `twice` each task that is done is delivered once more, as any queue may do; with `shuffle` the queues, whose
+    order among each other nobody promises, take turns in a random order. Both draw from `random`.
+    """
+
+    def __init__(
+        self,
+        store: TempQueue,
+        *,
+        random: Random | None = None,
+        max_runs: int = MAX_RUNS,
+        twice: bool = False,
+        shuffle: bool = False,
+    ) -> None:
+        self.runs: list[Run] = []
+        self._store = store
+        self._random = random or Random(0)
+        self._max_runs = max_runs
+        self._twice = twice
+        self._shuffle = shuffle
+        self._ran: list[tuple[Kept, Run]] = []
+
+    def perform(
+        self, process: QueueRef | Callable[[Work], Any], work: Work, attempt: int = 1, *, retry: Retry | None = None
+    ) -> Run:
+        """The handler was called once with the work, as its `attempt`-th attempt, and the run settled; the run.
+
+        `process` is a function of one work, or a queue, whose handler it then is. The task is in no queue of the
+        application.
+        """
+        if not isinstance(attempt, int) or attempt < 1:
+            raise ValueError(f"attempt: expected 1 or more, got {attempt!r}")
+        handler, policy = self._store.handler_of(process)
+        backend = open_backend(f"memory://lowq-perform-{next(_numbers)}", clock=self._store.clock)
+        try:
+            backend.push(work)
+            for _ in range(attempt - 1):
+                lease = backend.claim(lease_for=timedelta(days=1))
+                if lease is not None:
+                    backend.release(lease)
+            run = _Steps(
+                backend, handler, retry=retry or policy, clock=self._store.clock, random=self._random
+            ).run_one()
+        finally:
+            backend.close()
+        if run is None:
+            raise NothingDue("the task to perform was not claimable")  # the memory queue broke its promise
+        return run
+
+    def run_one(self, queue: QueueRef = None) -> Run:
+        """The most urgent due task was run and settled; the run. Raises NothingDue, and says when the next one is."""
+        for kept in self._turns(queue):
+            if (run := self._step(kept)) is not None:
+                return run
+        raise NothingDue(self._when(queue))
+
+    def drain(self, queue: QueueRef = None) -> list[Run]:
+        """Everything that is due was run, what was pushed meanwhile included; the clock stands where it stood.
+
+        Queues take turns. Raises TooManyRuns where there is no end.
+        """
+        runs: list[Run] = []
+        self._drain(queue, runs, self._max_runs)
+        return runs
+
+    def run_until_idle(
+        self,
+        queue: QueueRef = None,
+        *,
+        advance: bool = True,
+        until: datetime | timedelta | None = None,
+        max_runs: int | None = None,
+    ) -> list[Run]:
+        """Nothing is left to run, up to the instant `until` (or so long from now), at which the clock then stands.
+
+        The fake clock is moved from due time to due time, the ends of leases included, so that each task is run at
+        its own instant. Without `advance`, as `drain`. Raises TooManyRuns, with what ran, past `max_runs`.
+        """
+        limit = self._max_runs if max_runs is None else max_runs
+        clock = self._store.clock
+        if advance and not isinstance(clock, FakeClock):
+            raise ClockError("only a fake clock can be moved: ask for lowq_clock, or run inside fake_clock()")
+        last = clock.now() + until if isinstance(until, timedelta) else until
+        runs: list[Run] = []
+        while True:
+            self._drain(queue, runs, limit)
+            due = min((due for kept in self._queues(queue) if (due := kept.backend.next_due())), default=None)
+            if not advance or not isinstance(clock, FakeClock):
+                return runs
+            if due is None or (last is not None and due > last):
+                if last is not None and last > clock.now():
+                    clock.move_to(last)
+                return runs
+            if due > clock.now():
+                clock.move_to(due)
+
+    def crash(self, queue: QueueRef = None, *, at: CrashPoint, lines: int = 1) -> Lease:
+        """The next task's worker died `at` that point: nothing is settled, and the lease stays; the lease.
+
+        `during` is after so many lines of the handler's function. Move the clock to `lease.expires` to see the task
+        delivered again.
+        """
+        if at not in ("before", "during", "after"):
+            raise ValueError(f"at: expected before, during or after, got {at!r}")
+        for kept in self._turns(queue):
+            worker = self._worker(kept)
+            lease = kept.backend.claim(lease_for=worker.lease_for)
+            if lease is None:
+                continue
+            if at == "during":
+                cut_off(worker.handler, lease.work, lines)
+            elif at == "after":
+                failure = attempt(worker.handler, lease.work, Stop(worker.clock, timedelta(0)))
+                if failure is not None:
+                    raise failure.error
+            return lease
+        raise NothingDue(self._when(queue))
+
+    def redeliver(self, run: Run) -> Run:
+        """The handler was called once more with a task that was done: at least once is not at most once."""
+        for kept, known in self._ran:
+            if known is run:
+                if run.outcome != "done":
+                    raise ValueError(
+                        f"run: expected one that is done, got {run.outcome}; it will be delivered again anyway"
+                    )
+                return self.perform(kept.backend, run.task.work, run.task.attempts + 1)
+        raise ValueError("run: expected a Run that this worker returned")
+
+    def _drain(self, queue: QueueRef, runs: list[Run], limit: int) -> None:
+        progress = True
+        while progress:
+            progress = False
+            for kept in self._turns(queue):
+                if (run := self._step(kept)) is None:
+                    continue
+                progress = True
+                runs.append(run)
+                if len(runs) > limit:
+                    raise TooManyRuns(self._too_many(len(runs), limit))
+
+    def _step(self, kept: Kept) -> Run | None:
+        """One task of this queue was run, if any is due."""
+        if kept.handler is None and not kept.backend.count().ready:
+            return None
+        run = self._worker(kept).run_one()
+        if run is None:
+            return None
+        self.runs.append(run)
+        self._ran.append((kept, run))
+        if self._twice and run.outcome == "done":
+            again = self.redeliver(run)
+            if again.error is not None:
+                again.error.add_note(f"at the second delivery of the work {run.task.work!r}, which was done before")
+                raise again.error
+        return run
+
+    def _worker(self, kept: Kept) -> Worker:
+        handler, retry = self._store.handler_of(kept.backend)
+        return _Steps(kept.backend, handler, retry=retry, clock=self._store.clock, random=self._random)
+
+    def _queues(self, queue: QueueRef) -> list[Kept]:
+        return list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]
+
+    def _turns(self, queue: QueueRef) -> list[Kept]:
+        queues = self._queues(queue)
+        if self._shuffle:
+            self._random.shuffle(queues)
+        return queues
+
+    def _when(self, queue: QueueRef) -> str:
+        """What there is instead of a due task."""
+        queues = self._queues(queue)
+        names = ", ".join(kept.backend.title for kept in queues) or "any queue"
+        waiting = [(due, kept) for kept in queues if (due := kept.backend.next_due()) is not None]
+        if not waiting:
+            return f"nothing is due in {names}, and nothing will be"
+        due, kept = min(waiting, key=lambda each: each[0])
+        left = due - self._store.clock.now()
+        first = next(iter(kept.backend.tasks(state=State.SCHEDULED, limit=1)), None)
+        what = "a lease ends" if first is None or first.not_before != due else f"task {first.id} falls due"
+        return f"nothing is due in {names}; {what} at {clock_time(due)}, in {left}: advance the clock"
+
+    def _too_many(self, found: int, limit: int) -> str:
+        ran = self._ran[-found:]
+        by_queue = Counter(kept.backend.title for kept, _ in ran)
+        latest = [f"{clock_time(run.at)}  {run.outcome}  {line(run.task)}" for _, run in ran[-_LATEST:]]
+        return "\n".join(
+            [
+                f"more than {limit} runs, and still tasks are due: does a task push itself again? Say until=…",
+                *indented(f"{number} in {title}" for title, number in by_queue.most_common()),
+                "the latest:",
+                *indented(latest),
+            ]
+        )
+
+
+class _Steps(Worker):
+    """The real worker, with nothing beside the handler."""
+
+    @contextmanager
+    def _executor(self, stop: Stop) -> Iterator[Executor]:
+        yield _Direct(self.handler, stop)
+
+
+class _Direct:
+    """Runs the handler in the calling thread."""
+
+    def __init__(self, handler: Callable[[Work], Any], stop: Stop) -> None:
+        self._handler = handler
+        self._stop = stop
+
+    def run(self, lease: Lease) -> Failure | None:
+        """The handler has returned (None) or raised."""
+        return attempt(self._handler, lease.work, self._stop)
+
+    def close(self) -> None:
+        """Nothing to end."""
