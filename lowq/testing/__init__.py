@@ -3,6 +3,7 @@
 from lowq.testing.clock import ClockError, fake_clock
 from lowq.testing.crash import Crashed, CrashMissed
 from lowq.testing.expected import ANY
+from lowq.testing.inline import Inline, LossyWork, inline
 from lowq.testing.jobs import Jobs
 from lowq.testing.queues import TempQueue, UnknownQueue, temp_queue
 from lowq.testing.worker import NothingDue, SyncWorker, TooManyRuns
@@ -12,12 +13,15 @@ __all__ = [
     "ClockError",
     "CrashMissed",
     "Crashed",
+    "Inline",
     "Jobs",
+    "LossyWork",
     "NothingDue",
     "SyncWorker",
     "TempQueue",
     "TooManyRuns",
     "UnknownQueue",
     "fake_clock",
+    "inline",
     "temp_queue",
 ]

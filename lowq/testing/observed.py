@@ -7,16 +7,17 @@ from datetime import datetime, timedelta
 
 from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, Pushed, State, Task, Work
 
-Heard = Callable[["Observed", list[Task], list[Work]], None]
-"""Told of each push that added something: the tasks as they stand, and the works as they were given."""
+Heard = Callable[["Observed", list[Task]], None]
+"""Told of each push that added something: the tasks as they stand now."""
 
 
 class Observed:
     """A client of a queue; whoever pushes through it is heard, after the push is visible to everybody."""
 
-    def __init__(self, backend: Backend, title: str, heard: Heard) -> None:
+    def __init__(self, backend: Backend, title: str, check: Callable[[Work], None], heard: Heard) -> None:
         self.backend = backend
         self.title = title
+        self._check = check
         self._heard = heard
 
     @property
@@ -37,24 +38,27 @@ class Observed:
     def push(
         self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
     ) -> Pushed:
-        """As Backend.push, and heard."""
+        """As Backend.push; the work is checked before, and heard of afterwards."""
+        self._check(work)
         answer = self.backend.push(work, key=key, priority=priority, not_before=not_before)
-        self._tell([answer], [work])
+        self._tell([answer])
         return answer
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
-        """As Backend.push_many, and heard."""
+        """As Backend.push_many; the works are checked before, and heard of afterwards."""
         items = list(items)
+        for item in items:
+            if isinstance(item, Item):
+                self._check(item.work)
         answers = self.backend.push_many(items)
-        self._tell(answers, [item.work for item in items])
+        self._tell(answers)
         return answers
 
-    def _tell(self, answers: list[Pushed], works: list[Work]) -> None:
-        added = [(answer.id, work) for answer, work in zip(answers, works, strict=True) if answer.added]
-        found = [(self.backend.task(id), work) for id, work in added]
-        tasks = [task for task, _ in found if task is not None]  # another process may have run one already
+    def _tell(self, answers: list[Pushed]) -> None:
+        found = [self.backend.task(answer.id) for answer in answers if answer.added]
+        tasks = [task for task in found if task is not None]  # another process may have run one already
         if tasks:
-            self._heard(self, tasks, [work for task, work in found if task is not None])
+            self._heard(self, tasks)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""

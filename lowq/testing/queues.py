@@ -54,7 +54,8 @@ class TempQueue:
         self.folder = folder
         self.clock = clock
         self.queues: dict[tuple[str, str], Kept] = {}
-        self.on_push: Callable[[Kept, list[Task], list[Work]], None] | None = None
+        self.before_push: Callable[[Work], None] | None = None
+        self.on_push: Callable[[Kept, list[Task]], None] | None = None
         self._open_at = open_at
         self._lock = threading.RLock()
 
@@ -84,7 +85,7 @@ class TempQueue:
         with self._lock:
             if key not in self.queues:
                 path = self.folder / f"{len(self.queues) + 1}-{_stem(where)}.db"
-                backend = Observed(self._open(path, name, dedupe), _title(key), self._heard)
+                backend = Observed(self._open(path, name, dedupe), _title(key), self._check, self._heard)
                 self.queues[key] = Kept(where, name, backend)
             kept = self.queues[key]
         if dedupe not in (None, kept.backend.dedupe):
@@ -120,11 +121,15 @@ class TempQueue:
             return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="process")
         return self._open_at(path, self.clock)
 
-    def _heard(self, backend: Observed, tasks: list[Task], works: list[Work]) -> None:
+    def _check(self, work: Work) -> None:
+        if self.before_push is not None:
+            self.before_push(work)
+
+    def _heard(self, backend: Observed, tasks: list[Task]) -> None:
         (kept,) = (each for each in self.queues.values() if each.backend is backend)
         kept.pushed += tasks
         if self.on_push is not None:
-            self.on_push(kept, tasks, works)
+            self.on_push(kept, tasks)
 
 
 @contextmanager
@@ -141,7 +146,17 @@ def temp_queue(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))
         queue = TempQueue(Path(folder), clock or running_clock(), backend)
         stack.callback(queue.close)
+        _running.append(queue)
+        stack.callback(_running.remove, queue)
         yield queue
+
+
+def running_queue() -> TempQueue | None:
+    """The store that the application's queues resolve to now, or None."""
+    return _running[-1] if _running else None
+
+
+_running: list[TempQueue] = []
 
 
 def _check_integrity(path: Path) -> None:

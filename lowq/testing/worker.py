@@ -98,9 +98,25 @@ class SyncWorker:
     def run_one(self, queue: QueueRef = None) -> Run:
         """The most urgent due task was run and settled; the run. Raises NothingDue, and says when the next one is."""
         for kept in self._turns(queue):
-            if (run := self._step(kept)) is not None:
+            if (run := self.step(kept)) is not None:
                 return run
         raise NothingDue(self._when(queue))
+
+    def step(self, kept: Kept) -> Run | None:
+        """One task of this queue was run, if any is due."""
+        if kept.handler is None and not kept.backend.count().ready:
+            return None
+        run = self._worker(kept).run_one()
+        if run is None:
+            return None
+        self.runs.append(run)
+        self._ran.append((kept, run))
+        if self._twice and run.outcome == "done":
+            again = self.redeliver(run)
+            if again.error is not None:
+                again.error.add_note(f"at the second delivery of the work {run.task.work!r}, which was done before")
+                raise again.error
+        return run
 
     def drain(self, queue: QueueRef = None) -> list[Run]:
         """Everything that is due was run, what was pushed meanwhile included; the clock stands where it stood.
@@ -180,28 +196,12 @@ class SyncWorker:
         while progress:
             progress = False
             for kept in self._turns(queue):
-                if (run := self._step(kept)) is None:
+                if (run := self.step(kept)) is None:
                     continue
                 progress = True
                 runs.append(run)
                 if len(runs) > limit:
                     raise TooManyRuns(self._too_many(len(runs), limit))
-
-    def _step(self, kept: Kept) -> Run | None:
-        """One task of this queue was run, if any is due."""
-        if kept.handler is None and not kept.backend.count().ready:
-            return None
-        run = self._worker(kept).run_one()
-        if run is None:
-            return None
-        self.runs.append(run)
-        self._ran.append((kept, run))
-        if self._twice and run.outcome == "done":
-            again = self.redeliver(run)
-            if again.error is not None:
-                again.error.add_note(f"at the second delivery of the work {run.task.work!r}, which was done before")
-                raise again.error
-        return run
 
     def _worker(self, kept: Kept) -> Worker:
         handler, retry = self._store.handler_of(kept.backend)
