@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
@@ -104,10 +104,11 @@ def _huey(home: Path, full: bool) -> Any:
 def latency(place: Path, full: bool, amount: int) -> Figures:
     """From before the push to the first line of the handler, in a worker that has been idle for a while.
 
-    Each worker is a process of its own with its own defaults; the monotonic clock is one for both processes.
+    Each worker is a process of its own with its own defaults, raw SQLite's a loop that a FIFO wakes; the monotonic
+    clock is one for both processes.
     """
     figures = Figures("push to start, idle worker", "ms")
-    waits = {"lowq": _lowq_waits, "huey": _huey_waits}
+    waits = {"raw SQLite": _raw_waits, "lowq": _lowq_waits, "huey": _huey_waits}
     with ExitStack() as stack:
         pushes = {}
         for name, wait in waits.items():
@@ -138,9 +139,37 @@ def latency(place: Path, full: bool, amount: int) -> Figures:
 def _pushes(name: str, home: Path, full: bool) -> Callable[[float], object]:
     if name == "lowq":
         return Lowq(home, full).push
+    if name == "raw SQLite":
+        client = Raw(home, full)
+        bell = os.open(_fifo(home), os.O_RDWR | os.O_NONBLOCK)
+
+        def push(pushed: float) -> None:
+            client.push(pushed)
+            os.write(bell, b"!")
+
+        return push
     queue = _huey(home, full)
     task: Callable[[float], object] = queue.task(name="begun")(_nothing)
     return task
+
+
+def _fifo(home: Path) -> Path:
+    path = home / "bell"
+    with suppress(FileExistsError):
+        os.mkfifo(path)
+    return path
+
+
+def _raw_waits(home: Path, full: bool, sender: Any) -> None:
+    client = Raw(home, full)
+    bell = os.open(_fifo(home), os.O_RDWR)
+    claimed = client.claim()
+    while True:
+        while claimed is not None:
+            sender.send(time.monotonic() - claimed[2])
+            claimed = client.ack_and_claim(claimed)
+        os.read(bell, 4096)
+        claimed = client.claim()
 
 
 def _lowq_waits(home: Path, full: bool, sender: Any) -> None:

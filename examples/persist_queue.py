@@ -39,11 +39,11 @@ class AckQueue:
     requeue = "any"
 
     def __init__(self) -> None:
-        self.shared = _Shared(persistqueue.SQLiteAckQueue)
+        self._shared = _Shared(persistqueue.SQLiteAckQueue)
 
     def open(self, place: Path) -> _AckClient:
         """A client of the one queue object of this place."""
-        return _AckClient(self.shared, place)
+        return _AckClient(self._shared, place)
 
 
 class AckQueueById(AckQueue):
@@ -51,7 +51,7 @@ class AckQueueById(AckQueue):
 
     def open(self, place: Path) -> _AckClient:
         """A client of the one queue object of this place."""
-        return _AckByIdClient(self.shared, place)
+        return _AckByIdClient(self._shared, place)
 
 
 class Unique:
@@ -65,22 +65,22 @@ class Unique:
     dedupe = "until_claimed"
 
     def __init__(self) -> None:
-        self.shared = _Shared(persistqueue.UniqueQ)
+        self._shared = _Shared(persistqueue.UniqueQ)
 
     def open(self, place: Path) -> _UniqueClient:
         """A client of the one queue object of this place."""
-        return _UniqueClient(self.shared, place)
+        return _UniqueClient(self._shared, place)
 
 
 class UniqueAsJson(Unique):
     """The same with the JSON serializer, one of the "Serialization Options" of the README, and `raw=True`."""
 
     def __init__(self) -> None:
-        self.shared = _Shared(persistqueue.UniqueQ, serializer=json)
+        self._shared = _Shared(persistqueue.UniqueQ, serializer=json)
 
     def open(self, place: Path) -> _UniqueClient:
         """A client of the one queue object of this place."""
-        return _UniqueRawClient(self.shared, place)
+        return _UniqueRawClient(self._shared, place)
 
 
 class _Shared:

@@ -33,11 +33,11 @@ class PriorityQueue:
     promises = frozenset({"priority", "threads", "prompt"})
 
     def __init__(self) -> None:
-        self.queues: dict[Path, queue.PriorityQueue[PrioritizedItem]] = {}
+        self._queues: dict[Path, queue.PriorityQueue[PrioritizedItem]] = {}
 
     def open(self, place: Path) -> PriorityQueueClient:
         """A client of the queue of this place."""
-        return PriorityQueueClient(self.queues.setdefault(place, queue.PriorityQueue()))
+        return PriorityQueueClient(self._queues.setdefault(place, queue.PriorityQueue()))
 
 
 class PriorityQueueClient:

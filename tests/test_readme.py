@@ -107,8 +107,8 @@ def test_the_gate_runs_the_commands_of_the_readme() -> None:
     }
 
     assert extracted == commands
-    assert "readme_command check" in script
-    assert "readme_command tests" in script
+    assert "run_readme check" in script
+    assert "run_readme tests" in script
 
 
 def test_every_link_to_a_file_leads_to_one() -> None:

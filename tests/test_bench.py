@@ -1,0 +1,35 @@
+"""The bench measures every queue under the same durability, and its raw SQLite still fits lowq's tables."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SUBJECTS = {"raw SQLite", "lowq", "huey", "litequeue", "persist-queue", "diskcache"}
+
+
+def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Path) -> None:
+    measures = [word for name in ("push", "batch", "claim", "inline") for word in ("--only", name)]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.queues", "--quick", "--json", "--folder", str(tmp_path), *measures],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    told = {figures["title"]: set(figures["subjects"]) for figures in report["figures"]}
+    assert {peer["settings"] for peer in report["peers"].values()} == {"journal_mode=wal, synchronous=FULL"}
+    assert told == {
+        "push, one by one": SUBJECTS,
+        "push, 1000 in one transaction": {"raw SQLite", "lowq"},
+        "claim, then ack": SUBJECTS,
+        "ack and the next claim in one transaction": {"raw SQLite", "lowq"},
+        "inline: push one, run it": {"raw SQLite", "lowq", "lowq in memory", "huey, immediate"},
+    }
+    assert all(s["median"] > 0 for figures in report["figures"] for s in figures["subjects"].values())
