@@ -15,7 +15,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from lowq.backend import InvalidWork, State, Task, Work
 from lowq.canonical import decode, encode
-from lowq.retry import Retry
 from lowq.run import Run
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
 from lowq.testing.worker import SyncWorker
@@ -128,7 +127,7 @@ def _outside() -> int:
 
 def _fate(kept: Kept, run: Run) -> str:
     """Which attempt it was, and what becomes of the task."""
-    attempt = f"attempt {run.task.attempts} of {(kept.retry or Retry()).max_attempts}"
+    attempt = f"attempt {run.task.attempts} of {kept.retry.max_attempts}"
     if run.next_due is None:
         return f"{attempt}; it is dead now"
     return f"{attempt}; it would run again in {(run.next_due - run.at).total_seconds():.3g} s"

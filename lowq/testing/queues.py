@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lowq import seam
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
 from lowq.location import Location, locate, open_backend
 from lowq.retry import Retry
+from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
 
@@ -25,6 +28,9 @@ OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
 QueueRef: TypeAlias = Any
 """How a test names a queue: a TaskQueue or its class, a function made by @task_queue, a path or URL, or what
 `TempQueue.backend` gave. None: the only one there is."""
+
+
+_RETRY = Retry()
 
 
 class UnknownQueue(LowqError):
@@ -39,7 +45,8 @@ class Kept:
     name: str
     backend: Observed
     handler: Callable[[Work], Any] | None = None
-    retry: Retry | None = None
+    retry: Retry = _RETRY
+    lease_for: timedelta = timedelta(minutes=1)
     pushed: list[Task] = field(default_factory=list)
     """What was pushed during the test, as it stood then."""
 
@@ -74,9 +81,19 @@ class TempQueue:
                 return kept
         if isinstance(queue, str | os.PathLike | Location):
             return self.keep(queue, "default")
+        if isinstance(queue, type) and issubclass(queue, TaskQueue) and queue.path is not None:
+            return self.keep(queue.path, queue.name, queue.dedupe)
+        if (found := _task_queue(queue)) is not None:
+            return self.of(found)
         raise UnknownQueue(
             f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one"
         )
+
+    def of(self, queue: TaskQueue) -> Kept:
+        """The store of a queue of the application, whose `process` now runs its tasks."""
+        kept = self.keep(queue.location, queue.name, queue.dedupe)
+        kept.handler, kept.retry, kept.lease_for = queue.process, queue.retry, queue.lease_for
+        return kept
 
     def keep(self, location: str | os.PathLike[str] | Location, name: str, dedupe: Dedupe | None = None) -> Kept:
         """The queue that the application would keep at `location`, made where this is the first that asks for it."""
@@ -92,15 +109,17 @@ class TempQueue:
             raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")
         return kept
 
-    def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry | None = None) -> None:
+    def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
         kept = self.kept(queue)
         kept.handler, kept.retry = handler, retry
 
-    def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry | None]:
+    def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry]:
         """The function that runs a work, and when it is tried again: of a queue, or the function itself."""
-        if callable(process):
-            return process, None
+        if isinstance(process, type) and issubclass(process, TaskQueue):
+            process = process()
+        if callable(process) and _task_queue(process) is None:
+            return process, _RETRY
         kept = self.kept(process)
         if kept.handler is None:
             raise UnknownQueue(
@@ -146,6 +165,7 @@ def temp_queue(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))
         queue = TempQueue(Path(folder), clock or running_clock(), backend)
         stack.callback(queue.close)
+        stack.enter_context(seam.standing_in(backend=lambda each: queue.of(each).backend, start=_starts_nothing))
         _running.append(queue)
         stack.callback(_running.remove, queue)
         yield queue
@@ -159,11 +179,25 @@ def running_queue() -> TempQueue | None:
 _running: list[TempQueue] = []
 
 
+def _starts_nothing(_: TaskQueue) -> bool:
+    return False
+
+
+def _task_queue(found: object) -> TaskQueue | None:
+    """The TaskQueue that this is, or that a decorated function has."""
+    if isinstance(found, QueuedFunction):
+        return found.queue
+    return found if isinstance(found, TaskQueue) else None
+
+
 def _check_integrity(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            found = [row[0] for row in db.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        found = [str(error)]
     if found != ["ok"]:
-        raise CorruptQueue(f"{path}: {found[0]}")
+        raise CorruptQueue(f"the queue at {path} is damaged: {found[0]}")
 
 
 def _title(key: tuple[str, str]) -> str:

@@ -205,7 +205,9 @@ class SyncWorker:
 
     def _worker(self, kept: Kept) -> Worker:
         handler, retry = self._store.handler_of(kept.backend)
-        return _Steps(kept.backend, handler, retry=retry, clock=self._store.clock, random=self._random)
+        return _Steps(
+            kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=self._store.clock, random=self._random
+        )
 
     def _queues(self, queue: QueueRef) -> list[Kept]:
         return list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]
