@@ -1,0 +1,407 @@
+"""The sequential model: what a queue may answer to one call after another, in one readable class.
+
+It is an acceptor. Each verb is told *when* it was called and *what the queue answered*; an answer that the spec
+allows changes the model's tasks, any other raises `Mismatch`, which names the clause whose words are broken. Where a
+spec leaves something open (a lease that may have run out, a queue without order), the answer decides it.
+
+Times are numbers of one unit on one clock. An operation acts somewhere in its `Span`, having read the queue's clock
+once between its call and its effect; on a clock that stands still, a span is one instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Literal, NamedTuple
+
+from lowq_conformance import blame
+
+Dedupe = Literal["until_done", "until_claimed", "off"]
+
+
+class Span(NamedTuple):
+    """An operation was called at `call` and returned at `ret`; it acted in between."""
+
+    call: float
+    ret: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a queue promises of order, time and equal works, as far as a model must know it.
+
+    `grace`: a lease that ran out has ended for everybody this much later; None: it may, and nothing must follow.
+    `eps`: every reading of the queue's clock is within this of ours. `due_order` and `requeue`: the suite's traits.
+    """
+
+    dedupe: Dedupe = "off"
+    fifo: bool = True
+    priority: bool = True
+    due_order: Literal["push", "due"] | None = "push"
+    requeue: Literal["place", "any"] = "place"
+    grace: float | None = None
+    eps: float = 0
+
+
+class Mismatch(AssertionError):
+    """The model has no such answer: `clause` is broken, `said` says by what, and `expected` was the answer due."""
+
+    def __init__(self, clause: str, said: str, expected: str = "") -> None:
+        super().__init__(f"{clause}: {said}")
+        self.clause = clause
+        self.said = said
+        self.expected = expected
+
+
+class Overtaken(Mismatch):
+    """A task was handed out although `first` was due and comes before it."""
+
+    first: Kept
+
+
+@dataclass(slots=True)
+class Kept:
+    """A task as the model keeps it; `number` is its place in push order, `past` what has happened to it."""
+
+    number: int
+    work: Any
+    equal: Hashable
+    priority: int = 0
+    not_before: float | None = None
+    key: str | None = None
+    id: str | None = None
+    client: str = ""
+    batch: int | None = None
+    state: Literal["waiting", "leased", "dead", "acked", "cancelled"] = "waiting"
+    hold: Hold | None = None
+    attempts: int = 0
+    reason: str | None = None
+    past: set[str] = field(default_factory=set)
+
+    @property
+    def returned(self) -> bool:
+        """It was handed out once and waits again."""
+        return not self.past.isdisjoint({"released", "ran out", "redriven"})
+
+    @property
+    def standing(self) -> bool:
+        """It is scheduled, ready or leased."""
+        return self.state in ("waiting", "leased")
+
+    def __str__(self) -> str:
+        return f"{self.work!r}" if self.key is None else f"{self.work!r} (key {self.key!r})"
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """One claim of a task: the lease may have ended at `early`, and must have ended at `late`."""
+
+    task: Kept
+    early: float
+    late: float
+    client: str = ""
+    settled: bool = False
+    past: set[str] = field(default_factory=set)
+
+
+class Model:
+    """The tasks of one queue, and which answers it may give."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.tasks: list[Kept] = []
+        self.refused: list[tuple[Any, str]] = []
+        self._batches = 0
+
+    # what is true now
+
+    def due(self, task: Kept, at: Span) -> bool:
+        """The task's time has surely come."""
+        return task.not_before is None or task.not_before + self.spec.eps <= at.call
+
+    def maybe_due(self, task: Kept, at: Span) -> bool:
+        """The task's time may have come."""
+        return task.not_before is None or task.not_before - self.spec.eps <= at.ret
+
+    def free(self, task: Kept, at: Span) -> bool:
+        """Nobody can hold the task: it waits, or its lease must have ended."""
+        return task.state == "waiting" or (task.hold is not None and self._held(task) and at.call >= task.hold.late)
+
+    def maybe_free(self, task: Kept, at: Span) -> bool:
+        """Perhaps nobody holds the task: it waits, or its lease may have ended."""
+        return task.state == "waiting" or (task.hold is not None and self._held(task) and at.ret >= task.hold.early)
+
+    def before(self, one: Kept, other: Kept) -> bool:
+        """Where both are due, a claim must take `one` rather than `other`."""
+        spec = self.spec
+        if spec.priority and one.priority != other.priority:
+            return one.priority > other.priority
+        if not spec.fifo or (spec.requeue == "any" and (one.returned or other.returned)):
+            return False
+        if spec.due_order == "push" or (one.not_before is None and other.not_before is None):
+            return one.number < other.number
+        if spec.due_order is None or one.not_before is None or other.not_before is None:
+            return False
+        return one.not_before + 2 * spec.eps < other.not_before
+
+    def must_come(self, at: Span) -> list[Kept]:
+        """The tasks of which an empty answer would be false, the first one first."""
+        found = [task for task in self.tasks if self.free(task, at) and self.due(task, at)]
+        return sorted(found, key=lambda task: (-task.priority if self.spec.priority else 0, task.number))
+
+    def held(self, hold: Hold, at: Span) -> bool | None:
+        """A settle of `hold` must be taken (True), must be refused (False), or may be either (None)."""
+        if hold.settled or hold.task.hold is not hold or not hold.task.standing:
+            return False
+        return None if self.maybe_free(hold.task, at) else True
+
+    def blockers(self, equal: Hashable, at: Span) -> tuple[list[Kept], list[Kept]]:
+        """The tasks that surely refuse an equal push, and those that perhaps do."""
+        if self.spec.dedupe == "off":
+            return [], []
+        standing = [task for task in self.tasks if task.equal == equal and task.standing]
+        if self.spec.dedupe == "until_done":
+            return standing, standing
+        return [t for t in standing if self.free(t, at)], [t for t in standing if self.maybe_free(t, at)]
+
+    def counts(self, at: Span) -> dict[str, int] | None:
+        """How many tasks are in each state, or None while that is open."""
+        found = {"scheduled": 0, "ready": 0, "leased": 0, "dead": 0}
+        for task in self.tasks:
+            if self.free(task, at) != self.maybe_free(task, at) or self.due(task, at) != self.maybe_due(task, at):
+                return None
+            if (state := self.state(task, at)) is not None:
+                found[state] += 1
+        return found
+
+    def state(self, task: Kept, at: Span) -> str | None:
+        """The task's state in the words of the contract; None where it is gone."""
+        if task.state == "dead":
+            return "dead"
+        if not task.standing:
+            return None
+        if not self.free(task, at):
+            return "leased"
+        return "ready" if task.state == "leased" or "ran out" in task.past or self.due(task, at) else "scheduled"
+
+    # the verbs, each with the queue's answer
+
+    def push(
+        self,
+        at: Span,
+        work: Any,
+        equal: Hashable,
+        *,
+        added: bool | None,
+        id: str | None = None,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: float | None = None,
+        client: str = "",
+        batch: int | None = None,
+    ) -> Kept | None:
+        """The work is kept as a new task, which is returned, or an equal one stood; `added` None does not say."""
+        sure, perhaps = self.blockers(equal, at)
+        new = Kept(len(self.tasks), work, equal, priority, not_before, key, id, client, batch)
+        if added is None:
+            added = not sure
+        if added and sure:
+            raise Mismatch(*blame.added_twice(new, sure[0]), "not added")
+        if not added and not perhaps:
+            gone = [task for task in self.tasks if task.equal == equal]
+            raise Mismatch(*blame.refused_wrongly(self.spec, new, gone, self.refused), "added")
+        if added:
+            self.tasks.append(new)
+            return new
+        if id is not None and all(task.id not in (None, id) for task in perhaps):
+            raise Mismatch(*blame.wrong_id(new, perhaps[0]), f"the id {perhaps[0].id}")
+        if not sure and len(perhaps) == 1:
+            self._run_out(perhaps[0])
+        for task in perhaps:
+            task.past.add("refused a duplicate")
+        return None
+
+    def push_many(self, at: Span, items: Iterable[dict[str, Any]]) -> list[Kept | None]:
+        """All of the items are kept, each as `push` would; an item is the arguments of a push."""
+        self._batches += 1
+        return [self.push(at, batch=self._batches, **item) for item in items]
+
+    def refuse(self, work: Any, clause: str) -> None:
+        """A push of `work` was refused with an error and kept nothing; `clause` is broken if it comes out."""
+        self.refused.append((work, clause))
+
+    def claim(
+        self,
+        at: Span,
+        work: Any,
+        *,
+        id: str | None = None,
+        attempts: int | None = None,
+        lease_for: float | None = None,
+        client: str = "",
+    ) -> Hold:
+        """The queue handed out `work`; `lease_for` None: until it is settled."""
+        task = self._claimed(at, work, id)
+        if not self.maybe_free(task, at):
+            raise Mismatch(*blame.taken(task, client), self._first(at))
+        if not self.maybe_due(task, at):
+            raise Mismatch(*blame.too_early(task), self._first(at))
+        better = [t for t in self.tasks if t is not task and self._overtaken(t, task, at)]
+        if better:
+            error = Overtaken(*blame.order(task, better[0]), self._first(at))
+            error.first = better[0]
+            raise error
+        if task.state == "leased":
+            self._run_out(task)
+        if task.hold is not None:
+            task.hold.past.add("replaced")
+        grace = self.spec.grace
+        if lease_for is None:
+            early = late = inf
+        else:
+            early = at.call + lease_for - 2 * self.spec.eps
+            late = inf if grace is None else at.ret + lease_for + grace + 2 * self.spec.eps
+        hold = task.hold = Hold(task, early, late, client)
+        task.state = "leased"
+        task.attempts += 1
+        task.past.add("claimed")
+        if attempts is not None and attempts != task.attempts:
+            raise Mismatch(*blame.attempts(task, attempts), f"attempts {task.attempts}")
+        return hold
+
+    def claim_nothing(self, at: Span) -> None:
+        """The queue said that nothing is due."""
+        missing = self.must_come(at)
+        if missing:
+            waiting = [t for t in self.tasks if t.state == "waiting" and not self.maybe_due(t, at)]
+            blocked = any(self.before(task, missing[0]) for task in waiting)
+            raise Mismatch(*blame.false_empty(missing[0], blocked), self._first(at))
+
+    def extend(self, at: Span, hold: Hold, lease_for: float, *, taken: bool) -> None:
+        """The task is held for `lease_for` from now, or the lease was not its holder's any more."""
+        if self._settle(at, hold, "extend", taken):
+            hold.task.state = "leased"
+            hold.early = at.call + lease_for - 2 * self.spec.eps
+            grace = self.spec.grace
+            hold.late = inf if grace is None else at.ret + lease_for + grace + 2 * self.spec.eps
+            hold.past.add("extended")
+
+    def ack(self, at: Span, hold: Hold, *, taken: bool) -> None:
+        """The task is gone, or the lease was not its holder's any more."""
+        if self._settle(at, hold, "ack", taken):
+            hold.settled = True
+            hold.task.state = "acked"
+
+    def release(
+        self,
+        at: Span,
+        hold: Hold,
+        *,
+        not_before: float | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+        taken: bool,
+    ) -> None:
+        """The task waits again, from `not_before` on, or the lease was not its holder's any more."""
+        task = hold.task
+        if self._settle(at, hold, "release", taken):
+            hold.settled = True
+            task.state, task.reason = "waiting", reason
+            task.attempts -= uncount
+            task.past.discard("ran out")
+            task.past.add("released")
+            if not_before is not None:
+                task.not_before = not_before
+                task.past.add("released for later")
+
+    def dead_letter(self, at: Span, hold: Hold, *, reason: str, taken: bool) -> None:
+        """The task is set aside, or the lease was not its holder's any more."""
+        if self._settle(at, hold, "dead_letter", taken):
+            hold.settled = True
+            hold.task.state, hold.task.reason = "dead", reason
+            hold.task.past.add("dead")
+
+    def redrive(self, at: Span, task: Kept, *, done: bool) -> None:
+        """The dead task waits again, or there was none, or a push of its work would be refused."""
+        sure, perhaps = self.blockers(task.equal, at)
+        dead = task.state == "dead"
+        if done and (not dead or sure):
+            why = "an equal work stands" if dead else "it is not dead"
+            raise Mismatch("DEAD-3", f"redrive of {task} said True, but {why}", "False")
+        if not done and dead and not perhaps:
+            raise Mismatch("DEAD-3", f"redrive of {task} said False, but no equal work stands", "True")
+        if done:
+            task.state, task.attempts, task.not_before = "waiting", 0, None
+            task.past.add("redriven")
+
+    def cancel(self, at: Span, task: Kept, *, done: bool) -> None:
+        """The task is gone, or it was leased, or there was none."""
+        if done and not (task.state == "dead" or self.maybe_free(task, at)):
+            clause = "CANCEL-2" if task.state == "leased" else "CANCEL-3"
+            raise Mismatch(clause, f"cancel of {task} said True, but it is {blame.whereabouts(task)}", "False")
+        if not done and (task.state == "dead" or self.free(task, at)):
+            where = blame.whereabouts(task)
+            raise Mismatch("CANCEL-3", f"cancel of {task} said False, but it is {where}", "True")
+        if done:
+            task.state = "cancelled"
+
+    def reopened(self) -> None:
+        """Every client was closed and a new one opened."""
+        for task in self.tasks:
+            task.past.add("reopened")
+
+    def client_came_or_went(self) -> None:
+        """A client was opened or closed while others stay."""
+        for task in self.tasks:
+            if task.hold is not None:
+                task.hold.past.add("clients changed")
+
+    # how the verbs decide
+
+    def _first(self, at: Span) -> str:
+        """What a claim may answer, in words: the first task that must come."""
+        must = self.must_come(at)
+        return f"{must[0].work!r}" if must else "None"
+
+    def _held(self, task: Kept) -> bool:
+        return task.state == "leased" and task.hold is not None
+
+    def _run_out(self, task: Kept) -> None:
+        if task.state == "leased":
+            task.state = "waiting"
+            task.past.add("ran out")
+
+    def _overtaken(self, waiting: Kept, taken: Kept, at: Span) -> bool:
+        return self.free(waiting, at) and self.due(waiting, at) and self.before(waiting, taken)
+
+    def _settle(self, at: Span, hold: Hold, verb: str, taken: bool) -> bool:
+        """Whether the settle took effect. Raises Mismatch where it must not, or must."""
+        held = self.held(hold, at)
+        if held is not None and held != taken:
+            if taken:
+                raise Mismatch(*blame.stale_settle(hold, verb), "a refusal")
+            raise Mismatch(*blame.lost_settle(hold, verb), "no refusal")
+        if not taken and held is None:
+            self._run_out(hold.task)
+        if not taken and hold.task.hold is not None:
+            hold.task.hold.past.add("a stale settle was tried")
+        return taken
+
+    def _claimed(self, at: Span, work: Any, id: str | None) -> Kept:
+        """The task that was handed out: the one of that id, or else the likeliest of that work."""
+        same = [task for task in self.tasks if blame.spelled(task.work) == blame.spelled(work)]
+        if id is not None and any(task.id is not None for task in self.tasks):
+            named = [task for task in self.tasks if task.id == id]
+            if named and named[0] not in same:
+                raise Mismatch("DELIVER-1", f"{named[0]} was pushed, and came out as {work!r}")
+            if not named and same:
+                raise Mismatch(*blame.strange_id(same[-1]))
+            same = named
+        if not same:
+            raise Mismatch(*blame.invented(work, self.refused))
+        fit = [task for task in same if self.maybe_free(task, at) and self.maybe_due(task, at)]
+        if fit:
+            return min(fit, key=lambda t: (not self.due(t, at), -t.priority if self.spec.priority else 0, t.number))
+        alive = [task for task in same if task.standing]
+        return (alive or same)[-1]
