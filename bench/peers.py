@@ -184,7 +184,7 @@ PEERS = (
     Peer(
         "persist-queue",
         PersistQueue,
-        f"{version('persist-queue')} SQLiteAckQueue: no lease; acked rows stay",
+        f"{version('persist-queue')} SQLiteAckQueue: for threads; no lease; acked rows stay",
     ),
     Peer("diskcache", DiskCache, f"{version('diskcache')} Deque: no dedupe, no ack (taking deletes)"),
 )

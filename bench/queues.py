@@ -65,7 +65,7 @@ def _measures(place: Path, full: bool, quick: bool) -> dict[str, Callable[[], li
         "latency": lambda: [workers.latency(place, full, 30 if quick else 300)],
         "inline": lambda: [workers.inline(place, full, rounds, 20 if quick else 100)],
         "fixture": lambda: [measures.fixture(place, full, rounds)],
-        "import": lambda: imports.imports(rounds),
+        "import": lambda: imports.imports(place, rounds),
     }
 
 
