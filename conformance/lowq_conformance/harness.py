@@ -228,7 +228,7 @@ def _check_methods(subject: Subject, client: Client, harness: Any) -> None:
 
 
 def _check_clock(subject: Subject, client: Client) -> None:
-    """Raise BrokenHarness where a lease shows a clock that is not the machine's and that the harness does not tell."""
+    """Raise BrokenHarness where a lease shows a clock that is not the machine's and the harness does not tell it."""
     if not subject.can_pass_time or subject.knows_now or "lease" not in subject.promises:
         return
     client.push("probe")

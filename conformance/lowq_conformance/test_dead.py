@@ -1,0 +1,90 @@
+"""DEAD: a claimed task is set aside for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lowq_conformance.client import Client, field
+from lowq_conformance.expect import expect, gives, known, nothing, takes
+from lowq_conformance.findings import NotPromised
+from lowq_conformance.timing import run_out
+
+
+def buried(q: Client) -> Any:
+    """The id of a dead task whose work is "a"; a queue that cannot redrive it promises nothing of it."""
+    if not q.has("redrive"):
+        raise NotPromised("the client has no method redrive")
+    q.push("a")
+    held = takes(q, "a")
+    id = known(held.id, "the id of a claimed task")
+    q.dead_letter(held)
+    return id
+
+
+@pytest.mark.clause("DEAD-1")
+def test_a_dead_task_is_not_claimed(q: Client, other: Client) -> None:
+    q.push("a")
+    q.dead_letter(takes(q, "a"))
+
+    nothing(q)
+    nothing(other)
+
+
+@pytest.mark.clause("DEAD-1")
+@pytest.mark.needs("lease")
+def test_a_dead_task_is_not_claimed_when_its_lease_would_have_run_out(q: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    q.dead_letter(takes(q, "a", lease_for=lease))
+    run_out(q, lease)
+
+    nothing(q)
+
+
+@pytest.mark.clause("DEAD-2")
+@pytest.mark.needs("inspect")
+def test_a_dead_task_is_kept_with_its_reason(q: Client) -> None:
+    q.push("a")
+    q.dead_letter(takes(q, "a"), reason="no such file: 7")
+    dead = [task for task in q.tasks() if field(task, "state") == "dead"]
+
+    expect(q, [field(task, "work") for task in dead] == ["a"], "a dead task 'a'")
+    if not hasattr(dead[0], "reason"):
+        raise NotPromised("dead tasks are listed without a reason")
+    expect(q, "no such file: 7" in str(dead[0].reason), f"the reason 'no such file: 7', not {dead[0].reason!r}")
+
+
+@pytest.mark.clause("DEAD-3")
+def test_a_redriven_task_waits_again(q: Client) -> None:
+    expect(q, q.redrive(buried(q)) is not False, "True")
+
+    gives(q, "a")
+
+
+@pytest.mark.clause("DEAD-3")
+def test_a_redriven_task_waits_once(q: Client) -> None:
+    id = buried(q)
+    q.redrive(id)
+    expect(q, q.redrive(id) is not True, "False, it is not dead any more")
+
+    gives(q, "a")
+    nothing(q)
+
+
+@pytest.mark.clause("DEAD-3")
+@pytest.mark.needs("inspect")
+def test_a_redriven_task_is_not_dead_any_more(q: Client) -> None:
+    q.redrive(buried(q))
+
+    listed = [str(field(task, "state")) for task in q.tasks()]
+    expect(q, listed == ["ready"], "one task, ready")
+
+
+@pytest.mark.clause("DEAD-3")
+def test_a_redriven_task_counts_its_attempts_anew(q: Client) -> None:
+    q.redrive(buried(q))
+    held = takes(q, "a")
+
+    expect(q, known(held.attempts, "attempts") == 1, f"attempts 1, not {held.attempts}")

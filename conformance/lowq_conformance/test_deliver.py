@@ -1,0 +1,246 @@
+"""DELIVER: what goes in comes out, once, as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lowq_conformance.client import Client, Refused
+from lowq_conformance.expect import expect, gives_all, named, nothing, something, takes, text, wrong
+from lowq_conformance.findings import Broken
+from lowq_conformance.timing import later, run_out
+
+WORKS: list[Any] = [
+    "a",
+    " a  ",
+    "\x00",
+    "a\x00b",
+    "line\nnext\ttab\r\x1b[0m\x7f\u2028",
+    "é, é, ß, Ω, 漢字, עברית",
+    "🜁 and 👩‍👩‍👧",
+    "\"quoted\" \\ 'single' %s {} $1 ; --",
+    1,
+    -1,
+    2**53 + 1,
+    1.0,
+    0.1 + 0.2,
+    1 / 3,
+    5e-324,
+    1.7976931348623157e308,
+    True,
+    ["", None, False, 0, [], {}],
+    [[[["deep"]]]],
+    {"": "the empty key", "\x00": 1, "é": 2, "key with spaces": {"nested": [1, 2.5, "three", None]}},
+    {"b": 1, "a": 2},
+    list(range(300)),
+]
+
+
+@pytest.mark.clause("DELIVER-1")
+def test_every_kind_of_work_comes_out_as_it_went_in(q: Client) -> None:
+    for work in WORKS:
+        q.push(work)
+        q.ack(takes(q, work))
+
+
+@pytest.mark.clause("DELIVER-1")
+def test_every_one_of_many_waiting_works_comes_out(q: Client) -> None:
+    works = [f"work {number}" for number in range(150)]
+    for work in works:
+        q.push(work)
+
+    gives_all(q, *works)
+
+
+@pytest.mark.clause("DELIVER-2")
+def test_a_new_queue_is_empty(q: Client) -> None:
+    nothing(q)
+
+
+@pytest.mark.clause("DELIVER-2")
+def test_nothing_comes_out_beside_what_went_in(q: Client) -> None:
+    q.push("a")
+    q.push(["x", "y"])
+
+    gives_all(q, "a", ["x", "y"])
+
+
+@pytest.mark.clause("DELIVER-3")
+def test_what_one_client_holds_another_does_not_get(q: Client, other: Client) -> None:
+    q.push("a")
+    takes(q, "a")
+
+    nothing(other)
+
+
+@pytest.mark.clause("DELIVER-3")
+def test_two_clients_hold_two_tasks(q: Client, other: Client) -> None:
+    q.push("a")
+    q.push("b")
+    mine = something(q)
+    theirs = something(other)
+
+    expect(other, text(mine.work) != text(theirs.work), "the other task")
+
+
+@pytest.mark.clause("DELIVER-4")
+def test_an_acked_task_does_not_come_back(q: Client) -> None:
+    q.push("a")
+    q.ack(takes(q, "a"))
+
+    nothing(q)
+
+
+@pytest.mark.clause("DELIVER-4")
+@pytest.mark.needs("lease")
+def test_an_acked_task_does_not_come_back_when_its_lease_would_have_run_out(q: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    q.ack(takes(q, "a", lease_for=lease))
+    run_out(q, lease)
+
+    nothing(q)
+
+
+@pytest.mark.clause("DELIVER-4")
+@pytest.mark.needs("persistent")
+def test_an_acked_task_does_not_come_back_after_reopening(q: Client, reopened: Callable[[Client], Client]) -> None:
+    q.push("a")
+    q.push("b")
+    done = something(q)
+    q.ack(done)
+    q = reopened(q)
+
+    left = something(q)
+    expect(q, text(left.work) != text(done.work), "the other task")
+    nothing(q)
+
+
+@pytest.mark.clause("DELIVER-5")
+def test_an_empty_queue_answers_none_at_once(q: Client) -> None:
+    answers_at_once(q)
+
+    q.push("a")
+    q.ack(takes(q, "a"))
+    answers_at_once(q)
+
+
+def answers_at_once(q: Client) -> None:
+    """A claim answers None within the queue's patience; a machine that stalls is given a second chance."""
+    patience = q.subject.traits.patience.total_seconds()
+    for chance in (1, 2):
+        started = time.monotonic()
+        nothing(q)
+        took = time.monotonic() - started
+        if took <= patience:
+            return
+        if chance == 2:
+            raise Broken(f"an empty claim took {took:.1f} seconds; the queue says {patience:g} at most")
+
+
+@pytest.mark.clause("DELIVER-7")
+@pytest.mark.parametrize("work", [0, 0.0, "", False, None, [], {}], ids=repr)
+def test_a_falsy_work_is_a_work(q: Client, work: Any) -> None:
+    q.push(work)
+
+    q.ack(takes(q, work))
+    nothing(q)
+
+
+@pytest.mark.clause("DELIVER-8")
+@pytest.mark.parametrize("kind", ["text", "list"])
+def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
+    numbers = [f"{number:07}" for number in range(1 + 2**20 // 8)]
+    work: Any = " ".join(numbers) if kind == "text" else numbers
+    try:
+        q.push(work)
+    except Refused as refused:
+        named(q, refused.cause)
+        nothing(q)
+        return
+
+    held = something(q)
+    if text(held.work) != text(work):
+        raise wrong(q, f"all {len(text(work)):,} characters, not {len(text(held.work)):,}")
+
+
+@pytest.mark.clause("DELIVER-9")
+def test_an_object_that_is_changed_after_its_push_is_not_changed_in_the_queue(q: Client) -> None:
+    work = {"lines": [1]}
+    q.push(work)
+    work["lines"].append(2)
+
+    takes(q, {"lines": [1]})
+
+
+@pytest.mark.clause("DELIVER-9")
+def test_an_object_that_was_handed_out_is_not_the_one_that_was_pushed(q: Client) -> None:
+    work: dict[str, Any] = {"lines": [1]}
+    q.push(work)
+    something(q).work["lines"].append(2)
+
+    expect(q, work == {"lines": [1]}, "a work of its own, not the object that was pushed")
+
+
+@pytest.mark.clause("DELIVER-10")
+def test_counts_and_listings_agree_with_what_was_pushed_and_acked(q: Client) -> None:
+    agrees(q)
+    q.push("a")
+    q.push("b")
+    agrees(q, ready=["a", "b"])
+    held = something(q)
+    other = "b" if held.work == "a" else "a"
+    agrees(q, ready=[other], leased=[held.work])
+    q.ack(held)
+    agrees(q, ready=[other])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("not_before")
+def test_counts_and_listings_tell_of_what_is_scheduled(q: Client) -> None:
+    q.push("a")
+    q.push("b", not_before=later(q))
+
+    agrees(q, ready=["a"], scheduled=["b"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("dead_letter")
+def test_counts_and_listings_tell_of_what_is_dead(q: Client) -> None:
+    q.push("a")
+    q.dead_letter(takes(q, "a"))
+    q.push("b")
+
+    agrees(q, ready=["b"], dead=["a"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("cancel")
+def test_counts_and_listings_forget_what_was_cancelled(q: Client) -> None:
+    pushed = q.push("a")
+    q.push("b")
+    q.cancel(pushed.id)
+
+    agrees(q, ready=["b"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("release")
+def test_counts_and_listings_tell_of_what_was_released(q: Client) -> None:
+    q.push("a")
+    q.release(takes(q, "a"))
+
+    agrees(q, ready=["a"])
+
+
+def agrees(q: Client, **states: list[Any]) -> None:
+    """The counts that the queue gives, and its listing, are of these works in these states."""
+    for state, number in q.count().items():
+        if state in ("scheduled", "ready", "leased", "dead"):
+            expect(q, number == len(states.get(state, [])), f"{len(states.get(state, []))} {state}")
+    works = sorted(text(work) for each in states.values() for work in each)
+    listed = sorted(text(getattr(task, "work", None)) for task in q.tasks())
+    expect(q, listed == works, f"the works {', '.join(works) or 'none'}")

@@ -1,0 +1,171 @@
+"""DUE: tasks that have a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from lowq_conformance.client import Client
+from lowq_conformance.expect import gives, gives_all, takes
+from lowq_conformance.findings import NotPromised
+from lowq_conformance.timing import FINE, fall_due, later, not_yet
+
+MILLISECOND = timedelta(milliseconds=1)
+SECOND = timedelta(seconds=1)
+
+
+def far(q: Client) -> datetime:
+    """A time that is not reached in a test."""
+    return later(q, timedelta(hours=1) if q.subject.traits.max_delay is None else None)
+
+
+@pytest.mark.clause("DUE-1")
+def test_a_task_is_not_claimed_before_its_time(q: Client) -> None:
+    due = later(q)
+    q.push("a", not_before=due)
+
+    not_yet(q, due)
+
+
+@pytest.mark.clause("DUE-1")
+def test_a_task_is_not_claimed_shortly_before_its_time(q: Client) -> None:
+    due = later(q)
+    q.push("a", not_before=due)
+    q.subject.pass_time(q.place, q.subject.delay / 2)
+
+    not_yet(q, due)
+
+
+@pytest.mark.clause("DUE-2")
+def test_a_task_is_claimable_at_its_time(q: Client) -> None:
+    due = later(q)
+    q.push("a", not_before=due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-2")
+def test_a_task_is_claimable_at_its_time_when_the_queue_was_asked_before(q: Client) -> None:
+    due = later(q)
+    q.push("a", not_before=due)
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-3")
+@pytest.mark.parametrize("part", [1, 250, 499, 500, 999])
+def test_times_hold_to_the_millisecond(q: Client, part: int) -> None:
+    subject = q.subject
+    if subject.resolution > FINE:
+        raise NotPromised(f"its resolution is {subject.resolution}")
+    if not (subject.can_pass_time and subject.knows_now):
+        raise NotPromised("needs a clock that can be moved and read: pass_time and now")
+    whole = subject.now(q.place).replace(microsecond=0)
+    due = whole + SECOND + part * MILLISECOND
+    q.push("a", not_before=due)
+    subject.pass_time(q.place, due - subject.now(q.place) - MILLISECOND)
+    not_yet(q, due + subject.resolution)
+    subject.pass_time(q.place, due - subject.now(q.place))
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-4")
+def test_among_the_due_priority_decides(q: Client) -> None:
+    early, late = later(q), later(q, q.subject.delay * 1.5)
+    q.push("low", not_before=early, priority=1)
+    q.push("high", not_before=late, priority=2)
+    q.push("middle", priority=1)
+    fall_due(q, late)
+
+    takes(q, "high")
+
+
+@pytest.mark.clause("DUE-4")
+@pytest.mark.needs("fifo")
+def test_among_the_due_of_one_priority_the_declared_order_decides(q: Client) -> None:
+    order = q.subject.traits.due_order
+    if order is None:
+        raise NotPromised("it states no order of due tasks")
+    early, late = later(q), later(q, q.subject.delay * 1.5)
+    q.push("late", not_before=late, priority=1)
+    q.push("early", not_before=early, priority=1)
+    fall_due(q, late)
+
+    gives(q, *(("late", "early") if order == "push" else ("early", "late")))
+
+
+@pytest.mark.clause("DUE-5")
+def test_a_task_that_is_not_due_blocks_nobody(q: Client) -> None:
+    q.push("later", not_before=far(q))
+    q.push("now")
+
+    takes(q, "now")
+
+
+@pytest.mark.clause("DUE-5")
+@pytest.mark.needs("priority")
+def test_a_task_that_is_not_due_blocks_nobody_of_lower_priority(q: Client) -> None:
+    q.push("later", not_before=far(q), priority=5)
+    q.push("now", priority=1)
+
+    takes(q, "now")
+
+
+@pytest.mark.clause("DUE-6")
+@pytest.mark.parametrize("ago", [timedelta(seconds=1), timedelta(hours=1), timedelta(days=3650)], ids=str)
+def test_a_time_in_the_past_is_now(q: Client, ago: timedelta) -> None:
+    q.push("a", not_before=later(q, -ago))
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-7")
+def test_a_time_survives_reopening(q: Client, reopened: Callable[[Client], Client]) -> None:
+    due = later(q)
+    q.push("a", not_before=due)
+    q = reopened(q)
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-8")
+@pytest.mark.parametrize("hours", [5.5, -5])
+def test_one_instant_in_two_time_zones_is_one_instant(q: Client, hours: float) -> None:
+    due = later(q)
+    q.push("there", not_before=due.astimezone(timezone(timedelta(hours=hours))))
+    q.push("here", not_before=due.astimezone(UTC))
+    not_yet(q, due)
+    fall_due(q, due)
+
+    gives_all(q, "there", "here")
+
+
+@pytest.mark.clause("DUE-9")
+def test_the_year_9999_is_a_time_like_any_other(q: Client) -> None:
+    if q.subject.traits.max_delay is not None:
+        raise NotPromised(f"its longest delay is {q.subject.traits.max_delay}")
+    due = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    q.push("in 9999", not_before=due)
+    not_yet(q, due)
+    q.push("now")
+
+    gives_all(q, "now")
+
+
+@pytest.mark.clause("DUE-9")
+@pytest.mark.parametrize("year", [2038, 2106, 2262, 2500])
+def test_years_at_which_numbers_overflow_are_times_like_any_other(q: Client, year: int) -> None:
+    if q.subject.traits.max_delay is not None:
+        raise NotPromised(f"its longest delay is {q.subject.traits.max_delay}")
+    due = datetime(year, 12, 31, tzinfo=UTC)
+    q.push("then", not_before=due)
+
+    not_yet(q, due)

@@ -1,0 +1,179 @@
+"""INPUT: what must be refused is refused before anything is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lowq_conformance.client import Client, Refused
+from lowq_conformance.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
+
+
+def cycle() -> list[Any]:
+    """A list that holds itself."""
+    work: list[Any] = []
+    work.append(work)
+    return work
+
+
+NOT_JSON: dict[str, Any] = {
+    "nan": float("nan"),
+    "infinity": float("-inf"),
+    "bytes": b"bytes",
+    "set": {1, 2},
+    "number as key": {1: "one"},
+    "none as key": {None: "nothing"},
+    "lone surrogate": "\ud800",
+    "surrogate as key": {"\udfff": 1},
+    "object": object(),
+    "datetime": datetime(2030, 1, 1),  # noqa: DTZ001  # it is no JSON, with a zone or without
+    "decimal": Decimal("1.5"),
+    "cycle": cycle(),
+}
+PLACED = [kind for kind in NOT_JSON if kind != "cycle"]  # a cycle is nowhere in particular
+
+
+@pytest.mark.clause("INPUT-1")
+@pytest.mark.parametrize("bad", NOT_JSON.values(), ids=list(NOT_JSON))
+def test_what_is_not_json_is_refused_and_not_kept(q: Client, bad: Any) -> None:
+    named(q, refused(q.push, bad))
+
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-1")
+@pytest.mark.parametrize("bad", [bad for kind, bad in NOT_JSON.items() if kind in PLACED], ids=PLACED)
+def test_the_error_says_where_in_the_work_it_is(q: Client, bad: Any) -> None:
+    error = refused(q.push, {"user": ["fine", {"created": bad}]})
+
+    said = " ".join([str(error), *getattr(error, "__notes__", ())])
+    expect(q, "created" in said, "an error that names the place inside the work: created")
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-2")
+def test_a_refused_push_leaves_the_queue_and_the_next_push_whole(q: Client) -> None:
+    q.push("before")
+    for bad in (float("nan"), {1, 2}, {1: "one"}):
+        try:
+            q.push(bad)
+        except Refused:
+            continue
+        raise wrong(q, "it to be refused")
+    q.push("after")
+
+    gives_all(q, "before", "after")
+
+
+@pytest.mark.clause("INPUT-2")
+@pytest.mark.needs("priority")
+def test_a_work_that_was_refused_for_its_priority_may_be_pushed(q: Client) -> None:
+    priority: Any = "high"
+    refused(q.push, "a", priority=priority)
+    answer = q.push("a", priority=1)
+
+    expect(q, answer.added is not False, "added")
+    gives_all(q, "a")
+
+
+@pytest.mark.clause("INPUT-3")
+@pytest.mark.parametrize("depth", [50, 150, 900, 5_000, 100_000])
+@pytest.mark.parametrize("kind", ["lists", "objects"])
+def test_deep_nesting_arrives_intact_or_is_refused(q: Client, depth: int, kind: str) -> None:
+    work: Any = "core"
+    for _ in range(depth):
+        work = [work] if kind == "lists" else {"in": work}
+    try:
+        q.push(work)
+    except Refused as refusal:
+        named(q, refusal.cause)
+    else:
+        held = something(q)
+        expect(q, depth_of(held.work) == (depth, "core"), f"the work, {depth:,} deep")
+        q.ack(held)
+
+    q.push("after")
+    gives_all(q, "after")
+
+
+def depth_of(work: Any) -> tuple[int, Any]:
+    """How deep a work is nested, and what is at its core; without recursion."""
+    depth = 0
+    while isinstance(work, (list, dict)) and len(work) == 1:
+        work = work[0] if isinstance(work, list) else next(iter(work.values()))
+        depth += 1
+    return depth, work
+
+
+@pytest.mark.clause("INPUT-3")
+@pytest.mark.parametrize(
+    "number",
+    [2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64 + 1, -(2**63) - 1, 10**40 + 7, 10**400 + 7, 10**5000],
+    ids=["2**31", "2**53+1", "2**63-1", "2**63", "2**64+1", "-2**63-1", "10**40+7", "10**400+7", "10**5000"],
+)
+def test_a_huge_integer_arrives_intact_or_is_refused(q: Client, number: int) -> None:
+    try:
+        q.push([number])
+    except Refused as refusal:
+        named(q, refusal.cause)
+    else:
+        held = something(q)
+        whole = isinstance(held.work, list) and len(held.work) == 1 and type(held.work[0]) is int
+        expect(q, whole and held.work[0] == number, "the very integer")
+        q.ack(held)
+
+    q.push("after")
+    gives_all(q, "after")
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("priority")
+@pytest.mark.parametrize("priority", ["7", 7.9, True, 2**31, -(2**31) - 1, [1]], ids=repr)
+def test_a_priority_that_is_no_integer_of_32_bits_is_refused(q: Client, priority: Any) -> None:
+    refused(q.push, "a", priority=priority)
+
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("not_before")
+@pytest.mark.parametrize("ahead", [timedelta(hours=-30), timedelta(hours=30)], ids=["past", "future"])
+def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
+    naive = (q.subject.now(q.place) + ahead).replace(tzinfo=None)
+    refused(q.push, "a", not_before=naive)
+
+    nothing(q)
+    if q.subject.can_pass_time:
+        q.subject.pass_time(q.place, timedelta(days=3))
+        nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("not_before")
+@pytest.mark.parametrize("when", ["tomorrow", 60, 1.5, timedelta(seconds=5)], ids=repr)
+def test_a_time_that_is_no_datetime_is_refused(q: Client, when: Any) -> None:
+    refused(q.push, "a", not_before=when)
+
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("key")
+@pytest.mark.parametrize("key", [7, b"k", ["k"]], ids=repr)
+def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
+    refused(q.push, "a", key=key)
+
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("lease")
+@pytest.mark.parametrize("lease", [60, "a minute", 1.5], ids=repr)
+def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
+    q.push("a")
+    refused(q.claim, lease_for=lease)
+
+    takes(q, "a")

@@ -1,0 +1,301 @@
+"""LEASE: a claim holds its task for a while and no longer, and only its holder may settle it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from lowq_conformance.client import MINUTE, Client, Held, Refused
+from lowq_conformance.expect import expect, gives, known, nothing, refused, something, takes
+from lowq_conformance.findings import NotPromised
+from lowq_conformance.timing import Stopwatch, run_out
+
+
+def overtaken(q: Client, other: Client) -> tuple[Held, Held]:
+    """A lease of `q` that ran out, and the lease of `other` on the same task, which runs."""
+    lease = q.subject.short_lease
+    q.push("a")
+    old = takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+    return old, takes(other, "a")
+
+
+def still_held(q: Client, other: Client, held: Held) -> None:
+    """Nobody gets the task that `other` holds, and `other` can settle it."""
+    nothing(q)
+    other.ack(held)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-1")
+def test_while_a_lease_runs_nobody_else_gets_the_task(q: Client, other: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+
+    nothing(other)
+    nothing(q)
+    q.ack(held)
+
+
+@pytest.mark.clause("LEASE-1")
+def test_a_lease_holds_until_shortly_before_its_end(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease * 2
+    watch = Stopwatch(q)
+    q.push("a")
+    takes(q, "a", lease_for=lease)
+    q.subject.pass_time(q.place, lease * 0.8 if q.subject.can_pass_time else lease / 2)
+    early = other.claim()
+
+    watch.within(lease)
+    expect(other, early is None, "None, the lease has not run out")
+
+
+@pytest.mark.clause("LEASE-1")
+def test_a_lease_of_days_is_a_lease(q: Client, other: Client) -> None:
+    q.push("a")
+    try:
+        takes(q, "a", lease_for=timedelta(days=2))
+    except Refused as refusal:
+        raise NotPromised("its leases do not last two days") from refusal
+    if q.subject.can_pass_time:
+        q.subject.pass_time(q.place, timedelta(days=1))
+
+    nothing(other)
+
+
+@pytest.mark.clause("LEASE-2")
+def test_when_a_lease_ran_out_somebody_gets_the_task(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+
+    other.ack(takes(other, "a"))
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-2")
+def test_a_task_may_run_out_again_and_again(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    for client in (q, other, q):
+        takes(client, "a", lease_for=lease)
+        nothing(other)
+        run_out(q, lease)
+
+    gives(other, "a")
+
+
+@pytest.mark.clause("LEASE-3")
+def test_attempts_count_the_claims(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    for number in (1, 2, 3):
+        held = takes(other, "a", lease_for=lease)
+        expect(other, known(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
+        if number < 3:
+            run_out(q, lease)
+
+
+@pytest.mark.clause("LEASE-3")
+@pytest.mark.needs("release")
+def test_attempts_count_the_claims_after_a_release(q: Client) -> None:
+    q.push("a")
+    for number in (1, 2, 3):
+        held = takes(q, "a")
+        expect(q, known(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
+        q.release(held)
+
+
+@pytest.mark.clause("LEASE-4")
+def test_a_stale_ack_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+
+    refused(q.ack, old)
+    still_held(q, other, new)
+
+
+@pytest.mark.clause("LEASE-4")
+def test_an_ack_is_refused_when_another_has_done_the_task(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+    other.ack(new)
+
+    refused(q.ack, old)
+    nothing(other)
+
+
+@pytest.mark.clause("LEASE-5")
+def test_a_stale_release_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+
+    refused(q.release, old)
+    still_held(q, other, new)
+
+
+@pytest.mark.clause("LEASE-6")
+def test_a_stale_extend_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    old = takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+    takes(other, "a", lease_for=lease)
+
+    refused(q.extend, old, lease_for=lease * 60)
+    run_out(q, lease)
+    takes(other, "a")
+
+
+@pytest.mark.clause("LEASE-7")
+def test_after_a_stale_ack_the_holder_can_still_settle(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+    with suppress(Refused):
+        q.ack(old)
+
+    other.ack(new)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-7")
+@pytest.mark.needs("release")
+def test_after_a_stale_release_the_holder_can_still_settle(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+    with suppress(Refused):
+        q.release(old)
+
+    other.ack(new)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-7")
+@pytest.mark.needs("extend")
+def test_after_a_stale_extend_the_holder_can_still_settle(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+    with suppress(Refused):
+        q.extend(old, lease_for=MINUTE)
+
+    other.ack(new)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-8")
+def test_an_extended_lease_holds_longer(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease * 2
+    q.push("a")
+    held = takes(q, "a", lease_for=lease)
+    q.subject.pass_time(q.place, lease * 0.5)
+    watch = Stopwatch(q)
+    held = q.extend(held, lease_for=lease)
+    q.subject.pass_time(q.place, lease * 0.75)
+    early = other.claim()
+
+    watch.within(lease)
+    expect(other, early is None, "None, the lease was extended")
+    q.ack(held)
+
+
+@pytest.mark.clause("LEASE-8")
+def test_an_extended_lease_holds_no_longer_than_that_from_now(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    held = takes(q, "a", lease_for=lease * 10 if q.subject.can_pass_time else lease * 2)
+    q.extend(held, lease_for=lease)
+    run_out(q, lease)
+
+    takes(other, "a")
+
+
+@pytest.mark.clause("LEASE-9")
+def test_a_second_ack_is_refused_and_harmless(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    q.ack(held)
+
+    refused(q.ack, held)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-9")
+@pytest.mark.needs("release")
+def test_a_release_after_ack_resurrects_nothing(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    q.ack(held)
+
+    refused(q.release, held)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-9")
+@pytest.mark.needs("release")
+def test_an_ack_after_release_is_refused(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    q.release(held)
+
+    refused(q.ack, held)
+    gives(q, "a")
+
+
+@pytest.mark.clause("LEASE-9")
+@pytest.mark.needs("dead_letter")
+def test_a_dead_letter_after_ack_is_refused(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    q.ack(held)
+
+    refused(q.dead_letter, held)
+    nothing(q)
+
+
+@pytest.mark.clause("LEASE-9")
+def test_a_second_ack_does_not_touch_the_next_task_of_an_equal_work(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    q.ack(held)
+    q.push("a")
+
+    refused(q.ack, held)
+    gives(q, "a")
+
+
+@pytest.mark.clause("LEASE-10")
+def test_opening_another_client_ends_nobodys_lease(q: Client) -> None:
+    q.push("a")
+    held = takes(q, "a")
+    another = q.subject.open(q.place)
+
+    nothing(another)
+    q.ack(held)
+
+
+@pytest.mark.clause("LEASE-10")
+@pytest.mark.needs("close")
+def test_closing_another_client_ends_nobodys_lease(q: Client) -> None:
+    another = q.subject.open(q.place)
+    q.push("a")
+    q.push("b")
+    held = something(q)
+    something(another)
+    another.close()
+
+    nothing(q)
+    q.ack(held)
+
+
+@pytest.mark.clause("LEASE-11")
+@pytest.mark.parametrize("lease", [timedelta(0), -MINUTE], ids=["zero", "negative"])
+def test_a_lease_of_zero_or_less_is_refused(q: Client, lease: timedelta) -> None:
+    q.push("a")
+
+    refused(q.claim, lease_for=lease)
+    gives(q, "a")
+
+
+@pytest.mark.clause("LEASE-13")
+def test_a_stale_dead_letter_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
+    old, new = overtaken(q, other)
+
+    refused(q.dead_letter, old)
+    still_held(q, other, new)

@@ -1,0 +1,94 @@
+"""RELEASE: a claimed task is given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from lowq_conformance.client import Client
+from lowq_conformance.expect import expect, gives, known, nothing, takes
+from lowq_conformance.findings import NotPromised
+from lowq_conformance.timing import fall_due, later, not_yet
+
+
+@pytest.mark.clause("RELEASE-1")
+def test_a_released_task_is_claimable_at_once(q: Client, other: Client) -> None:
+    q.push("a")
+    q.release(takes(q, "a"))
+
+    gives(other, "a")
+    nothing(q)
+
+
+@pytest.mark.clause("RELEASE-2")
+def test_a_task_released_until_a_time_is_not_claimable_before(q: Client) -> None:
+    if not q.takes("release", "not_before"):
+        raise NotPromised("release takes no not_before")
+    q.push("a")
+    held = takes(q, "a")
+    due = later(q)
+    q.release(held, not_before=due)
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("RELEASE-3")
+def test_a_released_task_keeps_its_work(q: Client) -> None:
+    q.push({"lines": [1]})
+    held = takes(q, {"lines": [1]})
+    if "json" in q.promises:
+        held.work["lines"].append(2)
+    q.release(held)
+
+    gives(q, {"lines": [1]})
+
+
+@pytest.mark.clause("RELEASE-3")
+@pytest.mark.needs("priority")
+def test_a_released_task_keeps_its_priority(q: Client) -> None:
+    q.push("high", priority=3)
+    q.push("middle", priority=2)
+    q.push("low", priority=-1)
+    q.release(takes(q, "high"))
+    gives(q, "high", "middle")
+    q.release(takes(q, "low"))
+    q.push("without")
+
+    gives(q, "without", "low")
+
+
+@pytest.mark.clause("RELEASE-3")
+@pytest.mark.needs("key")
+def test_a_released_task_keeps_its_key(q: Client) -> None:
+    if q.subject.traits.dedupe == "off":
+        raise NotPromised("nothing tells of a key where nothing is deduped")
+    q.push("a", key="k")
+    q.release(takes(q, "a"))
+    q.push("b", key="k")
+    gives(q, "a")
+
+    nothing(q)
+
+
+@pytest.mark.clause("RELEASE-3")
+@pytest.mark.needs("inspect", "key")
+def test_a_released_task_is_listed_with_its_key(q: Client) -> None:
+    q.push("a", key="k")
+    q.release(takes(q, "a"))
+    (task,) = q.tasks()
+    if not hasattr(task, "key"):
+        raise NotPromised("tasks are listed without their keys")
+
+    expect(q, task.key == "k", f"the key 'k', not {task.key!r}")
+
+
+@pytest.mark.clause("RELEASE-3")
+def test_a_released_task_keeps_its_attempts(q: Client) -> None:
+    q.push("a")
+    first = takes(q, "a")
+    known(first.attempts, "attempts")
+    q.release(first)
+    again = takes(q, "a")
+
+    expect(q, again.attempts == 2, f"attempts 2, not {again.attempts}")
