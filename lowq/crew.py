@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from lowq.backend import LowqError
-from lowq.failure import Failure, pack, unpack
+from lowq.failure import Failure, failure_of, pack, unpack
 from lowq.forking import close_private, open_private, spawn
 from lowq.frames import receive, send
 from lowq.run import Run
@@ -147,7 +147,7 @@ class _Report:
 
     def __init__(self, run: Run) -> None:
         self._run = Run(run.task, run.outcome, None, run.at, run.next_due)
-        self._error = None if run.error is None else pack(Failure(run.error, repr(run.error)))
+        self._error = None if run.error is None else pack(failure_of(run.error))
 
     def run(self) -> Run:
         """The run, in the parent."""

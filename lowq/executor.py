@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
 from lowq.backend import Backend, Lease, Work
@@ -185,6 +186,16 @@ class _Child:
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of which only zombies are left
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def check_handler(handler: object) -> None:
+    """Raise TypeError unless `handler` can be called and does its work when it is."""
+    if not callable(handler):
+        raise TypeError(f"handler: expected a function of one work, got {type(handler).__name__}")
+    if iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 (its code, not whether it can be called)
+        raise TypeError(
+            "handler: a coroutine function would never run; wrap it: lambda work: asyncio.run(handler(work))"
+        )
 
 
 def attempt(handler: Handler, work: Work, stop: Stop) -> Failure | None:

@@ -57,7 +57,10 @@ def unpack(packed: tuple[str, bytes | None]) -> Failure:
         error = None if pickled is None else pickle.loads(pickled)
     except Exception:  # its class, say, was made in the child only
         error = None
-    return Failure(error if isinstance(error, BaseException) else HandlerFailed(reason), reason)
+    if not isinstance(error, BaseException):
+        return Failure(HandlerFailed(reason), reason)
+    error.__cause__ = HandlerFailed(reason)  # a traceback does not travel; its text does
+    return Failure(error, reason)
 
 
 def time_is_up(time_limit: timedelta) -> Failure:

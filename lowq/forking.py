@@ -162,6 +162,7 @@ def _after_fork_in_child() -> None:
     global _opening
     _opening = threading.RLock()
     kept = _private & getattr(_passing, "keep", frozenset())
+    _passing.keep = frozenset()
     for descriptor in _private - kept:
         os.close(descriptor)
     _private.intersection_update(kept)

@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from inspect import iscoroutinefunction
 from random import Random
 from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
 from lowq.clock import Clock, SystemClock
-from lowq.executor import Executor, Handler, Inline, LastingChild
+from lowq.executor import Executor, Handler, Inline, LastingChild, check_handler
 from lowq.failure import Failure
 from lowq.forking import check_fork
 from lowq.patience import Patience
@@ -62,7 +61,7 @@ class Worker:
         random: Random | None = None,
         on_run: Callable[[Run], object] | None = None,
     ) -> None:
-        _check_handler(handler)
+        check_handler(handler)
         _check_length(lease_for, "lease_for", zero=False)
         _check_length(grace, "grace", zero=True)
         _check_length(patience, "patience", zero=True)
@@ -133,12 +132,16 @@ class Worker:
         return self._stop.requested
 
     def expects(self, linger: timedelta) -> bool:
-        """Whether anything is due or leased now, or falls due within `linger`."""
-        due = self.backend.next_due()
-        if due is not None and due - self.clock.now() <= linger:
-            return True
-        counts = self.backend.count()
-        return bool(counts.ready or counts.leased)
+        """Whether anything is due or leased now, or falls due within `linger`; waits for storage that is away."""
+
+        def look() -> bool:
+            due = self.backend.next_due()
+            if due is not None and due - self.clock.now() <= linger:
+                return True
+            counts = self.backend.count()
+            return bool(counts.ready or counts.leased)
+
+        return Patience(self.clock, self._patience, self._stop)(look)
 
     def serve(self, linger: timedelta | None, *, parent: int | None = None) -> None:
         """The loop of one process: until told to stop, until nothing is expected, or until `parent` is gone."""
@@ -153,7 +156,7 @@ class Worker:
                 if lease is not None:
                     _, lease = self._take(executor, lease, patiently, then_claim=True)
                 elif (lease := self._next(patiently, wait)) is None:
-                    if linger is not None and not patiently(lambda: self.expects(linger)):
+                    if linger is not None and not self.expects(linger):
                         return
                     wait = SLICE
             if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
@@ -259,15 +262,6 @@ class Worker:
 def _at_once(verb: Callable[[], Answer]) -> Answer:
     """Whoever runs tasks by hand hears of storage that is away at once."""
     return verb()
-
-
-def _check_handler(handler: object) -> None:
-    if not callable(handler):
-        raise TypeError(f"handler: expected a function of one work, got {type(handler).__name__}")
-    if iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 (its code, not whether it can be called)
-        raise TypeError(
-            "handler: a coroutine function would never run; wrap it: lambda work: asyncio.run(handler(work))"
-        )
 
 
 def _check_length(length: object, what: str, *, zero: bool) -> None:

@@ -1,0 +1,132 @@
+"""A worker in the background: forked, detached, at most one for a queue, gone when nothing is left to do.
+
+Nothing that was pushed before a `start` is left behind. Whoever finds the lock held may rely on its holder, which
+looks at the queue once more after letting go of it; whoever gets it starts a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from lowq.backend import InvalidLocation
+from lowq.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
+from lowq.location import Location, locate
+from lowq.logfile import open_log
+from lowq.worker import Worker
+from lowq.workerlock import WorkerLock
+from lowq.workerlock import active_pid as pid_in
+
+LINGER = timedelta(minutes=15)
+"""A worker stays for what falls due this soon."""
+
+
+class HasFileno(Protocol):
+    """An open file, as `subprocess` takes one."""
+
+    def fileno(self) -> int: ...
+
+
+def start(
+    worker: Worker,
+    location: str | os.PathLike[str] | Location,
+    *,
+    linger: timedelta = LINGER,
+    output: HasFileno | None = None,
+) -> bool:
+    """A process runs what is due in `worker`'s queue, kept at `location`; False: one did so already.
+
+    It runs until nothing is due, nothing is leased, and nothing falls due within `linger`. It has a session of its
+    own, no standard input, and the caller's working directory; it writes to `output`, or to the log file beside the
+    queue; it holds none of the caller's sockets and pipes, and runs none of the caller's clean-up code.
+
+    Raises InvalidLocation for a queue that stays in its process, ForkUnavailable, and BackendUnavailable where the
+    lock or log file cannot be written.
+    """
+    where = locate(location)
+    check_fork("start()")
+    if "processes" not in worker.backend.promises:
+        raise InvalidLocation(
+            f"start(): {where} stays in its process, and a background worker is another one; "
+            "keep the queue in a file, or run a Worker in a thread"
+        )
+    lock = WorkerLock(where.beside("lock", worker.backend.name))
+    if not lock.take():
+        return False
+    try:
+        (log,) = open_private(lambda: (_descriptor(output, where.beside("log", worker.backend.name)),))
+        try:
+            _detach(worker, lock, log, linger)
+        finally:
+            close_private(log)
+    finally:
+        lock.leave()
+    return True
+
+
+def active_pid(location: str | os.PathLike[str] | Location, name: str = "default") -> int | None:
+    """The process that runs the queue `name` in the background now, or None."""
+    return pid_in(locate(location).beside("lock", name))
+
+
+def _descriptor(output: HasFileno | None, log: Path) -> int:
+    return open_log(log) if output is None else os.dup(output.fileno())
+
+
+def _detach(worker: Worker, lock: WorkerLock, log: int, linger: timedelta) -> None:
+    """A grandchild serves the queue; the child between was reaped, so that nobody has to wait for either."""
+    passed = (lock.descriptor, log)
+
+    def begin_session() -> None:
+        os.setsid()
+        spawn(lambda: _serve(worker, lock, linger), keep=passed, prepare=lambda: _redirect(log))
+
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(spawn(begin_session, keep=passed), 0)[1])
+    except ChildProcessError:  # the program reaps all children, or has the kernel do so
+        return
+    except OSError as error:
+        raise ForkUnavailable(f"start(): the system refused another process: {error.strerror}") from None
+    if status != 0:
+        raise ForkUnavailable("start(): the system refused another process; its standard error says why")
+
+
+def _redirect(log: int) -> None:
+    """The standard descriptors are the worker's own, and the caller's sockets and pipes are closed to it.
+
+    Something stands where each of them stood: a number that became free would soon be another file's, and an object
+    of the caller that still writes to it would write there.
+    """
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    close_private(log)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    for descriptor in _open_descriptors():
+        with suppress(OSError):  # it was only open while they were listed
+            mode = os.fstat(descriptor).st_mode
+            if descriptor > 2 and (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
+                os.dup2(null, descriptor, inheritable=os.get_inheritable(descriptor))
+    os.close(null)
+
+
+def _open_descriptors() -> Iterator[int]:
+    try:
+        yield from [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        yield from range(min(os.sysconf("SC_OPEN_MAX"), 4096))
+
+
+def _serve(worker: Worker, lock: WorkerLock, linger: timedelta) -> None:
+    """The active worker's life. Between letting go of the lock and looking once more, others may come and go."""
+    while True:
+        lock.sign()
+        worker.run_while_due(linger)
+        lock.let_go()
+        if worker.stopped or not worker.expects(linger) or not lock.take():
+            return

@@ -1,0 +1,47 @@
+"""Which handler runs a queue's tasks: in one process there is one for each location and name."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from lowq.location import Location
+
+_handlers: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def register(location: Location, name: str, handler: Any) -> None:
+    """`handler`, a class or a function, runs the tasks of the queue `name` here for as long as it exists.
+
+    Raises ValueError where one of another qualified name does. The same handler made again, by a reload, takes over.
+    """
+    where = (str(location), name)
+    with _lock:
+        if _differs(where, handler):
+            gc.collect()  # a class that nobody uses any more is still a cycle
+        if _differs(where, handler):
+            raise ValueError(
+                f"{location}: the tasks of the queue {name!r} are run by {qualified_name(_handlers[where])}, so "
+                f"{qualified_name(handler)} would get them too; tell them apart with name="
+            )
+        _handlers[where] = handler
+
+
+def qualified_name(handler: Any) -> str:
+    """``jobs.thumbnails``, also where the module jobs is the program that runs."""
+    module = handler.__module__
+    if module == "__main__":
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        module = spec.name if spec is not None else Path(file).stem if file is not None else module
+    return f"{module}.{getattr(handler, '__qualname__', type(handler).__qualname__)}"
+
+
+def _differs(where: tuple[str, str], handler: Any) -> bool:
+    standing = _handlers.get(where)
+    return standing is not None and qualified_name(standing) != qualified_name(handler)

@@ -1,0 +1,251 @@
+"""What an application holds: a queue, and the function that runs its tasks.
+
+::
+
+    @task_queue("jobs.db")
+    def thumbnails(queue, work):
+        ...
+
+    thumbnails(1, 2, 3)         # pushes three works and starts a worker in the background
+
+or, where more is to be said::
+
+    class Thumbnails(TaskQueue):
+        path = "jobs.db"
+        time_limit = timedelta(minutes=5)
+
+        def process(self, work):
+            ...
+
+    Thumbnails().push(1, 2, 3)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import update_wrapper
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, TypeVar
+
+from lowq import background, seam
+from lowq.backend import Backend, Dedupe, Item, Pushed, Work
+from lowq.clock import Clock, SystemClock, span
+from lowq.executor import check_handler
+from lowq.handlers import register
+from lowq.location import Location, check_name, locate, open_backend
+from lowq.logfile import line
+from lowq.retry import Retry
+from lowq.run import Run
+from lowq.worker import Worker
+
+
+class TaskQueue:
+    """A queue at `path`, whose tasks are run by `process`. Subclass it and say these two; the rest has defaults.
+
+    `log_level` is what `error`, `warn` and `info` write: nothing (SILENT), errors, warnings too, or everything.
+    """
+
+    SILENT = NONE = 0
+    ERROR = 1
+    WARN = 2
+    INFO = 3
+
+    path: str | os.PathLike[str] | Location | None = None
+    """A path or URL; a relative one is meant from where the process is when the queue object is made."""
+    name: str = "default"
+    """One location holds several queues, told apart by their names."""
+    dedupe: Dedupe | None = None
+    """While what an equal work is refused; None: as the queue was made, ``until_done`` where it is new."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """The backend's own options, as `open_backend` takes them."""
+    clock: Clock | None = None
+    lease_for: timedelta = timedelta(minutes=1)
+    """How long a killed worker's task waits for the next worker."""
+    retry: Retry = Retry()
+    time_limit: timedelta | None = None
+    """A task that runs for longer is killed; the attempt counts."""
+    linger: timedelta = background.LINGER
+    """A worker in the background stays for what falls due this soon."""
+
+    def __init__(self, log_level: int = ERROR) -> None:
+        title = type(self).__name__
+        if log_level not in (self.SILENT, self.ERROR, self.WARN, self.INFO) or isinstance(log_level, bool):
+            raise ValueError(f"{title}: log_level: expected TaskQueue.SILENT, ERROR, WARN or INFO, got {log_level!r}")
+        if self.path is None:
+            raise TypeError(f'{title}: path is missing: say where the queue is kept, path = "jobs.db"')
+        if type(self).process is TaskQueue.process:
+            raise TypeError(f"{title}: process is missing: define process(self, work), which runs one task")
+        check_handler(self.process)
+        check_name(self.name)
+        span(self.linger, "linger")
+        self.log_level = log_level
+        self.location = locate(self.path)
+        self._kept: Backend | None = None
+        self._opening = threading.Lock()
+        register(self.location, self.name, self._handler())
+
+    def process(self, work: Work) -> Any:
+        """Run one task. What it raises is a failure of this task, which is tried again as `retry` says."""
+        raise NotImplementedError
+
+    def push(
+        self, *works: Work, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> list[Pushed]:
+        """All of the works are kept, or none; each is answered with its task's id and whether it was added."""
+        if key is not None and len(works) != 1:
+            raise ValueError(f"push: a key names one work, and {len(works)} were given; push them one by one")
+        if len(works) == 1:
+            return [self.backend.push(works[0], key=key, priority=priority, not_before=not_before)]
+        return self.backend.push_many([Item(work, None, priority, not_before) for work in works])
+
+    def start(self, *, output: background.HasFileno | None = None) -> bool:
+        """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
+        if seam.start is not None:
+            return seam.start(self)
+        return background.start(self.worker(), self.location, linger=self.linger, output=output)
+
+    def worker(self, *, processes: int = 1) -> Worker:
+        """A worker for the foreground, which runs `process` as this queue's options say and logs what happens."""
+        return Worker(
+            self.backend,
+            self.process,
+            lease_for=self.lease_for,
+            retry=self.retry,
+            time_limit=self.time_limit,
+            processes=processes,
+            clock=self.clock,
+            on_run=self._log_run,
+        )
+
+    @property
+    def backend(self) -> Backend:
+        """The queue itself, opened when it is first asked for."""
+        if seam.backend is not None:
+            return seam.backend(self)
+        with self._opening:
+            if self._kept is None:
+                self._kept = open_backend(
+                    self.location, name=self.name, dedupe=self.dedupe, clock=self.clock, **self.options
+                )
+            return self._kept
+
+    @property
+    def active_pid(self) -> int | None:
+        """The process that runs this queue in the background now, or None."""
+        return background.active_pid(self.location, self.name)
+
+    def close(self) -> None:
+        """Connections and files are let go; the next use opens them again."""
+        with self._opening:
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
+
+    def error(self, *message: object) -> None:
+        """The message, its parts joined by spaces, is written to standard error unless the level is SILENT."""
+        self._write(self.ERROR, "ERROR", message)
+
+    def warn(self, *message: object) -> None:
+        """The message is written to standard error where the level is WARN or INFO."""
+        self._write(self.WARN, "WARN", message)
+
+    def info(self, *message: object) -> None:
+        """The message is written to standard error where the level is INFO."""
+        self._write(self.INFO, "INFO", message)
+
+    def _write(self, level: int, word: str, message: tuple[object, ...]) -> None:
+        if level > self.log_level or sys.stderr is None:
+            return
+        text = line((self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
+        with suppress(OSError, ValueError):  # a full disk or a closed stream is no failure of the task
+            sys.stderr.write(text)
+
+    def _log_run(self, run: Run) -> None:
+        task = f"task {run.task.id}"
+        told = "" if run.error is None else "\n" + "".join(traceback.format_exception(run.error)).rstrip()
+        match run.outcome:
+            case "done":
+                self.info(task, "is done")
+            case "retry":
+                again = "" if run.next_due is None else f"{run.next_due:%Y-%m-%d %H:%M:%S}"
+                self.error(task, f"failed in attempt {run.task.attempts} and runs again at {again}{told}")
+            case "dead":
+                self.error(task, f"is set aside after {self.retry.max_attempts} attempts{told}")
+            case "released":
+                self.warn(task, "was given back, because the worker was told to stop")
+            case "lost":
+                self.warn(task, "took so long that another worker has it now")
+
+    def _handler(self) -> Any:
+        """The class or function that stands for this queue's handler."""
+        return type(self)
+
+
+R = TypeVar("R")
+Function = Callable[[TaskQueue, Work], R]
+
+
+class QueuedFunction(Generic[R]):
+    """A function made into a queue: calling it pushes its arguments, each a work, and starts a worker."""
+
+    __name__: str
+    __wrapped__: Function[R]
+
+    def __init__(self, function: Function[R], queue: TaskQueue) -> None:
+        update_wrapper(self, function)
+        self.queue = queue
+
+    def __call__(
+        self, *works: Work, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> list[Pushed]:
+        """The works are kept, and a worker runs them in the background."""
+        pushed = self.queue.push(*works, key=key, priority=priority, not_before=not_before)
+        self.queue.start()
+        return pushed
+
+    def __repr__(self) -> str:
+        return f"<queue of {self.__name__} at {self.queue.location}>"
+
+
+class _FunctionQueue(TaskQueue):
+    """The queue of a decorated function."""
+
+    OPTIONS: ClassVar = frozenset("name dedupe options clock lease_for retry time_limit linger".split())
+
+    def __init__(self, function: Function[Any], path: Any, log_level: int, options: Mapping[str, Any]) -> None:
+        if unknown := sorted(set(options) - self.OPTIONS):
+            raise TypeError(f"task_queue: unknown option {unknown[0]!r}; there are {', '.join(sorted(self.OPTIONS))}")
+        check_handler(function)
+        vars(self).update(options, path=path)
+        self._function = function
+        super().__init__(log_level)
+
+    def process(self, work: Work) -> Any:
+        """Call the function."""
+        return self._function(self, work)
+
+    def _handler(self) -> Any:
+        return self._function
+
+
+def task_queue(
+    path: str | os.PathLike[str] | Location, log_level: int = TaskQueue.ERROR, **options: Any
+) -> Callable[[Function[R]], QueuedFunction[R]]:
+    """Decorates ``f(queue, work)``: ``f(1, 2, 3)`` then pushes three works and starts a worker that runs them.
+
+    `options` are the attributes of a TaskQueue: name, dedupe, options, clock, lease_for, retry, time_limit, linger.
+    The queue itself is `f.queue`.
+    """
+    if callable(path):
+        raise TypeError('task_queue: a path is missing: write @task_queue("jobs.db")')
+
+    def decorate(function: Function[R]) -> QueuedFunction[R]:
+        return QueuedFunction(function, _FunctionQueue(function, path, log_level, options))
+
+    return decorate

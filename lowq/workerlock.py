@@ -1,0 +1,100 @@
+"""Which process is the active worker of a queue: the one that holds a kernel lock, which no kill leaves behind.
+
+The lock is flock(2) on a file beside the queue, which is never deleted. It belongs to the open file, so a process
+takes it and passes it on by forking; it ends when the last process that has the file open has closed it, or when one
+of them unlocks it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from lowq.backend import BackendUnavailable
+from lowq.forking import close_private, open_private
+
+
+class WorkerLock:
+    """A try at being the active worker. Only a process that is about to run the queue may take it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @property
+    def descriptor(self) -> int:
+        """The open file that holds the lock."""
+        if self._descriptor is None:
+            raise ValueError(f"{self._path}: the lock is not held")
+        return self._descriptor
+
+    def take(self) -> bool:
+        """The lock is held now; False: somebody else holds it, and will look at the queue after letting go of it."""
+        while True:
+            (descriptor,) = open_private(self._open)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_at_path(descriptor):
+                    self._descriptor = descriptor
+                    return True
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise BackendUnavailable(f"{self._path} cannot be locked: {error.strerror}") from None
+            finally:
+                if self._descriptor is None:
+                    close_private(descriptor)
+
+    def sign(self) -> None:
+        """This process's id stands in the file, for `active_pid`."""
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def let_go(self) -> None:
+        """Nobody holds the lock, and no pid stands in the file."""
+        os.ftruncate(self.descriptor, 0)
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        self.leave()
+
+    def leave(self) -> None:
+        """This process has nothing to do with the lock any more; a child that it was passed to still holds it."""
+        close_private(self.descriptor)
+        self._descriptor = None
+
+    def _open(self) -> tuple[int]:
+        try:
+            return (os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666),)
+        except OSError as error:
+            raise BackendUnavailable(f"{self._path} cannot be opened: {error.strerror}") from None
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        """Whether the next to try would meet this very file: its folder may have been deleted and made anew."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+
+def active_pid(path: Path) -> int | None:
+    """The process that runs the queue with this lock file now, or None.
+
+    It is read, not tried: a try that succeeded would keep a worker from starting. A pid that a killed worker left
+    counts only where some process has it now.
+    """
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise BackendUnavailable(f"{path} cannot be read: {error.strerror}") from None
+    if not text.strip().isdigit():
+        return None
+    pid = int(text)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:  # somebody else's process
+        pass
+    return pid
