@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -264,6 +265,19 @@ KILLED_PUSHER = """
         queue.push(n)
         print(n, flush=True)
 """
+
+
+def test_threads_that_make_one_queue_at_once_all_succeed(tmp_path: Path) -> None:
+    together = threading.Barrier(3)
+
+    def make(path: Path) -> None:
+        together.wait(BOUND)
+        open_backend(path).close()
+
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(30):
+            made = [pool.submit(make, tmp_path / f"{number}.db") for _ in range(3)]
+            assert [future.exception(BOUND) for future in made] == [None] * 3
 
 
 def test_a_push_that_returned_survives_kill_9(path: Path) -> None:

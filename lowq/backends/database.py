@@ -135,7 +135,10 @@ class Database:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The file is a queue of this version in WAL mode; nothing is written to a file that is anything else."""
-        if not self._recognise(connection):
+        connection.execute("BEGIN")  # one look: what is made between two questions makes no sense together
+        known = self._recognise(connection)
+        connection.execute("COMMIT")
+        if not known:
             connection.execute("BEGIN IMMEDIATE")
             if not self._recognise(connection):
                 for statement in SCHEMA:
