@@ -1,0 +1,154 @@
+"""The interpreter in which agents run: a clean one, started by `agents.py`, that forks once for each agent.
+
+It has imported the suite and nothing else, runs one thread and has no queue open, so that its forks are as good as
+new interpreters and cost a tenth. Each agent is told over a socket what to do; when the other end of the socket is
+gone, however that came about, the agent is gone too. PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq_conformance.harness import Subject
+from lowq_conformance.meeting import Meeting
+from lowq_conformance.perform import Hands, NoJournal, Performer
+from lowq_conformance.record import Log
+from lowq_conformance.target import maker_of
+from lowq_conformance.words import BrokenHarness, Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns."""
+
+    target: str
+    promises: frozenset[str]
+    traits: Traits
+    place: Path
+    logs: Path
+    lease: timedelta
+    folder: str = field(default_factory=os.getcwd)
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+    meeting: Path | None = None
+    slots: int = 0
+    switch: float = 0.005
+
+    def subject(self) -> Subject:
+        """The queue under test, by a harness made here, which is looked for where the starter would look for it."""
+        sys.path += [folder for folder in self.path if folder not in sys.path]
+        make = maker_of(self.target)
+        return Subject(self.target, make, make(), self.promises, self.traits, NoJournal())
+
+
+def main() -> None:
+    """Fork an agent for each request, and tell how each one ended that is asked for; leave none behind."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    children: set[int] = set()
+    signal.signal(signal.SIGINT, lambda *_: None)  # who started this one decides when it ends
+    try:
+        while True:
+            data, sockets, _, _ = socket.recv_fds(control, 64, 1)
+            if not data:
+                return
+            word, _, number = data.decode().partition(" ")
+            if word == "fork":
+                children.add(pid := _forked(control, sockets[0]))
+                os.close(sockets[0])
+                control.sendall(f"{pid}\n".encode())
+            else:
+                status = os.waitpid(int(number), 0)[1]
+                children.discard(int(number))
+                control.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _forked(control: socket.socket, own: int) -> int:
+    """The process id of a new agent, which talks over `own`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        control.close()
+        Agent(socket.socket(fileno=own)).run()
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class Agent:
+    """One process of a run; its first thread listens, each client has a thread of its own."""
+
+    def __init__(self, talk: socket.socket) -> None:
+        self._talk = talk
+        self._telling = threading.Lock()
+
+    def run(self) -> None:
+        """Everything asked for was done, and nobody asks any more."""
+        listening = self._talk.makefile("rb")
+        try:
+            orders: Orders = pickle.loads(bytes.fromhex(listening.readline().decode()))
+            os.chdir(orders.folder)
+            sys.setswitchinterval(orders.switch)
+            subject = orders.subject()
+            meeting = None if orders.meeting is None else Meeting(orders.meeting, orders.slots)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._tell(ready=os.getpid())
+        for line in listening:
+            for part in json.loads(line):
+                hands = Hands(subject, orders.place, Log(orders.logs, part["client"]), orders.lease, meeting)
+                hands.slot = part["slot"]
+                arguments = (Performer(hands), part["steps"])
+                threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
+
+    def _perform(self, performer: Performer, steps: list[Any]) -> None:
+        hands = performer.hands
+        try:
+            performer.perform(steps)
+            self._tell(done=hands.log.process)
+        except Exception as error:
+            self._failed(error)
+        finally:
+            if hands.meeting is not None:
+                hands.meeting.leave(hands.slot)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, BrokenHarness):
+            self._tell(broken_harness=str(error))
+        else:
+            self._tell(failed="".join(traceback.format_exception(error)))
+
+    def _tell(self, **event: Any) -> None:
+        with self._telling, suppress(OSError):  # who does not listen any more will end this process
+            self._talk.sendall(json.dumps(event).encode() + b"\n")
+
+
+def packed(orders: Orders) -> bytes:
+    """Orders as one line."""
+    return pickle.dumps(orders).hex().encode() + b"\n"
+
+
+def lines(data: bytes) -> Iterator[Any]:
+    """The events in whole lines."""
+    for line in data.split(b"\n"):
+        if line:
+            yield json.loads(line)

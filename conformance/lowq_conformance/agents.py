@@ -1,0 +1,146 @@
+"""Agents: processes of their own that use the queue under test, killed and waited for; none is ever left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from lowq_conformance.agent import Orders, lines, packed
+from lowq_conformance.words import BrokenHarness
+
+BOUND = 30.0
+"""Seconds within which an interpreter must have started, or a killed process be gone."""
+
+
+PROGRAM = "from lowq_conformance.agent import main; main()"
+
+
+class AgentFailed(Exception):
+    """An agent could not do what it was told, through a fault of the harness or of the suite."""
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """A process that was started; `dead` is the `time.monotonic_ns()` at which it was seen dead."""
+
+    pid: int
+    talk: socket.socket
+    busy: set[str] = field(default_factory=set)
+    clients: list[str] = field(default_factory=list)
+    dead: int | None = None
+    rest: bytes = b""
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.talk.fileno()
+
+    def do(self, parts: Sequence[dict[str, Any]]) -> None:
+        """Each part, of `client`, `slot` and `steps`, is carried out by a thread of its own."""
+        self.busy.update(part["client"] for part in parts)
+        self.clients.extend(part["client"] for part in parts)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died; `heard` will tell
+            self.talk.sendall(json.dumps(list(parts)).encode() + b"\n")
+
+    def heard(self) -> bool:
+        """What the agent told has been taken note of; False when it is gone. Raises AgentFailed or BrokenHarness."""
+        try:
+            data = self.talk.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return False
+        whole, _, self.rest = (self.rest + data).rpartition(b"\n")
+        for event in lines(whole):
+            if "broken_harness" in event:
+                raise BrokenHarness(event["broken_harness"])
+            if "failed" in event:
+                raise AgentFailed(event["failed"])
+            if "done" in event:
+                self.busy.discard(event["done"])
+        return True
+
+
+class Agents:
+    """Starts agents, and ends all of them when it is left."""
+
+    def __init__(self) -> None:
+        mine, its = socket.socketpair()
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno())],
+                pass_fds=(its.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        mine.settimeout(BOUND)
+        self._control = mine
+        self._living: list[Agent] = []
+
+    def __enter__(self) -> Agents:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, orders: Orders) -> Agent:
+        """An agent that is ready to be told what to do."""
+        agent = self.starting(orders)
+        agent.talk.settimeout(BOUND)
+        if not agent.heard():
+            raise AgentFailed("an agent died as it started")
+        return agent
+
+    def starting(self, orders: Orders) -> Agent:
+        """An agent that will be ready; what it is told meanwhile it does then."""
+        mine, its = socket.socketpair()
+        with its:
+            socket.send_fds(self._control, [b"fork"], [its.fileno()])
+            pid = int(self._answer())
+        agent = Agent(pid, mine)
+        self._living.append(agent)
+        agent.talk.sendall(packed(orders))
+        return agent
+
+    def kill(self, agent: Agent) -> int:
+        """The agent was killed by SIGKILL, and this is when it was seen dead."""
+        os.kill(agent.pid, signal.SIGKILL)  # nobody has waited for it yet, so that the number is still its own
+        return self.bury(agent)
+
+    def bury(self, agent: Agent) -> int:
+        """A dying agent is dead, and this is when that was seen."""
+        if agent.dead is None:
+            self._living.remove(agent)
+            self._control.sendall(f"wait {agent.pid}".encode())
+            self._answer()
+            agent.dead = time.monotonic_ns()
+            agent.talk.close()
+        return agent.dead
+
+    def close(self) -> None:
+        """No agent is left, nor the interpreter that they came from."""
+        self._control.close()
+        try:
+            self._process.wait(BOUND)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for agent in self._living:
+            agent.talk.close()
+        self._living.clear()
+
+    def _answer(self) -> bytes:
+        """One line from the interpreter."""
+        line = b""
+        while not line.endswith(b"\n"):
+            if not (byte := self._control.recv(1)):
+                raise AgentFailed("the interpreter from which agents are forked died")
+            line += byte
+        return line

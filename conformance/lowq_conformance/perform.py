@@ -1,0 +1,190 @@
+"""One client of a run: it carries out its steps, one after the other, and writes down what it did.
+
+A step is a list, its first word what to do. What is drawn for a client never depends on what the queue answered: to
+settle when nothing is in hand is to claim, so that one seed always means the same steps.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq import Item
+from lowq_conformance.client import Held, Refused
+from lowq_conformance.doom import Doomed, die
+from lowq_conformance.harness import Subject
+from lowq_conformance.journal import Call, Journal
+from lowq_conformance.meeting import Meeting
+from lowq_conformance.record import Log, Recorder, nanoseconds, recorded
+
+Step = list[Any]
+
+EMPTIES = 2
+"""How often in a row a queue must say that it is empty before it is believed."""
+
+
+class NoJournal(Journal):
+    """Keeps nothing: the log of a run tells what happened, and by whom."""
+
+    def begin(self, text: str) -> Call:
+        return Call(text)
+
+    def assign(self, label: str) -> None:  # noqa: ARG002  nothing is kept
+        return
+
+    def expected(self, what: str) -> None:  # noqa: ARG002  likewise
+        return
+
+
+@dataclass(slots=True)
+class Hands:
+    """What a performer works with."""
+
+    subject: Subject
+    place: Path
+    log: Log
+    lease: timedelta
+    meeting: Meeting | None = None
+    slot: int = 0
+
+
+class Performer:
+    """Carries out steps with a client of its own, opened at the first step that needs one."""
+
+    def __init__(self, hands: Hands) -> None:
+        self.hands = hands
+        self.subject = hands.subject
+        self.log = hands.log
+        self.held: list[Held] = []
+        self._client: Recorder | None = None
+        self._doomed = False
+
+    @property
+    def client(self) -> Recorder:
+        """The client that is open now."""
+        if self._client is None:
+            with recorded(self.log, "open", {}):
+                opened = self.subject.open(self.hands.place)
+                if self._doomed:
+                    opened.raw = Doomed(opened.raw)
+                self._client = Recorder(opened, self.log)
+        return self._client
+
+    def perform(self, steps: list[Step]) -> None:
+        """The steps were carried out. What the queue refuses is in the log, and the next step follows."""
+        self._doomed = any(step[0] == "doom" for step in steps)
+        for word, *arguments in steps:
+            with suppress(Refused):
+                getattr(self, f"do_{word}")(*arguments)
+
+    # what a step may be
+
+    def do_push(self, work: Any, priority: int = 0, delay: float | None = None) -> None:
+        """Push; `delay` is in leases from now."""
+        client, when = self.client, self._later(delay)
+        client.push(work, priority=priority, not_before=when)
+
+    def do_batch(self, items: list[tuple[Any, int, float | None]]) -> None:
+        """Push together."""
+        client = self.client
+        batch = [Item(work, None, priority, self._later(delay)) for work, priority, delay in items]
+        client.push_many(batch)
+
+    def do_claim(self) -> None:
+        """Claim."""
+        client = self.client
+        held = client.claim(lease_for=self.hands.lease)
+        if held is not None:
+            self.held.append(held)
+
+    def do_ack(self, which: int) -> None:
+        """Ack what is in hand: 0 is the oldest, -1 the newest."""
+        if not self.held:
+            self.do_claim()
+            return
+        held = self.held.pop(which)
+        client = self.client
+        client.ack(held)
+
+    def do_release(self, which: int, delay: float | None = None) -> None:
+        """Give back what is in hand, `delay` is in leases from now."""
+        if not self.held:
+            self.do_claim()
+            return
+        held = self.held.pop(which)
+        client, when = self.client, self._later(delay)
+        client.release(held, not_before=when)
+
+    def do_settle_all(self) -> None:
+        """Ack all that is in hand."""
+        while self.held:
+            with suppress(Refused):
+                self.do_ack(0)
+
+    def do_drop(self) -> None:
+        """What is in hand is never settled."""
+        self.held.clear()
+
+    def do_pass(self, leases: float) -> None:
+        """So many leases pass on the queue's clock."""
+        length = self.hands.lease * leases
+        with recorded(self.log, "pass", {"by": nanoseconds(length)}):
+            self.subject.pass_time(self.hands.place, length)
+
+    def do_meet(self, number: int) -> None:
+        """Wait for the others."""
+        if self.hands.meeting is not None:
+            self.hands.meeting.come(self.hands.slot, number)
+
+    def do_nap(self, seconds: float) -> None:
+        """Do nothing for a while."""
+        time.sleep(seconds)
+
+    def do_reopen(self) -> None:
+        """Settle what is in hand, close the client, and open another one."""
+        self.do_settle_all()
+        self.do_close()
+        self.do_open()
+
+    def do_open(self) -> None:
+        """Open the client, where it is not open."""
+        _ = self.client
+
+    def do_close(self) -> None:
+        """Close the client."""
+        self.held.clear()
+        client, self._client = self._client, None
+        if client is not None and client.client.has("close"):
+            client.close()
+
+    def do_drain(self, limit: int) -> None:
+        """Claim and ack until the queue is empty, or `limit` tasks came out."""
+        prompt = "prompt" in self.subject.promises
+        patience = 0.0 if prompt else self.subject.traits.patience.total_seconds()
+        empties = 0
+        while empties < EMPTIES and limit > 0:
+            held = self.client.claim(lease_for=self.hands.lease, patience=patience)
+            empties = empties + 1 if held is None else 0
+            if held is not None:
+                limit -= 1
+                with suppress(Refused):
+                    self.client.ack(held)
+
+    def do_die(self) -> None:
+        """Die by `kill -9`, now."""
+        die()
+
+    def do_doom(self, where: float) -> None:
+        """Die in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""
+        self.client.client.raw.where = where
+
+    # how they do it
+
+    def _later(self, delay: float | None) -> datetime | None:
+        if delay is None:
+            return None
+        return self.subject.now(self.hands.place) + self.hands.lease * delay

@@ -1,0 +1,206 @@
+"""What several clients do at once, written down as it happens: one append-only file for each thread.
+
+Two lines for each call: the first is written before the call is made, so that one cut off by `kill -9` is still
+there, and the second when it returned or raised. Times are `time.monotonic_ns()`, one clock for all processes of a
+machine. A thread has one call open at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq import Item
+from lowq_conformance.client import Answer, Client, Held, Refused
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SUFFIX = ".calls"
+
+
+@dataclass(slots=True)
+class Call:
+    """One recorded call of one thread; `ret` and `result` are None where it did not come back.
+
+    `dead` is when its process was seen dead, where that was killed; `error` is what was raised, or "answered False".
+    """
+
+    process: str
+    number: int
+    kind: str
+    args: dict[str, Any]
+    call: int
+    ret: int | None = None
+    result: Any = None
+    error: str | None = None
+    dead: int | None = None
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.args.items() if value not in (None, 0))
+        return f"{self.process}: {self.kind}({told})"
+
+
+class Log:
+    """The file of one thread. Only this thread writes to it."""
+
+    def __init__(self, folder: Path, process: str) -> None:
+        self.process = process
+        self.number = -1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(folder / f"{process}{SUFFIX}", flags, 0o600)
+
+    def begin(self, kind: str, args: Mapping[str, Any]) -> int:
+        """A call is about to be made; its number in this file."""
+        self.number += 1
+        self._write([kind, args], time.monotonic_ns())
+        return self.number
+
+    def end(self, result: Any = None, error: str | None = None) -> None:
+        """The call came back."""
+        self._write([result, error], time.monotonic_ns())
+
+    def close(self) -> None:
+        """The file is let go."""
+        os.close(self._fd)
+
+    def _write(self, told: list[Any], at: int) -> None:
+        os.write(self._fd, json.dumps([*told, at], ensure_ascii=True).encode() + b"\n")
+
+
+class Recorder:
+    """A client whose calls are written into a log; it answers and raises what the client does."""
+
+    def __init__(self, client: Client, log: Log) -> None:
+        self.client = client
+        self.log = log
+        self._claims: dict[Held, int] = {}
+
+    def push(self, work: Any, *, priority: int = 0, not_before: datetime | None = None) -> Answer:
+        """The work was pushed."""
+        args = pushed(work, priority, not_before)
+        with self._called("push", args) as came:
+            answer = self.client.push(work, priority=priority, not_before=not_before)
+            came(answered(answer))
+        return answer
+
+    def push_many(self, items: list[Item]) -> list[Answer] | None:
+        """The items were pushed together."""
+        args = {"items": [pushed(item.work, item.priority, item.not_before) for item in items]}
+        with self._called("push_many", args) as came:
+            answers = self.client.push_many(items)
+            came(None if answers is None else [answered(answer) for answer in answers])
+        return answers
+
+    def claim(self, *, lease_for: timedelta, patience: float = 0) -> Held | None:
+        """What was handed out, or None; with `patience`, in seconds, None only after asking for so long."""
+        with self._called("claim", {"lease": nanoseconds(lease_for)}) as came:
+            end = time.monotonic() + patience
+            held = self.client.claim(lease_for=lease_for)
+            while held is None and time.monotonic() < end:
+                time.sleep(0.01)
+                held = self.client.claim(lease_for=lease_for)
+            came(None if held is None else {"work": held.work, "id": told(held.id), "attempts": held.attempts})
+        if held is not None:
+            self._claims[held] = self.log.number
+        return held
+
+    def ack(self, held: Held) -> None:
+        """The task is done."""
+        with self._called("ack", {"claim": self._claims[held]}) as came:
+            self.client.ack(held)
+            came(True)
+
+    def release(self, held: Held, *, not_before: datetime | None = None) -> None:
+        """The task was given back."""
+        with self._called("release", {"claim": self._claims[held], "not_before": instant(not_before)}) as came:
+            self.client.release(held, not_before=not_before)
+            came(True)
+
+    def close(self) -> None:
+        """The client was closed."""
+        with self._called("close", {}) as came:
+            self.client.close()
+            came(None)
+
+    @contextmanager
+    def _called(self, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+        """The call is in the log, and what it came to: an answer, or what was raised."""
+        with recorded(self.log, kind, args) as came:
+            yield came
+
+
+@contextmanager
+def recorded(log: Log, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    """What the block does is one call in the log; it tells what the call came to by calling what it is given."""
+    results: list[Any] = []
+    log.begin(kind, args)
+    try:
+        yield results.append
+    except Refused as refused:
+        cause = refused.cause
+        log.end(error="answered False" if cause is None else f"{type(cause).__name__}: {cause}"[:500])
+        raise
+    except Exception as error:
+        log.end(error=f"{type(error).__name__}: {error}"[:500])
+        raise
+    log.end(results[0] if results else None)
+
+
+@dataclass(slots=True)
+class Recording:
+    """The calls of a run, in the order in which they began, and when each killed process was seen dead."""
+
+    calls: list[Call] = field(default_factory=list)
+    deaths: dict[str, int] = field(default_factory=dict)
+
+
+def load(folder: Path, deaths: Mapping[str, int] | None = None) -> Recording:
+    """The recording that the logs in the folder tell of. A line that a kill has cut is no line."""
+    seen = dict(deaths or {})
+    calls = [call for file in sorted(folder.glob(f"*{SUFFIX}")) for call in _read(file, seen)]
+    return Recording(sorted(calls, key=lambda call: call.call), seen)
+
+
+def _read(file: Path, deaths: Mapping[str, int]) -> list[Call]:
+    process = file.name.removesuffix(SUFFIX)
+    calls: list[Call] = []
+    for line in file.read_bytes().split(b"\n")[:-1]:
+        first, second, at = json.loads(line)
+        if calls and calls[-1].ret is None:
+            calls[-1].result, calls[-1].error, calls[-1].ret = first, second, at
+        else:
+            calls.append(Call(process, len(calls), first, second, at))
+    for call in calls:
+        call.dead = deaths.get(process)
+    return calls
+
+
+def pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:
+    """What was pushed, as it is written down."""
+    return {"work": work, "priority": priority, "not_before": instant(not_before)}
+
+
+def answered(answer: Answer) -> dict[str, Any]:
+    """What a push said, as it is written down."""
+    return {"added": answer.added, "id": told(answer.id)}
+
+
+def told(id: Any) -> str | None:
+    """An id, as it is written down."""
+    return None if id is None else str(id)
+
+
+def instant(when: datetime | None) -> int | None:
+    """Nanoseconds since 1970."""
+    return None if when is None else (when - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def nanoseconds(length: timedelta) -> int:
+    """A length of time as it is written down."""
+    return length // timedelta(microseconds=1) * 1000
