@@ -1,4 +1,4 @@
-"""What every backend checks of a lease and a reason, and what it says of a lease that was lost."""
+"""What every backend checks of a lease, an id and a reason, and what it says of a lease that was lost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ def check_id(id: str) -> None:
     """Raise TypeError unless `id` is a string."""
     if not isinstance(id, str):
         raise TypeError(f"id: expected a string, got {type(id).__name__}")
+
+
+def number(id: str) -> int:
+    """The number of the task with that id; 0, which none has, for a text that is no id of ours."""
+    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 and id[0] != "0" else 0
 
 
 def check_reason(reason: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -102,8 +103,22 @@ class Place:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.changed = threading.Condition(threading.Lock())
+        self.changes = 0
         self.numbers = count(1)
         self.queues: dict[str, Queue] = {}
+
+    def announce(self) -> None:
+        """All who wait look again; the caller holds `changed`."""
+        self.changes += 1
+        self.changed.notify_all()
+
+    def change(self) -> Callable[[float], bool]:
+        """A function that waits up to that many seconds for the next announcement; the caller holds `changed`.
+
+        It counts, because a notification that comes just when a wait times out is lost.
+        """
+        seen = self.changes
+        return lambda seconds: self.changed.wait_for(lambda: self.changes != seen, seconds)
 
 
 _places: WeakValueDictionary[str, Place] = WeakValueDictionary()

@@ -28,7 +28,7 @@ from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micro
 from lowq.entry import Entry, entries, entry
 from lowq.location import check_dedupe, check_name
 from lowq.paging import check_page, page_of
-from lowq.settling import check_lease, check_reason, lost
+from lowq.settling import check_id, check_lease, check_reason, lost, number
 
 
 class MemoryBackend:
@@ -85,7 +85,7 @@ class MemoryBackend:
                     return lease
                 next_due = self._queue.next_due()
                 nap = left() if next_due is None else min(left(), timedelta(microseconds=next_due - now))
-                self._clock.wait(place.changed.wait, nap)
+                self._clock.wait(place.change(), nap)
                 self._open()
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
@@ -123,7 +123,7 @@ class MemoryBackend:
             if again is not None:
                 kept.not_before = again
             self._queue.wait(kept, again, self._now())
-            place.changed.notify_all()
+            place.announce()
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
@@ -144,7 +144,7 @@ class MemoryBackend:
                 return False
             kept.attempts = 0
             self._queue.wait(kept, None, 0)
-            place.changed.notify_all()
+            place.announce()
             return True
 
     def cancel(self, id: str) -> bool:
@@ -186,7 +186,10 @@ class MemoryBackend:
 
     def close(self) -> None:
         """This client is closed; the queue is gone with the last client of its location."""
-        self._place = None
+        place, self._place = self._place, None
+        if place is not None and place.pid == os.getpid():
+            with place.changed:
+                place.announce()  # for a claim of this client that waits
 
     def _open(self) -> Place:
         if self._place is None:
@@ -207,14 +210,14 @@ class MemoryBackend:
             self._queue.promote(now)
             answers = []
             for each in batch:
-                number = self._queue.standing_equal(each.digest)
-                if added := number is None:
-                    number = next(place.numbers)
-                    kept = Kept(number, each, State.READY, not_before=each.not_before)
+                stands = self._queue.standing_equal(each.digest)
+                if added := stands is None:
+                    stands = next(place.numbers)
+                    kept = Kept(stands, each, State.READY, not_before=each.not_before)
                     self._queue.add(kept)
                     self._queue.wait(kept, each.not_before, now)
-                answers.append(Pushed(str(number), added))
-            place.changed.notify_all()
+                answers.append(Pushed(str(stands), added))
+            place.announce()
             return answers
 
     def _claim(self, now: int, until: int) -> Lease | None:
@@ -236,9 +239,8 @@ class MemoryBackend:
         return kept
 
     def _find(self, id: str) -> Kept | None:
-        if not isinstance(id, str):
-            raise TypeError(f"id: expected a string, got {type(id).__name__}")
-        return self._queue.tasks.get(int(id)) if id.isascii() and id.isdigit() else None
+        check_id(id)
+        return self._queue.tasks.get(number(id))
 
     def _task(self, kept: Kept) -> Task:
         return Task(

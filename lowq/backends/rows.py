@@ -33,11 +33,6 @@ def task_of(row: Row, now: int) -> Task:
     )
 
 
-def number(id: str) -> int:
-    """The row of an id; 0, which is no row, for a text that is no id of ours."""
-    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 else 0
-
-
 def listed(
     db: sqlite3.Connection, queue: int, now: int, state: State, after: Task | None, limit: int | None
 ) -> list[Task]:

@@ -22,13 +22,13 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.database import Database, Durability
-from lowq.backends.rows import COLUMNS, Row, counts, listed, number, task_of
+from lowq.backends.rows import COLUMNS, Row, counts, listed, task_of
 from lowq.bell import Bell
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.entry import Entry, entries, entry
 from lowq.location import beside, check_dedupe, check_name
 from lowq.paging import check_page
-from lowq.settling import check_id, check_lease, check_reason, lost
+from lowq.settling import check_id, check_lease, check_reason, lost, number
 
 _SCHEDULED, _READY = 0, 1
 
