@@ -72,7 +72,7 @@ def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
     "works",
     [
         [1, "1", True, 1.0, [1], "true", "1.0"],
-        [0, False, 0.0, "", None, [], {}, "null", "0"],
+        [0, False, 0.0, "", [], {}, [None], ["null"], "null", "0"],  # null itself is DELIVER-7
         ["\u00e9", "e\u0301"],
         ["a", "A", "a ", " a", "ä", "a\x00", "a\x00b"],
         ["x" * 300 + "1", "x" * 300 + "2"],
