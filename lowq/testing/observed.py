@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, Pushed, State, Task, Work
+from lowq.canonical import decode, encode
+from lowq.clock import Clock
 
 Heard = Callable[["Observed", list[Task]], None]
-"""Told of each push that added something: the tasks as they stand now."""
+"""Told of each push that added something: the tasks, as they stood then."""
 
 
 class Observed:
     """A client of a queue; whoever pushes through it is heard, after the push is visible to everybody."""
 
-    def __init__(self, backend: Backend, title: str, check: Callable[[Work], None], heard: Heard) -> None:
+    def __init__(
+        self, backend: Backend, title: str, clock: Clock, check: Callable[[Work], None], heard: Heard
+    ) -> None:
         self.backend = backend
         self.title = title
+        self._clock = clock
         self._check = check
         self._heard = heard
 
@@ -41,7 +46,7 @@ class Observed:
         """As Backend.push; the work is checked before, and heard of afterwards."""
         self._check(work)
         answer = self.backend.push(work, key=key, priority=priority, not_before=not_before)
-        self._tell([answer])
+        self._tell([answer], [Item(work, key, priority, not_before)])
         return answer
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
@@ -51,14 +56,15 @@ class Observed:
             if isinstance(item, Item):
                 self._check(item.work)
         answers = self.backend.push_many(items)
-        self._tell(answers)
+        self._tell(answers, items)
         return answers
 
-    def _tell(self, answers: list[Pushed]) -> None:
-        found = [self.backend.task(answer.id) for answer in answers if answer.added]
-        tasks = [task for task in found if task is not None]  # another process may have run one already
-        if tasks:
-            self._heard(self, tasks)
+    def _tell(self, answers: list[Pushed], items: list[Item]) -> None:
+        """What was added is heard of as it stood then; another thread's worker may have it already."""
+        now = self._clock.now()
+        added = [_task(answer.id, item, now) for answer, item in zip(answers, items, strict=True) if answer.added]
+        if added:
+            self._heard(self, added)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""
@@ -108,3 +114,8 @@ class Observed:
 
     def close(self) -> None:
         """The application's client is closed; the test's stays open until the test is over."""
+
+
+def _task(id: str, item: Item, now: datetime) -> Task:
+    state = State.SCHEDULED if item.not_before is not None and item.not_before > now else State.READY
+    return Task(id, decode(encode(item.work)), item.key, item.priority, item.not_before, 0, state, None)

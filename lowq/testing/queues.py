@@ -102,7 +102,7 @@ class TempQueue:
         with self._lock:
             if key not in self.queues:
                 path = self.folder / f"{len(self.queues) + 1}-{_stem(where)}.db"
-                backend = Observed(self._open(path, name, dedupe), _title(key), self._check, self._heard)
+                backend = Observed(self._open(path, name, dedupe), _title(key), self.clock, self._check, self._heard)
                 self.queues[key] = Kept(where, name, backend)
             kept = self.queues[key]
         if dedupe not in (None, kept.backend.dedupe):

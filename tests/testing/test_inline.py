@@ -82,7 +82,7 @@ class TestRunning:
     def test_a_long_chain_of_children_is_no_recursion(self, store: TempQueue) -> None:
         store.handle(None, lambda work: work and store.backend().push(work - 1))
 
-        store.backend().push(2000)
+        store.backend().push(1100)
 
         assert store.backend().tasks() == []
 
