@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import lowq
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"lowq", "pytest_lowq", "lowq_conformance"}
 
@@ -51,6 +53,10 @@ def test_installing_lowq_brings_click_and_rich_and_nothing_else(wheel: zipfile.Z
     needs = message_from_bytes(wheel.read(path)).get_all("Requires-Dist", [])
 
     assert sorted(need.split(">=")[0] for need in needs if "extra ==" not in need) == ["click", "rich"]
+
+
+def test_the_version_is_the_one_that_lowq_says(wheel: zipfile.ZipFile) -> None:
+    assert Path(str(wheel.filename)).name.split("-")[1] == lowq.__version__
 
 
 def test_the_sdist_holds_the_tests_that_a_distribution_runs(shipped: Path) -> None:

@@ -91,7 +91,8 @@ def eager_plugin(path: str, tree: ast.AST) -> list[str]:
 
 
 def imported_tests(path: str, tree: ast.AST) -> list[str]:
-    return [name for name in imports(tree) if under(name, "tests", "conftest")]
+    helpers = (file.stem for file in (ROOT / "tests").iterdir())
+    return [name for name in imports(tree) if under(name, "tests", "conftest", *helpers)]
 
 
 Rule = Callable[[str, ast.AST], list[str]]
@@ -104,7 +105,7 @@ RULES: dict[Rule, tuple[str, str]] = {
     time_outside_the_clock: ("lowq/worker.py", "import datetime\ndatetime.datetime.now()"),
     private_names_in_the_suite: ("conformance/lowq_conformance/spec.py", "from lowq.canonical import encode"),
     eager_plugin: (PLUGIN, "import freezegun"),
-    imported_tests: ("bench/queues.py", "from tests.tools import wait_for"),
+    imported_tests: ("bench/queues.py", "from processes import spawn"),
 }
 
 
