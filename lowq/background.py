@@ -86,14 +86,13 @@ def _detach(worker: Worker, lock: WorkerLock, log: int, linger: timedelta) -> No
         os.setsid()
         spawn(lambda: _serve(worker, lock, linger), keep=passed, prepare=lambda: _redirect(log))
 
+    child = spawn(begin_session, keep=passed)
     try:
-        status = os.waitstatus_to_exitcode(os.waitpid(spawn(begin_session, keep=passed), 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except ChildProcessError:  # the program reaps all children, or has the kernel do so
         return
-    except OSError as error:
-        raise ForkUnavailable(f"start(): the system refused another process: {error.strerror}") from None
     if status != 0:
-        raise ForkUnavailable("start(): the system refused another process; its standard error says why")
+        raise ForkUnavailable("start(): the system refused another process; standard error says why")
 
 
 def _redirect(log: int) -> None:

@@ -35,21 +35,22 @@ _log = logging.getLogger("lowq.worker")
 class Crew:
     """`worker.processes` children, each a worker of its own; the parent runs no task."""
 
-    def __init__(self, worker: Worker, stop: Stop) -> None:
+    def __init__(self, worker: Worker, stop: Stop, tell: Callable[[Run], object] | None) -> None:
         self._worker = worker
+        self._tell = tell
         self._stop = stop
         self._members: dict[int, _Member] = {}
         self._error: BaseException | None = None
-        self._lingers = False
+        self._may_finish = False
         self._delay = _FIRST_DELAY
         self._delay_left: Callable[[], timedelta] | None = None
 
-    def run(self, linger: timedelta | None) -> None:
-        """As Worker.run_forever (None) or run_while_due, in `processes` processes; no child is left.
+    def run(self, expects: Callable[[], bool] | None) -> None:
+        """As Worker.serve, in `processes` processes; no child is left.
 
         Raises what ended a child, where it ended by an error.
         """
-        wanted, self._lingers = self._worker.processes, linger is not None
+        wanted, self._may_finish = self._worker.processes, expects is not None
         told, hurried = False, False
         with self._stop.on_signals():
             try:
@@ -60,7 +61,7 @@ class Crew:
                             hurried = hurried or self._signal(signal.SIGQUIT)
                         wanted = 0
                     while len(self._members) < wanted and self._may_start():
-                        self._start(linger)
+                        self._start(expects)
                     if not self._members and wanted == 0:
                         break
                     wanted -= self._hear()
@@ -74,11 +75,16 @@ class Crew:
     def _may_start(self) -> bool:
         return self._delay_left is None or self._delay_left() <= timedelta(0)
 
-    def _start(self, linger: timedelta | None) -> None:
+    def _start(self, expects: Callable[[], bool] | None) -> None:
         parent = os.getpid()
         reports, report = open_private(os.pipe)
-        pid = spawn(lambda: _serve(self._worker, linger, parent, report), keep=(report,))
-        close_private(report)
+        try:
+            pid = spawn(lambda: _serve(self._worker, expects, parent, report), keep=(report,))
+        except BaseException:
+            close_private(reports)
+            raise
+        finally:
+            close_private(report)
         self._members[reports] = _Member(pid, self._worker.clock.countdown(_SOUND))
 
     def _hear(self) -> int:
@@ -102,14 +108,14 @@ class Crew:
     def _pass_on(self, message: object) -> None:
         if isinstance(message, tuple):
             self._error = self._error or unpack(message).error
-        elif isinstance(message, _Report) and self._worker.on_run is not None:
-            self._worker.on_run(message.run())
+        elif isinstance(message, _Report) and self._tell is not None:
+            self._tell(message.run())
 
     def _ended(self, descriptor: int) -> bool:
         """Whether the member had nothing left to do; another is replaced, soon or, if it lived briefly, later."""
         member = self._members[descriptor]
         status = self._end(descriptor)
-        if status == 0 and self._lingers:
+        if status == 0 and self._may_finish:
             return True
         if self._error is None and not self._stop.requested:
             self._delay = _FIRST_DELAY if member.sound_in() <= timedelta(0) else self._delay
@@ -156,7 +162,7 @@ class _Report:
         return Run(run.task, run.outcome, error, run.at, run.next_due)
 
 
-def _serve(worker: Worker, linger: timedelta | None, parent: int, report: int) -> None:
+def _serve(worker: Worker, expects: Callable[[], bool] | None, parent: int, report: int) -> None:
     """One member's life: a worker that reports its runs, and the error that ended it."""
 
     def tell(run: Run) -> None:
@@ -166,7 +172,7 @@ def _serve(worker: Worker, linger: timedelta | None, parent: int, report: int) -
     worker.on_run = tell
     worker.random = Random(worker.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
     try:
-        worker.serve(linger, parent=parent)
+        worker.serve(expects, parent=parent)
     except LowqError as error:
         send(report, pack(Failure(error, str(error))))
         raise

@@ -132,7 +132,11 @@ class _Child:
             lambda: (*os.pipe(), *os.pipe(), *os.pipe())
         )
         theirs = (works, answers, lifeline)
-        self.pid = spawn(lambda: _serve(handler, *theirs), keep=theirs)
+        try:
+            self.pid = spawn(lambda: _serve(handler, *theirs), keep=theirs)
+        except BaseException:
+            close_private(self._works, self._answers, self._lifeline, *theirs)
+            raise
         with suppress(OSError):  # it does so itself; whoever is first
             os.setpgid(self.pid, self.pid)
         close_private(*theirs)

@@ -23,7 +23,7 @@ from lowq.backend import LowqError
 
 
 class ForkUnavailable(LowqError):
-    """This Python cannot fork, and what was asked for needs it."""
+    """This Python cannot fork, or the system is out of processes, and what was asked for needs one."""
 
 
 _private: set[int] = set()
@@ -65,7 +65,7 @@ def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callab
     """A child process runs `prepare` before it makes its streams, then `main`, and ends; the answer is its pid.
 
     `keep` are the private descriptors that it holds. Its exit status is 1 where `main` raised, with the traceback on
-    its standard error.
+    its standard error. Raises ForkUnavailable where there can be no more processes.
     """
     # Python 3.12 warns of a fork beside threads, which a test run may have turned into an error after the child was
     # made. This child takes no lock of the parent's: its streams are new, and the standard library renews its own.
@@ -77,6 +77,8 @@ def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callab
         pid = os.fork()
         if pid == 0:
             _live(main, prepare)
+    except OSError as error:
+        raise ForkUnavailable(f"the system refused another process: {error.strerror}") from None
     finally:
         if os.getpid() != parent:
             os._exit(1)

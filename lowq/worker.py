@@ -41,9 +41,12 @@ class Worker:
     """Runs `handler(work)` for the tasks of a queue.
 
     `lease_for` is how long a killed worker's task waits for the next; `time_limit` runs each task in a child process
-    that is killed at the limit; `processes` is how many run at once in `run_forever` and `run_while_due`; `grace` is
-    how long a stop waits for the task in hand before it is given back (less than the 10 s of `docker stop`);
-    `patience` is how long storage may be away before the worker gives up; `on_run` is told of each run.
+    that is killed at the limit; `processes` is how many run at once, except in `run_one`; `grace` is how long a stop
+    waits for the task in hand before it is given back (less than the 10 s of `docker stop`); `patience` is how long
+    storage may be away before the worker gives up; `on_run` is told of each run, in this process.
+
+    An Exception or SystemExit is a failure of its task only. Anything else that a handler raises, KeyboardInterrupt
+    among it, is meant for the program: the task is given back uncounted, and the exception goes on.
     """
 
     def __init__(
@@ -96,8 +99,14 @@ class Worker:
             return None if lease is None else self._take(executor, lease, _at_once)[0]
 
     def drain(self) -> list[Run]:
-        """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for."""
-        runs = []
+        """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for.
+
+        In several processes it stops for signals as `run_forever` does.
+        """
+        runs: list[Run] = []
+        if self.processes > 1:
+            self._crew(lambda: False, Stop(self.clock, self._grace), runs)
+            return runs
         lease: Lease | None = None
         with self._executor(Stop(self.clock, self._grace)) as executor:
             while (lease := lease or self.backend.claim(lease_for=self.lease_for)) is not None:
@@ -115,12 +124,12 @@ class Worker:
         Raises BackendUnavailable where the storage is away for longer than `patience`, CorruptQueue and the like at
         once.
         """
-        self._run(None)
+        self._run()
 
     def run_while_due(self, linger: timedelta) -> None:
         """Nothing is due, nobody holds a lease, and nothing falls due within `linger`; or told to stop, as there."""
         _check_length(linger, "linger", zero=True)
-        self._run(linger)
+        self._run(lambda: self.expects(linger))
 
     def stop(self) -> None:
         """This worker takes no further task, now or later; called twice, it gives back the one in hand."""
@@ -143,8 +152,8 @@ class Worker:
 
         return Patience(self.clock, self._patience, self._stop)(look)
 
-    def serve(self, linger: timedelta | None, *, parent: int | None = None) -> None:
-        """The loop of one process: until told to stop, until nothing is expected, or until `parent` is gone."""
+    def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
+        """The loop of one process: until told to stop, until nothing `expects` more, or until `parent` is gone."""
         stop = self._stop
         patiently = Patience(self.clock, self._patience, stop)
         lease: Lease | None = None
@@ -156,20 +165,29 @@ class Worker:
                 if lease is not None:
                     _, lease = self._take(executor, lease, patiently, then_claim=True)
                 elif (lease := self._next(patiently, wait)) is None:
-                    if linger is not None and not self.expects(linger):
+                    if expects is not None and not expects():
                         return
                     wait = SLICE
             if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
                 with suppress(LeaseLost):
                     self._return(lease, patiently)
 
-    def _run(self, linger: timedelta | None) -> None:
+    def _run(self, expects: Callable[[], bool] | None = None) -> None:
         if self.processes == 1:
-            self.serve(linger)
+            self.serve(expects)
         else:
-            from lowq.crew import Crew
+            self._crew(expects, self._stop)
 
-            Crew(self, self._stop).run(linger)
+    def _crew(self, expects: Callable[[], bool] | None, stop: Stop, runs: list[Run] | None = None) -> None:
+        from lowq.crew import Crew
+
+        def tell(run: Run) -> None:
+            if runs is not None:
+                runs.append(run)
+            if self.on_run is not None:
+                self.on_run(run)
+
+        Crew(self, stop, tell).run(expects)
 
     def _next(self, patiently: Patience, wait: timedelta) -> Lease | None:
         """The next lease; None where nothing is due or the worker was told to stop while the storage was away."""

@@ -18,6 +18,7 @@ from processes import BOUND, answer, python
 
 from lowq import (
     Backend,
+    Counts,
     FakeClock,
     InvalidLocation,
     InvalidWork,
@@ -444,7 +445,7 @@ def test_an_application_from_the_readme_of_the_ancestor_runs(folder: Path) -> No
     assert (done.stdout, done.stderr) == ("returned\n", "")
     queue = open_backend("jobs.db")
     end = time.monotonic() + BOUND
-    while queue.count().scheduled != 1:
+    while queue.count() != Counts(scheduled=1):
         assert time.monotonic() < end
         time.sleep(0.005)
     (task,) = queue.tasks()
