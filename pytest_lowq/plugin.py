@@ -1,20 +1,148 @@
-"""The entry point of the plugin: it imports pytest and the standard library only, and the rest when it is asked for."""
+"""The entry point of the plugin: it imports pytest and the standard library only, and the rest when it is asked for.
+
+Fixtures for the tests of an application whose work goes through lowq; none is autouse, and their state is in
+`tmp_path`. What they are stands in `pytest_lowq.fixtures`, what can be set in `pytest_lowq.settings`.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from lowq import Backend, Clock, FakeClock
+    from lowq.testing import Inline, Jobs, SyncWorker, TempQueue
+
+_FIXTURES = "pytest_lowq.fixtures"
+"""Imported by the first fixture that is used, and by nothing else."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the conformance suite are known wherever the plugin is installed."""
+    """The plugin's options and ini values, and those of the conformance suite, are known."""
+    group = parser.getgroup("lowq", "lowq: tests of an application with a queue")
+    group.addoption("--lowq-mode", metavar="MODE", help="manual or inline: whether a push runs its task at once.")
+    group.addoption(
+        "--lowq-leftovers", metavar="WHAT", help="allow or fail: a task that was neither run nor asserted."
+    )
+    group.addoption("--lowq-lossy", metavar="WHAT", help="warn or strict: a work that JSON changes, in inline mode.")
+    group.addoption("--lowq-clock-patch", metavar="HOW", help="freezegun or none: what the application's code reads.")
+    group.addoption("--lowq-now", metavar="TIME", help="Where lowq_clock begins, such as 2030-01-01T12:00:00Z.")
+    group.addoption("--lowq-max-runs", metavar="N", type=int, help="After so many runs a drain is taken for endless.")
+    group.addoption("--lowq-twice", action="store_true", help="Deliver every task that is done once more.")
+    group.addoption("--lowq-shuffle", action="store_true", help="Let the queues take turns in a random order.")
+    group.addoption(
+        "--lowq-keep-db", action="store_true", help="Say in each failed report where its queues are kept."
+    )
+    for name, text in (
+        ("lowq_mode", "manual (default) or inline: whether a push runs its task at once"),
+        ("lowq_leftovers", "allow (default) or fail: a task that was neither run nor asserted"),
+        ("lowq_lossy", "warn (default) or strict: a work that JSON changes, in inline mode"),
+        ("lowq_clock_patch", "freezegun (default) or none: what makes the application's code read lowq_clock"),
+        ("lowq_now", "where lowq_clock begins, an ISO 8601 time with its zone"),
+        ("lowq_max_runs", "after so many runs a drain is taken for endless (default 1000)"),
+    ):
+        parser.addini(name, text)
     if find_spec("pytest_lowq.suite") is not None:
         import_module("pytest_lowq.suite").add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The conformance suite's own plugin is registered where `--lowq-harness` names a queue to check."""
+    """The marker is known; the suite's own plugin is registered where `--lowq-harness` names a queue to check."""
+    config.addinivalue_line(
+        "markers",
+        "lowq(mode=, now=, on_error=, leftovers=, lossy=, clock_patch=, max_runs=): how lowq's fixtures behave in "
+        "this test; the closest marker wins",
+    )
     if find_spec("pytest_lowq.suite") is not None:
         import_module("pytest_lowq.suite").configure(config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """A line where the command line changes how tasks are run, so that a failure can be repeated."""
+    if config.getoption("lowq_twice") or config.getoption("lowq_shuffle"):
+        return [_settings().header(config)]
+    return []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that passed fails where tasks were left over that should not be."""
+    answer = yield
+    if (fixtures := sys.modules.get(_FIXTURES)) is not None:
+        fixtures.check_leftovers(item)
+    return answer
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The report of a test that failed shows the tasks in its queues."""
+    report = yield
+    if report.failed and report.when == "call" and (fixtures := sys.modules.get(_FIXTURES)) is not None:
+        fixtures.show_tasks(item, report)
+    return report
+
+
+@pytest.fixture
+def lowq_backend() -> Callable[[Path, Clock], Backend] | None:
+    """Override it to make another kind of queue than SQLite's: `(path, clock) -> Backend`."""
+    return None
+
+
+@pytest.fixture
+def lowq_clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeClock]:
+    """Time stands still, for lowq and for the application's code, until the test moves it."""
+    with _fixtures().clock(request, tmp_path) as clock:
+        yield clock
+
+
+@pytest.fixture
+def lowq_queue(
+    request: pytest.FixtureRequest, tmp_path: Path, lowq_backend: Callable[[Path, Clock], Backend] | None
+) -> Iterator[TempQueue]:
+    """Every queue of the application is a fresh one under `tmp_path`; `start()` starts nothing."""
+    with _fixtures().queue(request, tmp_path, lowq_backend) as queue:
+        yield queue
+
+
+@pytest.fixture
+def lowq_jobs(
+    request: pytest.FixtureRequest,
+    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+) -> Jobs:
+    """Assertions about what was pushed."""
+    jobs: Jobs = _fixtures().jobs(request.node)
+    return jobs
+
+
+@pytest.fixture
+def lowq_worker(
+    request: pytest.FixtureRequest,
+    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+) -> SyncWorker:
+    """Runs tasks when the test says so."""
+    worker: SyncWorker = _fixtures().worker(request.node)
+    return worker
+
+
+@pytest.fixture
+def lowq_inline(
+    request: pytest.FixtureRequest,
+    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+) -> Iterator[Inline]:
+    """What is pushed runs before the push returns."""
+    with _fixtures().inline_mode(request.node) as mode:
+        yield mode
+
+
+def _fixtures() -> Any:
+    return import_module(_FIXTURES)
+
+
+def _settings() -> Any:
+    return import_module("pytest_lowq.settings")
