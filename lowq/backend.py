@@ -16,6 +16,7 @@ Errors::
     ├── InvalidWork          what was pushed is not JSON; names the path inside the work
     ├── InvalidLocation      a path or URL that is no queue, or not this kind of queue
     ├── BackendUnavailable   the storage is locked, full, read-only or gone
+    │   └── QueueGone        it was deleted or replaced
     └── CorruptQueue         the storage is damaged
 
 Misuse (a naive datetime, a priority that is no int, ``lease_for`` of zero or less) is a ``TypeError`` or a
@@ -61,6 +62,10 @@ class InvalidLocation(LowqError, ValueError):
 
 class BackendUnavailable(LowqError):
     """The storage cannot be used now: locked for too long, full, read-only or gone."""
+
+
+class QueueGone(BackendUnavailable):
+    """The storage was deleted or replaced; waiting does not bring it back, and opening it again is another queue."""
 
 
 class CorruptQueue(LowqError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +14,8 @@ from lowq.location import Location
 
 _handlers: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a handler may import modules with queues of their own
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def register(location: Location, name: str, handler: Any) -> None:

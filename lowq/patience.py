@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from lowq.backend import BackendUnavailable
+from lowq.backend import BackendUnavailable, QueueGone
 from lowq.clock import Clock
 from lowq.stopping import Stop
 
@@ -23,7 +23,7 @@ class Patience:
     """Tries again what raised BackendUnavailable, for as long as `longest` in a row.
 
     A full disk, or a lock held for a minute, must not end a worker that nobody watches; storage that stays away must,
-    with the error that names it. What is damaged or misused ends it at once.
+    with the error that names it. What is deleted, damaged or misused ends it at once.
     """
 
     def __init__(self, clock: Clock, longest: timedelta, stop: Stop) -> None:
@@ -38,6 +38,8 @@ class Patience:
         while True:
             try:
                 return verb()
+            except QueueGone:
+                raise
             except BackendUnavailable as error:
                 if self._stop.requested or left() <= timedelta(0):
                     raise

@@ -128,6 +128,8 @@ class TaskQueue:
         """The queue itself, opened when it is first asked for."""
         if seam.backend is not None:
             return seam.backend(self)
+        if (kept := self._kept) is not None:
+            return kept
         with self._opening:
             if self._kept is None:
                 self._kept = open_backend(

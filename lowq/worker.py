@@ -121,8 +121,8 @@ class Worker:
         Stopping inside the handler, and the task is given back uncounted. The signal handlers are as before. Outside
         the main thread there are no signals, and only a `time_limit`'s child can be made to give its task back.
 
-        Raises BackendUnavailable where the storage is away for longer than `patience`, CorruptQueue and the like at
-        once.
+        Raises BackendUnavailable where the storage is away for longer than `patience`; QueueGone, CorruptQueue and
+        the like at once.
         """
         self._run()
 

@@ -28,6 +28,7 @@ from lowq import (
     Worker,
     open_backend,
 )
+from lowq.backend import QueueGone
 from lowq.stopping import Stopping
 
 MINUTE = timedelta(minutes=1)
@@ -427,9 +428,12 @@ class TestSignals:
     def test_stop_from_another_thread_interrupts_too_when_called_twice(self, real: Backend) -> None:
         told: list[Run] = []
 
+        def stop_twice() -> None:
+            worker.stop()
+            worker.stop()
+
         def handler(work: object) -> None:
-            other = threading.Thread(target=lambda: (worker.stop(), worker.stop()))
-            other.start()
+            threading.Thread(target=stop_twice).start()
             time.sleep(BOUND)
 
         real.push("in hand")
@@ -520,6 +524,14 @@ class TestStorageThatIsAway:
     def test_a_damaged_queue_ends_the_worker_at_once(self, real: Backend) -> None:
         with pytest.raises(CorruptQueue, match="damaged"):
             Worker(_Failing(real, {"claim": [CorruptQueue("damaged")]}), fail).run_forever()
+
+    def test_a_deleted_queue_ends_the_worker_at_once(self, tmp_path: Path) -> None:
+        queue = open_backend(tmp_path / "q.db")
+        (tmp_path / "q.db").unlink()
+
+        with pytest.raises(QueueGone, match=r"q.db is gone"):
+            Worker(queue, fail).run_forever()
+        queue.close()
 
     def test_drain_says_so_at_once(self, real: Backend) -> None:
         with pytest.raises(BackendUnavailable, match="locked"):

@@ -19,7 +19,15 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, get_args
 
-from lowq.backend import BackendUnavailable, CorruptQueue, InvalidLocation, InvalidWork, LowqError, QueueClosed
+from lowq.backend import (
+    BackendUnavailable,
+    CorruptQueue,
+    InvalidLocation,
+    InvalidWork,
+    LowqError,
+    QueueClosed,
+    QueueGone,
+)
 from lowq.clock import SystemClock
 
 Durability = Literal["power", "process"]
@@ -100,15 +108,17 @@ class Database:
         connection = self._connection or self._connect()
         try:
             status = os.stat(self.path)
+        except FileNotFoundError as error:
+            raise QueueGone(f"{self.path} is gone ({error.strerror}); open the queue again") from None
         except OSError as error:
-            raise BackendUnavailable(f"{self.path} is gone ({error.strerror}); open the queue again") from None
+            raise BackendUnavailable(f"{self.path} cannot be reached: {error.strerror}") from None
         if (status.st_dev, status.st_ino) != self._identity:
-            raise BackendUnavailable(f"{self.path} was replaced by another file; open the queue again")
+            raise QueueGone(f"{self.path} was replaced by another file; open the queue again")
         return connection
 
     def _connect(self) -> sqlite3.Connection:
         if self._identity is not None and not os.path.exists(self.path):
-            raise BackendUnavailable(f"{self.path} is gone; open the queue again")
+            raise QueueGone(f"{self.path} is gone; open the queue again")
         try:
             self._connection = sqlite3.connect(
                 self.path,
