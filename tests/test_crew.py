@@ -17,6 +17,7 @@ from lowq.backend import QueueGone
 
 PROGRAM = """
 import json, os, signal, sys, time
+from datetime import timedelta
 import lowq
 
 def handler(work):
