@@ -63,11 +63,11 @@ def listed(
 def counts(db: sqlite3.Connection, queue: int, now: int) -> Counts:
     """How many tasks are in each state; a lease that ran out counts as ready."""
     row = db.execute(
-        "SELECT (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 0),"
-        " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 1)"
-        " + (SELECT count(*) FROM task WHERE queue = ?1 AND due <= ?2),"
-        " (SELECT count(*) FROM task WHERE queue = ?1 AND due > ?2 AND state = 2),"
-        " (SELECT count(*) FROM task WHERE queue = ?1 AND state = 3)",
-        (queue, now),
+        "SELECT (SELECT count(*) FROM task WHERE queue = :queue AND due > :now AND state = 0),"
+        " (SELECT count(*) FROM task WHERE queue = :queue AND state = 1)"
+        " + (SELECT count(*) FROM task WHERE queue = :queue AND due <= :now),"
+        " (SELECT count(*) FROM task WHERE queue = :queue AND due > :now AND state = 2),"
+        " (SELECT count(*) FROM task WHERE queue = :queue AND state = 3)",
+        {"queue": queue, "now": now},
     ).fetchone()
     return Counts(*row)

@@ -309,9 +309,9 @@ class SQLiteBackend:
     def _anything_due(self) -> bool:
         with self._database.reading() as db:
             row = db.execute(
-                "SELECT EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND state = 1)"
-                " OR EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND due <= ?2)",
-                (self._queue, self._now()),
+                "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
+                " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)",
+                {"queue": self._queue, "now": self._now()},
             ).fetchone()
         return bool(row[0])
 
