@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from lowq_conformance.bundled import BUNDLED, BackendHarness, FactoryHarness, of_url
+from lowq_conformance.peers import PEERS, harness_of
 from lowq_conformance.words import BrokenHarness
 
-FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join(BUNDLED)
+FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join((*BUNDLED, *PEERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ def maker_of(target: str) -> Maker:
     """What makes the harness that `target` names. Raises BrokenHarness."""
     if target in BUNDLED:
         return Maker(BUNDLED[target], checked=False)
+    if target in PEERS:
+        return Maker(harness_of(target))
     if "://" in target:
         return Maker(of_url(target), checked=False)
     where, colon, name = target.rpartition(":")
