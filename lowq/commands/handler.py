@@ -6,20 +6,34 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import Any
 
-from lowq.backend import LowqError
+from lowq.backend import LowqError, Work
 from lowq.commands.output import one_line
+from lowq.retry import Retry
+from lowq.taskqueue import QueuedFunction, TaskQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """The function that runs a work, and how the application wants it run."""
+
+    function: Callable[[Work], Any]
+    retry: Retry = field(default_factory=Retry)
+    lease_for: timedelta = timedelta(minutes=1)
+    time_limit: timedelta | None = None
 
 
 class HandlerNotFound(LowqError):
     """What was named as the handler cannot be imported or called."""
 
 
-def load(target: str) -> Callable[..., Any]:
-    """The callable that `module:name` or `module:name.attribute` names; the current directory is importable.
+def load(target: str) -> Handler:
+    """The handler that `module:name` or `module:name.attribute` names; the current directory is importable.
 
     Raises HandlerNotFound, whatever the module does while it is imported.
     """
@@ -40,16 +54,22 @@ def load(target: str) -> Callable[..., Any]:
                 f"{target!r} is no handler: {one_line(_name_of(found))} has no {part!r}\n"
                 f"expected module:handler, such as app.jobs:send_mail"
             ) from None
+    try:
+        if isinstance(found, type) and issubclass(found, TaskQueue):
+            found = found()
+    except (TypeError, ValueError) as error:
+        raise HandlerNotFound(f"{target!r} cannot be made: {one_line(str(error))}") from None
+    queue = found.queue if isinstance(found, QueuedFunction) else found
+    if isinstance(queue, TaskQueue):
+        return Handler(queue.process, queue.retry, queue.lease_for, queue.time_limit)
     if iscoroutinefunction(found):
-        raise HandlerNotFound(
-            f"{target!r} is a coroutine function\nwrap it: lambda work: asyncio.run({path}(work))"
-        )
+        raise HandlerNotFound(f"{target!r} is a coroutine function\nwrap it: lambda work: asyncio.run({path}(work))")
     if not callable(found):
         raise HandlerNotFound(
             f"{target!r} is no handler: it is of type {type(found).__name__}, which cannot be called\n"
             f"expected a function that takes the work"
         )
-    return found  # type: ignore[no-any-return]
+    return Handler(found)
 
 
 def _not_imported(module_name: str, error: BaseException) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from lowq.commands.handler import load
 from lowq.commands.output import console, iso, one_line, write_json
 from lowq.commands.parameters import lasting, of_a_queue, opened
 from lowq.retry import Retry
@@ -25,19 +29,15 @@ if TYPE_CHECKING:
 @click.option(
     "--lease",
     type=lasting,
-    default="1m",
-    show_default=True,
     metavar="DURATION",
-    help="How long a task is held; renewed while it runs, so this is how soon a killed worker's task runs again.",
+    help="How long a task is held (1m), and renewed while it runs: how soon a killed worker's task runs again.",
 )
 @click.option("--time-limit", type=lasting, metavar="DURATION", help="A task that runs longer is killed and retried.")
 @click.option(
     "--max-attempts",
     type=click.IntRange(min=1),
-    default=Retry().max_attempts,
-    show_default=True,
     metavar="N",
-    help="A task that failed so often is dead: see lowq redrive.",
+    help=f"A task that failed so often ({Retry().max_attempts}) is dead: see lowq redrive.",
 )
 @click.option("--drain", is_flag=True, help="Run what is due now, and leave; exit code 1 where a task failed.")
 def work(
@@ -46,29 +46,33 @@ def work(
     as_json: bool,
     handler: str,
     processes: int,
-    lease: timedelta,
+    lease: timedelta | None,
     time_limit: timedelta | None,
-    max_attempts: int,
+    max_attempts: int | None,
     drain: bool,
 ) -> int:
-    """Call MODULE:HANDLER with each work, most urgent first, until Ctrl-C or SIGTERM.
+    """Call MODULE:HANDLER with each work, most urgent first, until SIGTERM (exit code 0) or Ctrl-C (130).
 
-    The current directory is importable, as with python -m. A handler that returns has done its task; one that raises
-    is called again later, after growing delays. SIGTERM lets the tasks in hand finish, or gives them back. The queue
-    is made where it is new. With --json every run is a line on standard output; a run that failed is one on
-    standard error.
+    Both let the tasks in hand finish, or give them back. A handler that returns has done its task; one that raises is
+    called again later, after growing delays. It may also be a TaskQueue or a function made by @task_queue, whose
+    retry, lease_for and time_limit then hold unless options say otherwise. The current directory is importable, as
+    with python -m. The queue is made where it is new.
+
+    With --json every run is a line on standard output; a run that failed is one on standard error.
     """
+    from lowq.commands.handler import load
     from lowq.worker import Worker
 
-    function = load(handler)
+    found = load(handler)
+    retry = found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts)
     told = Told(as_json=as_json)
-    with opened(location, name, create=True) as queue:
+    with opened(location, name, create=True) as queue, interruptions() as interrupted:
         worker = Worker(
             queue,
-            function,
-            lease_for=lease,
-            retry=Retry(max_attempts=max_attempts),
-            time_limit=time_limit,
+            found.function,
+            lease_for=lease or found.lease_for,
+            retry=retry,
+            time_limit=time_limit or found.time_limit,
             processes=processes,
             on_run=told,
         )
@@ -79,7 +83,30 @@ def work(
                 worker.run_forever()
         finally:
             told.end()
+        if interrupted():
+            raise click.Abort
     return 1 if drain and told.failed else 0
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT came: a worker answers SIGINT and SIGTERM alike, the exit code does not."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def came() -> bool:
+        with suppress(BlockingIOError):
+            return signal.SIGINT in os.read(reading, 65536)
+        return False
+
+    try:
+        yield came
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
 class Told:
