@@ -135,7 +135,7 @@ def order(taken: Kept, first: Kept) -> Blame:
         return ("ORDER-3" if all(0 <= task.priority < 100 for task in pair) else "ORDER-5"), said
     if "reopened" in past:
         return "ORDER-8", said
-    if taken.returned or first.returned or first.state == "leased":
+    if taken.returned or first.returned:
         mine = taken.past if taken.returned and not first.returned else first.past
         return "DEAD-3" if "redriven" in mine else "ORDER-6" if "released" in mine else "ORDER-7", said
     if first.batch is not None and first.batch == taken.batch:

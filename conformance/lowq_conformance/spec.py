@@ -81,8 +81,8 @@ class Kept:
 
     @property
     def returned(self) -> bool:
-        """It was handed out once and waits again."""
-        return not self.past.isdisjoint({"released", "ran out", "redriven"})
+        """It was handed out before."""
+        return self.state == "leased" or not self.past.isdisjoint({"released", "ran out", "redriven"})
 
     @property
     def standing(self) -> bool:
@@ -373,7 +373,10 @@ class Model:
             task.past.add("ran out")
 
     def _overtaken(self, waiting: Kept, taken: Kept, at: Span) -> bool:
-        return self.free(waiting, at) and self.due(waiting, at) and self.before(waiting, taken)
+        """`waiting` comes before `taken`, and is due by the one reading of the clock at which `taken` was."""
+        reading = max(at.call - self.spec.eps, -inf if taken.not_before is None else taken.not_before)
+        due = waiting.not_before is None or waiting.not_before <= reading
+        return due and self.free(waiting, at) and self.before(waiting, taken)
 
     def _settle(self, at: Span, hold: Hold, verb: str, taken: bool) -> bool:
         """Whether the settle took effect. Raises Mismatch where it must not, or must."""

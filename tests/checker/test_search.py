@@ -1,0 +1,127 @@
+"""The complete search agrees with brute force and with the sequential model, and explains what sound queues do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from checker.brute import brute
+from checker.mutants import mutated
+from checker.simulator import BUGS, simulate, varied
+from lowq_conformance.history import Op
+from lowq_conformance.search import wgl
+from lowq_conformance.spec import Mismatch, Model, Span, Spec
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_search_and_brute_force_never_disagree(part: int) -> None:
+    bad = 0
+    for seed in range(part * 1000, part * 1000 + 350):
+        random = Random(seed)
+        bug = random.choice(["", "", *BUGS])
+        spec, load = varied(random, bug=bug, ops=random.randint(3, 7), processes=random.randint(1, 3), drain=False)
+        ops = simulate(random, spec, load)
+        spec = replace(
+            spec, due_order=random.choice(["push", "push", "due", None]), eps=random.choice([0.0, 0.0, 0.5])
+        )
+        if random.random() < 0.5:
+            ops = mutated(random, ops)
+        verdict = wgl(ops, spec).verdict
+        assert verdict == brute(ops, spec), (seed, [f"{op.call:.2f} {op.ret:.2f} {op}" for op in ops])
+        bad += not verdict
+    assert bad > 20
+
+
+def test_what_a_sound_queue_did_is_explained() -> None:
+    for seed in range(300):
+        random = Random(seed)
+        spec, load = varied(random)
+        ops = simulate(random, spec, load)
+        assert wgl(ops, spec, 20_000).verdict is not False, seed
+
+
+def test_an_order_that_was_found_is_one_of_the_operations_in_real_time() -> None:
+    for seed in range(50):
+        random = Random(seed)
+        spec, load = varied(random, kills=0.0, raises=0.0)
+        ops = simulate(random, spec, load)
+        order = wgl(ops, spec).order
+        assert sorted(op.number for op in order) == sorted(op.number for op in ops)
+        latest = 0.0
+        for op in order:
+            assert op.ret >= latest
+            latest = max(latest, op.call)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_one_after_the_other_the_search_says_what_the_model_says(part: int) -> None:
+    bad = 0
+    for seed in range(part * 1000, part * 1000 + 400):
+        random = Random(seed)
+        bug = random.choice(["", *BUGS])
+        spec, load = varied(random, bug=bug, ops=25, ids=True, processes=3, kills=0.0, raises=0.0, rounded=False)
+        ops = mutated(random, one_after_the_other(simulate(random, spec, load)))
+        ops = one_after_the_other(ops)
+        spec = replace(spec, due_order=random.choice(["push", "due", None]), eps=random.choice([0.0, 0.5]))
+        verdict = wgl(ops, spec).verdict
+        assert verdict == accepted(ops, spec), seed
+        bad += not verdict
+    assert bad > 50
+
+
+def one_after_the_other(ops: list[Op]) -> list[Op]:
+    """The same operations, each at one instant."""
+    for op in sorted(ops, key=lambda op: op.call):
+        op.call = op.ret = op.call + op.number * 1e-7
+    return sorted(ops, key=lambda op: op.call)
+
+
+def accepted(ops: list[Op], spec: Spec) -> bool:
+    """Whether the model has every answer."""
+    model = Model(spec)
+    holds = {}
+    try:
+        for op in ops:
+            at = Span(op.call, op.ret)
+            if op.kind == "push":
+                added = op.result == "added"
+                model.push(
+                    at, op.work, op.equal, added=added, id=op.id, priority=op.priority, not_before=op.not_before
+                )
+            elif op.result == "empty":
+                model.claim_nothing(at)
+            elif op.kind == "claim":
+                holds[op.number] = model.claim(at, op.work, id=op.id, lease_for=op.lease)
+            elif op.kind == "ack":
+                model.ack(at, holds[op.claim], taken=op.result == "ok")
+            else:
+                model.release(at, holds[op.claim], not_before=op.not_before, taken=op.result == "ok")
+    except Mismatch:
+        return False
+    return True
+
+
+def two(lease: float = 30.0) -> list[Op]:
+    return [
+        Op(0, "a", "push", 0, 1, "added", "x", "x", "1"),
+        Op(1, "b", "claim", 2, 3, "task", "x", id="1", lease=lease),
+        Op(2, "c", "claim", 4, 5, "task", "x", id="1", lease=lease),
+    ]
+
+
+def test_one_task_is_not_claimed_twice_within_a_lease() -> None:
+    assert wgl(two(), Spec()).verdict is False
+    assert wgl(two(lease=1.5), Spec()).verdict is True
+
+
+def test_a_history_that_is_refuted_says_how_far_an_order_came() -> None:
+    found = wgl(two(), Spec())
+
+    assert found.stuck is not None
+    assert [op.number for op in found.stuck.placed] == [0, 1]
+    assert [op.number for op in found.stuck.impossible] == [2]
+
+
+def test_a_search_that_gives_up_says_so() -> None:
+    assert wgl(two(), Spec(), budget=1).verdict is None
