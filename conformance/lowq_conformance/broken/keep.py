@@ -1,16 +1,16 @@
 """Queues that forget something when they are opened again, or leave something when they are closed."""
 
-# ruff: noqa: ARG005  what a queue does not look at is what is wrong with it
-
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
-from lowq import Clock
+from lowq import Clock, Counts, Item, Lease, Pushed, Task
 from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
+from lowq_conformance.sound.journal import DAY, Queue
 from lowq_conformance.sound.rows import Row
 
 
@@ -110,12 +110,19 @@ class WorksWhenClosed(Queue):
 
 @breaks("CLOSE-2")
 class ClosedSaysNothing(Queue):
-    """A closed client answers empty, as if there were nothing to do."""
+    """A closed client takes what is pushed and answers empty, as if there were nothing to do."""
 
-    def __getattribute__(self, name: str) -> object:
-        if name in ("push", "claim", "count", "tasks") and object.__getattribute__(self, "fd") is None:
-            return lambda *arguments, **keywords: None
-        return object.__getattribute__(self, name)
+    def claim(self, *, lease_for: timedelta = DAY) -> Lease | None:
+        return None if self.fd is None else super().claim(lease_for=lease_for)
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        return super().push_many(items) if self.fd is not None else [Pushed("", added=True) for _ in items]
+
+    def count(self) -> Counts:
+        return Counts() if self.fd is None else super().count()
+
+    def tasks(self, *, state: str | None = None) -> list[Task]:
+        return [] if self.fd is None else super().tasks(state=state)
 
 
 @breaks("CLOSE-2")
