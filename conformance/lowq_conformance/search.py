@@ -99,7 +99,7 @@ class _Search:
         self.claim = [self.index.get(op.claim, -2) for op in self.ops]
         self.task_of = {op.id: i for i, op in enumerate(self.ops) if op.kind == "push" and op.id is not None}
         self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
-        self.all_before = spec.fifo and spec.due_order == "due"
+        self.by_due = spec.fifo and spec.due_order == "due"
         self.need = self._needs()
         self.twin = self._twins()
 
@@ -323,11 +323,18 @@ class _Search:
         """A task that is surely due stands before the one at `at`."""
         taken = state[at]
         reading = max(op.call - self.spec.eps, taken.due)
-        others = state if self.all_before else state[:at]
-        return any(
+        if any(
             entry.due <= reading and self._free(entry, op) and (self.simple or self._before(entry, taken))
-            for entry in others
-            if entry is not taken
+            for entry in state[:at]
+        ):
+            return True
+        return self.by_due and any(
+            -inf < entry.due <= reading
+            and self._free(entry, op)
+            and self.priority[entry.push] == self.priority[taken.push]
+            and taken.due > -inf
+            and self._before(entry, taken)
+            for entry in state[at + 1 :]
         )
 
     def _settles(self, i: int, state: State, t: float) -> Iterator[tuple[float, State]]:
@@ -379,15 +386,13 @@ class _Search:
         return self.task_of.get(op.id, entry.push) == entry.push and push.id in (None, op.id)
 
     def _before(self, one: Entry, other: Entry) -> bool:
-        """A claim must take `one` rather than `other`, both being due: as `spec.Model.before`."""
+        """A claim must take `one` rather than `other`, which was pushed later: as `spec.Model.before`."""
         spec, first, second = self.spec, self.priority[one.push], self.priority[other.push]
         if first != second:
             return first > second
         if not spec.fifo or (spec.requeue == "any" and (_back(one) or _back(other))):
             return False
-        if one.due == -inf and other.due == -inf:
-            return True
-        if spec.due_order == "push":
+        if spec.due_order == "push" or (one.due == -inf and other.due == -inf):
             return True
         if spec.due_order is None or -inf in (one.due, other.due):
             return False
