@@ -55,7 +55,8 @@ class Held:
     @property
     def attempts(self) -> int | None:
         """How many claims the task has had, or None where the queue does not say."""
-        return field(self.raw, "attempts")
+        attempts: int | None = field(self.raw, "attempts")
+        return attempts
 
     def __repr__(self) -> str:
         return self.label
@@ -162,16 +163,11 @@ class Client:
         return list(listed)
 
     def count(self) -> dict[str, int]:
-        """How many tasks are in each state that the queue counts."""
+        """How many tasks are in each state that the queue counts: by attribute or, in a mapping, by name."""
         counts = self._call("count", [], {}, spelt)
         if isinstance(counts, Mapping):
             return {str(state): number for state, number in counts.items()}
-        found = {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
-        if not found:
-            raise BrokenHarness(
-                f"{self.subject.target}: count: expected scheduled, ready, leased and dead, got {counts!r}"
-            )
-        return found
+        return {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
 
     def next_due(self) -> datetime | None:
         """What next_due said."""

@@ -112,9 +112,9 @@ def refused(verb: Callable[..., Any], *arguments: Any, **given: Any) -> Exceptio
     raise wrong(q, "it to be refused")
 
 
-def named(q: Client, error: Exception | None) -> None:
-    """The error that the last call raised was raised on purpose, and says something."""
-    on_purpose = error is not None and type(error) is not Exception and not isinstance(error, ACCIDENTS)
+def named(q: Client, error: Exception | None, accidents: tuple[type[Exception], ...] = ACCIDENTS) -> None:
+    """The error that the last call raised was raised on purpose, being none of `accidents`, and says something."""
+    on_purpose = error is not None and type(error) is not Exception and not isinstance(error, accidents)
     if not on_purpose or not str(error).strip():
         raise wrong(q, "a named error that says what is wrong")
 

@@ -25,7 +25,7 @@ class Call:
         """The comment behind the call, or nothing."""
         if self.answer is None:
             return "did not return"
-        return f"{self.answer}, expected {self.expected}" if self.expected else self.answer
+        return ", ".join(part for part in (self.answer, self.expected and f"expected {self.expected}") if part)
 
 
 class Journal:

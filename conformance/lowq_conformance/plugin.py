@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from random import SystemRandom
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
@@ -116,7 +116,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         _say(pyfuncitem, Verdict.NOT_OBSERVED, str(error))
 
 
-def _say(item: pytest.Item, verdict: Verdict, why: str) -> None:
+def _say(item: pytest.Item, verdict: Verdict, why: str) -> NoReturn:
     item.stash[said_key] = [(id, verdict.value, why) for id in marked(item, "clause")]
     pytest.skip(f"{verdict}: {why}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def run(
     selected = frozenset(clauses.select(only))
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     reports: list[Report] = []
-    with TemporaryDirectory(prefix="lowq-check-", ignore_cleanup_errors=True) as folder, _Session(folder) as session:
+    places = TemporaryDirectory(prefix="lowq-check-", dir=_quick_folder(), ignore_cleanup_errors=True)
+    with places as folder, _Session(folder) as session:
         for target in targets:
             found = Run(target, chosen, selected, tuple(promises))
             try:
@@ -58,6 +60,21 @@ def run(
                 raise Interrupted([*reports, found.report()]) from None
             reports.append(found.report())
     return reports
+
+
+def _quick_folder() -> str | None:
+    """Where places are made: in memory where Linux offers it and TMPDIR does not say otherwise.
+
+    A kill loses nothing there that a disk would keep, and a queue that waits for the disk at each push is checked
+    in a quarter of the time.
+    """
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return None
+    return _MEMORY if shutil.disk_usage(_MEMORY).free >= _ENOUGH else None
+
+
+_MEMORY = "/dev/shm"
+_ENOUGH = 256 * 2**20
 
 
 class Interrupted(KeyboardInterrupt):

@@ -27,7 +27,11 @@ UNUSED = (
 )
 """Plugins of pytest's own that the suite does without, for the time they take."""
 
-INI = "[pytest]\naddopts = --strict-markers\npython_files = test_*.py\n"
+INI = """[pytest]
+addopts = --strict-markers
+python_files = test_*.py
+tmp_path_retention_policy = failed
+"""
 
 
 def main() -> None:

@@ -46,10 +46,10 @@ def test_scheduled_tasks_survive_reopening(q: Client, reopened: Reopen) -> None:
 @pytest.mark.clause("KEEP-1")
 @pytest.mark.needs("priority")
 def test_priorities_survive_reopening(q: Client, reopened: Reopen) -> None:
-    q.push("low", priority=-2)
-    q.push("high", priority=2)
+    q.push("low", priority=1)
+    q.push("high", priority=3)
     q = reopened(q)
-    q.push("middle", priority=1)
+    q.push("middle", priority=2)
 
     gives(q, "high", "middle", "low")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.client import Client
-from lowq_conformance.expect import expect, gives_all, nothing
+from lowq_conformance.client import Client, Refused
+from lowq_conformance.expect import ACCIDENTS, expect, gives_all, nothing
 from lowq_conformance.harness import Subject
 
-NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail.1"]
+NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail.1", "a.mail"]
 
 
 def places(place: Path, *names: str) -> list[Path]:
@@ -19,6 +19,16 @@ def places(place: Path, *names: str) -> list[Path]:
     for folder in folders:
         folder.mkdir()
     return folders
+
+
+def opened(subject: Subject, place: Path, name: str) -> Client | None:
+    """A client of the queue of that name, or None where an error says that this is no name for a queue."""
+    try:
+        return subject.open(place, name)
+    except Refused as refused:
+        if isinstance(refused.cause, ACCIDENTS):
+            raise
+        return None
 
 
 @pytest.mark.clause("NAMES-1")
@@ -45,7 +55,7 @@ def test_two_places_hold_equal_works(subject: Subject, place: Path) -> None:
 
 @pytest.mark.clause("NAMES-2")
 def test_names_in_one_place_share_no_tasks(subject: Subject, place: Path) -> None:
-    queues = {name: subject.open(place, name) for name in NAMES}
+    queues = {name: q for name in NAMES if (q := opened(subject, place, name)) is not None}
     for name, q in queues.items():
         q.push(f"for {name}")
 
