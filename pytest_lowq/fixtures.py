@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from lowq import Backend, Clock, FakeClock
-from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, temp_queue
+from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live_workers, temp_queue
 from lowq.testing.clock import Patch
 from lowq.testing.inline import Lossy, OnError
 from lowq.testing.table import indented, line, queue_table
 from pytest_lowq.settings import Settings, settings_of
+
+__all__ = ["check_leftovers", "clock", "inline_mode", "jobs", "live_workers", "queue", "show_tasks", "worker"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lowq import Backend, Clock, FakeClock
-    from lowq.testing import Inline, Jobs, SyncWorker, TempQueue
+    from lowq.testing import Inline, Jobs, LiveWorker, SyncWorker, TempQueue
 
 _FIXTURES = "pytest_lowq.fixtures"
 """Imported by the first fixture that is used, and by nothing else."""
@@ -138,6 +138,13 @@ def lowq_inline(
     """What is pushed runs before the push returns."""
     with _fixtures().inline_mode(request.node) as mode:
         yield mode
+
+
+@pytest.fixture
+def lowq_live_worker(lowq_queue: TempQueue) -> Iterator[Callable[..., LiveWorker]]:
+    """Starts real workers, `lowq_live_worker(queue)`, each a process of its own; none is left afterwards."""
+    with _fixtures().live_workers(lowq_queue) as start:
+        yield start
 
 
 def _fixtures() -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -101,7 +102,7 @@ class TempQueue:
         key = (str(where), name)
         with self._lock:
             if key not in self.queues:
-                path = self.folder / f"{len(self.queues) + 1}-{_stem(where)}.db"
+                path = self.folder / _file(where, name)
                 backend = Observed(self._open(path, name, dedupe), _title(key), self.clock, self._check, self._heard)
                 self.queues[key] = Kept(where, name, backend)
             kept = self.queues[key]
@@ -207,6 +208,8 @@ def _title(key: tuple[str, str]) -> str:
     return short if name == "default" else f"{short} ({name})"
 
 
-def _stem(where: Location) -> str:
-    stem = Path(where.place).stem or "queue"
-    return "".join(char for char in stem if char.isalnum() or char in "-_")[:40]
+def _file(where: Location, name: str) -> str:
+    """The same in every process of the test, whichever of its queues it opens first."""
+    stem = "".join(char for char in Path(where.place).stem if char.isalnum() or char in "-_")[:40] or "queue"
+    digest = blake2b(f"{where}\0{name}".encode(), digest_size=4).hexdigest()
+    return f"{stem}-{digest}.db"

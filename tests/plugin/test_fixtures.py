@@ -58,7 +58,8 @@ class TestFixtures:
                 runs = lowq_worker.drain()
                 assert [run.outcome for run in runs] == ["done", "done"]
                 assert sent == [{"to": 42}]
-                assert sorted(path.name for path in (tmp_path / "lowq").glob("*.db")) == ["1-signup.db", "2-mail.db"]
+                stores = sorted(path.name for path in (tmp_path / "lowq").glob("*.db"))
+                assert [name.partition("-")[0] for name in stores] == ["mail", "signup"]
 
             def test_the_next_test_begins_empty(lowq_jobs):
                 lowq_jobs.assert_nothing(mail)
@@ -166,6 +167,26 @@ class TestFixtures:
 
         result.assert_outcomes(passed=2)
 
+    def test_a_live_worker_runs_and_can_be_killed(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+            from datetime import timedelta
+
+            def test_it(lowq_live_worker, lowq_jobs, lowq_clock):
+                mail.queue.push("a")
+                worker = lowq_live_worker(mail)
+                worker.wait_until_idle()
+                lowq_jobs.assert_nothing(mail)
+                worker.kill()
+                mail.queue.push("b")
+                assert not worker.alive
+                lowq_jobs.assert_one(mail, work="b")
+            """,
+        )
+
+        result.assert_outcomes(passed=1)
+
     def test_another_backend_takes_sqlite_s_place(self, project: pytest.Pytester) -> None:
         result = run(
             project,
@@ -232,7 +253,7 @@ class TestReports:
         result = run(project, self.FAILING, "--lowq-keep-db")
 
         (line,) = (line for line in result.outlines if line.startswith("kept in "))
-        assert list(Path(line.removeprefix("kept in ")).glob("*-mail.db"))
+        assert list(Path(line.removeprefix("kept in ")).glob("mail-*.db"))
 
     def test_leftovers_fail_a_test_that_passed(self, project: pytest.Pytester) -> None:
         result = run(

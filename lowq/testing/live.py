@@ -1,0 +1,138 @@
+"""A real worker in a process of its own, for a test that needs one. PYTEST_DONT_REWRITE"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from lowq.backend import LowqError
+from lowq.clock import SystemClock
+from lowq.forking import close_private, open_private, spawn
+from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
+from lowq.worker import Worker
+
+BOUND = timedelta(seconds=30)
+"""Real time in which a worker must have begun, ended, or run what was due."""
+
+_SLICE = 0.005
+"""Real seconds between two looks."""
+
+
+class LiveWorkerError(LowqError):
+    """A live worker cannot run here, or did not do in time what it should."""
+
+
+class LiveWorker:
+    """A forked process that runs the tasks of one queue until it is stopped or killed; `pid` is its process.
+
+    What its handler does to variables stays in its own process: look at files, at the queue, or at its pushes.
+    """
+
+    def __init__(self, store: TempQueue, kept: Kept) -> None:
+        handler, retry = store.handler_of(kept.backend)
+        if "processes" not in kept.backend.promises:
+            raise LiveWorkerError(f"{kept.backend.title} stays in this process; a live worker is another one")
+        self._kept = kept
+        self._ended = False
+        worker = Worker(kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=store.clock)
+        parent = os.getpid()
+        reading, writing = open_private(os.pipe)
+
+        def main() -> None:
+            os.write(writing, b"!")
+            worker.serve(None, parent=parent)
+
+        try:
+            self.pid = spawn(main, keep=(writing,))
+            if not select.select([reading], [], [], BOUND.total_seconds())[0]:
+                self.kill()
+                raise LiveWorkerError(f"no live worker began within {BOUND}")
+        finally:
+            close_private(reading, writing)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        if not self._ended:
+            pid, _ = os.waitpid(self.pid, os.WNOHANG)
+            self._ended = pid != 0
+        return not self._ended
+
+    def wait_until(self, happened: Callable[[], object], within: timedelta = BOUND) -> None:
+        """It happened. Raises LiveWorkerError where it did not within that (real) time."""
+        left = SystemClock().countdown(within)
+        while not happened():
+            if left() <= timedelta(0):
+                raise LiveWorkerError(f"it did not happen within {within}; the worker is {self._state()}")
+            threading.Event().wait(_SLICE)
+
+    def wait_until_idle(self, within: timedelta = BOUND) -> None:
+        """Nothing of the queue is due or leased any more. Raises LiveWorkerError where that took longer."""
+        backend = self._kept.backend
+
+        def idle() -> bool:
+            counts = backend.count()
+            return not counts.ready and not counts.leased
+
+        try:
+            self.wait_until(idle, within)
+        except LiveWorkerError:
+            counts = backend.count()
+            raise LiveWorkerError(
+                f"after {within} {backend.title} still has {counts.ready} tasks due and {counts.leased} leased; the "
+                f"worker is {self._state()}"
+            ) from None
+
+    def kill(self) -> None:
+        """The process was killed with SIGKILL, as it was: no `finally` of its handler ran, and its lease stays."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, 0)
+            self._ended = True
+
+    def stop(self, within: timedelta = BOUND) -> None:
+        """The process was told to stop, finished or gave back its task, and ended.
+
+        Raises LiveWorkerError, after killing it, where that took longer.
+        """
+        if not self.alive:
+            return
+        os.kill(self.pid, signal.SIGTERM)
+        left = SystemClock().countdown(within)
+        while self.alive:
+            if left() <= timedelta(0):
+                self.kill()
+                raise LiveWorkerError(f"the live worker did not stop within {within} and was killed")
+            threading.Event().wait(_SLICE)
+
+    def _state(self) -> str:
+        return "alive" if self.alive else "gone"
+
+
+@contextmanager
+def live_workers(store: TempQueue | None = None) -> Iterator[Callable[..., LiveWorker]]:
+    """A function that starts a live worker for a queue; afterwards none is left."""
+    found = store or running_queue()
+    if found is None:
+        raise LiveWorkerError("live_workers: there is no temporary queue; use it inside temp_queue()")
+    workers: list[LiveWorker] = []
+
+    def start(queue: QueueRef = None) -> LiveWorker:
+        """A worker of this queue (None: the only one) runs when this returns."""
+        workers.append(LiveWorker(found, found.kept(queue)))
+        return workers[-1]
+
+    try:
+        yield start
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
+    for worker in workers:
+        worker.stop()
