@@ -123,9 +123,15 @@ class QueueMachine(RuleBasedStateMachine):
             return
         client = self._client(who)
         with self._judged():
-            at, answer = self._timed(
-                lambda: client.push(item.work, key=item.key, priority=item.priority, not_before=item.not_before)
-            )
+            try:
+                at, answer = self._timed(
+                    lambda: client.push(item.work, key=item.key, priority=item.priority, not_before=item.not_before)
+                )
+            except Refused:
+                if item.priority == 0:
+                    raise
+                self.model.refuse(item.work, "INPUT-2")  # that it refuses this priority is for ORDER-5 to say
+                return
             self.model.push(at, **self._told(item, answer, client))
 
     @precondition(lambda self: "batch" in self.promises)
