@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from lowq.backend import BackendUnavailable
@@ -48,8 +49,9 @@ class WorkerLock:
 
     def sign(self) -> None:
         """This process's id stands in the file, for `active_pid`."""
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk must not end the worker
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def let_go(self) -> None:
         """Nobody holds the lock, and no pid stands in the file."""

@@ -97,7 +97,9 @@ class TestPush:
         class Quiet(Jobs):
             path = "q.db"
 
-        Quiet().push(1)
+        quiet = Quiet()
+        quiet.push(1)
+        quiet.close()
 
         assert not (folder / "q.db-lock").exists()
 
@@ -301,6 +303,17 @@ def test_options_reach_the_backend_and_dedupe_is_the_queues_own() -> None:
     assert [pushed.added for pushed in free.push(1, 1)] == [True, True]
     assert free.backend.dedupe == "off"
     free.close()
+
+
+def test_the_backend_outlives_the_queue_object_it_was_taken_from() -> None:
+    class Kept(Jobs):
+        path = "q.db"
+
+    backend = Kept().backend
+    gc.collect()
+
+    assert backend.count().ready == 0
+    backend.close()
 
 
 def test_a_closed_queue_opens_again_when_it_is_used() -> None:
