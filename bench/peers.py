@@ -89,7 +89,7 @@ class LiteQueue:
     def __init__(self, folder: Path, full: bool) -> None:
         import litequeue
 
-        self.queue = litequeue.LiteQueue(folder / "litequeue.db", timeout=30)
+        self.queue: Any = litequeue.LiteQueue(folder / "litequeue.db", timeout=30)
         self.connection().execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         self.close = self.queue.close
 
@@ -98,10 +98,12 @@ class LiteQueue:
 
     def claim(self) -> Any:
         message = self.queue.pop()
-        return None if message is None else (json.loads(message.data), message.message_id)
+        return None if message is None else (json.loads(message.data), message)
 
     def ack(self, claimed: Any) -> None:
-        self.queue.done(claimed[1])
+        message = claimed[1]
+        claim = {"claim_id": message.claim_id} if hasattr(message, "claim_id") else {}  # since 0.13
+        self.queue.done(message.message_id, **claim)
 
     def connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection = self.queue.conn
@@ -180,7 +182,11 @@ PEERS = (
     Peer("raw SQLite", Raw, f"SQLite {sqlite3.sqlite_version}, lowq's statements by hand"),
     Peer("lowq", Lowq, f"{lowq.__version__}: dedupe, priority, schedule, lease with token, ack deletes"),
     Peer("huey", Huey, f"{version('huey')} SqliteStorage: priority; no dedupe, no ack (taking deletes)"),
-    Peer("litequeue", LiteQueue, f"{version('litequeue')}: no dedupe, no lease; done rows stay until pruned"),
+    Peer(
+        "litequeue",
+        LiteQueue,
+        f"{version('litequeue')}: leases end when somebody says so; done rows stay until pruned",
+    ),
     Peer(
         "persist-queue",
         PersistQueue,
