@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -137,9 +138,11 @@ class TempQueue:
                 _check_integrity(path)
 
     def _open(self, path: Path, name: str, dedupe: Dedupe | None) -> Backend:
-        if self._open_at is None:
-            return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="process")
-        return self._open_at(path, self.clock)
+        if self._open_at is not None:
+            return self._open_at(path, self.clock)
+        if not path.exists():  # another process of the test may have made it
+            path.write_bytes(_empty(name, dedupe))
+        return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="process")
 
     def _check(self, work: Work) -> None:
         if self.before_push is not None:
@@ -178,6 +181,15 @@ def running_queue() -> TempQueue | None:
 
 
 _running: list[TempQueue] = []
+
+
+@cache
+def _empty(name: str, dedupe: Dedupe | None) -> bytes:
+    """The file of an empty queue: making one takes SQLite several waits for the disk, writing it again takes none."""
+    with tempfile.TemporaryDirectory(prefix="lowq-") as folder:
+        path = Path(folder) / "empty.db"
+        open_backend(path, name=name, dedupe=dedupe).close()
+        return path.read_bytes()
 
 
 def _starts_nothing(_: TaskQueue) -> bool:
