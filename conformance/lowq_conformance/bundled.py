@@ -82,12 +82,19 @@ class BackendHarness(FakeTime):
         if not _takes(backend, "clock"):
             self.pass_time = None  # type: ignore[assignment,method-assign]  # no clock of ours: time really passes
             self.now = None  # type: ignore[assignment,method-assign]
+        if not _takes(backend, "name"):
+            self.open = self._unnamed  # type: ignore[assignment,method-assign]  # and so names are not promised
 
     def open(self, place: Path, name: str = "default") -> Any:
         """A client of the queue `name` at `place`."""
-        given: dict[str, Any] = {"name": name, "clock": self.clock(place)}
-        passed = {keyword: value for keyword, value in given.items() if _takes(self._backend, keyword)}
-        return self._backend(self._where(place), **passed)
+        return self._made(place, name=name)
+
+    def _unnamed(self, place: Path) -> Any:
+        return self._made(place)
+
+    def _made(self, place: Path, **name: str) -> Any:
+        clock = {"clock": self.clock(place)} if _takes(self._backend, "clock") else {}
+        return self._backend(self._where(place), **clock, **name)
 
     def _where(self, place: Path) -> Any:
         folder = place / "queue"

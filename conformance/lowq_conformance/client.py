@@ -22,7 +22,7 @@ class Refused(Exception):
     """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
 
     def __init__(self, call: str, cause: Exception | None) -> None:
-        said = "answered False" if cause is None else f"raised {type(cause).__name__}: {_first_line(cause)}"
+        said = "answered False" if cause is None else raised(cause)
         super().__init__(f"{call} {said}")
         self.call, self.cause = call, cause
 
@@ -187,7 +187,7 @@ class Client:
         try:
             self.subject.loop(self.place).result(self.raw.close())
         except Exception as error:
-            self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), _raised(error))
+            self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), raised(error))
 
     def _named(self, raw: Any) -> tuple[str, Any]:
         """The name that a claimed task gets in the program, and the task."""
@@ -234,10 +234,16 @@ class Client:
         try:
             answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))
         except Exception as error:
-            subject.journal.end(call, _raised(error))
+            subject.journal.end(call, raised(error))
             raise Refused(text, error) from error
         subject.journal.end(call, shown(answer))
         return answer
+
+
+def raised(error: BaseException) -> str:
+    """What an error says, in one line."""
+    first = (str(error).splitlines() or [""])[0][:200]
+    return f"raised {type(error).__name__}: {first}" if first else f"raised {type(error).__name__}"
 
 
 def keywords(method: Any) -> frozenset[str] | None:
@@ -293,14 +299,6 @@ def _listed(raw: Any) -> str:
 
 def _listing(raw: Any) -> str:
     return spelt([field(task, "work") for task in raw])
-
-
-def _raised(error: Exception) -> str:
-    return f"raised {type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
 
 
 def _has_instant(positional: list[Any], passed: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lowq_conformance.sides import Run
 
 HARNESS = 2
+FAILED = 70
 INTERRUPTED = 130
 
 EPILOG = """
@@ -42,6 +43,7 @@ Exit status
   1    a clause is broken
   2    a TARGET cannot be loaded or is no harness, or the command is misused
   3    nothing is broken, but a promised clause was not observed
+  70   the suite itself failed
   130  interrupted; what was seen is reported
 """
 
@@ -84,7 +86,8 @@ def check(
         click.echo(f"lowq check: {error}", err=True)
         sys.exit(HARNESS)
     except SuiteFailed as error:
-        raise click.ClickException(f"the suite itself failed; please report this:\n{error}") from error
+        click.echo(f"lowq check: the suite itself failed; please report this:\n{error}", err=True)
+        sys.exit(FAILED)
     except Interrupted as interrupted:
         write(interrupted.reports, console, json_file)
         sys.exit(INTERRUPTED)

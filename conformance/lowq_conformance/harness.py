@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lowq_conformance.client import MINUTE, Client, Refused, keywords
+from lowq_conformance.client import MINUTE, Client, Refused, keywords, raised
 from lowq_conformance.journal import Journal, called
 from lowq_conformance.loops import Loop
 from lowq_conformance.target import Maker, maker_of
@@ -43,7 +43,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
     added = read_words(promises)
     stated = getattr(harness, "promises", None)
     with TemporaryDirectory(prefix="lowq-probe-", ignore_cleanup_errors=True) as place:
-        first = frozenset[str]() if stated is None else read_promises(_as_set(stated) | added, target)
+        first = frozenset[str]() if stated is None else read_promises(read_promises(stated, target) | added, target)
         subject = Subject(target, make, harness, first, traits, Journal())
         try:
             client = subject.open(Path(place).resolve())
@@ -115,7 +115,7 @@ class Subject:
         try:
             raw = self.loop(place).result(self._harness.open(place, **given))
         except Exception as error:
-            self.journal.end(call, f"raised {type(error).__name__}: {error}")
+            self.journal.end(call, raised(error))
             raise Refused(call.text, error) from error
         if raw is None:
             raise BrokenHarness(f"{self.target}: open: expected a client, got None")
@@ -137,7 +137,7 @@ class Subject:
             try:
                 self.loop(place).result(self._harness.pass_time(place, how_long))
             except Exception as error:
-                raise BrokenHarness(f"{self.target}: pass_time raised {type(error).__name__}: {error}") from error
+                raise BrokenHarness(f"{self.target}: pass_time {raised(error)}") from error
             self._passed[place] = self._passed.get(place, timedelta(0)) + how_long
         self.journal.end(call, "")
 
@@ -190,11 +190,7 @@ def _made(make: Maker, target: str) -> Any:
     except BrokenHarness:
         raise
     except Exception as error:
-        raise BrokenHarness(f"{target}: making the harness raised {type(error).__name__}: {error}") from error
-
-
-def _as_set(stated: Any) -> Any:
-    return frozenset(stated) if isinstance(stated, (set, frozenset, list, tuple)) else stated
+        raise BrokenHarness(f"{target}: making the harness {raised(error)}") from error
 
 
 def _spoken(client: Client, harness: Any) -> frozenset[str]:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from lowq_conformance.bundled import BUNDLED, BackendHarness, FactoryHarness, of_url
+from lowq_conformance.client import raised
 from lowq_conformance.peers import PEERS, harness_of
 from lowq_conformance.words import BrokenHarness
 
@@ -52,7 +53,7 @@ def maker_of(target: str) -> Maker:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise BrokenHarness(f"{target}: importing it raised {type(error).__name__}: {_first_line(error)}") from error
+        raise BrokenHarness(f"{target}: importing it {raised(error)}") from error
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -68,7 +69,9 @@ def _maker(found: Any, target: str) -> Maker:
         raise BrokenHarness(f"{target}: expected a harness class or a callable that takes a place, got {kind}")
     if hasattr(found, "open") and isinstance(found, type):
         return Maker(found)
-    if isinstance(found, type) and hasattr(found, "push") and hasattr(found, "promises"):
+    if isinstance(found, type) and hasattr(found, "promises"):
+        if not hasattr(found, "push"):
+            raise BrokenHarness(f"{target}: a harness has a method open(self, place), and this one has not")
         return Maker(lambda: BackendHarness(found), checked=False)
     return Maker(lambda: FactoryHarness(found), checked=False)
 
@@ -109,7 +112,3 @@ def _findable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
         if folder not in sys.path:
             sys.path.append(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
