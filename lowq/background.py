@@ -43,7 +43,8 @@ def start(
 
     It runs until nothing is due, nothing is leased, and nothing falls due within `linger`. It has a session of its
     own, no standard input, and the caller's working directory; it writes to `output`, or to the log file beside the
-    queue; it holds none of the caller's sockets and pipes, and runs none of the caller's clean-up code.
+    queue; it holds none of the caller's sockets and pipes, and runs none of the caller's clean-up code. Other files
+    that the caller has open stay open in it, with the flock locks on them.
 
     Raises InvalidLocation for a queue that stays in its process, ForkUnavailable, and BackendUnavailable where the
     lock or log file cannot be written.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -172,6 +173,37 @@ def test_a_killed_workers_queue_runs_at_the_next_start_and_its_task_after_its_le
     assert [line.split()[0] for line in place.await_lines(3)] == ["in_hand", "rest", "in_hand"]
     place.await_idle()
     assert place.queue.tasks() == []
+
+
+@pytest.mark.parametrize("time_limit", [None, SOON], ids=["inline", "time_limit"])
+def test_a_storm_of_kills_loses_nothing_and_leaves_nothing_locked(place: Place, time_limit: timedelta | None) -> None:
+    def handler(work: int) -> None:
+        time.sleep(0.002)
+        place.note(work)
+
+    def begin() -> None:
+        place.start(
+            handler,
+            linger=SOON,
+            lease_for=timedelta(seconds=0.2),
+            retry=Retry(max_attempts=1000),
+            time_limit=time_limit,
+        )
+
+    random = Random(7)
+    place.queue.push_many([Item(number) for number in range(100)])
+
+    for _ in range(8):
+        begin()
+        seen = len(place.lines())
+        place.await_lines(min(seen + random.randrange(8), 100))
+        if (pid := active_pid(place.path)) is not None:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not place.held(), lambda: "the kill")
+    begin()
+
+    wait_for(lambda: place.queue.tasks() == [], lambda: f"an empty queue; {place.queue.count()}; {place.log()}")
+    assert {int(line) for line in place.lines()} == set(range(100))
 
 
 def test_what_is_pushed_between_empty_and_inactive_is_run_by_the_worker_itself(

@@ -276,6 +276,43 @@ def test_the_second_sigterm_gives_the_task_in_the_child_back(tmp_path: Path) -> 
     queue.close()
 
 
+def test_outside_the_main_thread_a_stop_called_twice_gives_the_task_in_the_child_back(queue: Backend) -> None:
+    told: list[Run] = []
+    queue.push("long")
+    worker = Worker(queue, lambda _: time.sleep(BOUND), time_limit=LIMIT, on_run=told.append)
+    thread = threading.Thread(target=worker.run_forever)
+    thread.start()
+    while not queue.count().leased:
+        time.sleep(0.005)
+
+    worker.stop()
+    worker.stop()
+    thread.join(BOUND)
+
+    assert outcomes(told) == [("long", "released")]
+    assert [(task.state, task.attempts) for task in queue.tasks()] == [(State.READY, 0)]
+
+
+def test_at_the_end_of_the_grace_the_child_is_killed_and_its_task_given_back(queue: Backend, tmp_path: Path) -> None:
+    def handler(work: object) -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(BOUND)
+
+    told: list[Run] = []
+    queue.push("long")
+    worker = Worker(queue, handler, time_limit=LIMIT, grace=SHORT, on_run=told.append)
+    thread = threading.Thread(target=worker.run_forever)
+    thread.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.005)
+
+    worker.stop()
+    thread.join(BOUND)
+
+    assert outcomes(told) == [("long", "released")]
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
 def test_the_childs_output_is_its_own_and_the_parents_buffer_is_written_once(tmp_path: Path) -> None:
     worker = python(
         """

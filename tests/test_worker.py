@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -316,6 +317,34 @@ def test_run_forever_waits_for_work_and_ends_when_it_is_stopped(real: Backend) -
 
     assert not thread.is_alive()
     assert real.count().leased == 0
+
+
+def test_an_idle_worker_is_woken_by_a_push_and_does_not_poll_for_it(tmp_path: Path) -> None:
+    """Were it to look every half second, half of the pushes would wait for a quarter of a second or more."""
+    waited = []
+    begun = threading.Event()
+
+    def work_off() -> None:
+        with closing(open_backend(tmp_path / "q.db")) as queue:
+            workers.append(Worker(queue, lambda _: begun.set()))
+            workers[0].run_forever()
+
+    workers: list[Worker] = []
+    thread = threading.Thread(target=work_off)
+    thread.start()
+    with closing(open_backend(tmp_path / "q.db")) as queue:
+        for number in range(15):
+            begun.clear()
+            queue.push(number)
+            pushed = time.monotonic()
+            assert begun.wait(BOUND)
+            waited.append(time.monotonic() - pushed)
+            while queue.tasks():
+                time.sleep(0.005)
+    workers[0].stop()
+    thread.join(BOUND)
+
+    assert sorted(waited)[7] < 0.15
 
 
 def test_a_worker_that_was_stopped_before_it_ran_runs_nothing(real: Backend) -> None:
