@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,23 +36,26 @@ class SuiteFailed(Exception):
 def run(
     targets: Sequence[str],
     *,
-    only: Sequence[str] = (),
+    only: Sequence[str] | Mapping[str, Sequence[str]] = (),
     seed: int | None = None,
     promises: Sequence[str] = (),
     watch: Callable[[Run, str], None] | None = None,
     bound: float = BOUND,
 ) -> list[Report]:
-    """The report on each target. `watch` is told of each event; `bound` are seconds for one test.
+    """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
+    `watch` is told of each event; `bound` are seconds for one test.
 
     Raises BrokenHarness or UnknownClause before anything is checked, and Interrupted with the reports so far.
     """
-    selected = frozenset(clauses.select(only))
+    selected = {
+        target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
+    }
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     reports: list[Report] = []
     places = TemporaryDirectory(prefix="lowq-check-", dir=_quick_folder(), ignore_cleanup_errors=True)
     with places as folder, _Session(folder) as session:
         for target in targets:
-            found = Run(target, chosen, selected, tuple(promises))
+            found = Run(target, chosen, selected[target], tuple(promises))
             try:
                 session.check(found, watch, bound)
             except KeyboardInterrupt:

@@ -146,6 +146,29 @@ def answers_at_once(q: Client) -> None:
             raise Broken(f"an empty claim took {took:.1f} seconds; the queue says {patience:g} at most")
 
 
+@pytest.mark.clause("DELIVER-6")
+def test_an_empty_answer_is_not_remembered(q: Client, other: Client) -> None:
+    nothing(q)
+    nothing(other)
+    other.push("a")
+    takes(q, "a")
+    nothing(other)
+    q.push("b")
+
+    takes(other, "b")
+
+
+@pytest.mark.clause("DELIVER-6")
+def test_a_claim_is_empty_only_when_every_task_was_claimed(q: Client) -> None:
+    works = [f"work {number}" for number in range(50)]
+    for work in works:
+        q.push(work)
+    for _ in works:
+        something(q)
+
+    nothing(q)
+
+
 @pytest.mark.clause("DELIVER-7")
 @pytest.mark.parametrize("work", [0, 0.0, "", False, None, [], {}], ids=repr)
 def test_a_falsy_work_is_a_work(q: Client, work: Any) -> None:
