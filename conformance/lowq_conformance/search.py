@@ -92,11 +92,11 @@ class _Search:
         self.unknown = [i for i, op in enumerate(self.ops) if op.result is None]
         eps, grace = spec.eps, spec.grace
         self.early = [op.call + op.lease - 2 * eps for op in self.ops]
-        self.late = [
-            inf if grace is None or op.result is None else op.ret + op.lease + grace + 2 * eps for op in self.ops
-        ]
+        self.late = [inf if grace is None else op.ret + op.lease + grace + 2 * eps for op in self.ops]
         self.priority = [op.priority if spec.priority else 0 for op in self.ops]
         self.claim = [self.index.get(op.claim, -2) for op in self.ops]
+        place = {i: at for at, i in enumerate(self.known)}
+        self.after = [place.get(i, -1) for i in self.claim]
         self.task_of = {op.id: i for i, op in enumerate(self.ops) if op.kind == "push" and op.id is not None}
         self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
         self.by_due = spec.fifo and spec.due_order == "due"
@@ -220,6 +220,7 @@ class _Search:
                 then = max(t, op.call)
                 if (
                     op.result in OBSERVERS
+                    and self._claimed(self.known[at], config)
                     and then <= least
                     and self._harmless(op, config[3])
                     and (then == t or not self._cuts(config[2], t, then))
@@ -229,6 +230,11 @@ class _Search:
                     again = True
                     break
         return config, t
+
+    def _claimed(self, i: int, config: Config) -> bool:
+        """A settle comes after its claim, also where that returned at the instant at which the settle was called."""
+        at = self.after[i] - config[0]
+        return at < 0 or bool(config[1] >> at & 1)
 
     def _cuts(self, used: int, t: float, then: float) -> bool:
         """Waiting from `t` to `then` would pass the last instant of an unknown operation."""
@@ -265,6 +271,8 @@ class _Search:
         for _, unknown, at in found:
             i = self.unknown[at] if unknown else self.known[at]
             op = self.ops[i]
+            if not self._claimed(i, config):
+                continue
             for then, after in self._effects(i, state, max(t, op.call)):
                 if then <= least and then <= op.ret:
                     if self.spec.requeue == "any":

@@ -56,6 +56,8 @@ def _explained(
         rest = [other for other in left if other is not op]
         if any(other.ret < op.call for other in rest if other.result is not None):
             continue
+        if any(other.number == op.claim for other in rest):
+            continue
         start = max(now, op.call)
         for t in [start, *(point for point in points if point > start)]:
             if t > op.ret:
@@ -114,7 +116,7 @@ def _acts(
                 if any(_first(other, task, spec) for other in ready if other is not task):
                     continue
                 late = inf
-                if spec.grace is not None and op.result is not None:
+                if spec.grace is not None:
                     late = op.ret + op.lease + spec.grace + 2 * spec.eps
                 held = replace(
                     task, holder=op.number, waits=False, deadline=op.call + op.lease - 2 * spec.eps, forced=late

@@ -1,0 +1,16 @@
+"""What a fast condition says against a history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lowq_conformance.history import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """The kind of fault, in words that `judge.CLAUSES` knows; a sentence; and the operations that show it."""
+
+    kind: str
+    said: str
+    ops: tuple[Op, ...]

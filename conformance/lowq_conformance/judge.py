@@ -1,0 +1,155 @@
+"""Judges a recorded history: bad with a minimal proof, proved by an order, or not refuted."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lowq_conformance import history
+from lowq_conformance.accusation import Accusation
+from lowq_conformance.draw import reason, timeline
+from lowq_conformance.history import Op
+from lowq_conformance.keys import per_key
+from lowq_conformance.patterns import fast_check
+from lowq_conformance.search import wgl
+from lowq_conformance.shrink import confirm, keep_keys, minimise
+from lowq_conformance.spec import Spec
+
+Verdict = Literal["bad", "proved", "not refuted"]
+
+CLAUSES = {
+    "invented": "DELIVER-2",
+    "early": "DUE-1",
+    "claimed twice": "DELIVER-3",
+    "done": "DELIVER-4",
+    "settled twice": "LEASE-9",
+    "stale settle": "LEASE-4",
+    "false stale": "LEASE-7",
+    "false dup": "DEDUPE-3",
+    "dedupe": "DEDUPE-9",
+    "order": "ORDER-2",
+    "priority": "ORDER-3",
+    "false empty": "DELIVER-6",
+    "lost": "DELIVER-1",
+    "history": "RACE-3",
+}
+"""The clause that each kind of fault breaks; `history` is one that only the whole history shows."""
+
+SMALL = 400
+"""Operations up to which the complete search is tried on the whole history."""
+TRIES = 5
+"""Accusations of one kind that are tried before the kind is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A kind of fault, the clause it breaks, the sentence that says by what, and the operations that prove it."""
+
+    kind: str
+    clause: str
+    said: str
+    proof: tuple[Op, ...]
+    why: str
+
+    def drawn(self, unit: float = 1.0) -> str:
+        """The proof as a timeline, and why no order explains it."""
+        return f"{timeline(self.proof, self.proof[-1:], unit)}\n{self.why}"
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What is said of a history; `unconfirmed` accusations did not convince the search, and count for nothing."""
+
+    verdict: Verdict
+    ops: int
+    unknown_ops: int
+    faults: list[Fault] = field(default_factory=list)
+    unconfirmed: list[Accusation] = field(default_factory=list)
+    undecided_keys: int = 0
+
+
+def check(ops: Sequence[Op], spec: Spec) -> Judgement:
+    """The judgement on a history. Raises BadHistory where it is not well-formed.
+
+    At most one fault of each kind is shown: one lost task makes thousands.
+    """
+    history.check(ops)
+    with _no_collecting():
+        return _check(sorted(ops, key=lambda op: op.call), spec)
+
+
+def _check(ops: list[Op], spec: Spec) -> Judgement:
+    said = Judgement("not refuted", len(ops), sum(op.result is None for op in ops))
+    _accuse(fast_check(ops, spec), ops, spec, said)
+    keys = per_key(ops, spec)
+    said.undecided_keys = keys.unknown
+    for works in keys.bad:
+        if not any(works & {op.work for op in fault.proof} for fault in said.faults):
+            _prove(_alone(ops, works), spec, said)
+    if said.faults:
+        said.verdict = "bad"
+    elif len(ops) <= SMALL:
+        found = wgl(ops, spec)
+        if found.verdict:
+            said.verdict = "proved"
+        elif found.verdict is False:
+            _prove(ops, spec, said)
+            said.verdict = "bad"
+    return said
+
+
+def _accuse(accusations: Sequence[Accusation], ops: list[Op], spec: Spec, said: Judgement) -> None:
+    """The first accusation of each kind that the complete search confirms becomes a fault."""
+    tried: dict[str, int] = {}
+    shown: set[str] = set()
+    for accusation in accusations:
+        kind = accusation.kind
+        if kind in shown or tried.get(kind, 0) >= TRIES:
+            continue
+        tried[kind] = tried.get(kind, 0) + 1
+        part = confirm(accusation, ops, spec)
+        if part is None:
+            said.unconfirmed.append(accusation)
+            continue
+        shown.add(kind)
+        said.faults.append(_fault(minimise(part, spec), spec, accusation))
+
+
+def _prove(ops: list[Op], spec: Spec, said: Judgement) -> None:
+    """A history that the complete search refutes becomes a fault, named by what its proof shows."""
+    proof = minimise(ops, spec)
+    named = fast_check(proof, spec)
+    said.faults.append(_fault(proof, spec, named[0] if named else None))
+
+
+def _alone(ops: list[Op], works: frozenset[str]) -> list[Op]:
+    """The history of these works without the empties, which bear no witness about one work alone."""
+    return [op for op in keep_keys(ops, works) if op.result != "empty"]
+
+
+def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Fault:
+    found = wgl(proof, spec)
+    again = fast_check(proof, spec)
+    if accusation is not None and again and all(each.kind != accusation.kind for each in again):
+        accusation = again[0]
+    kind = "history" if accusation is None else accusation.kind
+    words = "no order of these operations explains their answers" if accusation is None else accusation.said
+    return Fault(kind, CLAUSES[kind], words, tuple(proof), reason(found, proof))
+
+
+@contextmanager
+def _no_collecting() -> Iterator[None]:
+    """A million small objects are made and none is garbage before the end; looking for it costs half the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+__all__ = ["CLAUSES", "Fault", "Judgement", "Verdict", "check"]

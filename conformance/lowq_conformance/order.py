@@ -1,0 +1,228 @@
+"""The conditions on order and emptiness, B9 to B12: one sweep over what surely waited."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from math import inf
+
+from lowq_conformance.accusation import Accusation
+from lowq_conformance.history import Op
+from lowq_conformance.spec import Spec
+from lowq_conformance.tying import Task, Tied
+from lowq_conformance.waiting import Unknown, Wait, waits
+
+LEVELS = 16
+"""Priorities for which chains are looked at."""
+
+
+def order_and_emptiness(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+    """B9 to B12: a better task, or any task, surely waited and was due while another, or none, was handed out."""
+    unknown = Unknown(tied, spec)
+    every = list(waits(tied, spec, unknown))
+    firm = [wait for wait in every if not wait.soft]
+    soft = [wait for wait in every if wait.soft]
+    asked = _questions(tied, spec, unknown)
+    yield from _single(firm, asked, spec)
+    yield from _chains(firm, asked)
+    if soft:
+        yield from _held_by_unknown(soft, asked, spec, tied.unknown_claims)
+
+
+class Question:
+    """A claim, and what a wait must be to accuse it: through `start` to `op.ret`, due by `reading`, and better.
+
+    `task` is what it was given, None for empty; `before` is the call of that task's push, or -inf where nothing may
+    be said of push order.
+    """
+
+    __slots__ = ("before", "op", "priority", "reading", "start", "task")
+
+    def __init__(self, op: Op, task: Task | None, start: float, reading: float, priority: int, before: float) -> None:
+        self.op = op
+        self.task = task
+        self.start = start
+        self.reading = reading
+        self.priority = priority
+        self.before = before
+
+    def accuses(self, wait: Wait, spec: Spec) -> bool:
+        """The wait shows that the answer was wrong."""
+        if wait.task is self.task or not (wait.start < self.start and wait.end > self.op.ret):
+            return False
+        if wait.due > self.reading:
+            return False
+        if self.task is None or wait.priority > self.priority:
+            return True
+        if wait.priority < self.priority or wait.task.entered >= self.before:
+            return False
+        if spec.requeue == "any" and wait.back:
+            return False
+        timed = wait.task.push.not_before is not None or wait.due > -inf or self.task.push.not_before is not None
+        return spec.due_order == "push" or not timed
+
+
+def _questions(tied: Tied, spec: Spec, unknown: Unknown) -> list[Question]:
+    """Every known claim and every empty one, in the order of their starts."""
+    asked = [Question(op, None, op.call, op.call, 0, inf) for op in tied.empties]
+    for task in tied.tasks:
+        push = task.push
+        priority = push.priority if spec.priority else 0
+        once = len(task.claims) == 1 and not task.ambiguous
+        first_only = once and not unknown.may_hold(push.call, task.taken)
+        before = push.call if spec.fifo and not task.ambiguous else -inf
+        if spec.requeue == "any" and not first_only:
+            before = -inf
+        for claim in task.claims:
+            reading = claim.call
+            if once and push.not_before is not None:
+                reading = max(reading, push.not_before + spec.eps)
+            start = max(claim.call, push.call)
+            asked.append(Question(claim, task, start, reading, priority, before))
+    asked.sort(key=lambda question: question.start)
+    return asked
+
+
+def _single(firm: list[Wait], asked: list[Question], spec: Spec) -> Iterator[Accusation]:
+    """B9 and B10: one task waited all the time. A Fenwick tree holds the latest ends, the best tasks first."""
+    begun = sorted(firm, key=lambda wait: max(wait.start, wait.due))
+    ranked = sorted(range(len(begun)), key=lambda at: (-begun[at].priority, begun[at].task.entered))
+    rank = [0] * len(begun)
+    for place, at in enumerate(ranked, start=1):
+        rank[at] = place
+    keys = [(-begun[at].priority, begun[at].task.entered) for at in ranked]
+    size, latest, at = len(begun), -inf, 0
+    tree = [-inf] * (size + 1)
+    starts = [max(wait.start, wait.due) for wait in begun]
+    for question in asked:
+        start = question.start
+        while at < size and starts[at] <= start:
+            end, place = begun[at].end, rank[at]
+            if end > latest:
+                latest = end
+            while place <= size:
+                if tree[place] < end:
+                    tree[place] = end
+                place += place & -place
+            at += 1
+        ret = question.op.ret
+        if latest <= ret:
+            continue
+        place = size
+        if question.task is not None:
+            place = bisect_left(keys, (-question.priority, question.before))
+        best = -inf
+        while place > 0:
+            if tree[place] > best:
+                best = tree[place]
+            place &= place - 1
+        if best > ret:
+            for wait in begun[:at]:
+                if wait.end > ret and question.accuses(wait, spec):
+                    yield _accusation(question, (wait,))
+                    break
+
+
+def _chains(firm: list[Wait], asked: list[Question]) -> Iterator[Accusation]:
+    """B11: at every instant some better task waited, though none did all the time."""
+    timeless = sorted((wait for wait in firm if wait.due == -inf), key=lambda wait: wait.start)
+    levels = sorted({wait.priority for wait in timeless})
+    cover = {level: _merged([wait for wait in timeless if wait.priority >= level]) for level in levels[-LEVELS:]}
+    if not levels:
+        return
+    lowest = levels[0]
+    for question in asked:
+        if question.task is None:
+            level = lowest
+        else:
+            at = bisect_right(levels, question.priority)
+            if at == len(levels):
+                continue
+            level = levels[at]
+        if level not in cover:
+            continue
+        starts, segments = cover[level]
+        at = bisect_left(starts, question.start) - 1
+        if at < 0:
+            continue
+        end, members = segments[at]
+        if end > question.op.ret:
+            links = _links(members, question)
+            if len(links) > 1 and all(wait.task is not question.task for wait in links):
+                yield _accusation(question, tuple(links))
+
+
+def _merged(waits_in_order: list[Wait]) -> tuple[list[float], list[tuple[float, list[Wait]]]]:
+    """What the open intervals cover together: the starts of the segments, and their ends with their intervals."""
+    starts: list[float] = []
+    segments: list[tuple[float, list[Wait]]] = []
+    end = -inf
+    for wait in waits_in_order:
+        if wait.start < end:
+            if wait.end > end:
+                end = wait.end
+                segments[-1][1].append(wait)
+                segments[-1] = (end, segments[-1][1])
+        else:
+            end = wait.end
+            starts.append(wait.start)
+            segments.append((end, [wait]))
+    return starts, segments
+
+
+def _links(members: list[Wait], question: Question) -> list[Wait]:
+    """The intervals of a segment that cover the question, as few as come in order; `members` grow in both ends."""
+    ends = [wait.end for wait in members]
+    at = bisect_right(ends, question.start)
+    links = []
+    while at < len(members):
+        links.append(members[at])
+        if members[at].end > question.op.ret:
+            break
+        at += 1
+    return links
+
+
+def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims: list[Op]) -> Iterator[Accusation]:
+    """B12: each witness must be held by another unknown claim, and there are more witnesses than such claims."""
+    calls = sorted(claim.call for claim in claims)
+    begun = sorted(soft, key=lambda wait: max(wait.start, wait.due))
+    waiting: list[Wait] = []
+    held: dict[int, tuple[Question, Wait]] = {}
+    at = 0
+    for question in asked:
+        while at < len(begun) and max(begun[at].start, begun[at].due) <= question.start:
+            waiting.append(begun[at])
+            at += 1
+        if len(waiting) > 4 * len(calls) + 64:
+            waiting = [wait for wait in waiting if wait.end > question.start][-4 * len(calls) - 64 :]
+        for wait in waiting:
+            if wait.end > question.op.ret and wait.task.push.number not in held and question.accuses(wait, spec):
+                held[wait.task.push.number] = (question, wait)
+        if held and len(held) > bisect_right(calls, question.op.ret):
+            witnesses = tuple(wait for _, wait in held.values())
+            ops = tuple(asker.op for asker, _ in held.values())
+            kind, said = _words(question, witnesses)
+            more = f"{said}; more tasks are missing than unknown claims can hold"
+            pushes = tuple(wait.task.push for wait in witnesses)
+            yield Accusation(kind, more, (*pushes, *ops))
+            return
+
+
+def _accusation(question: Question, witnesses: tuple[Wait, ...]) -> Accusation:
+    kind, said = _words(question, witnesses)
+    given = () if question.task is None else (question.task.push,)
+    return Accusation(kind, said, (*(wait.task.push for wait in witnesses), *given, question.op))
+
+
+def _words(question: Question, witnesses: tuple[Wait, ...]) -> tuple[str, str]:
+    """The kind of fault and a sentence."""
+    first = witnesses[0].task
+    if question.task is None:
+        lost = not first.claims
+        said = f"a claim found nothing while {first.push.work} was due" + (", which never came out" if lost else "")
+        return ("lost" if lost else "false empty"), said
+    worse = question.task.push.work
+    if witnesses[0].priority > question.priority:
+        return "priority", f"{worse} came out while {first.push.work}, of higher priority, was due"
+    return "order", f"{worse} came out while {first.push.work}, pushed before it, was due"

@@ -1,0 +1,134 @@
+"""Which push a claim was given the task of: the tasks of a history, as far as that is sure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
+
+from lowq_conformance.history import Op
+from lowq_conformance.spec import Spec
+
+
+class Task:
+    """One push that added, with every known claim of its task and their settles.
+
+    `entered`: it was surely there from then on; `first`: nobody surely had it before; `taken`: somebody surely had
+    it by then. `ambiguous`: a claim of it may be of another task with the same work.
+    """
+
+    __slots__ = ("ambiguous", "claims", "entered", "first", "push", "taken")
+
+    def __init__(self, push: Op) -> None:
+        self.push = push
+        self.claims: list[Op] = []
+        self.ambiguous = False
+        self.entered = push.ret
+        self.first = inf
+        self.taken = inf
+
+    def close(self) -> None:
+        """All claims are in; read their times off."""
+        if self.claims:
+            self.first = min([claim.call for claim in self.claims])
+            self.taken = min([claim.ret for claim in self.claims])
+            self.entered = min(self.entered, self.taken)
+
+
+class Tied:
+    """A history, sorted out: its tasks, and what else it holds."""
+
+    def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
+        self.tasks: list[Task] = []
+        self.task_of: dict[int, Task] = {}
+        self.settles: dict[int, list[Op]] = defaultdict(list)
+        self.empties: list[Op] = []
+        self.dups: list[Op] = []
+        self.unknown_pushes: dict[str, list[Op]] = defaultdict(list)
+        self.unknown_claims: list[Op] = []
+        self.strange: list[Op] = []
+        claims: list[Op] = []
+        by_id: dict[str, Task] = {}
+        by_work: dict[str, list[Task]] = defaultdict(list)
+        for op in ops:
+            kind, result = op.kind, op.result
+            if kind == "push":
+                if result == "added":
+                    task = Task(op)
+                    self.tasks.append(task)
+                    by_work[op.work].append(task)
+                    if op.id is not None:
+                        by_id[op.id] = task
+                elif result == "dup":
+                    self.dups.append(op)
+                else:
+                    self.unknown_pushes[op.work].append(op)
+            elif kind == "claim":
+                if result == "task":
+                    claims.append(op)
+                elif result == "empty":
+                    self.empties.append(op)
+                else:
+                    self.unknown_claims.append(op)
+            else:
+                self.settles[op.claim].append(op)
+        self.by_work = by_work
+        self._tie(claims, by_id, spec)
+        for task in self.tasks:
+            task.close()
+
+    def _tie(self, claims: list[Op], by_id: dict[str, Task], spec: Spec) -> None:
+        by_work, unknown = self.by_work, self.unknown_pushes
+        untold: dict[str, list[Op]] = defaultdict(list)
+        for claim in claims:
+            task = by_id.get(claim.id) if claim.id is not None else None
+            if task is not None:
+                if task.push.work == claim.work:
+                    self._give(claim, task)
+                else:
+                    self.strange.append(claim)
+                continue
+            same = by_work.get(claim.work, [])
+            if claim.id is not None:
+                same = [task for task in same if task.push.id is None]
+            if not same and claim.work not in unknown:
+                self.strange.append(claim)
+            elif len(same) == 1 and claim.work not in unknown and len(by_work[claim.work]) == 1:
+                self._give(claim, same[0])
+            else:
+                untold[claim.work].append(claim)
+        forced = spec.dedupe == "until_done" or (
+            spec.dedupe == "until_claimed"
+            and all(claim.lease == inf for claim in claims)
+            and not any(op.kind == "release" for settles in self.settles.values() for op in settles)
+        )
+        for work, few in untold.items():
+            if not (forced and work not in unknown and self._tie_by_time(few, by_work[work])):
+                named = all(claim.id is not None for claim in few)
+                for task in by_work[work]:
+                    task.ambiguous = task.ambiguous or not (named and task.push.id is not None)
+
+    def _tie_by_time(self, claims: list[Op], tasks: list[Task]) -> bool:
+        """Where equal tasks must follow each other, a claim surely between two pushes is of the first one's task."""
+        tasks = sorted(tasks, key=lambda task: task.push.call)
+        if any(task.push.id is not None or task.push.equal != tasks[0].push.equal for task in tasks):
+            return False
+        if any(one.push.ret >= other.push.call for one, other in pairwise(tasks)):
+            return False
+        ties = []
+        at = 0
+        for claim in sorted(claims, key=lambda claim: claim.call):
+            while at + 1 < len(tasks) and tasks[at + 1].push.ret < claim.call:
+                at += 1
+            surely_after = at == 0 or tasks[at].push.ret < claim.call
+            if not surely_after or (at + 1 < len(tasks) and claim.ret >= tasks[at + 1].push.call):
+                return False
+            ties.append((claim, tasks[at]))
+        for claim, task in ties:
+            self._give(claim, task)
+        return True
+
+    def _give(self, claim: Op, task: Task) -> None:
+        task.claims.append(claim)
+        self.task_of[claim.number] = task

@@ -1,0 +1,127 @@
+"""When a task surely waited: the open intervals in which no order can have somebody else hold it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
+from math import inf
+
+from lowq_conformance.spec import Spec
+from lowq_conformance.tying import Task, Tied
+
+
+class Wait:
+    """The task surely waits strictly between `start` and `end`.
+
+    `soft`: unless an unknown claim holds it; `back`: it had been handed out before; `due` is from when on it is
+    surely due, -inf for always.
+    """
+
+    __slots__ = ("back", "due", "end", "priority", "soft", "start", "task")
+
+    def __init__(
+        self, task: Task, start: float, end: float, due: float, priority: int, *, soft: bool, back: bool
+    ) -> None:
+        self.task = task
+        self.start = start
+        self.end = end
+        self.due = due
+        self.priority = priority
+        self.soft = soft
+        self.back = back
+
+
+class Unknown:
+    """The unknown claims, asked whether one of them may have held a task."""
+
+    def __init__(self, tied: Tied, spec: Spec) -> None:
+        self.claims = tied.unknown_claims
+        self._late = None if spec.grace is None else spec.grace + 2 * spec.eps
+        claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret) for claim in tied.unknown_claims)
+        self._ends_of = [claim.call + claim.lease - 2 * spec.eps for claim in self.claims]
+        self._ends = [end for end, _ in claims]
+        self._rets = list(accumulate((ret for _, ret in claims), max))
+
+    def may_hold(self, since: float, back: float) -> bool:
+        """One may have taken a task that came at `since`, and have lost it again by `back`."""
+        at = bisect_right(self._ends, back)
+        return at > 0 and self._rets[at - 1] >= since
+
+    def surely_back(self, since: float, back: float) -> float:
+        """When every unknown claim that may have taken a task that came at `since` has lost it again."""
+        if self._late is None:
+            return inf
+        return max(
+            (
+                claim.ret + claim.lease + self._late
+                for claim, end in zip(self.claims, self._ends_of, strict=True)
+                if claim.ret >= since and end <= back
+            ),
+            default=-inf,
+        )
+
+
+def waits(tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
+    """The intervals of all tasks that are not ambiguous."""
+    for task in tied.tasks:
+        if not task.ambiguous:
+            yield from _waits(task, tied, spec, unknown)
+
+
+def _waits(task: Task, tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
+    push, claims = task.push, task.claims
+    due = -inf if push.not_before is None else push.not_before + spec.eps
+    priority = push.priority if spec.priority else 0
+    if task.entered < task.first:
+        yield from _firm(task, push.call, task.entered, task.first, task.taken, due, priority, False, unknown)
+    if not claims or (len(claims) == 1 and claims[0].number not in tied.settles and spec.grace is None):
+        return
+    for claim in claims:
+        settles = tied.settles.get(claim.number, ())
+        again = [other for other in claims if other is not claim]
+        if len(settles) == 1 and settles[0].kind == "release" and settles[0].result != "stale":
+            release = settles[0]
+            if release.result != "ok" and release.ret >= claim.call + claim.lease - 2 * spec.eps:
+                continue
+            if release.ret == inf or (release.result is None):
+                continue
+            after = [other for other in again if other.ret >= release.call]
+            then = due if release.not_before is None else release.not_before + spec.eps
+            since, start = release.call, release.ret
+        elif not settles and spec.grace is not None and claim.lease < inf:
+            after = [other for other in again if other.ret >= claim.call]
+            then, since = due, claim.call
+            start = claim.ret + claim.lease + spec.grace + 2 * spec.eps
+            if any(
+                settle.kind == "release" and settle.not_before is not None
+                for other in claims
+                for settle in tied.settles.get(other.number, ())
+            ):
+                continue
+        else:
+            continue
+        end = min((other.call for other in after), default=inf)
+        taken = min((other.ret for other in after), default=inf)
+        if start < end:
+            yield from _firm(task, since, start, end, taken, then, priority, True, unknown)
+
+
+def _firm(
+    task: Task,
+    since: float,
+    start: float,
+    end: float,
+    taken: float,
+    due: float,
+    priority: int,
+    back: bool,
+    unknown: Unknown,
+) -> Iterator[Wait]:
+    """The interval, and where an unknown claim may hold the task, the part of it in which none does any more."""
+    soft = unknown.may_hold(since, taken)
+    yield Wait(task, start, end, due, priority, soft=soft, back=back)
+    if soft:
+        start = max(start, unknown.surely_back(since, taken))
+        if start < end:
+            yield Wait(task, start, end, due, priority, soft=False, back=True)
