@@ -1,0 +1,162 @@
+"""Harnesses, good and bad, over a list in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass
+class Claimed:
+    work: Any
+
+
+class Client:
+    def __init__(self, works: list[Any]) -> None:
+        self.works = works
+
+    def push(self, work: Any) -> None:
+        self.works.append(work)
+
+    def claim(self) -> Claimed | None:
+        return Claimed(self.works.pop(0)) if self.works else None
+
+    def ack(self, claimed: Claimed) -> None:
+        pass
+
+
+class Sound:
+    promises: ClassVar[Any] = {"fifo", "prompt"}
+
+    def __init__(self) -> None:
+        self._places: dict[Path, list[Any]] = defaultdict(list)
+
+    def open(self, place: Path) -> Any:
+        return Client(self._places[place])
+
+
+class Async(Sound):
+    def open(self, place: Path) -> Any:
+        return AsyncClient(super().open(place))
+
+
+class AsyncClient:
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def push(self, work: Any) -> None:
+        await asyncio.sleep(0)
+        self.client.push(work)
+
+    async def claim(self) -> Claimed | None:
+        return self.client.claim()
+
+    async def ack(self, claimed: Claimed) -> None:
+        self.client.ack(claimed)
+
+
+class LastFirst(Sound):
+    class Client(Client):
+        def claim(self) -> Claimed | None:
+            return Claimed(self.works.pop()) if self.works else None
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])
+
+
+class Hangs(Sound):
+    class Client(Client):
+        def claim(self) -> Claimed | None:
+            time.sleep(600)
+            return None
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])
+
+
+class Dies(Sound):
+    class Client(Client):
+        def claim(self) -> Claimed | None:
+            if self.works:
+                os._exit(7)
+            return None
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])
+
+
+def function(place: Path) -> Client:
+    return Client([])
+
+
+class UnknownPromise(Sound):
+    promises: ClassVar[Any] = {"fiffo"}
+
+
+class PromisesText(Sound):
+    promises: ClassVar[Any] = "fifo"
+
+
+class MisspeltTrait(Sound):
+    dedup = "until_done"
+
+
+class MisspeltPromises(Sound):
+    promise: ClassVar[Any] = {"fifo"}
+
+
+class UnknownValue(Sound):
+    dedupe = "always"
+
+
+class BareNumber(Sound):
+    patience = 5
+
+
+class NoMethod(Sound):
+    promises: ClassVar[Any] = {"fifo", "release"}
+
+
+class NoKeyword(Sound):
+    promises: ClassVar[Any] = {"fifo", "priority"}
+
+
+class FencedWithoutLease(Sound):
+    promises: ClassVar[Any] = {"fenced"}
+
+
+class TakesArguments(Sound):
+    def __init__(self, server: str) -> None:
+        super().__init__()
+        self._server = server
+
+
+class CannotOpen(Sound):
+    def open(self, place: Path) -> Any:
+        raise ConnectionError(f"no server at 10.0.0.1\nfor {place}")
+
+
+class OpensNothing(Sound):
+    def open(self, place: Path) -> Any:
+        place.touch()
+
+
+class CannotBeOpened:
+    promises: ClassVar[Any] = {"fifo"}
+
+
+class NoWork(Sound):
+    class Client(Client):
+        def claim(self) -> Any:
+            return self.works.pop(0) if self.works else None
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])
+
+
+instance = Sound()
