@@ -53,6 +53,7 @@ class Inline:
         try:
             return attempt(self._handler, lease.work, self._stop)
         finally:
+            self._stop.in_handler = False  # once more: a signal may have come just where `attempt` says so
             self._watch.let_go()
 
     def close(self) -> None:

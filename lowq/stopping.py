@@ -78,6 +78,10 @@ class Stop:
             else {signal.SIGTERM: self._asked_by_signal, signal.SIGINT: self._asked_by_signal}
         )
         before = {number: signal.getsignal(number) for number in answers}
+        if (
+            before[signal.SIGINT] is signal.SIG_IGN
+        ):  # a shell started the program in the background, out of Ctrl-C's way
+            del answers[signal.SIGINT], before[signal.SIGINT]
         self._thread = threading.get_ident()
         try:
             for number, answer in answers.items():

@@ -484,6 +484,24 @@ class TestSignals:
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    def test_a_sigint_that_was_ignored_stays_ignored(self, real: Backend) -> None:
+        told: list[Run] = []
+
+        def handler(work: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            worker.stop()
+
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            real.push("work")
+            worker = Worker(real, handler, on_run=told.append)
+            worker.run_forever()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+        assert outcomes(told) == [("work", "done")]
+
 
 class _Around:
     """A backend whose verbs are those of another, but for some."""
