@@ -72,6 +72,8 @@ class LastFirst(Sound):
 class Hangs(Sound):
     class Client(Client):
         def claim(self) -> Claimed | None:
+            if seen := os.environ.get("SEEN_HANGING"):
+                Path(seen).touch()
             time.sleep(600)
             return None
 

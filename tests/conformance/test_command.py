@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
@@ -82,3 +84,22 @@ def test_the_suite_runs_under_pytest_as_well(tmp_path: Path) -> None:
     assert "memory: kept (1 kept)" in asked.stdout
     assert unasked.returncode == 4, unasked.stdout
     assert "say which with --lowq-harness=TARGET" in unasked.stdout + unasked.stderr
+
+
+def test_an_interrupted_check_reports_what_was_seen(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    checking = subprocess.Popen(
+        [sys.executable, "-m", "lowq", "check", f"{HARNESSES}:Hangs", "--only", "DELIVER-4"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SEEN_HANGING": str(seen)},
+    )
+    end = time.monotonic() + 90
+    while not seen.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    checking.send_signal(signal.SIGINT)
+    said, _ = checking.communicate(timeout=60)
+
+    assert checking.returncode == 130
+    assert "incomplete (1 not observed)" in said
+    assert "interrupted" in said
