@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from lowq_conformance.harness import Subject
 from lowq_conformance.meeting import Meeting
-from lowq_conformance.perform import Hands, NoJournal, Performer
+from lowq_conformance.perform import Hands, NoJournal, Performer, Step
 from lowq_conformance.record import Log
 from lowq_conformance.target import maker_of
 from lowq_conformance.words import BrokenHarness, Traits
@@ -115,15 +116,15 @@ class Agent:
         self._tell(ready=os.getpid())
         for line in listening:
             for part in json.loads(line):
-                hands = Hands(subject, orders.place, Log(orders.logs, part["client"]), orders.lease, meeting)
-                hands.slot = part["slot"]
-                arguments = (Performer(hands), part["steps"])
+                log = Log(orders.logs, part["client"])
+                hands = Hands(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
+                arguments = (Performer(hands), part["steps"], part.get("ending", []), part.get("seconds", inf))
                 threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
 
-    def _perform(self, performer: Performer, steps: list[Any]) -> None:
+    def _perform(self, performer: Performer, steps: list[Step], ending: list[Step], seconds: float) -> None:
         hands = performer.hands
         try:
-            performer.perform(steps)
+            performer.perform(steps, ending, seconds)
             self._tell(done=hands.log.process)
         except Exception as error:
             self._failed(error)

@@ -30,13 +30,14 @@ class AgentFailed(Exception):
 
 @dataclass(slots=True, eq=False)
 class Agent:
-    """A process that was started; `dead` is the `time.monotonic_ns()` at which it was seen dead."""
+    """A process that was started; `dead` is the `time.monotonic_ns()` at which it was seen dead, `exit` its code."""
 
     pid: int
     talk: socket.socket
     busy: set[str] = field(default_factory=set)
     clients: list[str] = field(default_factory=list)
     dead: int | None = None
+    exit: int | None = None
     rest: bytes = b""
 
     def fileno(self) -> int:
@@ -110,8 +111,9 @@ class Agents:
         return agent
 
     def kill(self, agent: Agent) -> int:
-        """The agent was killed by SIGKILL, and this is when it was seen dead."""
-        os.kill(agent.pid, signal.SIGKILL)  # nobody has waited for it yet, so that the number is still its own
+        """The agent was killed by SIGKILL, unless it was dead, and this is when it was seen dead."""
+        if agent.dead is None:
+            os.kill(agent.pid, signal.SIGKILL)  # nobody has waited for it, so that the number is still its own
         return self.bury(agent)
 
     def bury(self, agent: Agent) -> int:
@@ -119,7 +121,7 @@ class Agents:
         if agent.dead is None:
             self._living.remove(agent)
             self._control.sendall(f"wait {agent.pid}".encode())
-            self._answer()
+            agent.exit = int(self._answer())
             agent.dead = time.monotonic_ns()
             agent.talk.close()
         return agent.dead

@@ -14,7 +14,7 @@ from lowq_conformance.draw import reason, timeline
 from lowq_conformance.history import Op
 from lowq_conformance.keys import per_key
 from lowq_conformance.patterns import fast_check
-from lowq_conformance.search import wgl
+from lowq_conformance.search import BUDGET, wgl
 from lowq_conformance.shrink import confirm, keep_keys, minimise
 from lowq_conformance.spec import Spec
 
@@ -71,17 +71,18 @@ class Judgement:
     undecided_keys: int = 0
 
 
-def check(ops: Sequence[Op], spec: Spec) -> Judgement:
-    """The judgement on a history. Raises BadHistory where it is not well-formed.
+def check(ops: Sequence[Op], spec: Spec, budget: int = BUDGET) -> Judgement:
+    """The judgement on a history; an order of it is looked for in `budget` configurations. Raises BadHistory where
+    it is not well-formed.
 
     At most one fault of each kind is shown: one lost task makes thousands.
     """
     history.check(ops)
     with _no_collecting():
-        return _check(sorted(ops, key=lambda op: op.call), spec)
+        return _check(sorted(ops, key=lambda op: op.call), spec, budget)
 
 
-def _check(ops: list[Op], spec: Spec) -> Judgement:
+def _check(ops: list[Op], spec: Spec, budget: int) -> Judgement:
     said = Judgement("not refuted", len(ops), sum(op.result is None for op in ops))
     _accuse(fast_check(ops, spec), ops, spec, said)
     keys = per_key(ops, spec)
@@ -92,7 +93,7 @@ def _check(ops: list[Op], spec: Spec) -> Judgement:
     if said.faults:
         said.verdict = "bad"
     elif len(ops) <= SMALL:
-        found = wgl(ops, spec)
+        found = wgl(ops, spec, budget)
         if found.verdict:
             said.verdict = "proved"
         elif found.verdict is False:

@@ -6,12 +6,17 @@ settle when nothing is in hand is to claim, so that one seed always means the sa
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+import traceback
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lowq import Item
 from lowq_conformance.client import Held, Refused
@@ -25,6 +30,10 @@ Step = list[Any]
 
 EMPTIES = 2
 """How often in a row a queue must say that it is empty before it is believed."""
+
+
+CHILDHOOD = 15
+"""Seconds after which a forked child is taken to wait for ever, and ends."""
 
 
 class NoJournal(Journal):
@@ -46,6 +55,7 @@ class Hands:
 
     subject: Subject
     place: Path
+    logs: Path
     log: Log
     lease: timedelta
     meeting: Meeting | None = None
@@ -62,6 +72,7 @@ class Performer:
         self.held: list[Held] = []
         self._client: Recorder | None = None
         self._doomed = False
+        self._child = 0
 
     @property
     def client(self) -> Recorder:
@@ -74,12 +85,24 @@ class Performer:
                 self._client = Recorder(opened, self.log)
         return self._client
 
-    def perform(self, steps: list[Step]) -> None:
-        """The steps were carried out. What the queue refuses is in the log, and the next step follows."""
+    def perform(self, steps: list[Step], ending: list[Step] | None = None, seconds: float = inf) -> None:
+        """The steps were carried out, until the seconds were over, and then the ending.
+
+        What the queue refuses is in the log, and the next step follows.
+        """
         self._doomed = any(step[0] == "doom" for step in steps)
-        for word, *arguments in steps:
-            with suppress(Refused):
-                getattr(self, f"do_{word}")(*arguments)
+        end = time.monotonic() + seconds
+        for step in steps:
+            if time.monotonic() > end:
+                break
+            self._take(step)
+        for step in ending or []:
+            self._take(step)
+
+    def _take(self, step: Step) -> None:
+        word, *arguments = step
+        with suppress(Refused):
+            getattr(self, f"do_{word}")(*arguments)
 
     # what a step may be
 
@@ -144,6 +167,10 @@ class Performer:
         """Do nothing for a while."""
         time.sleep(seconds)
 
+    def do_rest(self, leases: float) -> None:
+        """Do nothing while so many leases really pass."""
+        time.sleep(self.hands.lease.total_seconds() * leases)
+
     def do_reopen(self) -> None:
         """Settle what is in hand, close the client, and open another one."""
         self.do_settle_all()
@@ -182,7 +209,37 @@ class Performer:
         """Die in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""
         self.client.client.raw.where = where
 
+    def do_fork(self, child: str, steps: list[Step]) -> None:
+        """Fork; the child carries out steps with the client that this process has open, and leaves."""
+        client = self.client
+        with recorded(self.log, "fork", {"child": child}) as came, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are threads, which is so here too
+            self._child = os.fork()
+            if not self._child:
+                self._live_as(child, client, steps)
+            came(self._child)
+
+    def do_join(self) -> None:
+        """The child has left; how is in the log."""
+        with recorded(self.log, "join", {}) as came:
+            came(os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1]))
+
     # how they do it
+
+    def _live_as(self, child: str, client: Recorder, steps: list[Step]) -> NoReturn:
+        """Be a child: carry out the steps, within a bound, and leave."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(CHILDHOOD)
+        code = 70
+        try:
+            log = Log(self.hands.logs, child)
+            self.log, self._client, self.held = log, Recorder(client.client, log), []
+            self.perform(steps)
+            code = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
 
     def _later(self, delay: float | None) -> datetime | None:
         if delay is None:

@@ -17,10 +17,11 @@ from lowq_conformance.fixtures import loaded_key, other, place, q, random, reope
 from lowq_conformance.harness import load
 from lowq_conformance.journal import Journal
 from lowq_conformance.sides import Run, Side
+from lowq_conformance.storms import storms
 from lowq_conformance.verdict import Verdict
 from lowq_conformance.words import BrokenHarness
 
-__all__ = ["other", "place", "q", "random", "reopened", "seed", "subject"]
+__all__ = ["other", "place", "q", "random", "reopened", "seed", "storms", "subject"]
 
 SEEDS = 2**32
 

@@ -99,7 +99,8 @@ class Recorder:
 
     def claim(self, *, lease_for: timedelta, patience: float = 0) -> Held | None:
         """What was handed out, or None; with `patience`, in seconds, None only after asking for so long."""
-        with self._called("claim", {"lease": nanoseconds(lease_for)}) as came:
+        args = {"lease": nanoseconds(lease_for), **({"patience": patience} if patience else {})}
+        with self._called("claim", args) as came:
             end = time.monotonic() + patience
             held = self.client.claim(lease_for=lease_for)
             while held is None and time.monotonic() < end:

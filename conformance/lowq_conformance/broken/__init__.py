@@ -1,11 +1,12 @@
 """Broken queues, each a few lines on a sound one, to see the suite bite: `lowq check` with the `target` of one."""
 
-from lowq_conformance.broken import dedupe, deliver, due, inputs, keep, keys, lease, order, settle
+from lowq_conformance.broken import crash, dedupe, deliver, due, inputs, keep, keys, lease, order, race, settle
 from lowq_conformance.broken.register import BROKEN, Broken
 
 __all__ = [
     "BROKEN",
     "Broken",
+    "crash",
     "dedupe",
     "deliver",
     "due",
@@ -14,5 +15,6 @@ __all__ = [
     "keys",
     "lease",
     "order",
+    "race",
     "settle",
 ]

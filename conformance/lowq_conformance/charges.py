@@ -1,0 +1,149 @@
+"""Which clause is broken by what was seen of a run, and by which operations."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lowq_conformance.history import Op
+from lowq_conformance.judge import Fault
+from lowq_conformance.record import Call
+from lowq_conformance.stress import WEDGED, Run
+from lowq_conformance.timeline import Told, surfaced
+
+AROUND = 8
+"""How many calls are shown around one that went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A clause is broken; the sentence that says by what, and the calls that show it."""
+
+    clause: str
+    said: str
+    shown: str
+
+
+def of_calls(run: Run, *, deadly: bool) -> Iterator[Charge]:
+    """What is wrong whatever the history: somebody waits for ever, died, or was told an error.
+
+    `deadly`: processes were killed on purpose, so that what is wrong is what they left behind.
+    """
+    for call in run.waiting:
+        said = f"{call} did not return within {WEDGED:g} s, and nothing else happened to {call.process}"
+        yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-5", said, around(run, call))
+    for client, code in run.fell.items():
+        how = f"died by {signal.Signals(-code).name}" if code < 0 else f"left by exit({code})"
+        last = [call for call in run.recording.calls if call.process == client][-1:]
+        said = f"the process of {client} {how}"
+        yield Charge("CRASH-6" if deadly else "RACE-4", said, "\n".join(around(run, call) for call in last))
+    for call in run.recording.calls:
+        if surfaced(call):
+            said = f"{call} raised {call.error}"
+            yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-4", said, around(run, call))
+            return
+    yield from pieces(run)
+
+
+def of_forks(run: Run) -> Iterator[Charge]:
+    """What is wrong on either side of a fork: refusals are not, where they have a name."""
+    for call in run.recording.calls:
+        if call.kind == "join" and call.result != 0:
+            child = [each for each in run.recording.calls if each.process == "child"]
+            hung = call.result == -signal.SIGALRM
+            said = "the child waited for ever" if hung else f"the child ended with {call.result}"
+            yield Charge("RACE-7", said, around(run, child[-1] if child else call))
+
+
+def after_a_death(run: Run, call: Call) -> bool:
+    """Whether somebody had been killed before the call returned, or now, where it never did."""
+    return any(call.ret is None or dead < call.ret for dead in run.recording.deaths.values())
+
+
+def pieces(run: Run) -> Iterator[Charge]:
+    """A batch that was cut off and of which some came out."""
+    came = {str(call.result["work"]): call for call in run.recording.calls if call.kind == "claim" and call.result}
+    for call in run.recording.calls:
+        if call.kind != "push_many" or call.ret is not None:
+            continue
+        works = [str(item["work"]) for item in call.args["items"]]
+        out = [work for work in works if work in came]
+        if out and len(out) < len(works) and not run.waiting:
+            said = f"a batch of {len(works)} was cut off by a kill, and {len(out)} of them came out: {', '.join(out)}"
+            shown = "\n".join(line(run, each) for each in [call, *(came[work] for work in out)])
+            yield Charge("CRASH-3", said, shown)
+
+
+def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
+    """The clauses that a bad history breaks, apart from the one on whole histories."""
+    ops = fault.proof
+    if deadly:
+        match fault.kind:
+            case "lost":
+                return ["CRASH-4" if held_by_the_dead(ops, told) else "CRASH-1"]
+            case "done":
+                return ["CRASH-5"]
+            case "invented":
+                return ["CRASH-2"]
+        return []
+    match fault.kind:
+        case "claimed twice":
+            return ["LEASE-12"] if taken_over(ops, told) else ["RACE-1", "DELIVER-3"]
+        case "dedupe":
+            return ["DEDUPE-9"]
+        case "order":
+            return ["ORDER-2"]
+        case "false empty":
+            return ["DELIVER-6"]
+        case "lost":
+            return ["RACE-2"]
+    return []
+
+
+def claims_of(push: Op, told: Told) -> list[Op]:
+    """The known claims of a task."""
+    return [
+        op
+        for op in told.ops
+        if op.kind == "claim" and op.result == "task" and op.work == push.work and op.id in (None, push.id)
+    ]
+
+
+def held_by_the_dead(ops: Iterable[Op], told: Told) -> bool:
+    """Whether the last who had one of the tasks was killed with it in hand."""
+    for push in (op for op in ops if op.kind == "push"):
+        claims = claims_of(push, told)
+        settled = {op.claim for op in told.ops if op.kind in ("ack", "release")}
+        if claims and claims[-1].number not in settled and told.calls[claims[-1].number].dead is not None:
+            return True
+    return False
+
+
+def taken_over(ops: Iterable[Op], told: Told) -> bool:
+    """Whether the task that was handed out twice had been left by a holder whose lease ran out."""
+    two = [op for op in ops if op.kind == "claim"]
+    first = min(op.call for op in two)
+    pushes = [op for op in ops if op.kind == "push"]
+    released = {op.claim for op in told.ops if op.kind == "release" and op.result == "ok"}
+    earlier = [op for push in pushes for op in claims_of(push, told) if op.ret < first]
+    return any(op.number not in released for op in earlier)
+
+
+def around(run: Run, call: Call) -> str:
+    """The calls of everybody at that time."""
+    calls = run.recording.calls
+    at = calls.index(call)
+    open_then = [each for each in calls[:at] if each.ret is None or each.ret > call.call]
+    chosen = [*open_then[-AROUND:], *[each for each in calls[max(0, at - 3) : at + 2] if each not in open_then]]
+    return "\n".join(line(run, each) for each in sorted(chosen, key=lambda each: each.call))
+
+
+def line(run: Run, call: Call) -> str:
+    """One call: when, who, what, and what came of it."""
+    at = (call.call - run.start) / 1e6
+    if call.ret is None:
+        came = "cut off by a kill" if call.dead is not None and call not in run.waiting else "never returned"
+    else:
+        came = f"{call.error or call.result} after {(call.ret - call.call) / 1e6:.3f} ms"
+    return f"{at:10.3f} ms  {call}: {came}"

@@ -1,0 +1,80 @@
+"""Deaths by `kill -9`: at chosen instants of each verb, right after it returned, and wherever a client then is."""
+
+from __future__ import annotations
+
+from lowq_conformance.harness import Subject
+from lowq_conformance.perform import Step
+from lowq_conformance.plan import Plan
+from lowq_conformance.stress import Victim
+
+WITHIN = 4
+"""How often a client dies within each verb."""
+AFTER = 2
+"""How often one dies right after calls that returned."""
+ANYWHERE = 8
+"""How often one is killed wherever it is, also while it opens the queue."""
+SOON, LATE = 0.005, 0.15
+BATCH = 6
+DIE: Step = ["die"]
+
+
+def victims(subject: Subject, seed: object) -> list[Victim]:
+    """Who dies, in which order, and where."""
+    plan = Plan.of(subject, f"crash {seed}", 1, prefix="v")
+    random = plan.random
+    found = [Victim(steps) for verb in verbs(subject) for steps in within(plan, verb)]
+    found += [Victim(steps) for _ in range(AFTER) for steps in after(plan)]
+    random.shuffle(found)
+    for number in range(ANYWHERE):
+        somewhere = Plan.of(subject, f"crash {seed} {number}", 1, prefix=f"k{number}-")
+        found.insert(
+            random.randrange(len(found) + 1), Victim([["open"], *somewhere.calls(2000)], random.uniform(SOON, LATE))
+        )
+    return found
+
+
+def verbs(subject: Subject) -> list[str]:
+    """The verbs in which a client may die."""
+    more = {"batch": "batch", "release": "release"}
+    return ["push", "claim", "ack", *(verb for promise, verb in more.items() if promise in subject.promises)]
+
+
+def within(plan: Plan, verb: str) -> list[list[Step]]:
+    """Deaths spread over the lines of the verb, which is carried out once before so that these are known."""
+    found = []
+    for part in range(WITHIN):
+        before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 2)]
+        before += [["claim"]] * (2 if verb in ("ack", "release") else 0)
+        where = (part + plan.random.random()) / WITHIN
+        found.append([["open"], *before, call(plan, verb), ["doom", where], call(plan, verb), DIE])
+    return found
+
+
+def after(plan: Plan) -> list[list[Step]]:
+    """Deaths right after pushes, a claim and an ack that returned."""
+    pushes: list[Step] = [["push", plan.work()] for _ in range(plan.random.randrange(1, 5))]
+    return [
+        [["open"], *pushes, DIE],
+        [["open"], ["push", plan.work()], ["claim"], DIE],
+        [["open"], ["push", plan.work()], ["push", plan.work()], ["claim"], ["ack", 0], ["claim"], ["ack", 0], DIE],
+    ]
+
+
+def call(plan: Plan, verb: str) -> Step:
+    """One call of the verb."""
+    match verb:
+        case "push":
+            return ["push", plan.work()]
+        case "batch":
+            return ["batch", [[plan.work(), 0, None] for _ in range(BATCH)]]
+        case "ack" | "release":
+            return [verb, 0]
+    return [verb]
+
+
+def reserves(subject: Subject, seed: object, number: int) -> list[list[Step]]:
+    """Steps for whoever comes in the place of somebody killed."""
+    return [
+        [["open"], *Plan.of(subject, f"reserve {seed} {each}", 1, prefix=f"r{each}-").calls(3000)]
+        for each in range(number)
+    ]

@@ -1,0 +1,57 @@
+"""What a run has put to the test: calls that overlapped, leases that ran out, calls that were cut off."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from lowq_conformance.history import Op
+from lowq_conformance.stress import Run
+
+
+def claims(ops: Iterable[Op]) -> int:
+    """How many claims overlapped with another one."""
+    return overlapping([op for op in ops if op.kind == "claim"])
+
+
+def pushes(ops: Iterable[Op]) -> int:
+    """How many pushes overlapped with another one."""
+    return overlapping([op for op in ops if op.kind == "push"])
+
+
+def equal_pushes(ops: Iterable[Op]) -> int:
+    """How many pushes overlapped with one of an equal work."""
+    equal = defaultdict(list)
+    for op in ops:
+        if op.kind == "push":
+            equal[op.equal].append(op)
+    return sum(overlapping(each) for each in equal.values())
+
+
+def takeovers(ops: Sequence[Op]) -> int:
+    """How many tasks were claimed again though nobody had given them back."""
+    released = {op.claim for op in ops if op.kind == "release" and op.result == "ok"}
+    last: dict[tuple[str, str | None], Op] = {}
+    found = 0
+    for op in ops:
+        if op.kind == "claim" and op.result == "task":
+            before = last.get((op.work, op.id))
+            found += before is not None and before.number not in released
+            last[op.work, op.id] = op
+    return found
+
+
+def cut_off(run: Run, kind: str) -> int:
+    """How many calls of the kind never returned."""
+    return sum(call.kind == kind and call.ret is None for call in run.recording.calls)
+
+
+def overlapping(ops: Sequence[Op]) -> int:
+    """How many of these began while an earlier one of another process was open."""
+    found, end, process = 0, 0.0, ""
+    for op in sorted(ops, key=lambda op: op.call):
+        name = op.process.partition("/")[0]
+        found += op.call < end and name != process
+        if op.ret > end:
+            end, process = op.ret, name
+    return found

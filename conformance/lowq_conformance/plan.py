@@ -1,0 +1,243 @@
+"""What the clients of a run are to do: rounds in which they meet and then do at once what is likeliest to collide.
+
+Plans are drawn from a seed and from what the queue promises, never from what it answers. Most works are pushed once,
+so that what comes out says which push it was; a few hot ones are pushed again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from typing import Any
+
+from lowq_conformance.harness import Subject
+from lowq_conformance.perform import Step
+
+HOT = ("hot-1", "hot-2", "hot-3")
+PRIORITIES = (0, 0, 0, 0, 1, 2, -1)
+DELAYS = (0.29, 0.53)
+"""In leases; no sum of these is a sum of what passes at once, so that nothing hangs on a moment."""
+PASSES = (0.17, 0.37, 0.61, 1.13)
+OUTLIVED = 1.13
+SETTLED: Step = ["settle_all"]
+ENDING: list[Step] = [["settle_all"]]
+"""Nobody closes: what is in memory only is gone when the last client is."""
+
+Shares = list[list[Step]]
+"""The steps of each client."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely."""
+
+    random: Random
+    clients: int
+    promises: frozenset[str]
+    dedupe: bool
+    delays: bool
+    real: bool
+    meetings: Iterator[int] = field(default_factory=lambda: count(1))
+    works: Iterator[int] = field(default_factory=lambda: count(1))
+    prefix: str = "w"
+
+    @classmethod
+    def of(cls, subject: Subject, seed: object, clients: int, prefix: str = "w") -> Plan:
+        """A plan for this queue."""
+        traits = subject.traits
+        long = traits.max_delay is None or subject.can_pass_time
+        return cls(
+            Random(f"{seed}"),
+            clients,
+            subject.promises,
+            traits.dedupe != "off",
+            "not_before" in subject.promises and traits.due_order == "push" and long,
+            not subject.can_pass_time,
+            prefix=prefix,
+        )
+
+    @property
+    def leases(self) -> bool:
+        """Whether what is in hand comes back by itself."""
+        return "lease" in self.promises
+
+    @property
+    def fenced(self) -> bool:
+        """Whether what comes too late is refused; without it nothing may be tried too late."""
+        return "fenced" in self.promises
+
+    def rounds(self, number: int) -> Shares:
+        """So many rounds of all kinds."""
+        kinds: list[Callable[[], Shares]] = [
+            self.equal_pushes,
+            self.racing_claims,
+            self.one_each,
+            self.free,
+            self.free,
+        ]
+        if "release" in self.promises:
+            kinds.append(self.racing_releases)
+        if self.leases:
+            kinds.append(self.run_out)
+        if self.clients == 1:
+            kinds = [self.free]
+        return self.drawn(kinds, number)
+
+    def drawn(self, kinds: list[Callable[[], Shares]], number: int) -> Shares:
+        """So many rounds of these kinds, each kind at least once where there are rounds enough."""
+        shares: Shares = [[["open"]] for _ in range(self.clients)]
+        spent = 0
+        for turn in range(number):
+            kind = kinds[turn % len(kinds)] if turn < len(kinds) else self.random.choice(kinds)
+            if kind == self.run_out and self.real:  # each one takes a lease's time
+                spent += 1
+                if spent > 2 or not self.fenced:
+                    kind = self.free
+            for share, steps in zip(shares, kind(), strict=True):
+                share += steps
+        return shares
+
+    def equal_pushes(self) -> Shares:
+        """All push one work at once, and then all want it."""
+        hot = self.random.choice(HOT)
+        first, second = next(self.meetings), next(self.meetings)
+        before: list[Step] = [["meet", first], ["push", hot], ["meet", second]]
+        after: list[Step] = [["claim"], SETTLED]
+        return self.all(lambda: [*before, *after])
+
+    def racing_claims(self) -> Shares:
+        """A few tasks, and more claims at once."""
+        first, second = next(self.meetings), next(self.meetings)
+        shares = self.all(lambda: [["meet", second], ["claim"], ["claim"], self.settle(), SETTLED])
+        few = self.pushes(self.random.randrange(1, self.clients + 2))
+        if "batch" in self.promises and self.random.random() < 0.3:
+            few = [["batch", [self.item(step) for step in few]]]
+        shares[self.random.randrange(self.clients)][:0] = few
+        return [[["meet", first], *share] for share in shares]
+
+    def one_each(self) -> Shares:
+        """Everybody pushes one and takes one: nobody may be told that there is nothing."""
+        first, second, third = next(self.meetings), next(self.meetings), next(self.meetings)
+        return self.all(
+            lambda: [["meet", first], ["push", self.work()], ["meet", second], ["claim"], ["meet", third], SETTLED]
+        )
+
+    def racing_releases(self) -> Shares:
+        """One gives back what the others are looking for."""
+        first, second, third = next(self.meetings), next(self.meetings), next(self.meetings)
+        giver = self.random.randrange(self.clients)
+        shares = self.all(lambda: [["meet", first], ["meet", second], ["claim"], ["claim"], ["meet", third], SETTLED])
+        give: Step = ["release", -1, self.delay()] if self.delays else ["release", -1]
+        shares[giver] = [
+            *[["meet", first], ["push", self.work(), *self.priority()], ["claim"], ["meet", second], give],
+            *[["push", self.work(), *self.priority()], ["meet", third], SETTLED],
+        ]
+        return shares
+
+    def run_out(self) -> Shares:
+        """Holders that are slower than their leases, others that want what they hold, and then all settle."""
+        number = next(self.meetings)
+        meet = [next(self.meetings) for _ in range(4)]
+        holders = max(1, self.clients - self.random.randrange(1, self.clients))
+        shares: Shares = []
+        for client in range(self.clients):
+            steps: list[Step] = [["meet", number], *self.pushes(int(client < holders))]
+            steps += [["meet", meet[0]], *([["claim"]] if client < holders else [])]
+            steps += [] if self.fenced else [["drop"]]
+            steps += [["meet", meet[1]]]
+            if self.real:
+                steps += [["rest", OUTLIVED]]
+            elif client == 0:
+                steps += [["pass", OUTLIVED]]
+            steps += [["meet", meet[2]], ["claim"], ["meet", meet[3]]]
+            late: Step = self.random.choice([["ack", 0], self.settle(0)])
+            steps += [late, SETTLED]
+            shares.append(steps)
+        return shares
+
+    def comers_and_goers(self) -> Shares:
+        """Some close their client and open another one while others work."""
+        first = next(self.meetings)
+        leaver = self.random.randrange(self.clients)
+        return [
+            [["meet", first], ["reopen"], *self.calls(3)]
+            if client == leaver
+            else [["meet", first], *self.calls(8), SETTLED]
+            for client in range(self.clients)
+        ]
+
+    def free(self) -> Shares:
+        """Everybody does what they like, and the queue is nearly empty all along."""
+        first, last = next(self.meetings), next(self.meetings)
+        shares = self.all(lambda: [["meet", first], *self.calls(self.random.randrange(4, 16))])
+        if self.leases and self.fenced and not self.real:
+            passes = ["pass", self.random.choice(PASSES)]
+            shares[0].insert(self.random.randrange(1, len(shares[0])), passes)
+        keeps = self.leases and self.fenced and self.random.random() < 0.7
+        return [[*share, *([] if keeps else [["meet", last], SETTLED])] for share in shares]
+
+    def forked(self) -> Shares:
+        """One client opens the queue and forks; both go on with it at once."""
+        before: list[Step] = [["open"], *self.pushes(4), ["claim"], ["ack", 0], ["claim"]]
+        child: list[Step] = [*self.calls(60), SETTLED]
+        return [[*before, ["fork", "child", child], *self.calls(60), SETTLED, ["join"]]]
+
+    def calls(self, number: int) -> list[Step]:
+        """So many calls of all kinds."""
+        return [step for _ in range(number) for step in self.call()]
+
+    def call(self) -> list[Step]:
+        """One call, or a few that belong together."""
+        drawn = self.random.random()
+        if drawn < 0.30:
+            return self.pushes(1)
+        if drawn < 0.34:
+            return self.pushes(self.random.randrange(2, 6))
+        if drawn < 0.38:
+            return [["push", self.random.choice(HOT), *self.priority()]]
+        if drawn < 0.41 and "batch" in self.promises:
+            items = [self.item(step) for step in self.pushes(self.random.randrange(2, 6))]
+            return [["batch", items]]
+        if drawn < 0.70:
+            return [["claim"]]
+        return [self.settle(self.random.choice([0, -1, -1]))]
+
+    def pushes(self, number: int) -> list[Step]:
+        """So many pushes of works that nobody else pushes."""
+        return [self.push() for _ in range(number)]
+
+    def push(self) -> Step:
+        """A push of a work of its own."""
+        delayed = self.delays and self.random.random() < 0.08
+        return ["push", self.work(), *(self.priority() or [0]), *([self.delay()] if delayed else [])]
+
+    def settle(self, which: int = -1) -> Step:
+        """Ack, mostly; else release, now or for later."""
+        if "release" not in self.promises or self.random.random() < 0.7:
+            return ["ack", which]
+        if self.delays and self.random.random() < 0.3:
+            return ["release", which, self.delay()]
+        return ["release", which]
+
+    def item(self, push: Step) -> list[Any]:
+        """What a batch holds for a push."""
+        _, work, priority, *delay = push
+        return [work, priority, delay[0] if delay else None]
+
+    def priority(self) -> list[int]:
+        """A priority, where there are any."""
+        return [self.random.choice(PRIORITIES)] if "priority" in self.promises else []
+
+    def delay(self) -> float:
+        """How long a task is not due, in leases."""
+        return self.random.choice(DELAYS)
+
+    def work(self) -> str:
+        """A work that is pushed once."""
+        return f"{self.prefix}{next(self.works)}"
+
+    def all(self, steps: Callable[[], list[Step]]) -> Shares:
+        """What each client is to do, drawn for each anew."""
+        return [steps() for _ in range(self.clients)]

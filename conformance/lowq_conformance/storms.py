@@ -1,0 +1,159 @@
+"""The runs with many clients that the tests of clauses look at, each made once, and what each one shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lowq_conformance import charges, crash
+from lowq_conformance.agents import Agents
+from lowq_conformance.charges import Charge
+from lowq_conformance.findings import Broken, NotObserved, NotPromised
+from lowq_conformance.fixtures import loaded_key, seed_key
+from lowq_conformance.harness import Subject
+from lowq_conformance.judge import Judgement, check
+from lowq_conformance.plan import Plan
+from lowq_conformance.stress import Kills, Run, Stress
+from lowq_conformance.timeline import Told, tell
+
+CLIENTS = 4
+ROUNDS = 150
+SECONDS = 3.0
+CLOSING = 40
+RESERVES = 30
+LOOKS = 5000
+"""Configurations in which an order of a whole history is looked for: a second, at most."""
+MILLISECOND = 1e6
+EVERY = (0.1, 0.3)
+"""Seconds from one kill to the next."""
+
+
+@dataclass(slots=True)
+class Storm:
+    """A run, the history that it came to, and the clauses that it breaks."""
+
+    run: Run
+    told: Told
+    found: list[Charge] = field(default_factory=list)
+    judgement: Judgement | None = None
+
+    def keeps(self, clause: str, seen: int, what: str) -> None:
+        """Raise Broken where the run breaks the clause, and NotObserved where it was not put to the test."""
+        for charge in self.found:
+            if charge.clause == clause:
+                raise Broken(charge.said, clause=clause, program=charge.shown)
+        if self.run.waiting or self.run.fell:
+            raise NotObserved("the run was cut short: see RACE-5 and CRASH-6")
+        if not seen:
+            raise NotObserved(f"no {what} in {len(self.run.recording.calls)} calls")
+
+
+class Storms:
+    """Makes the runs, each when it is first asked for."""
+
+    def __init__(self, subject: Subject, seed: int, folder: Callable[[], Path]) -> None:
+        self.subject, self.seed, self._folder = subject, seed, folder
+        self._agents: Agents | None = None
+        self._made: dict[str, Storm] = {}
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What the queue promises."""
+        return self.subject.promises
+
+    def storm(self, how: str) -> Storm:
+        """Threads or processes, and nobody is killed."""
+        return self._once(how, lambda: self._many(how))
+
+    def closing(self, how: str) -> Storm:
+        """Threads or processes of which some close their client while others work."""
+        if self._opening_disturbs():
+            raise NotPromised("opening another client may disturb leases")
+        return self._once(f"closing {how}", lambda: self._closing(how))
+
+    def fork(self) -> Storm:
+        """A client on both sides of a fork."""
+        return self._once("fork", self._fork)
+
+    def deaths(self) -> Storm:
+        """One process after the other dies at a chosen instant."""
+        return self._once("deaths", self._deaths)
+
+    def kills(self) -> Storm:
+        """Processes of which one after the other is killed, where several are promised."""
+        if "processes" not in self.promises or self._opening_disturbs():
+            return self.deaths()
+        return self._once("kills", self._kills)
+
+    def close(self) -> None:
+        """No process is left."""
+        if self._agents is not None:
+            self._agents.close()
+
+    def _opening_disturbs(self) -> bool:
+        return "lease" in self.promises and "shared_lease" not in self.promises
+
+    def _once(self, name: str, make: Callable[[], Storm]) -> Storm:
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def _stress(self, *, threads: bool, seconds: float = SECONDS) -> Stress:
+        if self._agents is None:
+            self._agents = Agents()
+        return Stress(self._agents, self.subject, self._folder(), threads, seconds, self.seed)
+
+    def _plan(self, name: str, clients: int = CLIENTS) -> Plan:
+        return Plan.of(self.subject, f"{self.seed} {name}", clients)
+
+    def _many(self, how: str) -> Storm:
+        run = self._stress(threads=how == "threads").run(self._plan(how).rounds(ROUNDS))
+        return judged(run)
+
+    def _closing(self, how: str) -> Storm:
+        plan = self._plan(f"closing {how}")
+        run = self._stress(threads=how == "threads").run(plan.drawn([plan.comers_and_goers], CLOSING))
+        storm = judged(run)
+        storm.found = [Charge("RACE-6", charge.said, charge.shown) for charge in storm.found]
+        return storm
+
+    def _fork(self) -> Storm:
+        run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
+        storm = judged(run)
+        storm.found = [*charges.of_forks(run), *(Charge("RACE-7", c.said, c.shown) for c in storm.found)]
+        return storm
+
+    def _deaths(self) -> Storm:
+        run = self._stress(threads=False, seconds=60).run_alone(crash.victims(self.subject, self.seed))
+        return judged(run, deadly=True)
+
+    def _kills(self) -> Storm:
+        shares = self._plan("kills").rounds(ROUNDS)
+        kills = Kills(EVERY, crash.reserves(self.subject, self.seed, RESERVES))
+        return judged(self._stress(threads=False).run(shares, kills), deadly=True)
+
+
+def judged(run: Run, *, deadly: bool = False) -> Storm:
+    """The run, with what it charges the queue with; `deadly`: processes were killed on purpose."""
+    storm = Storm(run, tell(run))
+    storm.found += charges.of_calls(run, deadly=deadly)
+    if run.waiting:
+        return storm  # nothing was drained, so that everything would seem lost
+    storm.judgement = check(storm.told.ops, storm.told.spec, LOOKS)
+    for fault in storm.judgement.faults:
+        whole = "CRASH-7" if deadly else "RACE-3"
+        for clause in (*charges.clauses_of(fault, storm.told, deadly=deadly), whole):
+            storm.found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND)))
+    return storm
+
+
+@pytest.fixture(scope="session")
+def storms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storms]:
+    """The runs with many clients."""
+    config = request.config
+    made = Storms(config.stash[loaded_key], config.stash[seed_key], lambda: tmp_path_factory.mktemp("storm"))
+    yield made
+    made.close()

@@ -1,0 +1,281 @@
+"""Runs a plan with many clients at once, threads or processes, kills some of them, and drains the queue at the end.
+
+The queue's clock moves only where a plan says so, by a client that is never killed: a lease of an hour runs out in a
+run of seconds when an hour is made to pass, and never because the machine was slow. A queue whose clock cannot be
+moved has leases as short as it allows, and they are really waited for.
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import inf
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from lowq_conformance.agent import Orders
+from lowq_conformance.agents import Agent, Agents
+from lowq_conformance.harness import Subject
+from lowq_conformance.meeting import Meeting
+from lowq_conformance.perform import Step
+from lowq_conformance.plan import ENDING, Shares
+from lowq_conformance.record import SUFFIX, Call, Recording, load
+
+WEDGED = 12.0
+"""Seconds after which a call that has not returned waits for ever."""
+LOOK = 0.05
+SHORT = timedelta(seconds=5)
+"""The lease of a queue whose leases are really waited for and must not run out by accident."""
+DRAIN = 100_000
+
+
+@dataclass(slots=True)
+class Run:
+    """What was seen of one run.
+
+    `start` and `now` are one instant, in `time.monotonic_ns()` and on the queue's clock; `waiting` are the calls that
+    never returned though nobody killed their process, `fell` the processes that died by themselves, and how.
+    """
+
+    subject: Subject
+    lease: timedelta
+    threads: bool
+    start: int
+    now: datetime
+    recording: Recording = field(default_factory=Recording)
+    waiting: list[Call] = field(default_factory=list)
+    fell: dict[str, int] = field(default_factory=dict)
+    kills: int = 0
+    seconds: float = 0
+
+
+@dataclass(slots=True)
+class Kills:
+    """Kill one client after another, this many seconds apart, with steps for whoever comes in its place.
+
+    `spared` clients, the first ones, are never killed.
+    """
+
+    every: tuple[float, float]
+    reserves: Shares
+    spared: int = 1
+
+
+@dataclass(slots=True)
+class Stress:
+    """One run in the making."""
+
+    agents: Agents
+    subject: Subject
+    folder: Path
+    threads: bool
+    seconds: float = inf
+    seed: object = 0
+
+    def run(self, shares: Shares, kills: Kills | None = None) -> Run:
+        """What was seen when each share was carried out by a client of its own, all of them at once."""
+        began = time.monotonic()
+        stage = Stage(self, len(shares))
+        crew = stage.cast(shares)
+        stage.watch(crew, kills)
+        if not stage.run.waiting:
+            stage.drain()
+        stage.finish()
+        stage.run.seconds = time.monotonic() - began
+        return stage.run
+
+    def run_alone(self, victims: Sequence[Victim]) -> Run:
+        """What was seen when the victims came one after the other, each in a process of its own."""
+        began = time.monotonic()
+        stage = Stage(self, 1)
+        for number, victim in enumerate(victims):
+            agent = self.agents.start(stage.orders)
+            agent.do([stage.part(f"v{number}", 0, victim.steps)])
+            stage.watch([agent], None, time.monotonic() + victim.after)
+            if stage.run.waiting:
+                break
+            self.agents.kill(agent)
+        else:
+            stage.drain()
+        stage.finish()
+        stage.run.seconds = time.monotonic() - began
+        return stage.run
+
+
+@dataclass(slots=True)
+class Victim:
+    """Steps that end in death; with `after`, death comes when so many seconds are over, wherever it then is."""
+
+    steps: list[Step]
+    after: float = inf
+
+
+class Stage:
+    """Where a run takes place: its folders, its agents, and what was seen of them."""
+
+    def __init__(self, stress: Stress, slots: int) -> None:
+        subject, folder = stress.subject, stress.folder
+        self.stress, self.subject, self.slots = stress, subject, slots
+        self.agents = stress.agents
+        self.place, self.logs = folder / "place", folder / "logs"
+        for each in (self.place, self.logs):
+            each.mkdir(parents=True, exist_ok=True)
+        self.lease = lease_of(subject)
+        self.orders = Orders(
+            subject.target,
+            subject.promises,
+            subject.traits,
+            self.place,
+            self.logs,
+            self.lease,
+            meeting=folder / "meeting",
+            slots=slots,
+            switch=0.00005 if stress.threads else 0.005,
+        )
+        self.meeting = Meeting(folder / "meeting", slots)
+        self.run = Run(subject, self.lease, stress.threads, time.monotonic_ns(), subject.now(self.place))
+        self.sizes: dict[str, tuple[int, float]] = {}
+        self.crew: list[Agent] = []
+        self.end = time.monotonic() + stress.seconds
+
+    def cast(self, shares: Shares) -> list[Agent]:
+        """Agents that carry out the shares: one with a thread for each, or one for each."""
+        parts = [self.part(f"c{slot}", slot, steps) for slot, steps in enumerate(shares)]
+        if self.stress.threads:
+            agent = self.agents.start(self.orders)
+            agent.do(parts)
+            return [agent]
+        crew = [self.agents.starting(self.orders) for _ in parts]
+        for agent, part in zip(crew, parts, strict=True):
+            agent.do([part])
+        return crew
+
+    def part(self, client: str, slot: int, steps: list[Step]) -> dict[str, Any]:
+        """What an agent is told of a client."""
+        return {"client": client, "slot": slot, "steps": steps, "ending": ENDING, "seconds": self.left()}
+
+    def left(self) -> float:
+        """Seconds until nobody begins anything new."""
+        return self.end - time.monotonic()
+
+    def watch(self, crew: Sequence[Agent], kills: Kills | None, end: float = inf) -> None:
+        """Everybody is done, dead, or waits for ever; at the end, a `time.monotonic()`, all are killed."""
+        slots = dict(enumerate(crew))
+        random = Random(f"kills {self.stress.seed}")
+        reserves = [] if kills is None else list(kills.reserves)
+        due = inf if kills is None else time.monotonic() + random.uniform(*kills.every) + 0.2
+        with selectors.DefaultSelector() as selector:
+            for agent in crew:
+                selector.register(agent, selectors.EVENT_READ)
+            while any(agent.busy and agent.dead is None for agent in slots.values()):
+                self.listen(selector, slots, min(LOOK, max(0.0, end - time.monotonic())))
+                if time.monotonic() >= end:
+                    for agent in crew:
+                        self.kill(agent)
+                    break
+                if self.wedged(list(slots.values())):
+                    return
+                if kills is None or time.monotonic() < due or not reserves or self.left() < 0:
+                    continue
+                victims = [slot for slot, agent in slots.items() if slot >= kills.spared and agent.busy]
+                if victims:
+                    slot = random.choice(victims)
+                    selector.unregister(slots[slot])
+                    self.kill(slots[slot])
+                    self.meeting.leave(slot)
+                    agent = slots[slot] = self.agents.starting(self.orders)
+                    agent.do([self.part(f"c{slot}-{self.run.kills}", slot, reserves.pop())])
+                    selector.register(agent, selectors.EVENT_READ)
+                due = time.monotonic() + random.uniform(*kills.every)
+        self.crew = list(slots.values())
+
+    def listen(self, selector: selectors.BaseSelector, slots: dict[int, Agent], seconds: float) -> None:
+        """What agents told was heard, and those that died by themselves were buried."""
+        for key, _ in selector.select(seconds):
+            agent = key.fileobj
+            assert isinstance(agent, Agent)
+            if agent.heard():
+                continue
+            selector.unregister(agent)
+            dead = self.agents.bury(agent)
+            for client in agent.clients:
+                self.run.recording.deaths[client] = dead
+            if agent.exit == -signal.SIGKILL:
+                self.run.kills += 1  # as its steps told it
+            elif agent.busy:
+                self.run.fell.update(dict.fromkeys(agent.busy, agent.exit or 0))
+            for slot, each in slots.items():
+                if each is agent:
+                    self.meeting.leave(slot)
+
+    def kill(self, agent: Agent) -> None:
+        """The agent is dead, and so are its clients."""
+        if agent.dead is not None:
+            return
+        self.run.kills += 1
+        dead = self.agents.kill(agent)
+        for client in agent.clients:
+            self.run.recording.deaths[client] = dead
+
+    def wedged(self, crew: Sequence[Agent]) -> bool:
+        """Whether somebody has waited too long; then all are killed, and who waited is known."""
+        now = time.monotonic()
+        stuck = []
+        for client in (client for agent in crew if agent.dead is None for client in agent.busy):
+            file = self.logs / f"{client}{SUFFIX}"
+            size = file.stat().st_size if file.exists() else 0
+            if self.sizes.get(client, (-1, 0.0))[0] != size:
+                self.sizes[client] = (size, now)
+            elif now - self.sizes[client][1] > WEDGED + self.really(OUTLIVES):
+                stuck.append(client)
+        if not stuck:
+            return False
+        calls = load(self.logs).calls
+        self.run.waiting = [call for call in calls if call.process in stuck and call.ret is None]
+        for agent in crew:
+            self.agents.kill(agent)
+        return True
+
+    def drain(self) -> None:
+        """The leases have run out, and what was left came out; then one more came and went."""
+        grace = self.subject.traits.grace / self.lease
+        steps: list[Step] = [["open"], ["drain", DRAIN], ["push", "last"], ["drain", 10]]
+        if "lease" in self.subject.promises:
+            steps.insert(0, ["pass", OUTLIVES + grace])
+        part = {"client": "end", "slot": 0, "steps": steps}
+        living = [agent for agent in self.crew if agent.dead is None]
+        agent = living[0] if self.stress.threads and living else self.agents.start(self.orders)
+        agent.do([part])
+        self.watch([agent], None)
+
+    def really(self, leases: float) -> float:
+        """Seconds for which a client may be silent because leases really pass."""
+        if self.subject.can_pass_time:
+            return 0
+        return (self.lease * leases + self.subject.traits.grace).total_seconds()
+
+    def finish(self) -> None:
+        """Nobody is left, and all that was recorded is known."""
+        for agent in self.crew:
+            if agent.dead is None:
+                self.agents.kill(agent)
+        deaths = self.run.recording.deaths
+        self.run.recording = load(self.logs, deaths)
+        self.meeting.close()
+
+
+OUTLIVES = 1.2
+"""After so many leases every lease has run out."""
+
+
+def lease_of(subject: Subject) -> timedelta:
+    """How long leases are in a run: an hour where the clock is moved, else short, unless a late settle does harm."""
+    traits = subject.traits
+    if subject.can_pass_time:
+        return max(timedelta(hours=1), traits.shortest_lease)
+    return traits.shortest_lease if "fenced" in subject.promises else max(SHORT, traits.shortest_lease)

@@ -1,0 +1,102 @@
+"""RACE, and what else must hold when many clients are at it: threads of one process, and processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from lowq_conformance import overlaps
+from lowq_conformance.storms import Storms
+
+threads_and_processes = pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("threads", marks=pytest.mark.needs("threads")),
+        pytest.param("processes", marks=pytest.mark.needs("processes")),
+    ],
+)
+
+
+@pytest.mark.clause("RACE-1")
+@threads_and_processes
+def test_no_task_is_claimed_twice(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("RACE-1", overlaps.claims(storm.told.ops), "two claims at once")
+
+
+@pytest.mark.clause("DELIVER-3")
+@threads_and_processes
+def test_two_never_hold_one_task(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("DELIVER-3", overlaps.claims(storm.told.ops), "two claims at once")
+
+
+@pytest.mark.clause("RACE-2")
+@threads_and_processes
+def test_no_push_is_lost(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("RACE-2", overlaps.pushes(storm.told.ops), "two pushes at once")
+
+
+@pytest.mark.clause("RACE-3")
+@threads_and_processes
+def test_whole_histories_are_explained(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("RACE-3", len(storm.told.ops), "call")
+
+
+@pytest.mark.clause("RACE-4")
+@threads_and_processes
+def test_contention_is_no_error(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("RACE-4", overlaps.claims(storm.told.ops), "two claims at once")
+
+
+@pytest.mark.clause("RACE-5")
+@threads_and_processes
+def test_nobody_waits_for_ever(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("RACE-5", len(storm.told.ops), "call")
+
+
+@pytest.mark.clause("RACE-6")
+@pytest.mark.needs("close")
+@threads_and_processes
+def test_closing_one_client_harms_no_other(storms: Storms, how: str) -> None:
+    storm = storms.closing(how)
+    closed = sum(call.kind == "close" for call in storm.run.recording.calls)
+    storm.keeps("RACE-6", closed, "client that closed")
+
+
+@pytest.mark.clause("RACE-7")
+def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> None:
+    storm = storms.fork()
+    forked = sum(call.kind == "fork" for call in storm.run.recording.calls)
+    storm.keeps("RACE-7", forked, "fork")
+
+
+@pytest.mark.clause("DELIVER-6")
+@threads_and_processes
+def test_empty_is_said_of_an_empty_queue_only(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("DELIVER-6", sum(op.result == "empty" for op in storm.told.ops), "empty answer")
+
+
+@pytest.mark.clause("DEDUPE-9")
+@threads_and_processes
+def test_many_pushes_of_one_work_at_once_add_it_once(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("DEDUPE-9", overlaps.equal_pushes(storm.told.ops), "two pushes of one work at once")
+
+
+@pytest.mark.clause("ORDER-2")
+@threads_and_processes
+def test_what_was_pushed_before_comes_out_before(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("ORDER-2", len(storm.told.ops), "call")
+
+
+@pytest.mark.clause("LEASE-12")
+@threads_and_processes
+def test_one_of_many_gets_the_task_of_a_lease_that_ran_out(storms: Storms, how: str) -> None:
+    storm = storms.storm(how)
+    storm.keeps("LEASE-12", overlaps.takeovers(storm.told.ops), "lease that ran out")

@@ -1,0 +1,218 @@
+"""From what was recorded of a run to the history that is judged, on one clock that goes on when the queue's is moved.
+
+That clock is the machine's monotonic one plus what the queue's clock was moved by. While it is being moved nobody
+knows which of the two instants a call reads: a call that begins then is taken to have begun before, and one that
+returns then to have returned after. That only makes intervals longer, which can explain more and never less.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import accumulate
+from math import inf
+from typing import Any
+
+from lowq_conformance import expect
+from lowq_conformance.history import Op, spelled
+from lowq_conformance.record import Call, instant, nanoseconds
+from lowq_conformance.spec import Spec
+from lowq_conformance.stress import Run
+
+UNSURE = timedelta(milliseconds=5)
+"""How far the machine's wall clock may drift from its monotonic one in a run."""
+
+IN_THE_WAY = ("database is locked", "database table is locked", "deadlock", "could not serialize", "lock timeout")
+"""What an error says that tells of others being in the way."""
+NO_REFUSALS = ("OperationalError", "BlockingIOError", "TimeoutError", "JSONDecodeError", "UnicodeDecodeError")
+"""Errors that tell of trouble, and never that a settle came too late."""
+ACCIDENTS = tuple(error.__name__ for error in expect.ACCIDENTS)
+
+
+class Clock:
+    """The clock of a history, in nanoseconds since the run began."""
+
+    def __init__(self, run: Run) -> None:
+        passes = sorted((c.call, c.ret or c.call, c.args["by"]) for c in run.recording.calls if c.kind == "pass")
+        if not run.subject.can_pass_time:
+            passes = []  # it really passed
+        self._start = run.start
+        self._begins = [begin for begin, _, _ in passes]
+        self._ends = [end for _, end, _ in passes]
+        self._sums = [0, *accumulate(by for _, _, by in passes)]
+
+    def called(self, at: int) -> float:
+        """When a call began, at the earliest."""
+        return float(at - self._start + self._sums[bisect_left(self._ends, at)])
+
+    def returned(self, at: float) -> float:
+        """When a call returned, at the latest."""
+        return inf if at == inf else float(at - self._start + self._sums[bisect_left(self._begins, at)])
+
+
+@dataclass(slots=True)
+class Told:
+    """A history, what the queue promises of it, and the recorded call behind each operation, by its number."""
+
+    ops: list[Op] = field(default_factory=list)
+    spec: Spec = field(default_factory=Spec)
+    calls: dict[int, Call] = field(default_factory=dict)
+
+
+def tell(run: Run) -> Told:
+    """The history of a run."""
+    return Teller(run).told
+
+
+def spec_of(run: Run) -> Spec:
+    """What the queue promises, in nanoseconds."""
+    traits, promises = run.subject.traits, run.subject.promises
+    took = max((call.ret or call.call for call in run.recording.calls), default=run.start) - run.start
+    # A clock that only moves when it is moved falls behind ours by the real length of the run.
+    eps = took if run.subject.can_pass_time else nanoseconds(UNSURE)
+    return Spec(
+        dedupe=traits.dedupe,
+        fifo="fifo" in promises,
+        priority="priority" in promises,
+        due_order=traits.due_order,
+        requeue=traits.requeue,
+        grace=nanoseconds(traits.grace) if "lease" in promises else None,
+        eps=eps + nanoseconds(traits.resolution),
+    )
+
+
+class Teller:
+    """Turns calls into operations."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.promises = run.subject.promises
+        self.clock = Clock(run)
+        self.calls = run.recording.calls
+        self.ids = self._ids_agree()
+        self.began = instant(run.now) or 0
+        self.writes = sorted((c.call, c.ret) for c in self.calls if c.ret is not None and wrote(c))
+        self.claims: dict[tuple[str, int], int] = {}
+        self.open_until: dict[str, float] = {}
+        self.told = Told(spec=spec_of(run))
+        for call in self.calls:
+            self._tell(call)
+
+    def _tell(self, call: Call) -> None:
+        if call.kind == "push":
+            self._push(call, call.args, call.result)
+        elif call.kind == "push_many":
+            for index, item in enumerate(call.args["items"]):
+                self._push(call, item, call.result[index] if call.result else None, f"/{index + 1}")
+        elif call.kind == "claim":
+            self._claim(call)
+        elif call.kind in ("ack", "release"):
+            self._settle(call)
+
+    def _push(self, call: Call, item: dict[str, Any], answer: dict[str, Any] | None, suffix: str = "") -> None:
+        op = self._op(call, "push", suffix)
+        op.work = op.equal = spelled(item["work"])
+        op.priority = item["priority"] if "priority" in self.promises else 0
+        if "not_before" in self.promises:
+            op.not_before = self._due(item["not_before"])
+        if call.ret is None or call.error is not None:
+            return
+        added = None if answer is None else answer["added"]
+        if added is None and self.told.spec.dedupe == "off":
+            added = True
+        op.result = None if added is None else "added" if added else "dup"
+        if added and self.ids and answer is not None:
+            op.id = answer["id"]
+
+    def _claim(self, call: Call) -> None:
+        empty = call.ret is not None and call.error is None and call.result is None
+        if empty and "prompt" not in self.promises and not call.args.get("patience"):
+            return  # it may say so at any time
+        op = self._op(call, "claim")
+        op.lease = self._lease(call)
+        if empty:
+            op.result = "empty"
+        elif call.ret is not None and call.error is None:
+            op.result, op.work = "task", spelled(call.result["work"])
+            op.id = call.result["id"] if self.ids else None
+            self.claims[call.process, call.number] = op.number
+
+    def _settle(self, call: Call) -> None:
+        op = self._op(call, call.kind)
+        op.claim = self.claims[call.process, call.args["claim"]]
+        op.work = self.told.ops[op.claim].work
+        op.not_before = self._due(call.args.get("not_before"))
+        if call.ret is not None and (call.error is None or not surfaced(call)):
+            op.result = "ok" if call.error is None else "stale"
+
+    def _op(self, call: Call, kind: Any, suffix: str = "") -> Op:
+        """An operation of the call, whose answer is not known yet."""
+        at = self.clock.called(call.call)
+        if kind in ("ack", "release"):
+            at = self.clock.returned(call.call)  # a settle reads no clock: only its order counts
+        process = call.process + suffix
+        while self.open_until.get(process, -inf) > at:  # both seem to have been open while the clock was moved
+            process += "'"
+        ret = self.clock.returned(self._ret(call))
+        self.open_until[process] = ret
+        op = Op(len(self.told.ops), process, kind, at, ret)
+        self.told.ops.append(op)
+        self.told.calls[op.number] = call
+        return op
+
+    def _ret(self, call: Call) -> float:
+        """When the call returned, or after when it cannot have acted any more.
+
+        What a killed process wrote last may surface when its file is recovered, until the next write is in it.
+        """
+        if call.ret is not None:
+            return call.ret
+        if call.dead is None or "server" in self.promises:
+            return inf
+        later = self.writes[bisect_left(self.writes, (call.dead, 0)) :]
+        return min((ret for _, ret in later), default=inf)
+
+    def _lease(self, call: Call) -> float:
+        """How long the task was claimed for; until its process was dead, where no lease is promised."""
+        if "lease" not in self.promises:
+            return inf if call.dead is None else max(0.0, call.dead - call.call)
+        if call.dead is not None and "shared_lease" not in self.promises:
+            return float(min(call.args["lease"], max(0, call.dead - call.call)))
+        return float(call.args["lease"])
+
+    def _due(self, not_before: int | None) -> float | None:
+        return None if not_before is None else float(not_before - self.began)
+
+    def _ids_agree(self) -> bool:
+        """Whether pushes and claims tell ids, and the same ones."""
+        pushed = {answer["id"] for call in self.calls for answer in answers(call)}
+        claimed = {call.result["id"] for call in self.calls if call.kind == "claim" and call.result}
+        return None not in pushed | claimed and not pushed.isdisjoint(claimed)
+
+
+def answers(call: Call) -> Iterable[dict[str, Any]]:
+    """What the call said of each push that it added."""
+    told = [call.result] if call.kind == "push" else call.result if call.kind == "push_many" else None
+    return [answer for answer in told or [] if answer and answer["added"] is not False]
+
+
+def wrote(call: Call) -> bool:
+    """Whether the call changed the queue, as far as is known."""
+    if call.error is not None:
+        return False
+    return call.kind in ("ack", "release") or any(answers(call)) or (call.kind == "claim" and call.result is not None)
+
+
+def surfaced(call: Call) -> bool:
+    """Whether the call raised what it should not: that others were in the way, or an accident.
+
+    A settle may be refused, by an error of any name; nothing else may.
+    """
+    if call.error is None or call.error == "answered False":
+        return False
+    if call.kind not in ("ack", "release"):
+        return True
+    name, said = call.error.partition(":")[0], call.error.lower()
+    return name in NO_REFUSALS or name in ACCIDENTS or any(words in said for words in IN_THE_WAY)
