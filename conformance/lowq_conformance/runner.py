@@ -168,6 +168,8 @@ class _Session:
         if self.process is None or self.process.poll() is not None:
             self.process = self._started()
             self.rest = b""
+            if next(self._events(BOUND), None) is None:
+                raise SuiteFailed(f"the process that runs the tests did not start:\n{self._said()}")
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={run.seed}", f"--lowq-journal={journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}"]
         args += [f"--lowq-promise={promise}" for promise in run.promised]
@@ -182,7 +184,7 @@ class _Session:
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         with open(self.log, "wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "lowq_conformance.session"],
+                [sys.executable, "-P", "-m", "lowq_conformance.session", self.folder],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -35,12 +35,16 @@ tmp_path_retention_policy = failed
 
 
 def main() -> None:
-    """Each line of standard input is a request: an object with `args` for pytest and `folder`, a place to write."""
+    """Each line of standard input is a request: an object with `args` for pytest and `folder`, a place to write.
+
+    The argument is such a folder too. Says when it is ready, which takes far longer than a test.
+    """
     events = os.dup(1)
     os.set_inheritable(events, True)
     os.dup2(2, 1)
-    pytest.main(["--version"])  # which loads the plugins
+    import_tests(sys.argv[1])
     gc.freeze()
+    Teller(events).tell(ready=True)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -58,13 +62,23 @@ def main() -> None:
         Teller(events).tell(ended=os.waitstatus_to_exitcode(status))
 
 
+def import_tests(folder: str) -> None:
+    """The suite's tests are imported, their asserts rewritten, so that the forks find them so."""
+    pytest.main([*options(folder), "--collect-only", "--lowq-harness=memory"], plugins=[Options()])
+
+
 def run(request: dict[str, Any], teller: Teller) -> int:
     """Pytest's exit code for the request, whose events have been told."""
-    args = [
+    return int(pytest.main([*options(request["folder"]), *request["args"]], plugins=[Options(), teller]))
+
+
+def options(folder: str) -> list[str]:
+    """What makes pytest find the suite and nothing of the caller's."""
+    return [
         "-c",
-        os.path.join(request["folder"], "pytest.ini"),
-        f"--rootdir={request['folder']}",
-        f"--basetemp={os.path.join(request['folder'], 'places')}",
+        os.path.join(folder, "pytest.ini"),
+        f"--rootdir={folder}",
+        f"--basetemp={os.path.join(folder, 'places')}",
         "--noconftest",
         "--import-mode=importlib",
         *(f"-pno:{plugin}" for plugin in UNUSED.split()),
@@ -72,9 +86,7 @@ def run(request: dict[str, Any], teller: Teller) -> int:
         "-q",
         "--pyargs",
         "lowq_conformance",
-        *request["args"],
     ]
-    return int(pytest.main(args, plugins=[Options(), teller]))
 
 
 class Options:
