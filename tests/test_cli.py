@@ -8,6 +8,7 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -73,13 +74,15 @@ def shell(
     )
 
 
-def on_a_terminal(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[int, str]:
+def on_a_terminal(
+    *arguments: str, cwd: Path, stdin: Path | None = None, env: dict[str, str] | None = None
+) -> tuple[int, str]:
     """Run the command on a pseudo-terminal of 100 columns; its exit code and all that was shown."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "lowq", *arguments],
         cwd=cwd,
-        stdin=slave,
+        stdin=slave if stdin is None else os.open(stdin, os.O_RDONLY | os.O_CLOEXEC),
         stdout=slave,
         stderr=slave,
         env={**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", **(env or {})},
@@ -442,6 +445,18 @@ class TestLocations:
         assert answer.code == 2
         assert "folder" in answer.err
 
+    def test_a_locked_queue_is_a_fault_of_the_storage(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "1")
+        holder = sqlite3.connect(tmp_path / "q.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        try:
+            answer = lowq("push", f"sqlite://{tmp_path}/q.db?patience=0.1", "2")
+        finally:
+            holder.close()
+
+        assert answer.code == 3
+        assert "another process kept the database locked" in answer.err
+
     def test_a_damaged_queue_is_a_fault_of_the_storage(self, lowq: Lowq, tmp_path: Path) -> None:
         lowq("push", "q.db", "-", stdin=b"\n".join(b'"%s"' % (b"x" * 500 + b"%d" % n) for n in range(200)))
         whole = (tmp_path / "q.db").read_bytes()
@@ -545,6 +560,15 @@ class TestTerminal:
         assert code == 0
         assert "\x1b[32mready" in shown
         assert "…" in shown
+
+    def test_lines_from_a_file_show_how_far_they_are(self, tmp_path: Path) -> None:
+        (tmp_path / "works").write_text("".join(f"{number}\n" for number in range(3000)))
+
+        code, shown = on_a_terminal("push", "q.db", "-", cwd=tmp_path, stdin=tmp_path / "works")
+
+        assert code == 0
+        assert "pushing 3,000 works" in shown
+        assert shown.endswith("pushed 3000\r\n")
 
     def test_no_color_is_honoured(self, tmp_path: Path) -> None:
         shell("push", "q.db", "1", cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -392,13 +393,16 @@ class TestUnused:
         result.stdout.fnmatch_lines(["*fixture 'lowq_queue' not found*"])
 
     def test_lowq_s_own_modules_are_never_rewritten(self) -> None:
-        """pytest rewrites the asserts of every package that comes with a plugin, unless the module says no."""
+        """pytest rewrites the asserts of every package that comes with a plugin, unless the module says no.
+
+        A module without an assert is not changed by it.
+        """
         import lowq
 
-        root = Path(lowq.__file__).parent
-        for file in root.rglob("*.py"):
-            text = file.read_text()
-            assert "PYTEST_DONT_REWRITE" in text or "\n    assert " not in text, file
+        for file in Path(lowq.__file__).parent.rglob("*.py"):
+            tree = ast.parse(file.read_text())
+            asserts = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+            assert "PYTEST_DONT_REWRITE" in (ast.get_docstring(tree) or "") or not asserts, file
 
     def test_the_twins_work_without_pytest(self, tmp_path: Path) -> None:
         import subprocess
