@@ -533,13 +533,14 @@ def explore(
     folder: Path,
     number: int,
     *,
-    seconds: float = 2.5,
+    seconds: float = 30.0,
     shrinking: float = 5.0,
-    examples: int = 200,
+    examples: int = 60,
 ) -> Finding | None:
     """What random programs, drawn from seed `number`, find wrong with the queue: the shortest of them, or None.
 
-    They look for `seconds` at most, and when something was found, make it small for `shrinking` seconds at most.
+    The number of programs bounds the search, so that a seed finds the same on a busy machine; `seconds` is for queues
+    that make one wait. When something was found, it is made small for `shrinking` seconds at most.
     """
     ids = _tells_ids(subject, folder)
     search = Search(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
