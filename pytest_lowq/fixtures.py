@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from lowq import Backend, Clock, FakeClock
-from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live_workers, temp_queue
+from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
 from lowq.testing.clock import Patch
 from lowq.testing.inline import Lossy, OnError
 from lowq.testing.table import indented, line, queue_table
@@ -67,10 +67,12 @@ def queue(
         )
         item.stash[_used] = Used(settings, store, Jobs(store), worker)
         try:
-            if settings.mode == "inline":
-                with inline_mode(item):
-                    yield store
-            else:
+            modes: dict[str, Callable[[], AbstractContextManager[object]]] = {
+                "manual": nullcontext,
+                "inline": lambda: inline_mode(item),
+                "live": lambda: live(store),
+            }
+            with modes[settings.mode]():
                 yield store
         finally:
             del item.stash[_used]

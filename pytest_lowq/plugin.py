@@ -26,7 +26,11 @@ _FIXTURES = "pytest_lowq.fixtures"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The plugin's options and ini values, and those of the conformance suite, are known."""
     group = parser.getgroup("lowq", "lowq: tests of an application with a queue")
-    group.addoption("--lowq-mode", metavar="MODE", help="manual or inline: whether a push runs its task at once.")
+    group.addoption(
+        "--lowq-mode",
+        metavar="MODE",
+        help="manual, inline or live: whether a push runs its task at once, or start() a worker.",
+    )
     group.addoption(
         "--lowq-leftovers", metavar="WHAT", help="allow or fail: a task that was neither run nor asserted."
     )
@@ -40,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lowq-keep-db", action="store_true", help="Say in each failed report where its queues are kept."
     )
     for name, text in (
-        ("lowq_mode", "manual (default) or inline: whether a push runs its task at once"),
+        ("lowq_mode", "manual (default), inline or live: whether a push runs its task at once, or start() a worker"),
         ("lowq_leftovers", "allow (default) or fail: a task that was neither run nor asserted"),
         ("lowq_lossy", "warn (default) or strict: a work that JSON changes, in inline mode"),
         ("lowq_clock_patch", "freezegun (default) or none: what makes the application's code read lowq_clock"),

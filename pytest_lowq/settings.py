@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 _WORDS: Mapping[str, tuple[str, ...]] = {
-    "mode": ("manual", "inline"),
+    "mode": ("manual", "inline", "live"),
     "on_error": ("raise", "record"),
     "leftovers": ("allow", "fail"),
     "lossy": ("warn", "strict"),

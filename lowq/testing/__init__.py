@@ -5,7 +5,7 @@ from lowq.testing.crash import Crashed, CrashMissed
 from lowq.testing.expected import ANY
 from lowq.testing.inline import Inline, LossyWork, inline
 from lowq.testing.jobs import Jobs
-from lowq.testing.live import LiveWorker, LiveWorkerError, live_workers
+from lowq.testing.live import LiveWorker, LiveWorkerError, live, live_workers
 from lowq.testing.queues import TempQueue, UnknownQueue, temp_queue
 from lowq.testing.worker import NothingDue, SyncWorker, TooManyRuns
 
@@ -26,6 +26,7 @@ __all__ = [
     "UnknownQueue",
     "fake_clock",
     "inline",
+    "live",
     "live_workers",
     "temp_queue",
 ]

@@ -13,6 +13,7 @@ from datetime import timedelta
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
 from lowq.forking import close_private, open_private, spawn
+from lowq.taskqueue import TaskQueue
 from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
 from lowq.worker import Worker
 
@@ -116,11 +117,30 @@ class LiveWorker:
 
 
 @contextmanager
+def live(store: TempQueue | None = None) -> Iterator[None]:
+    """`TaskQueue.start()` starts a live worker for its queue where none lives; afterwards none is left."""
+    with live_workers(store) as start_worker:
+        found = _store(store)
+        workers: dict[int, LiveWorker] = {}
+
+        def start(queue: TaskQueue) -> bool:
+            kept = found.of(queue)
+            if id(kept) in workers and workers[id(kept)].alive:
+                return False
+            workers[id(kept)] = start_worker(queue)
+            return True
+
+        before, found.on_start = found.on_start, start
+        try:
+            yield
+        finally:
+            found.on_start = before
+
+
+@contextmanager
 def live_workers(store: TempQueue | None = None) -> Iterator[Callable[..., LiveWorker]]:
     """A function that starts a live worker for a queue; afterwards none is left."""
-    found = store or running_queue()
-    if found is None:
-        raise LiveWorkerError("live_workers: there is no temporary queue; use it inside temp_queue()")
+    found = _store(store)
     workers: list[LiveWorker] = []
 
     def start(queue: QueueRef = None) -> LiveWorker:
@@ -136,3 +156,9 @@ def live_workers(store: TempQueue | None = None) -> Iterator[Callable[..., LiveW
         raise
     for worker in workers:
         worker.stop()
+
+
+def _store(store: TempQueue | None) -> TempQueue:
+    if (found := store or running_queue()) is None:
+        raise LiveWorkerError("there is no temporary queue to work on; use it inside temp_queue()")
+    return found

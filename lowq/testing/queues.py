@@ -65,6 +65,7 @@ class TempQueue:
         self.queues: dict[tuple[str, str], Kept] = {}
         self.before_push: Callable[[Work], None] | None = None
         self.on_push: Callable[[Kept, list[Task]], None] | None = None
+        self.on_start: Callable[[TaskQueue], bool] | None = None
         self._open_at = open_at
         self._lock = threading.RLock()
 
@@ -110,6 +111,10 @@ class TempQueue:
         if dedupe not in (None, kept.backend.dedupe):
             raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")
         return kept
+
+    def start(self, queue: TaskQueue) -> bool:
+        """Nothing was started in place of a background worker, unless the test's mode says otherwise."""
+        return self.on_start is not None and self.on_start(queue)
 
     def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
@@ -169,7 +174,7 @@ def temp_queue(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))
         queue = TempQueue(Path(folder), clock or running_clock(), backend)
         stack.callback(queue.close)
-        stack.enter_context(seam.standing_in(backend=lambda each: queue.of(each).backend, start=_starts_nothing))
+        stack.enter_context(seam.standing_in(backend=lambda each: queue.of(each).backend, start=queue.start))
         _running.append(queue)
         stack.callback(_running.remove, queue)
         yield queue
@@ -190,10 +195,6 @@ def _empty(name: str, dedupe: Dedupe | None) -> bytes:
         path = Path(folder) / "empty.db"
         open_backend(path, name=name, dedupe=dedupe).close()
         return path.read_bytes()
-
-
-def _starts_nothing(_: TaskQueue) -> bool:
-    return False
 
 
 def _task_queue(found: object) -> TaskQueue | None:

@@ -188,6 +188,36 @@ class TestFixtures:
 
         result.assert_outcomes(passed=1)
 
+    def test_live_mode_starts_workers_that_end_with_the_test(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+            import os
+            from lowq.clock import SystemClock
+            from datetime import timedelta
+
+            pids = []
+
+            @pytest.mark.lowq(mode="live")
+            def test_it(lowq_queue, lowq_jobs, tmp_path):
+                Signup.process = lambda self, work: (tmp_path / "pid").write_text(str(os.getpid()))
+                Signup().push(1)
+                assert Signup().start()
+                assert not Signup().start()
+                left = SystemClock().countdown(timedelta(seconds=30))
+                while Signup().backend.count().ready or Signup().backend.count().leased:
+                    assert left() > timedelta(0)
+                pids.append(int((tmp_path / "pid").read_text()))
+                assert pids != [os.getpid()]
+
+            def test_afterwards():
+                with pytest.raises(ProcessLookupError):
+                    os.kill(pids[0], 0)
+            """,
+        )
+
+        result.assert_outcomes(passed=2)
+
     def test_another_backend_takes_sqlite_s_place(self, project: pytest.Pytester) -> None:
         result = run(
             project,
@@ -291,7 +321,7 @@ class TestReports:
 
 class TestSettings:
     WRONG = (
-        ("mode='sometimes'", "mode: expected manual or inline, got 'sometimes'"),
+        ("mode='sometimes'", "mode: expected manual or inline or live, got 'sometimes'"),
         ("modus='inline'", "unknown keyword 'modus'; there are mode, on_error"),
         ("'inline'", "it takes keywords only"),
         ("now='2030-01-01T12:00'", "now: 2030-01-01T12:00 has no time zone; write 2030-01-01T12:00Z for UTC"),
@@ -313,7 +343,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--lowq-mode=x"], "--lowq-mode: mode: expected manual or inline, got 'x'"),
+            (["--lowq-mode=x"], "--lowq-mode: mode: expected manual or inline or live, got 'x'"),
             (["-o", "lowq_clock_patch=x"], "ini value lowq_clock_patch: clock_patch: expected freezegun or none"),
         ],
     )
