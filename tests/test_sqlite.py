@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sqlite3
@@ -238,6 +239,20 @@ def test_a_backlog_that_falls_due_at_once_is_handed_out_by_priority(
     assert works == sorted(range(55), key=lambda n: (-(n % 7), n))
 
 
+def test_an_ack_that_claims_finds_all_that_fell_due_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_PROMOTED", 10)
+    clock = FakeClock()
+    with closing(open_backend(path, clock=clock)) as queue:
+        queue.push("first")
+        queue.push_many([Item(n, priority=n, not_before=clock.now() + MINUTE) for n in range(55)])
+        lease = queue.claim(lease_for=timedelta(hours=2))
+        clock.advance(timedelta(hours=1))
+        assert lease is not None
+        following = queue.ack(lease, claim_for=MINUTE)
+        assert following is not None
+        assert following.work == 54
+
+
 MANY_PUSHERS = """
     import sys, lowq
     queue = lowq.open_backend(sys.argv[1], durability="process")
@@ -405,6 +420,16 @@ def test_close_lets_every_file_go(path: Path) -> None:
     queue.claim(lease_for=MINUTE)
     queue.claim(lease_for=MINUTE, wait=timedelta(milliseconds=1))
     queue.close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs a listing of open files")
+def test_a_client_that_is_dropped_leaves_no_file_open(path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    queue = open_backend(path)
+    queue.push("a")
+    del queue
+    gc.collect()
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 

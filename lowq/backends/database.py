@@ -54,6 +54,8 @@ SCHEMA = (
 class Database:
     """A connection to a queue file, for one thread at a time, with errors that have names."""
 
+    _connection: sqlite3.Connection | None = None
+
     def __init__(self, path: str, *, create: bool, durability: Durability, patience: timedelta) -> None:
         if durability not in get_args(Durability):
             raise ValueError(f"durability: expected 'power' or 'process', got {durability!r}")
@@ -63,7 +65,6 @@ class Database:
         self._durability = durability
         self._patience = patience
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._closed = False
         self._check_path(create)
@@ -89,6 +90,10 @@ class Database:
         with self._lock:
             self._closed = True
             self._disconnect()
+
+    def __del__(self) -> None:
+        """Whoever drops a client without closing it leaves no connection behind."""
+        self._disconnect()
 
     def _check_path(self, create: bool) -> None:
         folder = os.path.dirname(self.path)

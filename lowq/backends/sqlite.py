@@ -136,9 +136,9 @@ class SQLiteBackend:
             self._settle(db, lease, "DELETE FROM task")
             if until is None:
                 return None
-            if self._promote(db, now):
-                return self._take(db, until)
-        return self._claim(cast(timedelta, claim_for))
+            while not self._promote(db, now):
+                pass  # the ack must not be kept apart from the claim, however much fell due
+            return self._take(db, until)
 
     def release(
         self,
