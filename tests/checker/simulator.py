@@ -50,6 +50,7 @@ class Load:
     bug: str = ""
     fault: float = 0.3
     drain: bool = False
+    pushes: float | None = None
 
 
 @dataclass(slots=True)
@@ -166,6 +167,7 @@ def simulate(random: Random, spec: Spec, load: Load) -> list[Op]:
     for number in range(load.processes):
         heappush(events, (random.random() * 3, next(order), "call", Process(f"p{number}")))
     near_empty = random.random() < 0.5
+    pushes = load.pushes or (0.4 if near_empty else 0.52)
 
     def draw(process: Process, now: float) -> tuple[Op, Task | None]:
         op = Op(len(ops), process.name, "claim", now)
@@ -179,7 +181,7 @@ def simulate(random: Random, spec: Spec, load: Load) -> list[Op]:
             if random.random() < 0.1:
                 process.held.append((claim, task))
             return op, task
-        if random.random() < (0.4 if near_empty else 0.52):
+        if random.random() < pushes:
             op.kind = "push"
             op.work = f"u{next(uniques)}" if random.random() < load.unique else f"k{random.randrange(load.works)}"
             op.equal = op.work
