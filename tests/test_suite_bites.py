@@ -9,9 +9,13 @@ from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.runner import run
 from lowq_conformance.verdict import Verdict
 
-MODULES = [name for name in broken_queues.__all__ if name.islower()]
+MODULES = "deliver dedupe keys order due lease settle keep inputs".split()
 
-CHECKED = [id for id, clause in CLAUSES.items() if clause.checked]
+SEVERAL_AT_ONCE = ("RACE", "CRASH", "WORKER", "DEDUPE-9", "LEASE-12")
+
+ONE_PROCESS = [
+    id for id, clause in CLAUSES.items() if clause.checked and {id, clause.group}.isdisjoint(SEVERAL_AT_ONCE)
+]
 
 SEEDS = (1, 2)
 
@@ -44,21 +48,23 @@ def test_every_broken_queue_is_accused_of_what_it_breaks(module: str) -> None:
     } == expected
 
 
-@pytest.mark.parametrize("clause", CHECKED)
+@pytest.mark.parametrize("clause", ONE_PROCESS)
 def test_every_clause_has_a_queue_that_breaks_it(clause: str) -> None:
     assert [queue.name for queue in BROKEN.values() if clause in queue.clauses] != []
 
 
 def test_every_broken_queue_says_what_is_wrong_with_it_and_breaks_a_clause() -> None:
-    assert {queue.name for module in MODULES for queue in of_module(module)} == set(BROKEN)
-    assert [queue.name for queue in BROKEN.values() if not queue.fault.endswith(".")] == []
-    assert [queue.name for queue in BROKEN.values() if not queue.clauses or not {*queue.clauses} <= {*CHECKED}] == []
+    queues = [queue for module in MODULES for queue in of_module(module)]
+
+    assert len(queues) >= 150
+    assert [queue.name for queue in queues if not queue.fault.endswith(".")] == []
+    assert [queue.name for queue in queues if not queue.clauses or not {*queue.clauses} <= {*ONE_PROCESS}] == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("target", SOUND)
 def test_a_sound_queue_is_accused_of_nothing(target: str, seed: int) -> None:
-    (report,) = run([target], seed=seed)
+    (report,) = run([target], only=ONE_PROCESS, seed=seed)
 
     accused = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
     assert {clause.id: clause.evidence for clause in accused} == {}

@@ -1,16 +1,17 @@
 """A queue in a folder: one file for each task, and every step is a rename or a link, which the kernel does at once.
 
 A file's name is its place: the priority, turned round so that names sort as tasks are claimed, and a number. It lies
-in `waiting` or in `claimed`.
+in `waiting` or in `claimed`. The last number is the length of the file `numbers`, whose lock pushes take in turn: a
+number taken from the listings could be given twice, while a task moves from one to the other.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -36,6 +37,7 @@ class Client:
         self._waiting, self._claimed, self._new = (folder / name for name in ("waiting", "claimed", "new"))
         for each in (self._waiting, self._claimed, self._new):
             each.mkdir(parents=True, exist_ok=True)
+        self._numbers = folder / "numbers"
         self._closed = False
 
     def push(self, work: Any, *, priority: int = 0) -> None:
@@ -45,11 +47,11 @@ class Client:
         text = encode(work)
         new = self._new / token_hex(8)
         new.write_text(text, encoding="utf-8", newline="")
-        taken = [int(name.partition("-")[2]) for each in (self._waiting, self._claimed) for name in os.listdir(each)]
-        for number in count(max(taken, default=0) + 1):
-            with suppress(FileExistsError):
-                os.link(new, self._waiting / f"{HIGHEST - priority:010}-{number:020}")
-                break
+        with open(self._numbers, "ab") as numbers:
+            fcntl.flock(numbers, fcntl.LOCK_EX)
+            numbers.write(b".")
+            numbers.flush()
+            os.link(new, self._waiting / f"{HIGHEST - priority:010}-{os.fstat(numbers.fileno()).st_size:020}")
         new.unlink()
 
     def claim(self) -> Claimed | None:
@@ -82,11 +84,12 @@ class Client:
 
 
 class Folder:
-    """A folder of renamed files: order, priorities and giving back, but no leases, keys or times."""
+    """A folder of renamed files: order, priorities and giving back, but no leases, keys or times.
 
-    promises: ClassVar[set[str]] = set(
-        "fifo priority release json prompt close names persistent threads processes crash".split()
-    )
+    It does not promise threads, processes or crash: without a token, who gave a task back can still settle it.
+    """
+
+    promises: ClassVar[set[str]] = set("fifo priority release json prompt close names persistent".split())
 
     def open(self, place: Path, name: str = "default") -> Client:
         """A client of the queue `name` at `place`."""
