@@ -51,8 +51,8 @@ def test_a_push_survives_power_loss_by_default_and_process_death_by_choice(path:
 
 
 def test_an_unknown_durability_is_refused_before_a_file_is_made(path: Path) -> None:
-    with pytest.raises(ValueError, match="durability: expected 'power' or 'process', got 'none'"):
-        open_backend(path, durability="none")
+    with pytest.raises(ValueError, match="durability: expected power, process, none, got 'some'"):
+        open_backend(path, durability="some")
     assert not path.exists()
 
 
@@ -118,6 +118,13 @@ def test_without_create_no_file_is_made(path: Path) -> None:
     with pytest.raises(InvalidLocation, match="there is no queue here"):
         open_backend(path, create=False)
     assert not path.exists()
+
+
+def test_without_create_no_name_is_made(path: Path) -> None:
+    open_backend(path).close()
+    with pytest.raises(InvalidLocation, match="there is no queue 'typo' here; there is default"):
+        open_backend(path, name="typo", create=False)
+    assert raw(path, "SELECT name FROM queue") == [("default",)]
 
 
 def test_a_damaged_file_is_said_to_be_damaged(path: Path) -> None:

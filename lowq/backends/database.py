@@ -17,7 +17,7 @@ import threading
 import weakref
 from datetime import timedelta
 from types import TracebackType
-from typing import Literal, get_args
+from typing import Literal
 
 from lowq.backend import (
     BackendUnavailable,
@@ -30,8 +30,11 @@ from lowq.backend import (
 )
 from lowq.clock import SystemClock
 
-Durability = Literal["power", "process"]
-"""What a push that returned survives: the loss of power (synchronous=FULL), or the death of the process (NORMAL)."""
+Durability = Literal["power", "process", "none"]
+"""What a push that returned survives: the loss of power (synchronous=FULL); the death of the process (NORMAL); or that
+in a file which the loss of power may damage (OFF): for tests."""
+
+_SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 APPLICATION_ID = int.from_bytes(b"lowq")
 SCHEMA_VERSION = 1
@@ -57,8 +60,8 @@ class Database:
     _connection: sqlite3.Connection | None = None
 
     def __init__(self, path: str, *, create: bool, durability: Durability, patience: timedelta) -> None:
-        if durability not in get_args(Durability):
-            raise ValueError(f"durability: expected 'power' or 'process', got {durability!r}")
+        if durability not in _SYNCHRONOUS:
+            raise ValueError(f"durability: expected {', '.join(_SYNCHRONOUS)}, got {durability!r}")
         if sqlite3.sqlite_version_info < (3, 35):
             raise BackendUnavailable(f"lowq needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
         self.path = path
@@ -163,7 +166,7 @@ class Database:
             connection.execute("COMMIT")
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(connection)
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
+        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         if sys.platform == "darwin" and self._durability == "power":
             connection.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
 

@@ -42,10 +42,10 @@ _PROMOTED = 10_000
 class SQLiteBackend:
     """A client of a queue in an SQLite file, usable by many threads and, in both, after a fork.
 
-    `durability` is ``"power"`` (a push that returned survives the loss of power) or ``"process"`` (the death of the
-    process; several times faster on most disks). `patience` is how long to wait for other writers before
-    BackendUnavailable. `create=False` refuses a path where no queue is. In a URL: ``?durability=process&patience=5``
-    (seconds).
+    `durability` is ``"power"`` (a push that returned survives the loss of power), ``"process"`` (the death of the
+    process; several times faster on most disks) or ``"none"`` (for tests: the loss of power may damage the file).
+    `patience` is how long to wait for other writers before BackendUnavailable. `create=False` refuses a path or a name
+    where no queue is. In a URL: ``?durability=process&patience=5`` (seconds).
     """
 
     OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
@@ -77,7 +77,7 @@ class SQLiteBackend:
         self._bell = Bell(beside(file, "bell", name))
         self._database = Database(file, create=create, durability=durability, patience=patience)
         try:
-            self._queue, self._dedupe = self._adopt(dedupe)
+            self._queue, self._dedupe = self._adopt(dedupe, create)
         except BaseException:
             self._database.close()
             raise
@@ -237,11 +237,16 @@ class SQLiteBackend:
     def _now(self) -> int:
         return to_micros(self._clock.now())
 
-    def _adopt(self, dedupe: Dedupe | None) -> tuple[int, Dedupe]:
+    def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
         find = "SELECT id, dedupe FROM queue WHERE name = ?"
         with self._database.reading() as db:
             row = db.execute(find, (self.name,)).fetchone()
+            names = [name for (name,) in db.execute("SELECT name FROM queue ORDER BY name")]
+        if row is None and not create:
+            raise InvalidLocation(
+                f"{self._database.path}: there is no queue {self.name!r} here; there is {', '.join(names) or 'none'}"
+            )
         if row is None:
             with self._database.writing() as db:
                 db.execute(
