@@ -31,8 +31,8 @@ from lowq.backend import (
 from lowq.clock import SystemClock
 
 Durability = Literal["power", "process", "none"]
-"""What a push that returned survives: the loss of power (synchronous=FULL); the death of the process (NORMAL); or that
-in a file which the loss of power may damage (OFF): for tests."""
+"""What a push that returned survives: the loss of power (synchronous=FULL); the death of the process (NORMAL); or
+that in a file which the loss of power may damage (OFF): for tests."""
 
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 

@@ -44,7 +44,7 @@ class SQLiteBackend:
 
     `durability` is ``"power"`` (a push that returned survives the loss of power), ``"process"`` (the death of the
     process; several times faster on most disks) or ``"none"`` (for tests: the loss of power may damage the file).
-    `patience` is how long to wait for other writers before BackendUnavailable. `create=False` refuses a path or a name
+    `patience` is how long to wait for other writers before BackendUnavailable. `create=False` refuses a path or name
     where no queue is. In a URL: ``?durability=process&patience=5`` (seconds).
     """
 
