@@ -18,11 +18,12 @@ AROUND = 8
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A clause is broken; the sentence that says by what, and the calls that show it."""
+    """A clause is broken; the sentence that says by what, and the calls that show it, or the judge's `fault`."""
 
     clause: str
     said: str
     shown: str
+    fault: Fault | None = None
 
 
 def of_calls(run: Run, *, deadly: bool) -> Iterator[Charge]:

@@ -3,55 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from math import inf
 
+from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
 from lowq_conformance.search import Found
+
+LONGEST_LABEL = 60
+LONGEST_NAME = 24
+MANY = 12
+"""Tasks or operations that a sentence names."""
+
+
+@dataclass(slots=True)
+class Layout:
+    """Where a timeline has what, in characters: columns are the order of events and no measure of time.
+
+    `ends` lacks the operations that never returned; `kills` are where a process was seen dead; `instants` are the
+    columns of all events, each with its time.
+    """
+
+    labels: list[str]
+    begins: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+    kills: dict[str, int] = field(default_factory=dict)
+    instants: dict[int, float] = field(default_factory=dict)
+    width: int = 0
+
+    def end(self, at: int) -> int:
+        """Where the operation ends in the picture."""
+        return self.ends.get(at, self.width)
+
+
+def laid_out(ops: Sequence[Op], labels: list[str]) -> Layout:
+    """The layout of the operations, each as wide as its label and four characters or more."""
+    layout = Layout(labels)
+    last = max((instant for op in ops for instant in (op.call, op.ret) if instant != inf), default=0.0)
+    killed = {
+        op.process: op.killed
+        for op in ops
+        if op.killed is not None and (op.killed <= last or op.result is None)  # later ones explain nothing here
+    }
+    events = [(op.call, 0, at, "") for at, op in enumerate(ops)]
+    events += [(op.ret, 1, at, "") for at, op in enumerate(ops) if op.ret != inf]
+    events += [(when, 2, 0, process) for process, when in killed.items()]
+    column = 0
+    free: dict[str, int] = {}
+    for when, kind, at, process in sorted(events):
+        if kind == 0:
+            column = max(column, free.get(ops[at].process, 0))
+            layout.begins[at] = column
+            free[ops[at].process] = column + len(labels[at]) + 3
+        elif kind == 1:
+            column = max(column, layout.begins[at] + len(labels[at]) + 1)
+            layout.ends[at] = column
+            free[ops[at].process] = column + 2
+        else:
+            column = max(column, free.get(process, 0))
+            layout.kills[process] = column
+            free[process] = column + 2
+        layout.instants[column] = when
+        column += 1
+    layout.width = max([column, *(begin + len(labels[at]) + 2 for at, begin in layout.begins.items())])
+    return layout
+
+
+def label(op: Op) -> str:
+    """The operation in a picture: cut, and with nothing that a terminal would obey."""
+    return excerpt(printable(str(op)), LONGEST_LABEL)
 
 
 def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) -> str:
     """One row for each process, columns in the order of events, and the times below, in `unit` from the first call.
 
-    `!` marks a culprit, `>` an operation that never returned; how long an operation took is not to scale.
+    `!` marks a culprit, `>` an operation that never returned, `X` where a process was killed; how long an operation
+    took is not to scale.
     """
     if not ops:
         return ""
     marked = {op.number for op in culprits}
-    events = sorted(
-        [(op.call, 0, at) for at, op in enumerate(ops)]
-        + [(op.ret, 1, at) for at, op in enumerate(ops) if op.ret != inf]
-    )
-    labels = [f"{op}{'!' if op.number in marked else ''}" for op in ops]
-    begins: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    column = 0
-    free: dict[str, int] = {}
-    for _, is_return, at in events:
-        if is_return:
-            column = max(column, begins[at] + len(labels[at]) + 1)
-            ends[at] = column
-            free[ops[at].process] = column + 1
-        else:
-            column = max(column, free.get(ops[at].process, 0))
-            begins[at] = column
-        column += 1
-    width = max([column, *(begins[at] + len(labels[at]) + 2 for at in begins)])
+    layout = laid_out(ops, [f"{label(op)}{'!' if op.number in marked else ''}" for op in ops])
     first = min(op.call for op in ops)
     rows: dict[str, list[str]] = {}
-    ruler = [" "] * (width + 24)
-    written = -2
-    for at in sorted(begins, key=lambda at: begins[at]):
-        op, begin = ops[at], begins[at]
-        row = rows.setdefault(op.process, [" "] * (width + 2))
-        end = ends.get(at, width)
-        text = "|" + labels[at].ljust(end - begin - 1, "-") + ("|" if at in ends else ">")
+    for at in sorted(layout.begins, key=lambda at: layout.begins[at]):
+        row = rows.setdefault(ops[at].process, [" "] * (layout.width + 2))
+        begin, end = layout.begins[at], layout.end(at)
+        text = "|" + layout.labels[at].ljust(end - begin - 1, "-") + ("|" if at in layout.ends else ">")
         row[begin : begin + len(text)] = text
-        stamp = f"{(op.call - first) / unit:.6g}"
-        if begin > written + 1:
-            ruler[begin : begin + len(stamp)] = stamp
-            written = begin + len(stamp)
-    margin = max(4, *(len(process) for process in rows))
-    lines = [f"{process:>{margin}}: {''.join(row).rstrip()}" for process, row in rows.items()]
+    for process, column in layout.kills.items():
+        rows[process][column] = "X"
+    ruler = [" "] * (layout.width + 24)
+    free = 0
+    for column, when in sorted(layout.instants.items()):
+        stamp = f"{(when - first) / unit:.6g}"
+        if column >= free:
+            ruler[column : column + len(stamp)] = stamp
+            free = column + len(stamp) + 1
+    names = {process: excerpt(printable(process), LONGEST_NAME) for process in rows}
+    margin = max(4, *(len(name) for name in names.values()))
+    lines = [f"{names[process]:>{margin}}: {''.join(row).rstrip()}" for process, row in rows.items()]
     return "\n".join([*lines, f"{'time':>{margin}}  {''.join(ruler).rstrip()}"])
 
 
@@ -63,10 +114,15 @@ def reason(found: Found, ops: Sequence[Op]) -> str:
     stuck = found.stuck
     total = sum(op.result is not None for op in ops)
     placed = sum(op.result is not None for op in stuck.placed)
-    waiting = [by_index[entry.push].work for entry in stuck.state if entry.waiting]
-    leased = [by_index[entry.push].work for entry in stuck.state if not entry.waiting]
-    none = ", ".join(str(op) for op in stuck.impossible)
+    waiting = _named([by_index[entry.push].work for entry in stuck.state if entry.waiting])
+    leased = _named([by_index[entry.push].work for entry in stuck.state if not entry.waiting])
+    none = _named([str(op) for op in stuck.impossible])
     return (
-        f"at best {placed} of {total} completed operations fit in an order; then waiting=[{', '.join(waiting)}] "
-        f"leased=[{', '.join(leased)}] and none of [{none}] is possible"
+        f"at best {placed} of {total} completed operations fit in an order; then waiting=[{waiting}] "
+        f"leased=[{leased}] and none of [{none}] is possible"
     )
+
+
+def _named(texts: Sequence[str]) -> str:
+    more = [f"… {len(texts) - MANY:,} more"] if len(texts) > MANY else []
+    return ", ".join([*(excerpt(printable(text), LONGEST_LABEL) for text in texts[:MANY]), *more])

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.judge import Fault
 
 
 class Broken(AssertionError):
     """A clause is broken; without `clause` it is the one that the test is marked with, without `program` its calls.
 
-    `shown`: the program says it all, and `said` need not be repeated below it.
+    `shown`: the program says it all, and `said` need not be repeated below it. `fault` is the judge's finding, where
+    a history is what broke the clause.
     """
 
     def __init__(
-        self, said: str, *, clause: str | None = None, program: str | None = None, shown: bool = False
+        self,
+        said: str,
+        *,
+        clause: str | None = None,
+        program: str | None = None,
+        shown: bool = False,
+        fault: Fault | None = None,
     ) -> None:
         super().__init__(said if clause is None else f"{clause}: {said}")
         assert clause is None or clause in CLAUSES, clause
-        self.said, self.clause, self.program, self.shown = said, clause, program, shown
+        self.said, self.clause, self.program, self.shown, self.fault = said, clause, program, shown, fault
 
 
 class NotPromised(Exception):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lowq import Item, Task
+from lowq_conformance.excerpt import excerpt
 
 LONGEST_VALUE = 70
 LONGEST_PROGRAM = 30
@@ -146,7 +147,4 @@ def _item(item: Item, now: datetime | None) -> str:
 
 
 def _cut(text: str) -> str:
-    if len(text) <= LONGEST_VALUE:
-        return text
-    half = LONGEST_VALUE // 2 - 5
-    return f"{text[:half]}…{len(text) - 2 * half:,} more…{text[-half:]}"
+    return excerpt(text, LONGEST_VALUE)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from lowq_conformance import history
+from lowq_conformance import history, jsonlines
 from lowq_conformance.accusation import Accusation
 from lowq_conformance.draw import reason, timeline
 from lowq_conformance.history import Op
@@ -54,9 +55,25 @@ class Fault:
     proof: tuple[Op, ...]
     why: str
 
+    @property
+    def culprit(self) -> Op:
+        """The operation whose answer the others do not allow."""
+        return self.proof[-1]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fault as JSON; its operations are lines of a history."""
+        ops = [json.loads(line) for line in jsonlines.write(self.proof)]
+        return {"kind": self.kind, "clause": self.clause, "said": self.said, "why": self.why, "ops": ops}
+
+    @staticmethod
+    def of_json(told: dict[str, Any]) -> Fault:
+        """The fault that `as_json` tells of."""
+        proof, _ = jsonlines.read(map(json.dumps, told["ops"]))
+        return Fault(told["kind"], told["clause"], told["said"], tuple(proof), told["why"])
+
     def drawn(self, unit: float = 1.0) -> str:
         """The proof as a timeline, and why no order explains it."""
-        return f"{timeline(self.proof, self.proof[-1:], unit)}\n{self.why}"
+        return f"{timeline(self.proof, [self.culprit], unit)}\n{self.why}"
 
 
 @dataclass(slots=True)

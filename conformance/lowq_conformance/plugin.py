@@ -118,7 +118,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 def _say(item: pytest.Item, verdict: Verdict, why: str) -> NoReturn:
-    item.stash[said_key] = [(id, verdict.value, why) for id in marked(item, "clause")]
+    item.stash[said_key] = [Side(id, verdict.value, why) for id in marked(item, "clause")]
     pytest.skip(f"{verdict}: {why}")
 
 
@@ -133,7 +133,7 @@ def pytest_runtest_makereport(
         sides = said(item, call)
         report.user_properties.append(("lowq", sides))
         if report.failed and sides:
-            report.longrepr = "\n\n".join(f"{id}: {verdict}\n\n{evidence}" for id, verdict, evidence in sides)
+            report.longrepr = "\n\n".join(f"{id}: {verdict}\n\n{evidence}" for id, verdict, evidence, _ in sides)
     return report
 
 
@@ -143,19 +143,21 @@ def said(item: pytest.Item, call: pytest.CallInfo[None]) -> list[Side]:
         return item.stash[said_key]
     own = marked(item, "clause")
     if call.excinfo is None:
-        return [(id, Verdict.KEPT.value, "") for id in own]
+        return [Side(id, Verdict.KEPT.value, "") for id in own]
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
-        return [(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]
+        return [Side(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]
     used = item.stash.get(used_key, None)
     program = "" if used is None else used.journal.program()
     what = str(error) if isinstance(error, (Refused, AssertionError)) else f"{type(error).__name__}: {error}"
+    fault = None
     if (broken := broken_in(error)) is not None:
+        fault = None if broken.fault is None else broken.fault.as_json()
         own = own if broken.clause is None else (broken.clause,)
         program = broken.program or program
         what = "" if broken.shown else broken.said
     evidence = "\n\n".join(part for part in (program, what) if part)
-    return [(id, Verdict.BROKEN.value, evidence) for id in own]
+    return [Side(id, Verdict.BROKEN.value, evidence, fault) for id in own]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

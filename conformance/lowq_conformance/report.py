@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lowq_conformance.clauses import CLAUSES, GROUPS
+from lowq_conformance.judge import Fault
 from lowq_conformance.verdict import Verdict, Whole, of_clauses
 
 STYLES = {
@@ -25,13 +26,17 @@ EXITS: dict[Whole, int] = {"kept": 0, "broken": 1, "incomplete": 3}
 
 @dataclass(frozen=True, slots=True)
 class ClauseReport:
-    """What is said of one clause, and why; `rerun` is the command that looks at it again."""
+    """What is said of one clause, and why; `rerun` is the command that looks at it again.
+
+    `fault` is what the judge found, its times in nanoseconds, where a history of many clients broke the clause.
+    """
 
     id: str
     verdict: Verdict
     text: str
     evidence: str
     rerun: str
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.judge import Fault
 from lowq_conformance.report import ClauseReport, Report
 from lowq_conformance.verdict import Verdict, of_sides
 
-Side = tuple[str, str, str]
-"""A clause, a verdict and the evidence for it."""
+
+class Side(NamedTuple):
+    """A clause, a verdict and the evidence for it; `fault` is that of the judge, as JSON."""
+
+    clause: str
+    verdict: str
+    evidence: str
+    fault: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -33,13 +41,13 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
 
-    def saw(self, test: str, sides: list[Side]) -> None:
+    def saw(self, test: str, sides: Iterable[Iterable[Any]]) -> None:
         """The test said this; it counts once, however often it is told."""
-        self.sides[test] = [(id, verdict, evidence) for id, verdict, evidence in sides]
+        self.sides[test] = [Side(*side) for side in sides]
 
     def broken(self) -> frozenset[str]:
         """The clauses that a test has found broken."""
-        return frozenset(id for sides in self.sides.values() for id, verdict, _ in sides if verdict == Verdict.BROKEN)
+        return frozenset(s.clause for sides in self.sides.values() for s in sides if s.verdict == Verdict.BROKEN)
 
     def report(self) -> Report:
         """What is known so far."""
@@ -54,20 +62,17 @@ class Run:
         )
 
     def _judged(self, id: str) -> ClauseReport:
-        said = [
-            (Verdict(verdict), evidence)
-            for sides in self.sides.values()
-            for each, verdict, evidence in sides
-            if each == id
-        ]
+        said = [side for sides in self.sides.values() for side in sides if side.clause == id]
         unfinished = any(id in ids and test not in self.sides for test, ids in self.planned.items())
         if id in self.lacks:
-            said = said or [(Verdict.NOT_PROMISED, f"needs {self.lacks[id]}")]
+            said = said or [Side(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}")]
         elif unfinished or not said:
-            said.append((Verdict.NOT_OBSERVED, "no test of it came to an end"))
-        verdict = of_sides(verdict for verdict, _ in said)
-        evidence = min((text for each, text in said if each is verdict and text), key=len, default="")
-        return ClauseReport(id, verdict, CLAUSES[id].text, evidence, self._rerun(id))
+            said.append(Side(id, Verdict.NOT_OBSERVED, "no test of it came to an end"))
+        verdict = of_sides(Verdict(side.verdict) for side in said)
+        telling = (side for side in said if side.verdict == verdict and side.evidence)
+        shown = min(telling, key=lambda side: len(side.evidence), default=Side(id, verdict, ""))
+        fault = None if shown.fault is None else Fault.of_json(shown.fault)
+        return ClauseReport(id, verdict, CLAUSES[id].text, shown.evidence, self._rerun(id), fault)
 
     def _rerun(self, id: str) -> str:
         """The command that looks at one clause again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ class Storm:
         """Raise Broken where the run breaks the clause, and NotObserved where it was not put to the test."""
         for charge in self.found:
             if charge.clause == clause:
-                raise Broken(charge.said, clause=clause, program=charge.shown)
+                raise Broken(charge.said, clause=clause, program=charge.shown, fault=charge.fault)
         if self.run.waiting or self.run.fell:
             raise NotObserved("the run was cut short: see RACE-5 and CRASH-6")
         if not seen:
@@ -117,13 +117,13 @@ class Storms:
         plan = self._plan(f"closing {how}")
         run = self._stress(threads=how == "threads").run(plan.drawn([plan.comers_and_goers], CLOSING))
         storm = judged(run)
-        storm.found = [Charge("RACE-6", charge.said, charge.shown) for charge in storm.found]
+        storm.found = [replace(charge, clause="RACE-6") for charge in storm.found]
         return storm
 
     def _fork(self) -> Storm:
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
         storm = judged(run)
-        storm.found = [*charges.of_forks(run), *(Charge("RACE-7", c.said, c.shown) for c in storm.found)]
+        storm.found = [*charges.of_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
         return storm
 
     def _deaths(self) -> Storm:
@@ -146,7 +146,7 @@ def judged(run: Run, *, deadly: bool = False) -> Storm:
     for fault in storm.judgement.faults:
         whole = "CRASH-7" if deadly else "RACE-3"
         for clause in (*charges.clauses_of(fault, storm.told, deadly=deadly), whole):
-            storm.found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND)))
+            storm.found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND), fault))
     return storm
 
 

@@ -158,6 +158,7 @@ class Teller:
         ret = self.clock.returned(self._ret(call))
         self.open_until[process] = ret
         op = Op(len(self.told.ops), process, kind, at, ret)
+        op.killed = None if call.dead is None else self.clock.returned(call.dead)
         self.told.ops.append(op)
         self.told.calls[op.number] = call
         return op

@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 from checker.simulator import simulate, varied
-from lowq_conformance.history import BadHistory, load, read, write
+from lowq_conformance.history import BadHistory
+from lowq_conformance.jsonlines import load, read, write
 from lowq_conformance.judge import check
 from lowq_conformance.spec import Spec
 
@@ -85,7 +86,7 @@ def test_reading_what_was_written_gives_the_same_history(tmp_path: Path) -> None
         ([{"process": "a", "op": "push", "call": 0, "ret": 1, "work": 1}], "line 1: it has no 'added'"),
         ([PUSH, CLAIM, {**ACK, "claim": 9}], "line 3: claim: no line before this one has the name 9"),
         ([PUSH, {**CLAIM, "ret": 3}], "call <= ret"),
-        ([PUSH, {**CLAIM, "process": "a", "call": 1}], "called it while its operation 1 was open"),
+        ([PUSH, {**CLAIM, "process": "a", "call": 1}], "called it while its line 1 was open"),
         ([PUSH, CLAIM, {**ACK, "call": 4.5}], "was open"),
         ([PUSH, CLAIM, {**ACK, "process": "c", "call": 4.5}], "before that returned"),
         ([PUSH, {"spec": {}}], "line 2: the spec belongs in the first line"),

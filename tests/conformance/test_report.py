@@ -6,14 +6,14 @@ import io
 
 import pytest
 from lowq_conformance.report import ranges, show, worst
-from lowq_conformance.sides import Run, Side
+from lowq_conformance.sides import Run
 from lowq_conformance.verdict import Verdict, of_sides
 from rich.console import Console
 
 KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict
 
 
-def a_run(*sides: Side, lacks: str | None = None, unfinished: bool = False) -> Run:
+def a_run(*sides: tuple[str, str, str], lacks: str | None = None, unfinished: bool = False) -> Run:
     run = Run("module:Queue", 7, frozenset({"ORDER-1"}), (), {"ORDER-1": lacks} if lacks else {})
     if unfinished:
         run.planned["another test"] = ("ORDER-1",)
