@@ -133,14 +133,23 @@ def _accuse(accusations: Sequence[Accusation], ops: list[Op], spec: Spec, said: 
             said.unconfirmed.append(accusation)
             continue
         shown.add(kind)
-        said.faults.append(_fault(minimise(part, spec), spec, accusation))
+        _show(_fault(minimise(part, spec), spec, accusation), said)
 
 
 def _prove(ops: list[Op], spec: Spec, said: Judgement) -> None:
     """A history that the complete search refutes becomes a fault, named by what its proof shows."""
     proof = minimise(ops, spec)
     named = fast_check(proof, spec)
-    said.faults.append(_fault(proof, spec, named[0] if named else None))
+    _show(_fault(proof, spec, named[0] if named else None), said)
+
+
+def _show(fault: Fault, said: Judgement) -> None:
+    """Of each kind the fault with the smallest proof is shown; a proof may show another kind than was looked for."""
+    same = [other for other in said.faults if other.kind == fault.kind]
+    if not same:
+        said.faults.append(fault)
+    elif len(fault.proof) < len(same[0].proof):
+        said.faults[said.faults.index(same[0])] = fault
 
 
 def _alone(ops: list[Op], works: frozenset[str]) -> list[Op]:

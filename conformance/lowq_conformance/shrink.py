@@ -56,7 +56,10 @@ def confirm(accusation: Accusation, ops: Sequence[Op], spec: Spec) -> list[Op] |
         for op in mine
         if op.number in named or op.result not in ("empty", None) or (op.result is None and op.ret >= start)
     ]
-    for candidate in (cut(part, last), part):
+    few = [op for op in part if op.number in named or op.result not in ("dup", "stale")]
+    others = set[int]().union(*(bundle for bundle in whole_tasks(few, spec) if not bundle & named))
+    few = [op for op in few if op.number not in others]
+    for candidate in (cut(few, last), few, cut(part, last), part):
         if wgl(candidate, spec, BUDGET).verdict is False:
             return candidate
     return None
@@ -66,7 +69,7 @@ def minimise(ops: Sequence[Op], spec: Spec) -> list[Op]:
     """A bad history as small as removals make it; `ops` itself must be bad.
 
     Unknown operations stay to the end, since one of them might explain what looks bad; a history that is bad with
-    them is bad without them, and then they are left out.
+    them is bad without them, and then they are left out, but for pushes of what came out.
     """
     looks = 0
 
@@ -84,7 +87,8 @@ def minimise(ops: Sequence[Op], spec: Spec) -> list[Op]:
         kept = _without(kept, needless_acks(kept, spec), bad)
         if len(kept) == size or looks > LOOKS:
             break
-    return [op for op in kept if op.result is not None]
+    works = {op.work for op in kept if op.result == "task"}
+    return [op for op in kept if op.result is not None or (op.kind == "push" and op.work in works)]
 
 
 def _shortest_prefix(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]:
@@ -140,15 +144,24 @@ def observers(ops: Sequence[Op]) -> list[Op]:
 
 
 def whole_tasks(ops: Sequence[Op], spec: Spec) -> list[set[int]]:
-    """The numbers of the operations on each task that can go as a whole: no refused push of an equal work is left."""
+    """The numbers of the operations on each task that can go as a whole.
+
+    No push of an equal work may be left that was refused while the task can have stood: one that surely had been
+    acked by then, or that came later, is not what it was refused for.
+    """
     tied = Tied(ops, spec)
-    refused = {op.equal for op in tied.dups}
+    refused: dict[str, list[Op]] = {}
+    for dup in tied.dups:
+        refused.setdefault(dup.equal, []).append(dup)
     bundles = []
     for task in tied.tasks:
-        if not task.ambiguous and task.push.equal not in refused:
-            claims = {claim.number for claim in task.claims}
-            settles = {op.number for number in claims for op in tied.settles.get(number, ())}
-            bundles.append({task.push.number} | claims | settles)
+        if task.ambiguous:
+            continue
+        settles = [op for claim in task.claims for op in tied.settles.get(claim.number, ())]
+        gone = min((op.ret for op in settles if op.kind == "ack" and op.result == "ok"), default=inf)
+        push = task.push
+        if all(gone < dup.call or dup.ret < push.call for dup in refused.get(push.equal, ())):
+            bundles.append({push.number, *(claim.number for claim in task.claims), *(op.number for op in settles)})
     return bundles
 
 

@@ -120,6 +120,14 @@ def test_the_judge_finds_most_bugs_and_says_which() -> None:
     assert found >= 0.9 * bad
 
 
+def test_of_each_kind_one_fault_is_shown() -> None:
+    for seed in range(4):
+        random = Random(seed)
+        spec, load = varied(random, bug=random.choice(BUGS), ops=200, ids=True, works=3)
+        kinds = [fault.kind for fault in check(simulate(random, spec, load), spec).faults]
+        assert len(kinds) == len(set(kinds))
+
+
 def lost() -> list[Op]:
     return [
         Op(0, "a", "push", 0, 1, "added", "x", "x", "1"),
