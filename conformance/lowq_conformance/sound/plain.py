@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections import defaultdict
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,8 +44,10 @@ class Plain:
     promises: ClassVar[set[str]] = {"fifo", "prompt", "threads"}
 
     def __init__(self) -> None:
-        self._queues: dict[Path, queue.Queue[Any]] = defaultdict(queue.Queue)
+        self._queues: dict[Path, queue.Queue[Any]] = {}
+        self._opening = threading.Lock()
 
     def open(self, place: Path) -> Client:
         """A client of the queue at `place`."""
-        return Client(self._queues[place])
+        with self._opening:
+            return Client(self._queues.setdefault(place, queue.Queue()))
