@@ -27,7 +27,7 @@ PEERS: Mapping[str, Peer] = {
     "huey-worker": Peer("huey", "Worker", '"huey>=3.5"'),
     "kombu-filesystem": Peer("kombu", "Filesystem", "kombu"),
     "kombu-sqlalchemy": Peer("kombu", "SQLAlchemy", '"kombu[sqlalchemy]"'),
-    "litequeue": Peer("litequeue", "LiteQueue", '"litequeue<0.10"'),
+    "litequeue": Peer("litequeue", "Installed", "litequeue"),
     "persist-queue": Peer("persist_queue", "Queue", "persist-queue"),
     "persist-queue-ack": Peer("persist_queue", "AckQueue", "persist-queue"),
     "persist-queue-ack-raw": Peer("persist_queue", "AckQueueRaw", "persist-queue"),

@@ -8,10 +8,8 @@ The guide of that name promises:
 - queues are told apart by their names: `names`
 
 The guide calls it "only slightly different from the Queue class in the Python Standard Library", which is too little
-to ask for `fifo`; nor do the transports' own pages. The "Supports Priority" of both says no. Kombu is used by several
-processes, each with a connection of its own, and its transports lock for them (`LOCK_EX` around files, `BEGIN
-IMMEDIATE` and `FOR UPDATE` in the database), but no page says so of these two: neither `threads` nor `processes`.
-What a client holds when it is closed goes back to its queue.
+to ask for `fifo`; nor do the transports' own pages promise an order. Both say "Supports Priority: No". What a client
+holds when it is closed goes back to its queue.
 """
 
 from __future__ import annotations
@@ -28,11 +26,12 @@ from lowq_conformance.peers.taken import Taken
 class Filesystem:
     """The transport `filesystem://`, which keeps each message in a file; who puts and who gets use one folder.
 
+    The example in its docstring is of two programs, a producer and a consumer that share the folders: `processes`.
     It keeps in memory, once for all folders of a process, which queues are bound (`global_state`, "filesystem backend
     state is global"). A new harness forgets it, as a new process would, or each test would suffer from the last.
     """
 
-    promises = frozenset({"persistent", "release", "names"})
+    promises = frozenset({"persistent", "release", "names", "processes"})
     requeue = "any"
 
     def __init__(self) -> None:
@@ -51,7 +50,7 @@ class Filesystem:
 
 
 class SQLAlchemy:
-    """The transport `sqlalchemy+sqlite://`, which keeps each message in a row."""
+    """The transport `sqlalchemy+sqlite://`, which keeps each message in a row; its page is silent on processes."""
 
     promises = frozenset({"persistent", "release", "names"})
     requeue = "any"
