@@ -76,18 +76,25 @@ def pieces(run: Run) -> Iterator[Charge]:
             yield Charge("CRASH-3", said, shown)
 
 
+MISSING = ("lost", "false empty", "order", "priority")
+"""Faults that say that a task which should have come did not: later, or never."""
+
+
 def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
     """The clauses that a bad history breaks, apart from the one on whole histories."""
     ops = fault.proof
+    lost = [op for op in ops if op.kind == "push" and op.result == "added" and never_came(op, told)]
     if deadly:
         match fault.kind:
-            case "lost":
-                return ["CRASH-4" if held_by_the_dead(ops, told) else "CRASH-1"]
             case "done":
                 return ["CRASH-5"]
             case "invented":
                 return ["CRASH-2"]
+        if fault.kind in MISSING and lost:
+            return ["CRASH-4" if claims_of(lost[0], told) else "CRASH-1"]
         return []
+    if fault.kind in MISSING and lost:
+        return ["RACE-2"]
     match fault.kind:
         case "claimed twice":
             return ["LEASE-12"] if taken_over(ops, told) else ["RACE-1", "DELIVER-3"]
@@ -95,11 +102,16 @@ def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
             return ["DEDUPE-9"]
         case "order":
             return ["ORDER-2"]
-        case "false empty":
+        case "lost" | "false empty":
             return ["DELIVER-6"]
-        case "lost":
-            return ["RACE-2"]
     return []
+
+
+def never_came(push: Op, told: Told) -> bool:
+    """Whether the task never came out, or never again after its holder was killed."""
+    claims = claims_of(push, told)
+    settled = {op.claim for op in told.ops if op.kind in ("ack", "release")}
+    return not claims or (claims[-1].number not in settled and told.calls[claims[-1].number].dead is not None)
 
 
 def claims_of(push: Op, told: Told) -> list[Op]:
@@ -111,23 +123,11 @@ def claims_of(push: Op, told: Told) -> list[Op]:
     ]
 
 
-def held_by_the_dead(ops: Iterable[Op], told: Told) -> bool:
-    """Whether the last who had one of the tasks was killed with it in hand."""
-    for push in (op for op in ops if op.kind == "push"):
-        claims = claims_of(push, told)
-        settled = {op.claim for op in told.ops if op.kind in ("ack", "release")}
-        if claims and claims[-1].number not in settled and told.calls[claims[-1].number].dead is not None:
-            return True
-    return False
-
-
 def taken_over(ops: Iterable[Op], told: Told) -> bool:
     """Whether the task that was handed out twice had been left by a holder whose lease ran out."""
-    two = [op for op in ops if op.kind == "claim"]
-    first = min(op.call for op in two)
-    pushes = [op for op in ops if op.kind == "push"]
+    two = sorted((op for op in ops if op.kind == "claim"), key=lambda op: op.call)[-2:]
     released = {op.claim for op in told.ops if op.kind == "release" and op.result == "ok"}
-    earlier = [op for push in pushes for op in claims_of(push, told) if op.ret < first]
+    earlier = [op for push in ops if push.kind == "push" for op in claims_of(push, told) if op.ret < two[0].call]
     return any(op.number not in released for op in earlier)
 
 

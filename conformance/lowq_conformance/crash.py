@@ -7,8 +7,8 @@ from lowq_conformance.perform import Step
 from lowq_conformance.plan import Plan
 from lowq_conformance.stress import Victim
 
-WITHIN = 4
-"""How often a client dies within each verb."""
+WITHIN = {"push": 12, "batch": 8, "claim": 5, "ack": 6, "release": 4}
+"""How often a client dies within each verb, spread over its lines."""
 AFTER = 2
 """How often one dies right after calls that returned."""
 ANYWHERE = 8
@@ -18,18 +18,26 @@ BATCH = 6
 DIE: Step = ["die"]
 
 
-def victims(subject: Subject, seed: object) -> list[Victim]:
-    """Who dies, in which order, and where."""
-    plan = Plan.of(subject, f"crash {seed}", 1, prefix="v")
-    random = plan.random
-    found = [Victim(steps) for verb in verbs(subject) for steps in within(plan, verb)]
+def writers(subject: Subject, seed: object) -> list[Victim]:
+    """Who dies at a chosen instant of a call that writes, or right after one.
+
+    None of them dies within a claim: a claim of which nobody knows whether it took a task excuses the loss of one.
+    """
+    plan = Plan.of(subject, f"writers {seed}", 1, prefix="v")
+    found = [Victim(steps) for verb in verbs(subject) if verb != "claim" for steps in within(plan, verb)]
     found += [Victim(steps) for _ in range(AFTER) for steps in after(plan)]
-    random.shuffle(found)
+    plan.random.shuffle(found)
+    return found
+
+
+def takers(subject: Subject, seed: object) -> list[Victim]:
+    """Who dies within a claim, and who is killed wherever it then is."""
+    plan = Plan.of(subject, f"takers {seed}", 1, prefix="t")
+    found = [Victim(steps) for steps in within(plan, "claim")]
     for number in range(ANYWHERE):
-        somewhere = Plan.of(subject, f"crash {seed} {number}", 1, prefix=f"k{number}-")
-        found.insert(
-            random.randrange(len(found) + 1), Victim([["open"], *somewhere.calls(2000)], random.uniform(SOON, LATE))
-        )
+        steps = Plan.of(subject, f"takers {seed} {number}", 1, prefix=f"k{number}-").calls(1000)
+        found.append(Victim([["open"], *steps], plan.random.uniform(SOON, LATE)))
+    plan.random.shuffle(found)
     return found
 
 
@@ -42,10 +50,10 @@ def verbs(subject: Subject) -> list[str]:
 def within(plan: Plan, verb: str) -> list[list[Step]]:
     """Deaths spread over the lines of the verb, which is carried out once before so that these are known."""
     found = []
-    for part in range(WITHIN):
+    for part in range(WITHIN[verb]):
         before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 2)]
         before += [["claim"]] * (2 if verb in ("ack", "release") else 0)
-        where = (part + plan.random.random()) / WITHIN
+        where = (part + plan.random.random()) / WITHIN[verb]
         found.append([["open"], *before, call(plan, verb), ["doom", where], call(plan, verb), DIE])
     return found
 

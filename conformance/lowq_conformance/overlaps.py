@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lowq_conformance.history import Op
-from lowq_conformance.stress import Run
+from lowq_conformance.record import Call
 
 
 def claims(ops: Iterable[Op]) -> int:
@@ -41,9 +41,14 @@ def takeovers(ops: Sequence[Op]) -> int:
     return found
 
 
-def cut_off(run: Run, kind: str) -> int:
+def empties(ops: Iterable[Op]) -> int:
+    """How often the queue said that it is empty."""
+    return sum(op.result == "empty" for op in ops)
+
+
+def cut_off(calls: Iterable[Call], kind: str) -> int:
     """How many calls of the kind never returned."""
-    return sum(call.kind == kind and call.ret is None for call in run.recording.calls)
+    return sum(call.kind == kind and call.ret is None for call in calls)
 
 
 def overlapping(ops: Sequence[Op]) -> int:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from lowq import Item
 from lowq_conformance.client import Held, Refused
-from lowq_conformance.doom import Doomed, die
+from lowq_conformance.doom import Watched, die
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import Call, Journal
 from lowq_conformance.meeting import Meeting
@@ -71,7 +71,7 @@ class Performer:
         self.log = hands.log
         self.held: list[Held] = []
         self._client: Recorder | None = None
-        self._doomed = False
+        self._steered: set[Any] = set()
         self._child = 0
 
     @property
@@ -80,8 +80,9 @@ class Performer:
         if self._client is None:
             with recorded(self.log, "open", {}):
                 opened = self.subject.open(self.hands.place)
-                if self._doomed:
-                    opened.raw = Doomed(opened.raw)
+                if self._steered:
+                    opened.raw = Watched(opened.raw)
+                    opened.raw.counts = "doom" in self._steered
                 self._client = Recorder(opened, self.log)
         return self._client
 
@@ -90,7 +91,7 @@ class Performer:
 
         What the queue refuses is in the log, and the next step follows.
         """
-        self._doomed = any(step[0] == "doom" for step in steps)
+        self._steered = {"doom", "pause"}.intersection(step[0] for step in steps)
         end = time.monotonic() + seconds
         for step in steps:
             if time.monotonic() > end:
@@ -207,7 +208,11 @@ class Performer:
 
     def do_doom(self, where: float) -> None:
         """Die in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""
-        self.client.client.raw.where = where
+        self.client.client.raw.doom(where)
+
+    def do_pause(self, where: float, seconds: float) -> None:
+        """Pause in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""
+        self.client.client.raw.pause(where, seconds)
 
     def do_fork(self, child: str, steps: list[Step]) -> None:
         """Fork; the child carries out steps with the client that this process has open, and leaves."""

@@ -25,6 +25,9 @@ SETTLED: Step = ["settle_all"]
 ENDING: list[Step] = [["settle_all"]]
 """Nobody closes: what is in memory only is gone when the last client is."""
 
+PAUSE = 0.002
+"""Seconds for which a client pauses in the middle of a call."""
+
 Shares = list[list[Step]]
 """The steps of each client."""
 
@@ -101,16 +104,23 @@ class Plan:
 
     def equal_pushes(self) -> Shares:
         """All push one work at once, and then all want it."""
-        hot = self.random.choice(HOT)
+        hot = self.random.choice([*HOT, *(self.work() for _ in range(9))])
         first, second = next(self.meetings), next(self.meetings)
-        before: list[Step] = [["meet", first], ["push", hot], ["meet", second]]
-        after: list[Step] = [["claim"], SETTLED]
-        return self.all(lambda: [*before, *after])
+        works = [hot, self.work(), self.work()]
+        return self.all(
+            lambda: [
+                ["meet", first],
+                *(step for work in works for step in [*self.pause(), ["push", work]]),
+                ["meet", second],
+                *[["claim"]] * 2,
+                SETTLED,
+            ]
+        )
 
     def racing_claims(self) -> Shares:
         """A few tasks, and more claims at once."""
         first, second = next(self.meetings), next(self.meetings)
-        shares = self.all(lambda: [["meet", second], ["claim"], ["claim"], self.settle(), SETTLED])
+        shares = self.all(lambda: [["meet", second], *self.pause(), ["claim"], ["claim"], self.settle(), SETTLED])
         few = self.pushes(self.random.randrange(1, self.clients + 2))
         if "batch" in self.promises and self.random.random() < 0.3:
             few = [["batch", [self.item(step) for step in few]]]
@@ -121,7 +131,10 @@ class Plan:
         """Everybody pushes one and takes one: nobody may be told that there is nothing."""
         first, second, third = next(self.meetings), next(self.meetings), next(self.meetings)
         return self.all(
-            lambda: [["meet", first], ["push", self.work()], ["meet", second], ["claim"], ["meet", third], SETTLED]
+            lambda: [
+                *[["meet", first], *self.pause(), ["push", self.work()]],
+                *[["meet", second], *self.pause(), ["claim"], ["meet", third], SETTLED],
+            ]
         )
 
     def racing_releases(self) -> Shares:
@@ -130,10 +143,8 @@ class Plan:
         giver = self.random.randrange(self.clients)
         shares = self.all(lambda: [["meet", first], ["meet", second], ["claim"], ["claim"], ["meet", third], SETTLED])
         give: Step = ["release", -1, self.delay()] if self.delays else ["release", -1]
-        shares[giver] = [
-            *[["meet", first], ["push", self.work(), *self.priority()], ["claim"], ["meet", second], give],
-            *[["push", self.work(), *self.priority()], ["meet", third], SETTLED],
-        ]
+        one, other = self.push(), self.push()
+        shares[giver] = [["meet", first], one, ["claim"], ["meet", second], give, other, ["meet", third], SETTLED]
         return shares
 
     def run_out(self) -> Shares:
@@ -151,7 +162,7 @@ class Plan:
                 steps += [["rest", OUTLIVED]]
             elif client == 0:
                 steps += [["pass", OUTLIVED]]
-            steps += [["meet", meet[2]], ["claim"], ["meet", meet[3]]]
+            steps += [["meet", meet[2]], *self.pause(), ["claim"], ["meet", meet[3]]]
             late: Step = self.random.choice([["ack", 0], self.settle(0)])
             steps += [late, SETTLED]
             shares.append(steps)
@@ -183,6 +194,10 @@ class Plan:
         before: list[Step] = [["open"], *self.pushes(4), ["claim"], ["ack", 0], ["claim"]]
         child: list[Step] = [*self.calls(60), SETTLED]
         return [[*before, ["fork", "child", child], *self.calls(60), SETTLED, ["join"]]]
+
+    def pause(self) -> list[Step]:
+        """Half of the time, a pause somewhere in the next call, so that others come in between."""
+        return [["pause", self.random.random(), PAUSE]] if self.random.random() < 0.5 else []
 
     def calls(self, number: int) -> list[Step]:
         """So many calls of all kinds."""

@@ -14,14 +14,17 @@ from lowq_conformance.charges import Charge
 from lowq_conformance.findings import Broken, NotObserved, NotPromised
 from lowq_conformance.fixtures import loaded_key, seed_key
 from lowq_conformance.harness import Subject
+from lowq_conformance.history import Op
 from lowq_conformance.judge import Judgement, check
 from lowq_conformance.plan import Plan
+from lowq_conformance.record import Call
 from lowq_conformance.stress import Kills, Run, Stress
 from lowq_conformance.timeline import Told, tell
 
 CLIENTS = 4
 ROUNDS = 150
 SECONDS = 3.0
+SERIAL = 15.0
 CLOSING = 40
 RESERVES = 30
 LOOKS = 5000
@@ -33,22 +36,36 @@ EVERY = (0.1, 0.3)
 
 @dataclass(slots=True)
 class Storm:
-    """A run, the history that it came to, and the clauses that it breaks."""
+    """Runs, the histories that they came to, and the clauses that they break."""
 
-    run: Run
-    told: Told
+    runs: list[Run]
+    told: list[Told]
     found: list[Charge] = field(default_factory=list)
-    judgement: Judgement | None = None
+    judgements: list[Judgement] = field(default_factory=list)
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that was recorded."""
+        return [call for run in self.runs for call in run.recording.calls]
+
+    @property
+    def kills(self) -> int:
+        """How many processes were killed."""
+        return sum(run.kills for run in self.runs)
+
+    def sees(self, count: Callable[[list[Op]], int]) -> int:
+        """How much of something there is in the histories."""
+        return sum(count(told.ops) for told in self.told)
 
     def keeps(self, clause: str, seen: int, what: str) -> None:
         """Raise Broken where the run breaks the clause, and NotObserved where it was not put to the test."""
         for charge in self.found:
             if charge.clause == clause:
                 raise Broken(charge.said, clause=clause, program=charge.shown, fault=charge.fault)
-        if self.run.waiting or self.run.fell:
+        if any(run.waiting or run.fell for run in self.runs):
             raise NotObserved("the run was cut short: see RACE-5 and CRASH-6")
         if not seen:
-            raise NotObserved(f"no {what} in {len(self.run.recording.calls)} calls")
+            raise NotObserved(f"no {what} in {len(self.calls)} calls")
 
 
 class Storms:
@@ -127,8 +144,13 @@ class Storms:
         return storm
 
     def _deaths(self) -> Storm:
-        run = self._stress(threads=False, seconds=60).run_alone(crash.victims(self.subject, self.seed))
-        return judged(run, deadly=True)
+        storms = [
+            judged(
+                self._stress(threads=False, seconds=SERIAL).run_alone(victims(self.subject, self.seed)), deadly=True
+            )
+            for victims in (crash.writers, crash.takers)
+        ]
+        return together(*storms)
 
     def _kills(self) -> Storm:
         shares = self._plan("kills").rounds(ROUNDS)
@@ -138,16 +160,27 @@ class Storms:
 
 def judged(run: Run, *, deadly: bool = False) -> Storm:
     """The run, with what it charges the queue with; `deadly`: processes were killed on purpose."""
-    storm = Storm(run, tell(run))
-    storm.found += charges.of_calls(run, deadly=deadly)
+    told = tell(run)
+    found = list(charges.of_calls(run, deadly=deadly))
     if run.waiting:
-        return storm  # nothing was drained, so that everything would seem lost
-    storm.judgement = check(storm.told.ops, storm.told.spec, LOOKS)
-    for fault in storm.judgement.faults:
-        whole = "CRASH-7" if deadly else "RACE-3"
-        for clause in (*charges.clauses_of(fault, storm.told, deadly=deadly), whole):
-            storm.found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND), fault))
-    return storm
+        return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
+    judgement = check(told.ops, told.spec, LOOKS)
+    whole = "CRASH-7" if deadly else "RACE-3"
+    for fault in judgement.faults:
+        for clause in (*charges.clauses_of(fault, told, deadly=deadly), whole):
+            found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND), fault))
+    return Storm([run], [told], found, [judgement])
+
+
+def together(*storms: Storm) -> Storm:
+    """Several runs as one."""
+    whole = Storm([], [])
+    for storm in storms:
+        whole.runs += storm.runs
+        whole.told += storm.told
+        whole.found += storm.found
+        whole.judgements += storm.judgements
+    return whole
 
 
 @pytest.fixture(scope="session")

@@ -95,11 +95,14 @@ class Stress:
         stage = Stage(self, 1)
         for number, victim in enumerate(victims):
             agent = self.agents.start(stage.orders)
-            agent.do([stage.part(f"v{number}", 0, victim.steps)])
+            agent.do([{"client": f"v{number}", "slot": 0, "steps": victim.steps}])
             stage.watch([agent], None, time.monotonic() + victim.after)
             if stage.run.waiting:
                 break
             self.agents.kill(agent)
+            if stage.left() < 0:
+                stage.drain()
+                break
         else:
             stage.drain()
         stage.finish()
@@ -266,6 +269,8 @@ class Stage:
                 self.agents.kill(agent)
         deaths = self.run.recording.deaths
         self.run.recording = load(self.logs, deaths)
+        stuck = {(call.process, call.number) for call in self.run.waiting}
+        self.run.waiting = [call for call in self.run.recording.calls if (call.process, call.number) in stuck]
         self.meeting.close()
 
 

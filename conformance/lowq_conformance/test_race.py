@@ -20,42 +20,42 @@ threads_and_processes = pytest.mark.parametrize(
 @threads_and_processes
 def test_no_task_is_claimed_twice(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("RACE-1", overlaps.claims(storm.told.ops), "two claims at once")
+    storm.keeps("RACE-1", storm.sees(overlaps.claims), "two claims at once")
 
 
 @pytest.mark.clause("DELIVER-3")
 @threads_and_processes
 def test_two_never_hold_one_task(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("DELIVER-3", overlaps.claims(storm.told.ops), "two claims at once")
+    storm.keeps("DELIVER-3", storm.sees(overlaps.claims), "two claims at once")
 
 
 @pytest.mark.clause("RACE-2")
 @threads_and_processes
 def test_no_push_is_lost(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("RACE-2", overlaps.pushes(storm.told.ops), "two pushes at once")
+    storm.keeps("RACE-2", storm.sees(overlaps.pushes), "two pushes at once")
 
 
 @pytest.mark.clause("RACE-3")
 @threads_and_processes
 def test_whole_histories_are_explained(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("RACE-3", len(storm.told.ops), "call")
+    storm.keeps("RACE-3", storm.sees(len), "call")
 
 
 @pytest.mark.clause("RACE-4")
 @threads_and_processes
 def test_contention_is_no_error(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("RACE-4", overlaps.claims(storm.told.ops), "two claims at once")
+    storm.keeps("RACE-4", storm.sees(overlaps.claims), "two claims at once")
 
 
 @pytest.mark.clause("RACE-5")
 @threads_and_processes
 def test_nobody_waits_for_ever(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("RACE-5", len(storm.told.ops), "call")
+    storm.keeps("RACE-5", storm.sees(len), "call")
 
 
 @pytest.mark.clause("RACE-6")
@@ -63,14 +63,14 @@ def test_nobody_waits_for_ever(storms: Storms, how: str) -> None:
 @threads_and_processes
 def test_closing_one_client_harms_no_other(storms: Storms, how: str) -> None:
     storm = storms.closing(how)
-    closed = sum(call.kind == "close" for call in storm.run.recording.calls)
+    closed = sum(call.kind == "close" for call in storm.calls)
     storm.keeps("RACE-6", closed, "client that closed")
 
 
 @pytest.mark.clause("RACE-7")
 def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> None:
     storm = storms.fork()
-    forked = sum(call.kind == "fork" for call in storm.run.recording.calls)
+    forked = sum(call.kind == "fork" for call in storm.calls)
     storm.keeps("RACE-7", forked, "fork")
 
 
@@ -78,25 +78,25 @@ def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> No
 @threads_and_processes
 def test_empty_is_said_of_an_empty_queue_only(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("DELIVER-6", sum(op.result == "empty" for op in storm.told.ops), "empty answer")
+    storm.keeps("DELIVER-6", storm.sees(overlaps.empties), "empty answer")
 
 
 @pytest.mark.clause("DEDUPE-9")
 @threads_and_processes
 def test_many_pushes_of_one_work_at_once_add_it_once(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("DEDUPE-9", overlaps.equal_pushes(storm.told.ops), "two pushes of one work at once")
+    storm.keeps("DEDUPE-9", storm.sees(overlaps.equal_pushes), "two pushes of one work at once")
 
 
 @pytest.mark.clause("ORDER-2")
 @threads_and_processes
 def test_what_was_pushed_before_comes_out_before(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("ORDER-2", len(storm.told.ops), "call")
+    storm.keeps("ORDER-2", storm.sees(len), "call")
 
 
 @pytest.mark.clause("LEASE-12")
 @threads_and_processes
 def test_one_of_many_gets_the_task_of_a_lease_that_ran_out(storms: Storms, how: str) -> None:
     storm = storms.storm(how)
-    storm.keeps("LEASE-12", overlaps.takeovers(storm.told.ops), "lease that ran out")
+    storm.keeps("LEASE-12", storm.sees(overlaps.takeovers), "lease that ran out")

@@ -116,14 +116,6 @@ class OnlyTheHolderKnows(Queue):
         return super().lease(row)
 
 
-@breaks("CRASH-4")
-class ReleasedOnClose(Queue):
-    """Leases never end: a client gives back what it holds when it closes, and a killed one never does."""
-
-    def until(self, now: int, lease_for: Any) -> int:
-        return super().until(now, lease_for) * 2
-
-
 @breaks("CRASH-6")
 class LockFile(Queue):
     """Who has made the lock file has the lock, and a killed one leaves it behind."""
@@ -205,7 +197,7 @@ class CutLineStays(Queue):
             self.replayed += len(line) + 1
 
 
-@breaks("CRASH-1", "CRASH-7")
+@breaks("CRASH-1", "CRASH-5")
 class RecoversTooMuch(Queue):
     """Who opens a file that was not closed takes its last line for a broken one."""
 
