@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,14 +15,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lowq_conformance.clauses import UnknownClause
-from lowq_conformance.report import Report, show, worst
+from lowq_conformance.history import BadHistory
+from lowq_conformance.outfile import OutFile, Unwritable
+from lowq_conformance.page import page
+from lowq_conformance.report import show, worst
 from lowq_conformance.runner import Interrupted, SuiteFailed, run
+from lowq_conformance.trial import tried
 from lowq_conformance.words import PROMISES, BrokenHarness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lowq_conformance.sides import Run
+
+_OF = "With --history, what the queue says of"
+_LENGTH = click.FloatRange(min=0)
 
 HARNESS = 2
 FAILED = 70
@@ -38,6 +47,12 @@ TARGET is one of
   sqlite, memory            lowq's own
 
 \b
+A history (--history FILE) is a record of what a queue of any system was asked
+and answered, one JSON object per line; docs/history.md describes it. It is
+held to the file's own "spec" line, or to first in, first out and priorities,
+with equal works all added; the options below count more than both.
+
+\b
 Exit status
   0    every promised clause was kept
   1    a clause is broken
@@ -45,6 +60,13 @@ Exit status
   3    nothing is broken, but a promised clause was not observed
   70   the suite itself failed
   130  interrupted; what was seen is reported
+
+\b
+Exit status with --history
+  0    proved: an order explains all of it; or not refuted: nothing was found
+       against it, and no order either. The words say which
+  1    bad: a few operations prove that no order explains it
+  2    the history cannot be read, or the command is misused
 """
 
 
@@ -53,56 +75,133 @@ Exit status
     context_settings={"max_content_width": 100},
     short_help="Check any queue against the promises it makes.",
 )
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
+@click.argument("targets", metavar="TARGET...", nargs=-1)
 @click.option("--only", metavar="CLAUSES", multiple=True, help="Only these clauses and groups: DEDUPE,ORDER-3.")
 @click.option(
     "--promise",
     "promises",
     metavar="PROMISES",
     multiple=True,
-    help=f"Promises to add to what the TARGET says: {' '.join(PROMISES)}.",
+    help="Promises to add to what the TARGET says, or all that a history's queue promises of order:"
+    f" {' '.join(PROMISES)}.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the run repeatable. Default: a random one.")
 @click.option(
     "--json", "json_file", type=click.File("w"), metavar="FILE", help="Write the report as JSON; - prints it."
 )
+@click.option("--html", metavar="FILE", help="Write the report as one page that needs no network and no script.")
+@click.option("--history", metavar="FILE", help="Judge a recorded history instead of a TARGET.")
+@click.option("--dedupe", type=click.Choice(["off", "until_done", "until_claimed"]), help=f"{_OF} equal works.")
+@click.option("--requeue", type=click.Choice(["place", "any"]), help=f"{_OF} the place of a returned task.")
+@click.option(
+    "--due-order", type=click.Choice(["push", "due", "none"]), help=f"{_OF} the order of tasks with a time."
+)
+@click.option("--lease", type=_LENGTH, help=f"{_OF} the lease of claims that state none.")
+@click.option("--grace", type=_LENGTH, help=f"{_OF} how soon a lease that ran out is handed on.")
+@click.option("--eps", type=_LENGTH, help=f"{_OF} how far the clocks may differ.")
 def check(
     targets: Sequence[str],
     only: Sequence[str],
     promises: Sequence[str],
     seed: int | None,
     json_file: Any,
+    html: str | None,
+    history: str | None,
+    lease: float | None,
+    **words: Any,
 ) -> None:
     """Check a queue, yours or a stranger's, against the promises it makes.
 
     Every clause that the queue promises is tried. For a broken one the few calls are shown that break it. Several
     TARGETs make a table side by side.
     """
+    spec = {word: value for word, value in words.items() if value is not None}
+    if history is None:
+        needless = [*spec, *(["lease"] if lease is not None else [])]
+        if needless:
+            raise click.UsageError(
+                f"--{needless[0].replace('_', '-')} is about a history, and there is no --history."
+            )
+        if not targets:
+            raise click.UsageError("Missing argument 'TARGET...', or --history FILE.")
+    elif targets or only or seed is not None:
+        raise click.UsageError("--history takes no TARGET, no --only and no --seed.")
     console = Console(highlight=False, stderr=json_file is not None and json_file.name == "<stdout>")
     try:
-        with progress(console) as watch:
-            reports = run(targets, only=only, seed=seed, promises=promises, watch=watch)
-    except (BrokenHarness, UnknownClause) as error:
+        with nullcontext() if html is None else OutFile(html) as page_file:
+            if history is None:
+                code = check_targets(targets, only, promises, seed, console, json_file, page_file)
+            else:
+                code = judge_history(history, promises, lease, spec, console, json_file, page_file)
+    except (BrokenHarness, UnknownClause, BadHistory, Unwritable) as error:
         click.echo(f"lowq check: {error}", err=True)
         sys.exit(HARNESS)
     except SuiteFailed as error:
         click.echo(f"lowq check: the suite itself failed; please report this:\n{error}", err=True)
         sys.exit(FAILED)
+    sys.exit(code)
+
+
+def check_targets(
+    targets: Sequence[str],
+    only: Sequence[str],
+    promises: Sequence[str],
+    seed: int | None,
+    console: Console,
+    json_file: Any,
+    page_file: OutFile | None,
+) -> int:
+    """The targets were checked and reported on; the exit code."""
+    try:
+        with progress(console) as watch:
+            reports = run(targets, only=only, seed=seed, promises=promises, watch=watch)
+        code = worst(reports)
     except Interrupted as interrupted:
-        write(interrupted.reports, console, json_file)
-        sys.exit(INTERRUPTED)
-    write(reports, console, json_file)
-    sys.exit(worst(reports))
-
-
-def write(reports: Sequence[Report], console: Console, json_file: Any) -> None:
-    """The tables were shown, and the JSON written: one object, or an array where there are several targets."""
+        reports, code = interrupted.reports, INTERRUPTED
     if reports:
         show(reports, console)
-    if json_file is not None:
-        told = [report.as_json() for report in reports]
-        json.dump(told[0] if len(told) == 1 else told, json_file, indent=2, ensure_ascii=False)
-        json_file.write("\n")
+    told = [report.as_json() for report in reports]
+    write_json(told[0] if len(told) == 1 else told, json_file)
+    if page_file is not None and reports:
+        page_file.write(page(reports, typed(), datetime.now(UTC)))
+    return code
+
+
+def judge_history(
+    file: str,
+    promises: Sequence[str],
+    lease: float | None,
+    spec: dict[str, Any],
+    console: Console,
+    json_file: Any,
+    page_file: OutFile | None,
+) -> int:
+    """The history was judged and reported on; the exit code. Raises BadHistory."""
+    if spec.get("due_order") == "none":
+        spec["due_order"] = None
+    try:
+        report = tried(file, promises, lease, spec)
+    except BadHistory as error:
+        raise BadHistory(f"{file}: {error}") from None
+    except OSError as error:
+        raise BadHistory(f"{file} cannot be read: {error.strerror}") from None
+    report.show(console)
+    write_json(report.as_json(), json_file)
+    if page_file is not None:
+        page_file.write(report.page(typed(), datetime.now(UTC)))
+    return report.exit_code
+
+
+def write_json(told: Any, file: Any) -> None:
+    """The report was written, where it is asked for: one object, or an array where there are several targets."""
+    if file is not None:
+        json.dump(told, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def typed() -> str:
+    """The command that was typed."""
+    return shlex.join(["lowq", *sys.argv[1:]])
 
 
 @contextmanager

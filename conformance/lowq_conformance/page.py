@@ -1,0 +1,198 @@
+"""The page of a run: clauses and verdicts, each broken clause with what proves it, and targets side by side."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from lowq_conformance.clauses import CLAUSES, GROUPS
+from lowq_conformance.figure import proof
+from lowq_conformance.markup import document, element, text
+from lowq_conformance.report import SIGNS, ClauseReport, Report, ranges
+from lowq_conformance.stylesheet import STYLE
+from lowq_conformance.svg import MILLISECONDS
+from lowq_conformance.verdict import Verdict
+
+LOOKS = {
+    Verdict.KEPT: "kept",
+    Verdict.BROKEN: "broken",
+    Verdict.NOT_PROMISED: "dim",
+    Verdict.NOT_OBSERVED: "unseen",
+}
+WHOLE = {"kept": "kept", "broken": "broken", "incomplete": "unseen"}
+SHORT = 300
+"""Characters of evidence in a table."""
+
+
+def page(reports: Sequence[Report], command: str, now: datetime) -> str:
+    """The reports as one page that needs nothing beside itself; `command` is what was typed."""
+    one = reports[0] if len(reports) == 1 else None
+    title = f"lowq check: {', '.join(report.target for report in reports)}"
+    parts = [_head(reports, command, now)]
+    if one is None:
+        parts.append(_matrix(reports))
+    parts += [_target(report, number, alone=one is not None) for number, report in enumerate(reports)]
+    return document(title, STYLE, element("main", "\n".join(parts)))
+
+
+def facts(*rows: tuple[str, str]) -> str:
+    """Words and what they stand for; the second ones are HTML."""
+    return element("dl", "\n".join(element("dt", text(word)) + element("dd", said) for word, said in rows))
+
+
+def versions() -> str:
+    """What the run was made with."""
+    return (
+        f"lowq {version('lowq')}, {platform.python_implementation()} {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.machine()}"
+    )
+
+
+def stamp(now: datetime) -> str:
+    """An instant, for a person."""
+    return f"{now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _head(reports: Sequence[Report], command: str, now: datetime) -> str:
+    one = len(reports) == 1
+    heading = f"lowq check: {text(reports[0].target, SHORT)}" if one else f"lowq check: {len(reports)} targets"
+    return element(
+        "header",
+        element("h1", heading),
+        _verdict(reports[0]) if one else "",
+        facts(
+            ("seed", str(reports[0].seed)),
+            ("seconds", f"{sum(report.seconds for report in reports):.1f}"),
+            ("versions", text(versions())),
+            ("made", stamp(now)),
+            ("command", element("code", text(command, SHORT * 4))),
+        ),
+    )
+
+
+def _verdict(report: Report) -> str:
+    counts = ", ".join(f"{len(report.ids(verdict))} {verdict}" for verdict in Verdict if report.ids(verdict))
+    words = {
+        "kept": "Every promise that it makes was kept.",
+        "broken": "It breaks promises that it makes.",
+        "incomplete": "Nothing was seen broken, but not every promise was put to the test.",
+    }[report.verdict]
+    sign = {"kept": "✓", "broken": "✗", "incomplete": "?"}[report.verdict]
+    said = [element("p", f"{sign} {report.verdict}", class_=f"whole {WHOLE[report.verdict]}")]
+    said.append(element("p", f"{words} Clauses: {counts or 'none'}."))
+    if report.interrupted:
+        said.append(element("p", "The run was interrupted; this is what had been seen.", class_="unseen"))
+    if report.unchecked:
+        unchecked = f"Not checked by this version, and no part of the verdict: {ranges(report.unchecked)}."
+        said.append(element("p", text(unchecked), class_="dim"))
+    return "\n".join(said)
+
+
+def _target(report: Report, number: int, *, alone: bool) -> str:
+    broken = [clause for clause in report.clauses if clause.verdict is Verdict.BROKEN]
+    parts = []
+    if not alone:
+        parts += [element("h2", text(report.target, SHORT)), _verdict(report)]
+        parts.append(facts(("seed", str(report.seed)), ("seconds", f"{report.seconds:.1f}")))
+    if broken:
+        links = ", ".join(element("a", clause.id, href=f"#{_anchor(number, clause.id)}") for clause in broken)
+        parts.append(element("p", f"Broken: {links}"))
+    parts.append(_clauses(report, number, alone=alone))
+    if broken:
+        parts.append(element("h2" if alone else "h3", "What is broken"))
+        parts += [_broken(report, clause, number, alone=alone) for clause in broken]
+    return element("section", "\n".join(parts), id=f"target{number}")
+
+
+def _clauses(report: Report, number: int, *, alone: bool) -> str:
+    bodies = []
+    for group, title in GROUPS.items():
+        clauses = [clause for clause in report.clauses if CLAUSES[clause.id].group == group]
+        if clauses:
+            head = element("tr", element("th", f"{group}: {text(title)}", scope="rowgroup", colspan="4"))
+            bodies.append(element("tbody", head, *(_row(clause, number) for clause in clauses)))
+    columns = (element("th", word, scope="col") for word in ("clause", "promise", "verdict", "evidence"))
+    caption = element("caption", "The clauses" if alone else f"The clauses of {text(report.target, SHORT)}")
+    return element(
+        "div", element("table", caption, element("thead", element("tr", *columns)), *bodies), class_="clauses"
+    )
+
+
+def _row(clause: ClauseReport, number: int) -> str:
+    anchor = _anchor(number, clause.id)
+    broken = clause.verdict is Verdict.BROKEN
+    evidence = element("a", "what broke it", href=f"#{anchor}") if broken else text(clause.evidence, SHORT)
+    return element(
+        "tr",
+        element("th", clause.id, scope="row"),
+        element("td", text(clause.text)),
+        element("td", _sign(clause.verdict), class_="verdict"),
+        element("td", evidence, class_="dim"),
+        id=None if broken else anchor,
+    )
+
+
+def _broken(report: Report, clause: ClauseReport, number: int, *, alone: bool) -> str:
+    anchor = _anchor(number, clause.id)
+    level = "h3" if alone else "h4"
+    parts = [element(level, f"✗ {clause.id}: {text(clause.text)}", id=f"{anchor}-title")]
+    if clause.fault is not None:
+        parts.append(element("p", text(f"{clause.fault.said}.", 2000)))
+        parts.append(proof(clause.fault, MILLISECONDS, f"{anchor}-operations"))
+    else:
+        label = f"The calls that break {clause.id}"
+        parts.append(element("pre", text(clause.evidence), tabindex="0", role="region", aria_label=label))
+    parts.append(facts(("seed", str(report.seed)), ("again", element("code", text(clause.rerun, SHORT * 4)))))
+    return element("article", "\n".join(parts), id=anchor, aria_labelledby=f"{anchor}-title")
+
+
+def _matrix(reports: Sequence[Report]) -> str:
+    by_target = [{clause.id: clause for clause in report.clauses} for report in reports]
+    columns = [
+        element(
+            "th",
+            element("a", text(report.target, 60), href=f"#target{number}"),
+            "<br>",
+            element("span", report.verdict, class_=WHOLE[report.verdict]),
+            scope="col",
+        )
+        for number, report in enumerate(reports)
+    ]
+    columns = [element("th", "clause", scope="col"), *columns, element("th", "promise", scope="col")]
+    bodies = []
+    for group, title in GROUPS.items():
+        ids = [id for id in CLAUSES if CLAUSES[id].group == group and any(id in clauses for clauses in by_target)]
+        if ids:
+            span = str(len(reports) + 2)
+            head = element("tr", element("th", f"{group}: {text(title)}", scope="rowgroup", colspan=span))
+            bodies.append(element("tbody", head, *(_cells(id, by_target) for id in ids)))
+    table = element(
+        "table",
+        element("caption", "Clauses by target; each verdict leads to what it rests on"),
+        element("thead", element("tr", *columns)),
+        *bodies,
+    )
+    return element("div", table, class_="wide matrix", tabindex="0", role="region", aria_label="Clauses by target")
+
+
+def _cells(id: str, by_target: Sequence[dict[str, ClauseReport]]) -> str:
+    cells = [
+        element(
+            "td",
+            element("a", _sign(clauses[id].verdict), href=f"#{_anchor(number, id)}") if id in clauses else "",
+            class_="verdict",
+        )
+        for number, clauses in enumerate(by_target)
+    ]
+    return element("tr", element("th", id, scope="row"), *cells, element("td", text(CLAUSES[id].text)))
+
+
+def _anchor(number: int, id: str) -> str:
+    return f"target{number}-{id}"
+
+
+def _sign(verdict: Verdict) -> str:
+    return element("span", f"{SIGNS[verdict]} {verdict}", class_=LOOKS[verdict])
