@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lowq import Item, State
+from lowq_conformance.findings import NotPromised
 from lowq_conformance.journal import called, spelt
 from lowq_conformance.words import BrokenHarness
 
@@ -112,6 +113,8 @@ class Client:
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
         """What was handed out, or None; `wait` is passed where it is given and the client takes it."""
+        if not self.has("claim"):
+            raise NotPromised("its own worker claims")
         passed: dict[str, Any] = {"lease_for": lease_for} if "lease" in self.promises else {}
         if wait is not None and self.takes("claim", "wait"):
             passed["wait"] = wait

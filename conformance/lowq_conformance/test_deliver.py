@@ -182,7 +182,7 @@ def test_a_falsy_work_is_a_work(q: Client, work: Any) -> None:
 @pytest.mark.parametrize("kind", ["text", "list"])
 def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
     numbers = [f"{number:07}" for number in range(1 + 2**20 // 8)]
-    work: Any = " ".join(numbers) if kind == "text" else numbers
+    work: Any = "\r\n".join(numbers) if kind == "text" else numbers
     try:
         q.push(work)
     except Refused as refused:

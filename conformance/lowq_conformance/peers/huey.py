@@ -119,7 +119,7 @@ class Worker:
     told `graceful_signal="TERM"`, so that the task in hand is finished.
     """
 
-    promises = frozenset({"worker", "persistent", "processes"})
+    promises = frozenset({"worker"})
 
     def open(self, place: Path) -> HueyPusher:
         """A new huey object."""
