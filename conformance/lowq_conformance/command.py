@@ -45,6 +45,7 @@ TARGET is one of
   sqlite:///?option=value   a backend URL: only its kind and options count; the
                             suite makes fresh files and never opens your queue
   sqlite, memory            lowq's own
+  huey, litequeue, …        queues that others wrote: docs/peers.md has them all
 
 \b
 A history (--history FILE) is a record of what a queue of any system was asked
