@@ -6,6 +6,7 @@ from lowq.testing.expected import ANY
 from lowq.testing.inline import Inline, LossyWork, inline
 from lowq.testing.jobs import Jobs
 from lowq.testing.live import LiveWorker, LiveWorkerError, live, live_workers
+from lowq.testing.observed import NotPromised
 from lowq.testing.queues import TempQueue, UnknownQueue, temp_queue
 from lowq.testing.worker import NothingDue, SyncWorker, TooManyRuns
 
@@ -19,6 +20,7 @@ __all__ = [
     "LiveWorker",
     "LiveWorkerError",
     "LossyWork",
+    "NotPromised",
     "NothingDue",
     "SyncWorker",
     "TempQueue",

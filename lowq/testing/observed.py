@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, Pushed, State, Task, Work
+from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, LowqError, Pushed, State, Task, Work
 from lowq.canonical import decode, encode
 from lowq.clock import Clock
 
@@ -13,8 +13,15 @@ Heard = Callable[["Observed", list[Task]], None]
 """Told of each push that added something: the tasks, as they stood then."""
 
 
+class NotPromised(LowqError):
+    """The queue that was put in SQLite's place does not keep what was asked of it."""
+
+
 class Observed:
-    """A client of a queue; whoever pushes through it is heard, after the push is visible to everybody."""
+    """A client of a queue; whoever pushes through it is heard, after the push is visible to everybody.
+
+    What the queue does not promise raises NotPromised instead of being asked of it.
+    """
 
     def __init__(
         self, backend: Backend, title: str, clock: Clock, check: Callable[[Work], None], heard: Heard
@@ -40,13 +47,32 @@ class Observed:
         """Which of the queues of its location this is."""
         return self.backend.name
 
+    def need(self, promise: str, what: str) -> None:
+        """The queue promises that. Raises NotPromised, with `what` needs it."""
+        if promise not in self.backend.promises:
+            raise NotPromised(
+                f"{self.title}: {what} needs a queue that promises {promise}; {type(self.backend).__name__} promises "
+                f"{', '.join(sorted(self.backend.promises)) or 'nothing'}"
+            )
+
+    def _need_of(self, item: Item) -> None:
+        """The queue promises what goes with the work."""
+        if item.key is not None:
+            self.need("key", "a push with key=")
+        if item.priority != 0:
+            self.need("priority", "a push with priority=")
+        if item.not_before is not None:
+            self.need("not_before", "a push with not_before=")
+
     def push(
         self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
     ) -> Pushed:
         """As Backend.push; the work is checked before, and heard of afterwards."""
         self._check(work)
+        item = Item(work, key, priority, not_before)
+        self._need_of(item)
         answer = self.backend.push(work, key=key, priority=priority, not_before=not_before)
-        self._tell([answer], [Item(work, key, priority, not_before)])
+        self._tell([answer], [item])
         return answer
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
@@ -55,6 +81,7 @@ class Observed:
         for item in items:
             if isinstance(item, Item):
                 self._check(item.work)
+                self._need_of(item)
         answers = self.backend.push_many(items)
         self._tell(answers, items)
         return answers
@@ -72,6 +99,7 @@ class Observed:
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """As Backend.extend."""
+        self.need("extend", "extend")
         return self.backend.extend(lease, lease_for=lease_for)
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
@@ -82,30 +110,39 @@ class Observed:
         self, lease: Lease, *, not_before: datetime | None = None, reason: str | None = None, uncount: bool = False
     ) -> None:
         """As Backend.release."""
+        self.need("release", "giving a task back, to be tried again,")
+        if not_before is not None:
+            self.need("not_before", "trying a task again later")
         self.backend.release(lease, not_before=not_before, reason=reason, uncount=uncount)
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """As Backend.dead_letter."""
+        self.need("dead_letter", "setting a task aside")
         self.backend.dead_letter(lease, reason=reason)
 
     def redrive(self, id: str) -> bool:
         """As Backend.redrive."""
+        self.need("dead_letter", "redrive")
         return self.backend.redrive(id)
 
     def cancel(self, id: str) -> bool:
         """As Backend.cancel."""
+        self.need("cancel", "cancel")
         return self.backend.cancel(id)
 
     def task(self, id: str) -> Task | None:
         """As Backend.task."""
+        self.need("inspect", "looking at a task")
         return self.backend.task(id)
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """As Backend.tasks."""
+        self.need("inspect", "looking at the tasks")
         return self.backend.tasks(state=state, after=after, limit=limit)
 
     def count(self) -> Counts:
         """As Backend.count."""
+        self.need("inspect", "counting the tasks")
         return self.backend.count()
 
     def next_due(self) -> datetime | None:

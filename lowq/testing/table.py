@@ -21,6 +21,8 @@ def line(task: Task) -> str:
 
 def queue_table(title: str, backend: Backend) -> list[str]:
     """The queue as it is now: a line of counts, and one for each of its first tasks."""
+    if "inspect" not in backend.promises:
+        return [f"{title}: this queue does not promise that it can be looked at (inspect)"]
     counts = backend.count()
     head = f"{title}: {counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
     tasks = backend.tasks(limit=ROWS + 1)

@@ -168,6 +168,7 @@ class SyncWorker:
             raise ValueError(f"at: expected before, during or after, got {at!r}")
         for kept in self._turns(queue):
             worker = self._worker(kept)
+            kept.backend.need("lease", "a crash, whose task comes again when the lease ends,")
             lease = kept.backend.claim(lease_for=worker.lease_for)
             if lease is None:
                 continue
@@ -227,8 +228,10 @@ class SyncWorker:
             return f"nothing is due in {names}, and nothing will be"
         due, kept = min(waiting, key=lambda each: each[0])
         left = due - self._store.clock.now()
-        first = next(iter(kept.backend.tasks(state=State.SCHEDULED, limit=1)), None)
+        known = "inspect" in kept.backend.promises
+        first = next(iter(kept.backend.tasks(state=State.SCHEDULED, limit=1) if known else ()), None)
         what = "a lease ends" if first is None or first.not_before != due else f"task {first.id} falls due"
+        what = what if known else "something falls due or a lease ends"
         return f"nothing is due in {names}; {what} at {clock_time(due)}, in {left}: advance the clock"
 
     def _too_many(self, found: int, limit: int) -> str:

@@ -13,6 +13,7 @@ import pytest
 from lowq import FakeClock, InvalidWork, Item, Retry, State
 from lowq.testing import Inline, Jobs, LossyWork, TempQueue, fake_clock, inline, temp_queue
 from lowq.testing.clock import START
+from lowq.testing.queues import OpenAt
 
 MINUTE = timedelta(minutes=1)
 
@@ -28,8 +29,8 @@ def clock() -> Iterator[FakeClock]:
 
 
 @pytest.fixture
-def store(clock: FakeClock) -> Iterator[TempQueue]:
-    with temp_queue() as store:
+def store(clock: FakeClock, open_at: OpenAt | None) -> Iterator[TempQueue]:
+    with temp_queue(backend=open_at) as store:
         store.backend()
         yield store
 

@@ -11,6 +11,7 @@ import pytest
 from lowq import FakeClock, State, Task
 from lowq.testing import ANY, Jobs, TempQueue, UnknownQueue, fake_clock, temp_queue
 from lowq.testing.clock import START
+from lowq.testing.queues import OpenAt
 
 MINUTE = timedelta(minutes=1)
 
@@ -22,8 +23,8 @@ def clock() -> Iterator[FakeClock]:
 
 
 @pytest.fixture
-def store(clock: FakeClock) -> Iterator[TempQueue]:
-    with temp_queue() as store:
+def store(clock: FakeClock, open_at: OpenAt | None) -> Iterator[TempQueue]:
+    with temp_queue(backend=open_at) as store:
         yield store
 
 

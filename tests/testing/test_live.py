@@ -8,9 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from testing.journaled import Journaled
 
 from lowq import FakeClock, State, open_backend
 from lowq.testing import LiveWorkerError, SyncWorker, TempQueue, fake_clock, live_workers, temp_queue
+from lowq.testing.queues import OpenAt
 
 SHORT = timedelta(milliseconds=200)
 
@@ -21,9 +23,14 @@ def clock() -> Iterator[FakeClock]:
         yield clock
 
 
+@pytest.fixture(params=["sqlite", "journaled"])
+def open_at(request: pytest.FixtureRequest) -> OpenAt | None:
+    return Journaled if request.param == "journaled" else None
+
+
 @pytest.fixture
-def store(clock: FakeClock) -> Iterator[TempQueue]:
-    with temp_queue() as store:
+def store(clock: FakeClock, open_at: OpenAt | None) -> Iterator[TempQueue]:
+    with temp_queue(backend=open_at) as store:
         store.backend()
         yield store
 

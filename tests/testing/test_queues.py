@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from testing.journaled import Journaled
 
-from lowq import CorruptQueue, InvalidLocation, Retry, TaskQueue, task_queue
-from lowq.testing import Jobs, SyncWorker, TempQueue, UnknownQueue, inline, temp_queue
+from lowq import CorruptQueue, InvalidLocation, Item, Retry, TaskQueue, task_queue
+from lowq.testing import Jobs, NotPromised, SyncWorker, TempQueue, UnknownQueue, inline, temp_queue
+from lowq.testing.queues import OpenAt
 
 ran: list[tuple[str, Any]] = []
 
@@ -41,11 +43,15 @@ def nothing_ran() -> None:
 
 
 @pytest.fixture
-def store() -> Iterator[TempQueue]:
-    with temp_queue() as store:
+def store(open_at: OpenAt | None) -> Iterator[TempQueue]:
+    with temp_queue(backend=open_at) as store:
         yield store
 
 
+only_sqlite = pytest.mark.parametrize("open_at", ["sqlite"], indirect=True)
+
+
+@only_sqlite
 def test_the_application_s_files_are_not_touched(store: TempQueue, tmp_path: Path) -> None:
     mail("hello")
 
@@ -130,6 +136,7 @@ def test_a_store_outlives_a_close_of_the_application(store: TempQueue) -> None:
     Jobs(store).assert_one(mail, work="hello")
 
 
+@only_sqlite
 def test_another_dedupe_than_the_first_is_refused(store: TempQueue) -> None:
     @task_queue("same.db", dedupe="off")
     def first(queue: TaskQueue, work: Any) -> None: ...
@@ -164,3 +171,43 @@ def test_a_damaged_store_fails_the_test(tmp_path: Path) -> None:
 
     with pytest.raises(CorruptQueue, match=r"app-mail-.*\.db is damaged"):
         store.__exit__(None, None, None)
+
+
+class Plain(Journaled):
+    """A stranger's queue that keeps works in order, and promises no more."""
+
+    promises = frozenset({"fifo"})
+
+
+MINUTE = timedelta(minutes=1)
+NEEDS: dict[str, Callable[[TempQueue], object]] = {
+    "not_before": lambda store: store.backend().push(1, not_before=store.clock.now() + MINUTE),
+    "priority": lambda store: store.backend().push_many([Item(1), Item(2, priority=1)]),
+    "key": lambda store: store.backend().push(1, key="a"),
+    "inspect": lambda store: Jobs(store).assert_pushed(work=1),
+    "lease": lambda store: SyncWorker(store).crash(at="before"),
+    "release": lambda store: SyncWorker(store).run_one(),
+}
+
+
+@pytest.mark.parametrize("promise", NEEDS)
+def test_what_a_stranger_s_queue_does_not_promise_is_refused_by_name(promise: str) -> None:
+    def fail(_: object) -> None:
+        raise ValueError
+
+    with temp_queue(backend=Plain) as store:
+        store.backend().push("first")
+        store.handle(None, fail)
+
+        with pytest.raises(NotPromised, match=rf"queue\.db: .* needs a queue that promises {promise}; .*fifo"):
+            NEEDS[promise](store)
+
+
+def test_a_queue_that_cannot_be_looked_at_runs_its_tasks() -> None:
+    works: list[Any] = []
+    with temp_queue(backend=Plain) as store:
+        store.backend().push("a")
+        store.handle(None, works.append)
+
+        assert [run.outcome for run in SyncWorker(store).drain()] == ["done"]
+    assert works == ["a"]

@@ -22,6 +22,7 @@ from lowq.testing import (
     temp_queue,
 )
 from lowq.testing.clock import START
+from lowq.testing.queues import OpenAt
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 
@@ -41,8 +42,8 @@ def clock() -> Iterator[FakeClock]:
 
 
 @pytest.fixture
-def store(clock: FakeClock) -> Iterator[TempQueue]:
-    with temp_queue() as store:
+def store(clock: FakeClock, open_at: OpenAt | None) -> Iterator[TempQueue]:
+    with temp_queue(backend=open_at) as store:
         store.backend()
         yield store
 
