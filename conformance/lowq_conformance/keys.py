@@ -7,7 +7,7 @@ cannot tell apart (one work pushed again and again, without ids) is decided here
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -35,15 +35,18 @@ def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Keys:
     bad: list[frozenset[str]] = []
     searched = unknown = 0
     for works, group in groups.items():
-        if _walks(group, alone):
-            continue
-        found = wgl([*group, *_relaxed(lost, group)], alone, BUDGET)
-        searched += 1
-        unknown += found.verdict is None
-        if found.verdict is False:
-            bad.append(frozenset({op.work for op in group} | {works}))
-            if len(bad) == enough:
+        group.sort(key=lambda op: op.call)
+        for part in _parts(group):
+            if _walks(part, alone):
+                continue
+            found = wgl([*part, *_relaxed(lost, part)], alone, BUDGET)
+            searched += 1
+            unknown += found.verdict is None
+            if found.verdict is False:
+                bad.append(frozenset({op.work for op in group} | {works}))
                 break
+        if len(bad) == enough:
+            break
     return Keys(bad, searched, unknown)
 
 
@@ -74,6 +77,26 @@ def _root(group_of: dict[str, str], work: str) -> str:
     while (above := group_of.get(work, work)) != work:
         work = above
     return work
+
+
+def _parts(group: list[Op]) -> Iterator[list[Op]]:
+    """The group, parted wherever nothing is open and every task that was added has surely been acked."""
+    start = alive = 0
+    open_until = -inf
+    for at, op in enumerate(group):
+        if alive == 0 and op.call > open_until and at > start:
+            yield group[start:at]
+            start = at
+        if op.result is None:
+            if op.kind == "push":
+                break
+            continue
+        open_until = max(open_until, op.ret)
+        if op.result == "added":
+            alive += 1
+        elif op.kind == "ack" and op.result == "ok":
+            alive -= 1
+    yield group[start:]
 
 
 def _walks(group: list[Op], spec: Spec) -> bool:
