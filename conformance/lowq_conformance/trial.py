@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.history import BadHistory
 from lowq_conformance.history_report import HistoryReport
 from lowq_conformance.jsonlines import load
 from lowq_conformance.judge import check
@@ -25,6 +26,8 @@ def tried(file: str, promises: Iterable[str], lease: float | None, words: Mappin
     """
     began = time.monotonic()
     ops, told = load(Path(file))
+    if not ops:
+        raise BadHistory("there is no operation in it")
     named = [promise for several in promises for promise in several.replace(",", " ").split()]
     if unknown := [promise for promise in named if promise not in PROMISES]:
         raise BrokenHarness(f"--promise: unknown promise {unknown[0]!r}; expected some of {' '.join(PROMISES)}")
