@@ -54,7 +54,8 @@ def within(plan: Plan, verb: str) -> list[list[Step]]:
         before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 2)]
         before += [["claim"]] * (2 if verb in ("ack", "release") else 0)
         where = (part + plan.random.random()) / WITHIN[verb]
-        found.append([["open"], *before, call(plan, verb), ["doom", where], call(plan, verb), DIE])
+        doom: Step = ["doom", where, part % 2 == 0]
+        found.append([["open"], *before, call(plan, verb), doom, call(plan, verb), DIE])
     return found
 
 

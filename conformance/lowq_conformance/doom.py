@@ -15,6 +15,9 @@ from functools import partial, wraps
 from types import FrameType
 from typing import Any
 
+hooks: list[object] = []
+"""What listens to Python's auditing in this process; it can never be taken away."""
+
 
 def die() -> None:
     """This process is killed by SIGKILL."""
@@ -25,23 +28,27 @@ class Watched:
     """A client of which one call after another can be doomed, or paused, at a line from 0 to 1 of those it runs.
 
     A call is expected to run as many lines as the last one of its kind that was watched. Only lines of Python count:
-    what a call does in C is one instant here, and is killed at random elsewhere.
+    what a call does in C is one instant here, and is killed at random elsewhere. With `steps`, what counts instead is
+    what Python tells its auditors of: opening, locking, renaming and removing files, and the like.
     """
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._known: dict[str, int] = {}
-        self._fate: tuple[float, Callable[[], None]] | None = None
+        self._known: dict[str, tuple[int, int]] = {}
+        self._fate: tuple[float, bool, Callable[[], None]] | None = None
         self._doomed = False
         self.counts = False
+        if audit not in hooks:
+            hooks.append(audit)
+            sys.addaudithook(audit)
 
-    def doom(self, where: float) -> None:
+    def doom(self, where: float, steps: bool = False) -> None:
         """The next call ends in death: there, or right after it where it ends before."""
-        self._fate, self._doomed = (where, die), True
+        self._fate, self._doomed = (where, steps, die), True
 
     def pause(self, where: float, seconds: float) -> None:
         """The next call pauses there."""
-        self._fate = (where, partial(time.sleep, seconds))
+        self._fate = (where, False, partial(time.sleep, seconds))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._raw, name)
@@ -51,22 +58,25 @@ class Watched:
 
         @wraps(method)
         def watched(*arguments: Any, **keywords: Any) -> Any:
-            at, happens = (0.0, None) if fate is None else fate
-            lines = Lines(1 + int(at * self._known.get(name, 0)), happens)
+            where, steps, happens = (0.0, False, None) if fate is None else fate
+            at = 1 + int(where * self._known.get(name, (0, 0))[steps])
+            lines, audit = Counter(at, None if steps else happens), Counter(at, happens if steps else None)
+            audited.append(audit)
             sys.settrace(lines.frame)
             try:
                 return method(*arguments, **keywords)
             finally:
                 sys.settrace(None)
+                audited.remove(audit)
                 if self._doomed:
                     die()
-                self._known[name] = lines.count
+                self._known[name] = lines.count, audit.count
 
         return watched
 
 
-class Lines:
-    """Counts the lines that run in one call; before number `at`, `happens` happens."""
+class Counter:
+    """Counts what happens in one call; before number `at`, `happens` happens."""
 
     def __init__(self, at: int, happens: Callable[[], None] | None) -> None:
         self.count, self._at, self._happens = 0, at, happens
@@ -78,7 +88,22 @@ class Lines:
     def line(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002  likewise
         """A trace function, called for each line."""
         if event == "line":
-            self.count += 1
-            if self.count == self._at and self._happens is not None:
-                self._happens()
+            self.one_more()
         return self.line
+
+    def one_more(self) -> None:
+        """Something is about to happen."""
+        self.count += 1
+        if self.count == self._at and self._happens is not None:
+            self._happens()
+
+
+audited: list[Counter] = []
+"""The counters of calls that are being made; only a process with one client has doomed ones."""
+
+
+def audit(event: str, arguments: Any) -> None:  # noqa: ARG001  what an audit hook gets
+    """A hook for what Python tells its auditors: a step of whoever is watched."""
+    if audited and event.startswith(("open", "os.", "fcntl.", "shutil.", "sqlite3.", "socket.", "subprocess.")):
+        for counter in audited:
+            counter.one_more()

@@ -206,9 +206,9 @@ class Performer:
         """Die by `kill -9`, now."""
         die()
 
-    def do_doom(self, where: float) -> None:
-        """Die in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""
-        self.client.client.raw.doom(where)
+    def do_doom(self, where: float, steps: bool = False) -> None:
+        """Die in the next call, at `where`, from 0 to 1, of the lines it runs, or of its steps: see `Watched`."""
+        self.client.client.raw.doom(where, steps)
 
     def do_pause(self, where: float, seconds: float) -> None:
         """Pause in the next call, before the Python line that stands at `where`, from 0 to 1, of those it runs."""

@@ -83,7 +83,7 @@ class Plan:
         if "release" in self.promises:
             kinds.append(self.racing_releases)
         if self.leases:
-            kinds.append(self.run_out)
+            kinds += [self.run_out, self.run_out]
         if self.clients == 1:
             kinds = [self.free]
         return self.drawn(kinds, number)
@@ -196,8 +196,8 @@ class Plan:
         return [[*before, ["fork", "child", child], *self.calls(60), SETTLED, ["join"]]]
 
     def pause(self) -> list[Step]:
-        """Half of the time, a pause somewhere in the next call, so that others come in between."""
-        return [["pause", self.random.random(), PAUSE]] if self.random.random() < 0.5 else []
+        """Mostly, a pause somewhere in the next call, so that others come in between."""
+        return [["pause", self.random.random(), PAUSE]] if self.random.random() < 0.7 else []
 
     def calls(self, number: int) -> list[Step]:
         """So many calls of all kinds."""
