@@ -50,7 +50,7 @@ def takes(q: Client, work: Any, *, lease_for: Any = MINUTE) -> Held:
     """A claim that hands out this work."""
     held = claim(q, lease_for=lease_for)
     if held is None or text(held.work) != text(work):
-        raise wrong(q, spelt(work))
+        raise wrong(q, "a task whose work is None" if work is None else spelt(work))
     return held
 
 

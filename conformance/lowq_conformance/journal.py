@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from lowq import Item, Task
@@ -85,7 +86,8 @@ def read(path: str) -> str:
 
 
 def written(calls: list[Call]) -> str:
-    """The program of these calls."""
+    """The program of these calls; one that was made again and again is told once."""
+    calls = _told_once(calls)
     shown: list[Call | str] = list(calls)
     if len(calls) > LONGEST_PROGRAM:
         half = LONGEST_PROGRAM // 2
@@ -101,6 +103,17 @@ def written(calls: list[Call]) -> str:
         else:
             lines.append(line.text)
     return "\n".join(lines)
+
+
+def _told_once(calls: list[Call]) -> list[Call]:
+    """The calls without the repetitions of one that got the same answer before."""
+    told = []
+    for (text, answer, expected), same in groupby(calls, lambda call: (call.text, call.answer, call.expected)):
+        times = len(list(same))
+        if times > 1 and answer is not None:
+            answer = f"{answer}, {times:,} times" if answer else f"{times:,} times"
+        told.append(Call(text, answer, expected))
+    return told
 
 
 def spelt(value: Any, now: datetime | None = None) -> str:
