@@ -88,7 +88,11 @@ Exit status with --history
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the run repeatable. Default: a random one.")
 @click.option(
-    "--json", "json_file", type=click.File("w"), metavar="FILE", help="Write the report as JSON; - prints it."
+    "--json",
+    "json_file",
+    type=click.File("w", lazy=False),
+    metavar="FILE",
+    help="Write the report as JSON; - prints it.",
 )
 @click.option("--html", metavar="FILE", help="Write the report as one page that needs no network and no script.")
 @click.option("--history", metavar="FILE", help="Judge a recorded history instead of a TARGET.")

@@ -9,6 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from lowq_conformance.excerpt import printable
+
 
 class Unwritable(OSError):
     """The file cannot be written; the text says which and why."""
@@ -21,14 +23,15 @@ class OutFile:
         """Raises Unwritable."""
         self.path = path
         self._written = False
-        self._place = os.path.realpath(path)
-        folder, name = os.path.split(self._place)
-        self._new = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(4)}")
         try:
+            self._place = os.path.realpath(path)
+            folder, name = os.path.split(self._place)
+            self._new = os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}")
             _look(self._place)
             self._fd = os.open(self._new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         except (OSError, ValueError) as error:
-            raise Unwritable(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise Unwritable(f"{printable(path)} cannot be written: {why}") from error
 
     def write(self, text: str) -> None:
         """The file has this text, in UTF-8. Raises Unwritable."""

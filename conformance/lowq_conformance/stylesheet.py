@@ -28,7 +28,7 @@ code { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%; }
-caption { text-align: left; color: var(--dim); padding-bottom: .4rem; }
+caption { text-align: left; color: var(--dim); padding-bottom: .4rem; overflow-wrap: anywhere; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0; border-top: 1px solid var(--line); }
 thead th { border-top: 0; color: var(--dim); font-weight: 600; }
 tbody th[scope=rowgroup] { padding-top: 1.2rem; border-top: 0; }
