@@ -58,7 +58,7 @@ Exit status
   0    every promised clause was kept
   1    a clause is broken
   2    a TARGET cannot be loaded or is no harness, or the command is misused
-  3    nothing is broken, but a promised clause was not observed
+  3    nothing is broken, but a promised clause was not observed, or none was tried
   70   the suite itself failed
   130  interrupted; what was seen is reported
 

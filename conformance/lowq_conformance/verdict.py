@@ -30,8 +30,8 @@ def of_sides(sides: Iterable[Verdict]) -> Verdict:
 
 
 def of_clauses(verdicts: Iterable[Verdict]) -> Whole:
-    """The verdict of a queue from those of its clauses."""
+    """The verdict of a queue from those of its clauses; one of which no clause was judged keeps nothing."""
     seen = set(verdicts)
     if Verdict.BROKEN in seen:
         return "broken"
-    return "incomplete" if Verdict.NOT_OBSERVED in seen else "kept"
+    return "kept" if Verdict.KEPT in seen and Verdict.NOT_OBSERVED not in seen else "incomplete"
