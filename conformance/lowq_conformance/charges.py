@@ -10,7 +10,7 @@ from lowq_conformance.history import Op
 from lowq_conformance.judge import Fault
 from lowq_conformance.record import Call
 from lowq_conformance.stress import WEDGED, Run
-from lowq_conformance.timeline import Told, surfaced
+from lowq_conformance.timeline import Told, surfaced, trouble
 
 AROUND = 8
 """How many calls are shown around one that went wrong."""
@@ -26,10 +26,11 @@ class Charge:
     fault: Fault | None = None
 
 
-def of_calls(run: Run, *, deadly: bool) -> Iterator[Charge]:
+def of_calls(run: Run, *, deadly: bool, refuses: bool = False) -> Iterator[Charge]:
     """What is wrong whatever the history: somebody waits for ever, died, or was told an error.
 
-    `deadly`: processes were killed on purpose, so that what is wrong is what they left behind.
+    `deadly`: processes were killed on purpose, so that what is wrong is what they left behind; `refuses`: whoever
+    says clearly that it does not work does nothing wrong.
     """
     for call in run.waiting:
         said = f"{call} did not return within {WEDGED:g} s, and nothing else happened to {call.process}"
@@ -40,7 +41,7 @@ def of_calls(run: Run, *, deadly: bool) -> Iterator[Charge]:
         said = f"the process of {client} {how}"
         yield Charge("CRASH-6" if deadly else "RACE-4", said, "\n".join(around(run, call) for call in last))
     for call in run.recording.calls:
-        if surfaced(call):
+        if surfaced(call) and (not refuses or trouble(call.error or "")):
             said = f"{call} raised {call.error}"
             yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-4", said, around(run, call))
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial, wraps
@@ -62,17 +63,26 @@ class Watched:
             at = 1 + int(where * self._known.get(name, (0, 0))[steps])
             lines, audit = Counter(at, None if steps else happens), Counter(at, happens if steps else None)
             audited.append(audit)
-            sys.settrace(lines.frame)
+            trace(lines.frame)
             try:
                 return method(*arguments, **keywords)
             finally:
-                sys.settrace(None)
+                trace(None)
                 audited.remove(audit)
                 if self._doomed:
                     die()
                 self._known[name] = lines.count, audit.count
 
         return watched
+
+
+tracing = threading.Lock()
+
+
+def trace(function: Callable[..., Any] | None) -> None:
+    """This thread is traced by the function; two threads at once are refused that by the interpreter."""
+    with tracing:
+        sys.settrace(function)
 
 
 class Counter:

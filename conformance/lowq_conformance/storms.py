@@ -139,7 +139,7 @@ class Storms:
 
     def _fork(self) -> Storm:
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
-        storm = judged(run)
+        storm = judged(run, refuses=True)
         storm.found = [*charges.of_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
         return storm
 
@@ -158,10 +158,10 @@ class Storms:
         return judged(self._stress(threads=False).run(shares, kills), deadly=True)
 
 
-def judged(run: Run, *, deadly: bool = False) -> Storm:
+def judged(run: Run, *, deadly: bool = False, refuses: bool = False) -> Storm:
     """The run, with what it charges the queue with; `deadly`: processes were killed on purpose."""
     told = tell(run)
-    found = list(charges.of_calls(run, deadly=deadly))
+    found = list(charges.of_calls(run, deadly=deadly, refuses=refuses))
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
     judgement = check(told.ops, told.spec, LOOKS)

@@ -213,7 +213,10 @@ def surfaced(call: Call) -> bool:
     """
     if call.error is None or call.error == "answered False":
         return False
-    if call.kind not in ("ack", "release"):
-        return True
-    name, said = call.error.partition(":")[0], call.error.lower()
+    return call.kind not in ("ack", "release") or trouble(call.error)
+
+
+def trouble(error: str) -> bool:
+    """Whether no queue says this to refuse something."""
+    name, said = error.partition(":")[0], error.lower()
     return name in NO_REFUSALS or name in ACCIDENTS or any(words in said for words in IN_THE_WAY)

@@ -58,10 +58,10 @@ class Client:
         """The first task that nobody else took is in hand, or None: nothing waited."""
         self._check_open()
         while names := sorted(os.listdir(self._waiting)):
-            for name in names:
-                with suppress(FileNotFoundError):
-                    os.rename(self._waiting / name, self._claimed / name)
-                    return Claimed(json.loads((self._claimed / name).read_text(encoding="utf-8")), name)
+            name = names[0]  # and when somebody was faster, what is first by then
+            with suppress(FileNotFoundError):
+                os.rename(self._waiting / name, self._claimed / name)
+                return Claimed(json.loads((self._claimed / name).read_text(encoding="utf-8")), name)
         return None
 
     def ack(self, claimed: Claimed) -> None:
