@@ -69,6 +69,11 @@ def laid_out(ops: Sequence[Op], labels: list[str]) -> Layout:
     return layout
 
 
+def counted(time: float) -> str:
+    """A length of time in six digits, or in as many as there are before the point."""
+    return f"{time:,.0f}" if 1e6 <= abs(time) < 1e15 else f"{time:.6g}"
+
+
 def label(op: Op) -> str:
     """The operation in a picture: cut, and with nothing that a terminal would obey."""
     return excerpt(printable(str(op)), LONGEST_LABEL)
@@ -96,7 +101,7 @@ def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) 
     ruler = [" "] * (layout.width + 24)
     free = 0
     for column, when in sorted(layout.instants.items()):
-        stamp = f"{(when - first) / unit:.6g}"
+        stamp = counted((when - first) / unit)
         if column >= free:
             ruler[column : column + len(stamp)] = stamp
             free = column + len(stamp) + 1

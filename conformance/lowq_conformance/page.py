@@ -154,7 +154,9 @@ def _matrix(reports: Sequence[Report]) -> str:
     columns = [
         element(
             "th",
-            element("a", text(report.target, 60), href=f"#target{number}"),
+            element(
+                "a", text(report.target, 60).replace("/", "/<wbr>").replace(":", ":<wbr>"), href=f"#target{number}"
+            ),
             "<br>",
             element("span", report.verdict, class_=WHOLE[report.verdict]),
             scope="col",

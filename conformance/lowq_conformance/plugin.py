@@ -131,7 +131,7 @@ def pytest_runtest_makereport(
         pytest.exit(str(call.excinfo.value), returncode=2)
     if call.when == "call" or (call.when == "setup" and not report.passed):
         sides = said(item, call)
-        report.user_properties.append(("lowq", sides))
+        report.user_properties.append(("lowq", [tuple(side) for side in sides]))  # xdist sends plain types only
         if report.failed and sides:
             report.longrepr = "\n\n".join(f"{id}: {verdict}\n\n{evidence}" for id, verdict, evidence, _ in sides)
     return report

@@ -10,10 +10,10 @@ STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem 1rem 4rem; background: var(--back); color: var(--fore);
   font: 1rem/1.5 system-ui, sans-serif; }
-h1, h2, h3 { line-height: 1.25; overflow-wrap: anywhere; }
+h1, h2, h3, h4 { line-height: 1.25; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin: 0 0 .5rem; }
 h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; }
-h3 { font-size: 1.1rem; margin: 0 0 .5rem; }
+h3, h4 { font-size: 1.1rem; margin: 0 0 .5rem; }
 a { color: var(--link); }
 p { margin: .5rem 0; overflow-wrap: anywhere; }
 .whole { font-size: 1.2rem; font-weight: 600; }
@@ -50,6 +50,7 @@ svg .guilty text { font-weight: 700; }
 svg .kill { stroke: var(--broken); stroke-width: 3; fill: none; }
 svg .death { fill: var(--broken); font-weight: 700; }
 .matrix table { width: auto; min-width: 100%; } .matrix td:last-child { min-width: 14rem; }
+.matrix tbody th[scope=row] { position: sticky; left: 0; background: var(--back); }
 .matrix thead th { max-width: 12rem; overflow-wrap: anywhere; vertical-align: bottom; }
 @media (max-width: 40rem) { body { padding: 1rem .75rem 3rem; } article { padding: .75rem; }
   .clauses thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -59,5 +60,6 @@ svg .death { fill: var(--broken); font-weight: 700; }
 @media print { :root { --back: #fff; --fore: #000; --dim: #444; --line: #bbb; --box: #fff; --link: #000;
     --kept: #17672f; --broken: #b3201a; --unseen: #7d5000; --bar: #eef2f8; --edge: #40618f; --guilty: #fbdedc; }
   body { max-width: none; padding: 0; font-size: 10pt; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  .wide { overflow: visible; } svg { max-width: 100%; height: auto; } article, figure, tr { break-inside: avoid; } }
+  .wide { overflow: visible; } svg { max-width: 100%; height: auto; }
+  figure, tr { break-inside: avoid; } h2, h3, h4 { break-after: avoid; } }
 """

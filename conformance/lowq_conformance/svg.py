@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from lowq_conformance.draw import LONGEST_NAME, Layout, label, laid_out
+from lowq_conformance.draw import LONGEST_NAME, Layout, counted, label, laid_out
 from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
 from lowq_conformance.markup import element, text
@@ -26,7 +26,7 @@ class Unit:
 
     def since(self, first: float, when: float) -> str:
         """A time from the first one on."""
-        return f"{(when - first) / self.length:.6g}{f' {self.name}' if self.name else ''}"
+        return f"{counted((when - first) / self.length)}{f' {self.name}' if self.name else ''}"
 
 
 MILLISECONDS = Unit(1e6, "ms")

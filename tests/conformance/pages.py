@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "wbr"}
 FETCHING = {"script", "link", "img", "iframe", "object", "embed", "base", "video", "audio", "source", "image", "use"}
 
 

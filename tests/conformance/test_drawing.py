@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from lowq_conformance.draw import timeline
+from lowq_conformance.draw import counted, timeline
 from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
 
@@ -20,6 +20,15 @@ def test_an_open_end_a_kill_and_a_culprit_have_their_signs() -> None:
         '   a: |push "w" added|           |claim:empty!|',
         "   b:                 |claim:?--X-------------->",
         "time  0              1          3             5",
+    ]
+
+
+def test_a_long_time_is_written_out() -> None:
+    assert [counted(0), counted(0.0123456789), counted(1_332_000.4), counted(1e20)] == [
+        "0",
+        "0.0123457",
+        "1,332,000",
+        "1e+20",
     ]
 
 

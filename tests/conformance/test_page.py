@@ -176,6 +176,19 @@ def test_a_check_writes_its_page_as_the_umask_says(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["page.html"]
 
 
+def test_what_a_run_of_many_clients_found_reaches_the_page_as_a_picture(tmp_path: Path) -> None:
+    file, said = tmp_path / "page.html", tmp_path / "report.json"
+    target = "lowq_conformance.broken.race:SelectsThenUpdates"
+    arguments = [target, "--only", "RACE-1", "--seed", "3", "--html", str(file), "--json", str(said)]
+    done = CliRunner().invoke(command, arguments)
+    told = Page(file.read_text(encoding="utf-8"))
+
+    assert done.exit_code == 1, done.output
+    assert len(told.all("svg")) == 1
+    assert "was handed out again while its lease ran" in told.text
+    assert "at best" in json.loads(said.read_text())["clauses"][0]["evidence"]
+
+
 @pytest.mark.parametrize("place", ["nowhere/page.html", ".", "pipe", "nul\0"])
 def test_a_page_that_cannot_be_written_is_an_error_before_the_run(
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
