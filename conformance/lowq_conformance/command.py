@@ -51,7 +51,7 @@ TARGET is one of
 A history (--history FILE) is a record of what a queue of any system was asked
 and answered, one JSON object per line; docs/history.md describes it. It is
 held to the file's own "spec" line, or to first in, first out and priorities,
-with equal works all added; the options below count more than both.
+with equal works all added; the options above count more than both.
 
 \b
 Exit status
@@ -76,7 +76,7 @@ Exit status with --history
     context_settings={"max_content_width": 100},
     short_help="Check any queue against the promises it makes.",
 )
-@click.argument("targets", metavar="TARGET...", nargs=-1)
+@click.argument("targets", metavar="[TARGET...]", nargs=-1)
 @click.option("--only", metavar="CLAUSES", multiple=True, help="Only these clauses and groups: DEDUPE,ORDER-3.")
 @click.option(
     "--promise",
@@ -101,9 +101,9 @@ Exit status with --history
 @click.option(
     "--due-order", type=click.Choice(["push", "due", "none"]), help=f"{_OF} the order of tasks with a time."
 )
-@click.option("--lease", type=_LENGTH, help=f"{_OF} the lease of claims that state none.")
-@click.option("--grace", type=_LENGTH, help=f"{_OF} how soon a lease that ran out is handed on.")
-@click.option("--eps", type=_LENGTH, help=f"{_OF} how far the clocks may differ.")
+@click.option("--lease", type=_LENGTH, metavar="TIME", help=f"{_OF} the lease of claims that state none.")
+@click.option("--grace", type=_LENGTH, metavar="TIME", help=f"{_OF} how soon a lease that ran out is handed on.")
+@click.option("--eps", type=_LENGTH, metavar="TIME", help=f"{_OF} how far the clocks may differ.")
 def check(
     targets: Sequence[str],
     only: Sequence[str],
