@@ -80,7 +80,7 @@ def test_a_killed_worker_runs_no_clean_up_and_leaves_its_lease(
     store.backend().push("a")
     with live_workers() as start:
         worker = start()
-        worker.wait_until(notes.exists)
+        worker.wait_until(lambda: notes.exists() and notes.read_text() == "began a\n")
         worker.kill()
 
         assert not worker.alive
