@@ -8,22 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import count
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 from bench.clockwork import Figures, folder, interleaved, seconds
 from bench.peers import PEERS, Client, Peer
+from bench.works import works
 
 _PEERS = {peer.name: peer for peer in PEERS}
-_numbers = count()
 _context = multiprocessing.get_context("spawn")
-
-
-def works(amount: int) -> list[Any]:
-    """Works of some 70 bytes, none of them equal to another of this run."""
-    return [{"do": "thumbnail", "path": f"/pictures/{next(_numbers):09}.jpg", "width": 320} for _ in range(amount)]
 
 
 def push(place: Path, full: bool, rounds: int, amount: int) -> Figures:

@@ -15,8 +15,9 @@ from typing import Any
 
 import lowq
 from bench.clockwork import Figures, folder, interleaved, seconds
-from bench.measures import load, works
+from bench.measures import load
 from bench.peers import DiskCache, LiteQueue, Lowq, PersistQueue, Raw
+from bench.works import works
 
 _context = multiprocessing.get_context("spawn")
 

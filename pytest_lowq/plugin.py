@@ -2,6 +2,7 @@
 
 Fixtures for the tests of an application whose work goes through lowq; none is autouse, and their state is in
 `tmp_path`. What they are stands in `pytest_lowq.fixtures`, what can be set in `pytest_lowq.settings`.
+PYTEST_DONT_REWRITE: there is no assert here, and a start of pytest is not to wait for it.
 """
 
 from __future__ import annotations
@@ -28,20 +29,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lowq", "lowq: tests of an application with a queue")
     group.addoption(
         "--lowq-mode",
+        dest="lowq_mode",
         metavar="MODE",
         help="manual, inline or live: whether a push runs its task at once, or start() a worker.",
     )
     group.addoption(
-        "--lowq-leftovers", metavar="WHAT", help="allow or fail: a task that was neither run nor asserted."
+        "--lowq-leftovers",
+        dest="lowq_leftovers",
+        metavar="WHAT",
+        help="allow or fail: a task that was neither run nor asserted.",
     )
-    group.addoption("--lowq-lossy", metavar="WHAT", help="warn or strict: a work that JSON changes, in inline mode.")
-    group.addoption("--lowq-clock-patch", metavar="HOW", help="freezegun or none: what the application's code reads.")
-    group.addoption("--lowq-now", metavar="TIME", help="Where lowq_clock begins, such as 2030-01-01T12:00:00Z.")
-    group.addoption("--lowq-max-runs", metavar="N", type=int, help="After so many runs a drain is taken for endless.")
-    group.addoption("--lowq-twice", action="store_true", help="Deliver every task that is done once more.")
-    group.addoption("--lowq-shuffle", action="store_true", help="Let the queues take turns in a random order.")
     group.addoption(
-        "--lowq-keep-db", action="store_true", help="Say in each failed report where its queues are kept."
+        "--lowq-lossy",
+        dest="lowq_lossy",
+        metavar="WHAT",
+        help="warn or strict: a work that JSON changes, in inline mode.",
+    )
+    group.addoption(
+        "--lowq-clock-patch",
+        dest="lowq_clock_patch",
+        metavar="HOW",
+        help="freezegun or none: what the application's code reads.",
+    )
+    group.addoption(
+        "--lowq-now", dest="lowq_now", metavar="TIME", help="Where lowq_clock begins, such as 2030-01-01T12:00:00Z."
+    )
+    group.addoption(
+        "--lowq-max-runs",
+        dest="lowq_max_runs",
+        metavar="N",
+        type=int,
+        help="After so many runs a drain is taken for endless.",
+    )
+    group.addoption(
+        "--lowq-twice", dest="lowq_twice", action="store_true", help="Deliver every task that is done once more."
+    )
+    group.addoption(
+        "--lowq-shuffle",
+        dest="lowq_shuffle",
+        action="store_true",
+        help="Let the queues take turns in a random order.",
+    )
+    group.addoption(
+        "--lowq-keep-db",
+        dest="lowq_keep_db",
+        action="store_true",
+        help="Say in each failed report where its queues are kept.",
     )
     for name, text in (
         ("lowq_mode", "manual (default), inline or live: whether a push runs its task at once, or start() a worker"),

@@ -1,4 +1,4 @@
-"""The options of the conformance suite, and its plugin where a target is given."""
+"""The options of the conformance suite, and its plugin where a target is given. PYTEST_DONT_REWRITE"""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("lowq", "lowq: check a queue with `pytest --pyargs lowq_conformance`")
     group.addoption(
         "--lowq-harness",
+        dest="lowq_harness",
         metavar="TARGET",
         help="The queue to check: module:Harness, path/to/file.py:Harness, a backend URL, sqlite or memory.",
     )
     group.addoption(
         "--lowq-only",
+        dest="lowq_only",
         metavar="CLAUSES",
         action="append",
         default=[],
@@ -24,13 +26,18 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lowq-promise",
+        dest="lowq_promise",
         metavar="PROMISES",
         action="append",
         default=[],
         help="Promises to add to what the target says, such as fifo,persistent. May be repeated.",
     )
-    group.addoption("--lowq-seed", metavar="N", type=int, help="Makes a run repeatable. Default: a random one.")
-    group.addoption("--lowq-journal", metavar="FILE", help="Keep the calls of the running test in a file.")
+    group.addoption(
+        "--lowq-seed", dest="lowq_seed", metavar="N", type=int, help="Makes a run repeatable. Default: a random one."
+    )
+    group.addoption(
+        "--lowq-journal", dest="lowq_journal", metavar="FILE", help="Keep the calls of the running test in a file."
+    )
 
 
 def configure(config: pytest.Config) -> None:

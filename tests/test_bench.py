@@ -33,3 +33,24 @@ def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Pa
         "inline: push one, run it": {"raw SQLite", "lowq", "lowq in memory", "huey, immediate"},
     }
     assert all(s["median"] > 0 for figures in report["figures"] for s in figures["subjects"].values())
+
+
+def test_a_quick_run_of_the_toolkit_names_what_is_missing(tmp_path: Path) -> None:
+    measures = ["--only", "inline", "--only", "fixture"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.toolkit", "--quick", "--json", "--folder", str(tmp_path), *measures],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    for figures in report["figures"]:
+        assert {"raw SQLite", "lowq", "huey immediate"} <= set(figures["subjects"])
+        assert all(subject["median"] > 0 and subject["ratio"] > 0 for subject in figures["subjects"].values())
+    assert len(report["subjects"]) + len(report["missing"]) == 9
+    assert not set(report["subjects"]) & set(report["missing"])

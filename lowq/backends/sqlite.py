@@ -242,7 +242,7 @@ class SQLiteBackend:
         find = "SELECT id, dedupe FROM queue WHERE name = ?"
         with self._database.reading() as db:
             row = db.execute(find, (self.name,)).fetchone()
-            names = [name for (name,) in db.execute("SELECT name FROM queue ORDER BY name")]
+            names = [] if row else [name for (name,) in db.execute("SELECT name FROM queue ORDER BY name")]
         if row is None and not create:
             raise InvalidLocation(
                 f"{self._database.path}: there is no queue {self.name!r} here; there is {', '.join(names) or 'none'}"

@@ -54,7 +54,7 @@ class Inline:
 
     def check(self, work: Work) -> None:
         """JSON keeps the work, or a LossyWork warning was given, or, in strict mode, InvalidWork raised."""
-        if (path := _changed(work, decode(encode(work)), "work")) is None:
+        if _plain(work) or (path := _changed(work, decode(encode(work)), "work")) is None:
             return
         text = f"{path}, and the handler will get it so"
         if self._lossy == "strict":
@@ -131,6 +131,19 @@ def _fate(kept: Kept, run: Run) -> str:
     if run.next_due is None:
         return f"{attempt}; it is dead now"
     return f"{attempt}; it would run again in {(run.next_due - run.at).total_seconds():.3g} s"
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain(given: Any, depth: int = 0) -> bool:
+    """Whether JSON, if it can hold `given` at all, surely keeps it as it is; False: a closer look is needed."""
+    kind = type(given)
+    if kind in _PLAIN:
+        return True
+    if depth < 50 and kind in (dict, list):
+        return all(_plain(part, depth + 1) for part in (given.values() if kind is dict else given))
+    return False
 
 
 def _changed(given: Any, found: Any, path: str) -> str | None:

@@ -34,6 +34,9 @@ QueueRef: TypeAlias = Any
 
 _RETRY = Retry()
 
+_UNTOUCHED = 10**18
+"""When a new store was last written, in nanoseconds since 1970: longer ago than any write to it."""
+
 
 class UnknownQueue(LowqError):
     """The test names a queue in a way that means none, or more than one."""
@@ -147,7 +150,8 @@ class TempQueue:
             return self._open_at(path, self.clock)
         if not path.exists():  # another process of the test may have made it
             path.write_bytes(_empty(name, dedupe))
-        return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="process")
+            os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
+        return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="none")
 
     def _check(self, work: Work) -> None:
         if self.before_push is not None:
@@ -205,8 +209,13 @@ def _task_queue(found: object) -> TaskQueue | None:
 
 
 def _check_integrity(path: Path) -> None:
+    unfinished = path.with_name(f"{path.name}-wal").exists()
+    if not unfinished and path.stat().st_mtime_ns == _UNTOUCHED:
+        return
+    # Without a log beside it nobody writes to the file any more, and SQLite need make no files for locks.
+    how = "" if unfinished else "?immutable=1"
     try:
-        with closing(sqlite3.connect(path)) as db:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}{how}", uri=True)) as db:
             found = [row[0] for row in db.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         found = [str(error)]

@@ -67,6 +67,7 @@ class SyncWorker:
         self._twice = twice
         self._shuffle = shuffle
         self._ran: list[tuple[Kept, Run]] = []
+        self._workers: dict[int, Worker] = {}
 
     def perform(
         self, process: QueueRef | Callable[[Work], Any], work: Work, attempt: int = 1, *, retry: Retry | None = None
@@ -206,9 +207,17 @@ class SyncWorker:
 
     def _worker(self, kept: Kept) -> Worker:
         handler, retry = self._store.handler_of(kept.backend)
-        return _Steps(
-            kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=self._store.clock, random=self._random
-        )
+        worker = self._workers.get(id(kept))
+        if worker is None or (worker.handler, worker.retry, worker.lease_for) != (handler, retry, kept.lease_for):
+            worker = self._workers[id(kept)] = _Steps(
+                kept.backend,
+                handler,
+                lease_for=kept.lease_for,
+                retry=retry,
+                clock=self._store.clock,
+                random=self._random,
+            )
+        return worker
 
     def _queues(self, queue: QueueRef) -> list[Kept]:
         return list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]

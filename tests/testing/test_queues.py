@@ -173,6 +173,18 @@ def test_a_damaged_store_fails_the_test(tmp_path: Path) -> None:
         store.__exit__(None, None, None)
 
 
+def test_a_store_that_was_damaged_before_it_was_used_fails_the_test(tmp_path: Path) -> None:
+    store = temp_queue(tmp_path)
+    store.__enter__()
+    assert mail.queue.backend.count().ready == 0
+    mail.queue.backend.backend.close()  # type: ignore[attr-defined]
+    (file,) = tmp_path.glob("app-mail-*.db")
+    damage(file)
+
+    with pytest.raises(CorruptQueue, match=r"app-mail-.*\.db is damaged"):
+        store.__exit__(None, None, None)
+
+
 class Plain(Journaled):
     """A stranger's queue that keeps works in order, and promises no more."""
 
