@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from lowq import Backend, Clock, FakeClock
 from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
-from lowq.testing.clock import Patch
 from lowq.testing.inline import Lossy, OnError
 from lowq.testing.table import indented, line, queue_table
 from pytest_lowq.settings import Settings, settings_of
+
+if TYPE_CHECKING:
+    from lowq.testing.clock import Patch
 
 __all__ = ["check_leftovers", "clock", "inline_mode", "jobs", "live_workers", "queue", "show_tasks", "worker"]
 
@@ -36,13 +39,12 @@ _used = pytest.StashKey[Used]()
 def clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeClock]:
     """The fake clock of a test, kept in its `tmp_path`."""
     settings = settings_of(request.node)
-    patch: Patch = "freezegun" if settings.clock_patch == "freezegun" else "none"
     if _used in request.node.stash:
         raise pytest.UsageError(
             "lowq_clock: the queues of this test run on the real clock already; ask for lowq_clock "
             "in the test's own arguments, before lowq_queue is made"
         )
-    with fake_clock(settings.now, path=tmp_path / "lowq-clock", patch=patch) as made:
+    with fake_clock(settings.now, path=tmp_path / "lowq-clock", patch=cast("Patch", settings.clock_patch)) as made:
         yield made
 
 

@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--lowq-clock-patch",
         dest="lowq_clock_patch",
         metavar="HOW",
-        help="freezegun or none: what the application's code reads.",
+        help="freezegun, time-machine or none: what makes the application's code read lowq_clock.",
     )
     group.addoption(
         "--lowq-now", dest="lowq_now", metavar="TIME", help="Where lowq_clock begins, such as 2030-01-01T12:00:00Z."
@@ -80,7 +80,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("lowq_mode", "manual (default), inline or live: whether a push runs its task at once, or start() a worker"),
         ("lowq_leftovers", "allow (default) or fail: a task that was neither run nor asserted"),
         ("lowq_lossy", "warn (default) or strict: a work that JSON changes, in inline mode"),
-        ("lowq_clock_patch", "freezegun (default) or none: what makes the application's code read lowq_clock"),
+        (
+            "lowq_clock_patch",
+            "freezegun (default), time-machine or none: what makes the application's code read lowq_clock",
+        ),
         ("lowq_now", "where lowq_clock begins, an ISO 8601 time with its zone"),
         ("lowq_max_runs", "after so many runs a drain is taken for endless (default 1000)"),
     ):

@@ -16,7 +16,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "on_error": ("raise", "record"),
     "leftovers": ("allow", "fail"),
     "lossy": ("warn", "strict"),
-    "clock_patch": ("freezegun", "none"),
+    "clock_patch": ("freezegun", "time-machine", "none"),
 }
 """What can be said; the first is what holds where nothing is."""
 

@@ -1,6 +1,7 @@
 """What a test of an application with a queue needs, without pytest too. PYTEST_DONT_REWRITE"""
 
-from lowq.testing.clock import ClockError, fake_clock
+from lowq.testing.clock import fake_clock
+from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import Crashed, CrashMissed
 from lowq.testing.expected import ANY
 from lowq.testing.inline import Inline, LossyWork, inline

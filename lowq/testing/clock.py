@@ -1,41 +1,29 @@
 """The fake clock of a test: lowq's own time, and, at the same instant, what the application's code reads.
 
 lowq reads its `Clock` and needs no patching. The application's `datetime.now()` and `time.time()` are patched by
-freezegun, which is made to read the clock's file: so a forked process follows every move, and so does a spawned one
-that the clock was passed to. PYTEST_DONT_REWRITE
+freezegun or time-machine, which are made to read the clock's file: so a forked process follows every move, and a
+spawned one that the clock was passed to. PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
-from lowq.backend import LowqError
 from lowq.clock import Clock, FakeClock, SystemClock
+from lowq.testing.clockerror import ClockError
+from lowq.testing.frozen import frozen, frozen_by_others
+from lowq.testing.travelling import travelled_by_others, travelling
 
-if TYPE_CHECKING:
-    from freezegun.api import FrozenDateTimeFactory
-
-Patch: TypeAlias = Literal["freezegun", "none"]
+Patch: TypeAlias = Literal["freezegun", "time-machine", "none"]
 """What makes the application's own code read the fake instant."""
 
 START = datetime(2030, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
-
-_REAL = (
-    *("lowq.", "_pytest.", "pluggy.", "xdist.", "execnet.", "hypothesis.", "coverage."),
-    *("asyncio.", "concurrent.", "multiprocessing.", "queue", "selectors", "socket", "subprocess", "threading"),
-)
-"""Modules whose own calls see the real time, because they wait by it or measure the test run."""
-
-
-class ClockError(LowqError):
-    """Two clocks would both say what time it is, or the one that was asked for cannot run."""
 
 
 @contextmanager
@@ -54,9 +42,9 @@ def fake_clock(
     with ExitStack() as stack:
         if path is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-clock-"))) / "clock"
-        clock = _Frozen(start or START, path) if patch == "freezegun" else FakeClock(start or START, path)
-        if patch == "freezegun":
-            stack.enter_context(_frozen(clock))
+        clock = FakeClock(start or START, path) if patch == "none" else _Patched(start or START, path, patch)
+        if isinstance(clock, _Patched):
+            stack.enter_context(clock.patched())
         _running.append(clock)
         stack.callback(_running.remove, clock)
         yield clock
@@ -70,91 +58,49 @@ def running_clock() -> Clock:
 _running: list[FakeClock] = []
 
 
-class _Frozen(FakeClock):
-    """A fake clock that freezegun reads."""
+class _Patched(FakeClock):
+    """A fake clock that freezegun or time-machine reads."""
+
+    def __init__(self, start: datetime, path: str | os.PathLike[str], patch: Patch) -> None:
+        super().__init__(start, path)
+        self._patch = patch
 
     def now(self) -> datetime:
-        """The instant at which this clock stands. Raises ClockError where freezegun was started at another."""
-        now = super().now()
-        freezegun = sys.modules.get("freezegun.api")
-        if freezegun is not None and freezegun.freeze_factories:
-            theirs = freezegun.freeze_factories[-1].time_to_freeze.replace(tzinfo=UTC)
-            if theirs != now:
-                raise ClockError(
-                    f"two instants cannot both be now: lowq's clock stands at {now}, and freeze_time was started "
-                    f"inside it at {theirs}; move lowq's clock instead, which moves both"
-                )
-        return now
+        """The instant at which this clock stands. Raises ClockError where somebody else's stands inside it."""
+        if (theirs := _others()) is not None:
+            raise ClockError(
+                f"two instants cannot both be now: lowq's clock stands at {super().now()}, and freeze_time or travel "
+                f"was started inside it at {theirs}; move lowq's clock instead, which moves both"
+            )
+        return super().now()
+
+    def patched(self) -> AbstractContextManager[None]:
+        """The application's code reads this clock. Raises ClockError where somebody else's stands already."""
+        if (theirs := _others()) is not None:
+            raise ClockError(
+                f"freezegun or time-machine stopped time already, at {theirs}, and two instants cannot both be now: "
+                'use lowq\'s clock alone, or say patch="none"'
+            )
+        return travelling(self) if self._patch == "time-machine" else frozen(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _join, (self.path,)
+        return _join, (self.path, self._patch)
+
+
+def _others() -> datetime | None:
+    """The instant at which freezegun or time-machine stand, where it is not lowq's clock that they read."""
+    return frozen_by_others() or travelled_by_others()
 
 
 _joined = ExitStack()
 
 
-def _join(path: str) -> FakeClock:
-    """The clock in a process that it was sent to, which stays frozen at its instant until it ends."""
+def _join(path: str, patch: Patch) -> FakeClock:
+    """The clock in a process that it was sent to, which stays at its instant until it ends."""
     for clock in _running:
         if clock.path == path:
             return clock
-    clock = _Frozen(START, path)
-    _joined.enter_context(_frozen(clock))
+    clock = _Patched(START, path, patch)
+    _joined.enter_context(clock.patched())
     _running.append(clock)
     return clock
-
-
-@contextmanager
-def _frozen(clock: FakeClock) -> Iterator[None]:
-    """freezegun reads `clock`; afterwards nothing of it is left, whatever was started inside."""
-    try:
-        from freezegun import api, freeze_time
-    except ModuleNotFoundError as error:
-        raise ClockError(f'{error.name} is missing: pip install "lowq[pytest]", or say patch="none"') from None
-    if api.freeze_factories:
-        raise ClockError(
-            f"freezegun froze time already, at {api.freeze_factories[-1].time_to_freeze}, and two instants cannot "
-            'both be now: use lowq\'s clock alone, or say patch="none"'
-        )
-    freezer = freeze_time(clock.now(), ignore=list(_REAL), real_asyncio=True)
-    freezer.start()
-    ours = api.freeze_factories[0] = _factory(clock)
-    inspected, api.call_stack_inspection_limit = api.call_stack_inspection_limit, 1  # see `_factory`
-    try:
-        yield
-    finally:
-        left = [each for each in api.freeze_factories if each is not ours]
-        for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
-            del stack[1:]
-        freezer.stop()
-        api.call_stack_inspection_limit = inspected
-        if left:
-            raise ClockError("a freeze_time that was started inside lowq's clock was still running; it was stopped")
-
-
-def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
-    """What freezegun asks for the instant: it reads the clock.
-
-    freezegun gives the real time to whoever has a module that waits (`threading`) within five frames above it, which
-    is most code near a thread's start. Here only the caller itself decides.
-    """
-    from freezegun.api import FrozenDateTimeFactory
-
-    class Shared(FrozenDateTimeFactory):
-        def __init__(self) -> None:
-            self.latest = self.time_to_freeze
-
-        def __call__(self) -> datetime:
-            now: datetime = self.time_to_freeze
-            if "monotonic" in sys._getframe(2).f_code.co_name:
-                now = self.latest = max(now, self.latest)
-            return now
-
-        def tick(self, *_: Any, **__: Any) -> datetime:
-            raise ClockError("move lowq's clock instead: lowq_clock.advance(…)")
-
-        @property
-        def time_to_freeze(self) -> datetime:  # type: ignore[override]
-            return FakeClock.now(clock).replace(tzinfo=None)
-
-    return Shared()

@@ -22,7 +22,7 @@ from lowq.location import open_backend
 from lowq.retry import Retry
 from lowq.run import Run
 from lowq.stopping import Stop
-from lowq.testing.clock import ClockError
+from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
 from lowq.testing.queues import Kept, QueueRef, TempQueue
 from lowq.testing.table import clock_time, indented, line
