@@ -8,7 +8,7 @@ PYTEST_DONT_REWRITE: there is no assert here, and a start of pytest is not to wa
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -108,6 +108,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if config.getoption("lowq_twice") or config.getoption("lowq_shuffle"):
         return [_settings().header(config)]
     return []
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """A line where tests use the plugin, with how they do unless a marker says otherwise."""
+    users = sum(any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ())) for item in items)
+    return [_settings().use(config, users)] if users and config.option.verbose >= 0 else []
 
 
 @pytest.hookimpl(wrapper=True)

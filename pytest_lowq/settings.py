@@ -66,6 +66,17 @@ def header(config: pytest.Config) -> str:
     return f"lowq: {' '.join(words)} --lowq-seed={seed(config)}"
 
 
+def use(config: pytest.Config, users: int) -> str:
+    """How many tests use the plugin, and what the command line and the ini file say to them."""
+    said = {
+        name: config.getoption(f"lowq_{name}", None) or config.getini(f"lowq_{name}")
+        for name in _KEYWORDS
+        if name != "on_error"
+    }
+    words = [f"{name}={value}" for name, value in said.items() if value]
+    return f"lowq: {users} {'test uses' if users == 1 else 'tests use'} its fixtures{', '.join(['', *words])}"
+
+
 def _said(item: pytest.Item) -> dict[str, Any]:
     """What was set, by whom it was set closest to the test."""
     said: dict[str, Any] = {}

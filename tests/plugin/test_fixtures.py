@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -386,6 +387,43 @@ class TestSettings:
         result.stdout.fnmatch_lines(
             ["lowq: --lowq-twice --lowq-seed=0", "*at the second delivery of the work 'ann'*"]
         )
+
+    def test_a_line_says_that_tests_use_it_and_how(self, project: pytest.Pytester) -> None:
+        test = """
+            def test_one(lowq_jobs): pass
+            def test_two(lowq_worker): pass
+            def test_none(): pass
+            """
+        project.makeini("[pytest]\nlowq_leftovers = fail\n")
+
+        result = run(project, test, "--lowq-mode=inline")
+
+        result.assert_outcomes(passed=3)
+        result.stdout.fnmatch_lines(["lowq: 2 tests use its fixtures, mode=inline, leftovers=fail"])
+
+    def test_time_machine_moves_the_application_s_clock(self, project: pytest.Pytester) -> None:
+        pytest.importorskip("time_machine")
+        project.makeini("[pytest]\nlowq_clock_patch = time-machine\n")
+
+        result = run(
+            project,
+            """
+            import sys
+            from datetime import UTC, datetime, timedelta
+
+            def test_later(lowq_jobs, lowq_clock):
+                lowq_clock.advance(timedelta(days=1))
+                mail.queue.push("x", not_before=datetime.now(UTC) + timedelta(hours=1))
+                lowq_jobs.assert_pushed(mail, in_=timedelta(hours=1))
+                assert datetime.now(UTC) == lowq_clock.now()
+                assert "freezegun" not in sys.modules
+            """,
+        )
+
+        result.assert_outcomes(passed=1)
+        duration = re.search(r"passed in ([\d.]+)s", result.stdout.str())
+        assert duration is not None
+        assert float(duration[1]) < 120
 
 
 class TestUnused:
