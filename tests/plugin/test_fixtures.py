@@ -345,7 +345,10 @@ class TestSettings:
         ("arguments", "said"),
         [
             (["--lowq-mode=x"], "--lowq-mode: mode: expected manual or inline or live, got 'x'"),
-            (["-o", "lowq_clock_patch=x"], "ini value lowq_clock_patch: clock_patch: expected freezegun or none"),
+            (
+                ["-o", "lowq_clock_patch=x"],
+                "ini value lowq_clock_patch: clock_patch: expected freezegun or time-machine or none",
+            ),
         ],
     )
     def test_an_option_that_cannot_be_is_told(

@@ -21,7 +21,7 @@ def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
     for name, text in FILES.items():
         (pytester.path / name).write_text(text, encoding="utf-8")
 
-    result = pytester.runpytest_subprocess("-p", "no:randomly", "-W", "error", timeout=240)
+    result = pytester.runpytest_subprocess("-pno:randomly", "-pno:asyncio", "-W", "error", timeout=240)
 
     # Each on SQLite and in memory; the live worker cannot have the latter, and the twins take no fixture.
     result.assert_outcomes(passed=2 * 8 + 1 + 1, skipped=1, xfailed=2 * 2)
