@@ -261,8 +261,9 @@ class SQLiteBackend:
 
     def _keep(self, batch: list[Entry]) -> list[Pushed]:
         answers = []
+        timeless = self._dedupe != "until_claimed" and all(each.not_before is None for each in batch)
         with self._database.writing() as db:
-            now = self._now()
+            now = 0 if timeless else self._now()
             for each in batch:
                 id = self._standing(db, each.digest, now)
                 if added := id is None:
