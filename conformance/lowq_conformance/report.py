@@ -159,7 +159,7 @@ def _show_sum(report: Report, console: Console) -> None:
     sentence = Text.assemble((f"{report.target}: {report.verdict}", style), f" ({counts}) in {report.seconds:.1f} s")
     if report.interrupted:
         sentence.append("; interrupted")
-    console.print(sentence)
+    console.print(sentence, soft_wrap=True)
     if report.unchecked:
         console.print(
             Text(f"Not checked by this version, and no part of the verdict: {ranges(report.unchecked)}", style="dim")
