@@ -1,0 +1,301 @@
+"""How well the suite bites: `python -m bench.power`, `--help` for the choices.
+
+Every broken queue is looked at with many seeds, the clauses that it breaks only, and every sound queue as a whole,
+all in the default profile. A broken queue is caught at a seed when each clause that it breaks is found broken. The
+suite is good enough when every one is caught in 19 of 20 seeds, and no sound queue is ever accused of anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lowq_conformance.broken import BROKEN, Broken
+from lowq_conformance.verdict import Verdict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.trials import Outcome, Outcomes, Trial, carry_out
+
+SOUND = {
+    "memory": "memory",
+    "sqlite": "sqlite",
+    "journal": "lowq_conformance.sound.journal:Journal",
+    "folder": "lowq_conformance.sound.folder:Folder",
+}
+KINDS = {"race": "races", "crash": "kills", "worker": "workers"}
+"""What the broken queues of a module are called; all others are broken for one client at a time."""
+ALONE = "one client"
+ENOUGH = 19 / 20
+WIDTH = 150
+"""Columns of a table that goes to a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """A broken queue, and what was seen of it, one outcome for each seed."""
+
+    queue: Broken
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.queue)
+
+    def times(self, *clauses: str) -> int:
+        """At how many seeds all these clauses were found broken."""
+        return sum({*clauses} <= {*outcome.has(Verdict.BROKEN)} for outcome in self.outcomes)
+
+    @property
+    def caught(self) -> int:
+        """At how many seeds everything was found that is wrong."""
+        return self.times(*self.queue.clauses)
+
+    @property
+    def enough(self) -> bool:
+        return self.caught >= ENOUGH * len(self.outcomes)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "queue": self.queue.name,
+            "fault": self.queue.fault,
+            "kind": self.kind,
+            "seeds": len(self.outcomes),
+            "caught": self.caught,
+            "clauses": {clause: self.times(clause) for clause in self.queue.clauses},
+            "missed": [o.seed for o in self.outcomes if not {*self.queue.clauses} <= {*o.has(Verdict.BROKEN)}],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A sound queue, and what was seen of it, one outcome for each run."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+
+    def saw(self, verdict: Verdict) -> list[tuple[int, str]]:
+        """The seeds and clauses of that verdict."""
+        return [(outcome.seed, clause) for outcome in self.outcomes for clause in outcome.has(verdict)]
+
+    @property
+    def enough(self) -> bool:
+        return not self.saw(Verdict.BROKEN)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "queue": self.name,
+            "runs": len(self.outcomes),
+            "clauses": max((len(outcome.has(Verdict.KEPT)) for outcome in self.outcomes), default=0),
+            "accused": self.saw(Verdict.BROKEN),
+            "not observed": self.saw(Verdict.NOT_OBSERVED),
+        }
+
+
+def main() -> int:
+    choices = arguments()
+    outcomes = Outcomes(choices.results)
+    both = not choices.broken and not choices.sound
+    catching = (
+        {queue: catches(queue, choices.seeds) for queue in chosen(choices.only)} if both or choices.broken else {}
+    )
+    trusting = {name: runs(name, choices) for name in sounds(choices.only)} if both or choices.sound else {}
+    by_seed = sorted(
+        (trial for trials in catching.values() for trial in trials),
+        key=lambda trial: (trial.seed, trial.target),
+    )
+    interrupted = False
+    try:
+        make([*by_seed, *in_turn(trusting.values())], outcomes, choices.jobs)
+    except KeyboardInterrupt:
+        interrupted = True
+    caught = [Catch(queue, tuple(outcomes.all(trials))) for queue, trials in catching.items()]
+    trusted = [Trust(name, tuple(outcomes.all(trials))) for name, trials in trusting.items()]
+    console = Console()
+    tell(console if console.is_terminal else Console(width=WIDTH), caught, trusted)
+    if choices.json:
+        told = {
+            "machine": machine(),
+            "broken": [c.as_json() for c in caught],
+            "sound": [t.as_json() for t in trusted],
+        }
+        choices.json.write_text(json.dumps(told, indent=2) + "\n")
+    if interrupted:
+        print(
+            "interrupted; the same command goes on from here" if choices.results else "interrupted", file=sys.stderr
+        )
+        return 130
+    enough = all(catch.enough for catch in caught) and all(trust.enough for trust in trusted)
+    return 0 if enough else 1
+
+
+def kind_of(queue: Broken) -> str:
+    """What it takes to see that the queue is broken."""
+    return KINDS.get(queue.module.rpartition(".")[2], ALONE)
+
+
+def chosen(choices: argparse.Namespace) -> list[Broken]:
+    """The broken queues that are asked for."""
+    return [
+        queue
+        for queue in BROKEN.values()
+        if (not choices.only or queue.name in choices.only) and choices.kind in (None, kind_of(queue))
+    ]
+
+
+def sounds(only: Sequence[str]) -> list[str]:
+    """The sound queues of these names, or all."""
+    return [name for name in SOUND if not only or name in only]
+
+
+def catches(queue: Broken, seeds: int) -> list[Trial]:
+    """The trials of a broken queue."""
+    return [Trial(queue.target, seed, queue.clauses, (Verdict.BROKEN,)) for seed in range(1, seeds + 1)]
+
+
+def runs(name: str, choices: argparse.Namespace) -> list[Trial]:
+    """The trials of a sound queue."""
+    return [Trial(SOUND[name], seed, tuple(choices.clauses)) for seed in range(1, choices.runs + 1)]
+
+
+def in_turn(all: Iterable[Sequence[Trial]]) -> list[Trial]:
+    """The trials of several queues, one of each after the other."""
+    return [trial for trials in zip(*all, strict=True) for trial in trials]
+
+
+def make(trials: Sequence[Trial], outcomes: Outcomes, jobs: int) -> None:
+    """All trials were made, and how far they are was shown."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        known = len(list(outcomes.all(trials)))
+        bar = progress.add_task("runs of the suite", total=len(trials), completed=known)
+        carry_out(trials, outcomes, jobs, lambda seen: progress.advance(bar, len(seen)))
+
+
+def tell(console: Console, caught: Sequence[Catch], trusted: Sequence[Trust]) -> None:
+    """The tables were printed."""
+    console.print(machine())
+    if caught:
+        console.print(details(caught))
+        console.print(summary(caught))
+    if trusted:
+        console.print(soundness(trusted))
+        for trust in trusted:
+            for outcome in trust.outcomes:
+                for clause, evidence in outcome.evidence.items():
+                    said = outcome.verdicts[clause]
+                    console.print(f"\n{trust.name}, seed {outcome.seed}, {clause}: {said}", style="bold")
+                    console.print(evidence, markup=False, highlight=False, soft_wrap=True)
+
+
+def details(caught: Sequence[Catch]) -> Table:
+    """One line for each queue and clause."""
+    table = plain("broken queue", "clause", "caught", "of seeds", "seconds", "what is wrong with it")
+    for catch in caught:
+        for number, clause in enumerate(catch.queue.clauses):
+            times = catch.times(clause)
+            style = "" if times >= ENOUGH * len(catch.outcomes) else "bold red"
+            took = f"{median(o.seconds for o in catch.outcomes):.1f}" if catch.outcomes else ""
+            first = number == 0
+            table.add_row(
+                catch.queue.name if first else "",
+                clause,
+                str(times),
+                str(len(catch.outcomes)),
+                took if first else "",
+                catch.queue.fault if first else "",
+                style=style,
+            )
+    return table
+
+
+def summary(caught: Sequence[Catch]) -> Table:
+    """One line for each kind of broken queue."""
+    table = plain(
+        "broken queues", "queues", "seeds each", "caught in 19 of 20", "runs", "runs in which caught", "worst"
+    )
+    for kind in dict.fromkeys(catch.kind for catch in caught):
+        of_kind = [catch for catch in caught if catch.kind == kind]
+        made = sum(len(catch.outcomes) for catch in of_kind)
+        worst = min(of_kind, key=lambda catch: catch.caught - len(catch.outcomes))
+        table.add_row(
+            kind,
+            str(len(of_kind)),
+            span(len(catch.outcomes) for catch in of_kind),
+            str(sum(catch.enough for catch in of_kind)),
+            str(made),
+            str(sum(catch.caught for catch in of_kind)),
+            f"{worst.caught} of {len(worst.outcomes)}: {worst.queue.name}" if made else "",
+        )
+    return table
+
+
+def soundness(trusted: Sequence[Trust]) -> Table:
+    """One line for each sound queue."""
+    table = plain("sound queue", "runs", "seconds each", "clauses kept", "accusations", "not observed")
+    for trust in trusted:
+        told = trust.as_json()
+        table.add_row(
+            trust.name,
+            str(told["runs"]),
+            f"{median(o.seconds for o in trust.outcomes):.1f}" if trust.outcomes else "",
+            str(told["clauses"]),
+            str(len(told["accused"])),
+            str(len(told["not observed"])),
+            style="" if trust.enough else "bold red",
+        )
+    return table
+
+
+def plain(*columns: str) -> Table:
+    """A table without lines."""
+    table = Table(box=None, pad_edge=False, title="")
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number < 2, overflow="fold")
+    return table
+
+
+def span(numbers: Iterable[int]) -> str:
+    """The least to the largest of the numbers."""
+    least, *_, largest = sorted({*numbers}) * 2
+    return f"{least}" if least == largest else f"{least} to {largest}"
+
+
+def machine() -> str:
+    return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.power", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--seeds", type=int, default=20, help="seeds for each broken queue (20)")
+    parser.add_argument("--runs", type=int, default=50, help="runs of each sound queue (50)")
+    parser.add_argument("--broken", action="store_true", help="the broken queues only")
+    parser.add_argument("--sound", action="store_true", help="the sound queues only")
+    parser.add_argument("--only", type=names, default=[], metavar="NAME,…", help="queues of these names only")
+    parser.add_argument("--kind", choices=(ALONE, *KINDS.values()), help="of the broken queues, these only")
+    parser.add_argument("--clauses", type=names, default=[], metavar="ID,…", help="of sound queues, these only")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at once (1)")
+    parser.add_argument("--results", type=Path, help="JSON lines, one for each run: what is there is not run again")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
+    choices = parser.parse_args()
+    known = {*SOUND, *BROKEN}
+    if unknown := {*choices.only} - known:
+        parser.error(f"--only: no queue is called {', '.join(sorted(unknown))}")
+    return choices
+
+
+def names(text: str) -> list[str]:
+    return text.split(",")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
