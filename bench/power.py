@@ -105,9 +105,8 @@ def main() -> int:
     choices = arguments()
     outcomes = Outcomes(choices.results)
     both = not choices.broken and not choices.sound
-    catching = (
-        {queue: catches(queue, choices.seeds) for queue in chosen(choices.only)} if both or choices.broken else {}
-    )
+    queues = chosen(choices) if both or choices.broken else []
+    catching = {queue: catches(queue, choices.seeds) for queue in queues}
     trusting = {name: runs(name, choices) for name in sounds(choices.only)} if both or choices.sound else {}
     by_seed = sorted(
         (trial for trials in catching.values() for trial in trials),
