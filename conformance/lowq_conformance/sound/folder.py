@@ -2,7 +2,9 @@
 
 A file's name is its place: the priority, turned round so that names sort as tasks are claimed, and a number. It lies
 in `waiting` or in `claimed`. The last number is the length of the file `numbers`, whose lock pushes take in turn: a
-number taken from the listings could be given twice, while a task moves from one to the other.
+number taken from the listings could be given twice, while a task moves from one to the other. The name ends with how
+often the task was given back: who has listed it before takes it no more, because others may be before it by then, and
+who gave it back can settle it no more.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Client:
             fcntl.flock(numbers, fcntl.LOCK_EX)
             numbers.write(b".")
             numbers.flush()
-            os.link(new, self._waiting / f"{HIGHEST - priority:010}-{os.fstat(numbers.fileno()).st_size:020}")
+            os.link(new, self._waiting / f"{HIGHEST - priority:010}-{os.fstat(numbers.fileno()).st_size:020}-0")
         new.unlink()
 
     def claim(self) -> Claimed | None:
@@ -72,7 +74,8 @@ class Client:
     def release(self, claimed: Claimed) -> None:
         """The task waits again in its old place."""
         self._check_open()
-        os.rename(self._claimed / claimed.file, self._waiting / claimed.file)
+        place, _, times = claimed.file.rpartition("-")
+        os.rename(self._claimed / claimed.file, self._waiting / f"{place}-{int(times) + 1}")
 
     def close(self) -> None:
         """Anything else afterwards raises."""
@@ -84,12 +87,11 @@ class Client:
 
 
 class Folder:
-    """A folder of renamed files: order, priorities and giving back, but no leases, keys or times.
+    """A folder of renamed files: order, priorities and giving back, but no leases, keys or times."""
 
-    It does not promise threads, processes or crash: without a token, who gave a task back can still settle it.
-    """
-
-    promises: ClassVar[set[str]] = set("fifo priority release json prompt close names persistent".split())
+    promises: ClassVar[set[str]] = set(
+        "fifo priority release json prompt close names persistent threads processes crash".split()
+    )
 
     def open(self, place: Path, name: str = "default") -> Client:
         """A client of the queue `name` at `place`."""
