@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lowq
-from bench.raw import RawQueue
+from bench.raw import RawQueue, RawStatements
 
 MINUTE = timedelta(minutes=1)
 LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
@@ -51,6 +51,14 @@ class Lowq:
 
 
 class Raw(RawQueue):
+    def __init__(self, folder: Path, full: bool) -> None:
+        super().__init__(folder / "raw.db", full=full)
+
+    def connection(self) -> sqlite3.Connection:
+        return self.db
+
+
+class RawFewer(RawStatements):
     def __init__(self, folder: Path, full: bool) -> None:
         super().__init__(folder / "raw.db", full=full)
 
@@ -180,6 +188,7 @@ class Peer:
 
 PEERS = (
     Peer("raw SQLite", Raw, f"SQLite {sqlite3.sqlite_version}, lowq's statements by hand"),
+    Peer("raw, few statements", RawFewer, "the same, a push and an ack being one statement each, as in lowq"),
     Peer("lowq", Lowq, f"{lowq.__version__}: dedupe, priority, schedule, lease with token, ack deletes"),
     Peer("huey", Huey, f"{version('huey')} SqliteStorage: priority; no dedupe, no ack (taking deletes)"),
     Peer(

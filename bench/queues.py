@@ -35,7 +35,7 @@ def main() -> int:
         for peer in PEERS:
             settings = peer.settings(Path(tempfile.mkdtemp(dir=place)), full)
             report["peers"][peer.name] = {"settings": settings, "says": peer.says}
-            _say(choices, f"{peer.name:14} {settings:40} {peer.says}")
+            _say(choices, f"{peer.name:20} {settings:40} {peer.says}")
         for name, measure in _measures(place, full, choices.quick).items():
             if choices.only and name not in choices.only:
                 continue

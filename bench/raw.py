@@ -112,3 +112,20 @@ class RawQueue:
         changed = self.db.execute("DELETE FROM task WHERE id = ? AND token = ? AND queue = 1", (id, token))
         if changed.rowcount != 1:
             raise RuntimeError(f"the lease of task {id} was lost")
+
+
+class RawStatements(RawQueue):
+    """The same by single statements where one is enough, as lowq does it."""
+
+    def push(self, work: Any) -> None:
+        text = self._encode(work)
+        digest = blake2b(text.encode(), digest_size=20, person=b"work").digest()
+        self.db.execute(
+            "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
+            " SELECT 1, 1, 0, NULL, ?, NULL, NULL, ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = 1 AND digest = ? AND state < 3)",
+            (digest, text, digest),
+        )
+
+    def ack(self, claimed: tuple[int, str, Any]) -> None:
+        self._settle(claimed)

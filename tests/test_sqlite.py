@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from processes import BOUND, answer, python
@@ -267,6 +268,23 @@ MANY_PUSHERS = """
         queue.push([sys.argv[2], n])
         queue.push(n)
 """
+
+
+def test_a_push_whose_equal_ends_while_it_looks_is_added(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite.SQLiteBackend(path)) as queue, closing(open_backend(path)) as other:
+        queue.push(1)
+        looked = queue._standing
+
+        def finished_by_another(*args: Any) -> int | None:
+            lease = other.claim(lease_for=MINUTE)
+            if lease is not None:
+                other.ack(lease)
+            return looked(*args)
+
+        monkeypatch.setattr(queue, "_standing", finished_by_another)
+
+        assert queue.push(1).added
+        assert queue.count() == Counts(ready=1)
 
 
 def test_processes_that_make_one_queue_at_once_all_succeed(path: Path) -> None:

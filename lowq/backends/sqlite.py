@@ -35,6 +35,16 @@ _SCHEDULED, _READY = 0, 1
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell."""
 
+_EQUAL = "FROM task WHERE queue = ? AND digest = ? AND state < 3 AND (state < 2 OR due <= ?)"
+"""The tasks that refuse a push; `SQLiteBackend._same` has the values."""
+
+_INSERT = (
+    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
+    f" SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 {_EQUAL})"
+)
+
+_EVER = 2**63 - 1
+
 _PROMOTED = 10_000
 """How many tasks fall due in one transaction at most: others can write between two."""
 
@@ -92,11 +102,22 @@ class SQLiteBackend:
         self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        return self._keep([entry(work, key, priority, not_before)])[0]
+        new = entry(work, key, priority, not_before)
+        with self._database.statements() as db:
+            pushed = self._keep(db, new, self._now_for([new]))
+        if pushed.added:
+            self._bell.ring()
+        return pushed
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
-        return self._keep(entries(items))
+        batch = entries(items)
+        with self._database.writing() as db:
+            now = self._now_for(batch)
+            pushed = [self._keep(db, new, now) for new in batch]
+        if any(each.added for each in pushed):
+            self._bell.ring()
+        return pushed
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -130,12 +151,14 @@ class SQLiteBackend:
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        if claim_for is None:
+            with self._database.statements() as db:
+                self._settle(db, lease, "DELETE FROM task")
+            return None
         now = self._now()
-        until = None if claim_for is None else deadline(now, claim_for)
+        until = deadline(now, claim_for)
         with self._database.writing() as db:
             self._settle(db, lease, "DELETE FROM task")
-            if until is None:
-                return None
             while not self._promote(db, now):
                 pass  # the ack must not be kept apart from the claim, however much fell due
             return self._take(db, until)
@@ -151,7 +174,7 @@ class SQLiteBackend:
         """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
         again = None if not_before is None else to_micros(not_before, "not_before")
         check_reason(reason)
-        with self._database.writing() as db:
+        with self._database.statements() as db:
             due = again if again is not None and again > self._now() else None
             self._settle(
                 db,
@@ -169,7 +192,7 @@ class SQLiteBackend:
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
-        with self._database.writing() as db:
+        with self._database.statements() as db:
             self._settle(db, lease, "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ?", reason)
 
     def redrive(self, id: str) -> bool:
@@ -188,7 +211,7 @@ class SQLiteBackend:
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        with self._database.writing() as db:
+        with self._database.statements() as db:
             cancelled = db.execute(
                 "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)",
                 (number(id), self._queue, self._now()),
@@ -259,48 +282,45 @@ class SQLiteBackend:
             )
         return row[0], row[1]
 
-    def _keep(self, batch: list[Entry]) -> list[Pushed]:
-        answers = []
-        timeless = self._dedupe != "until_claimed" and all(each.not_before is None for each in batch)
-        with self._database.writing() as db:
-            now = 0 if timeless else self._now()
-            for each in batch:
-                id = self._standing(db, each.digest, now)
-                if added := id is None:
-                    due = each.not_before if each.not_before is not None and each.not_before > now else None
-                    id = db.execute(
-                        "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
-                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        (
-                            self._queue,
-                            _READY if due is None else _SCHEDULED,
-                            -each.priority,
-                            due,
-                            each.digest,
-                            each.not_before,
-                            each.key,
-                            each.text,
-                        ),
-                    ).lastrowid
-                answers.append(Pushed(str(id), added))
-        if any(answer.added for answer in answers):
-            self._bell.ring()
-        return answers
+    def _now_for(self, batch: list[Entry]) -> int:
+        """The time where keeping the batch takes it, else 0: a clock of several processes is not free."""
+        if self._dedupe != "until_claimed" and all(new.not_before is None for new in batch):
+            return 0
+        return self._now()
+
+    def _keep(self, db: sqlite3.Connection, new: Entry, now: int) -> Pushed:
+        due = new.not_before if new.not_before is not None and new.not_before > now else None
+        values = (
+            self._queue,
+            _READY if due is None else _SCHEDULED,
+            -new.priority,
+            due,
+            new.digest,
+            new.not_before,
+            new.key,
+            new.text,
+        )
+        while True:
+            inserted = db.execute(_INSERT, (*values, *self._same(new.digest, now)))
+            if inserted.rowcount == 1:
+                return Pushed(str(inserted.lastrowid), True)
+            standing = self._standing(db, new.digest, now)
+            if standing is not None:
+                return Pushed(str(standing), False)
+            # Where each statement is a transaction, somebody was done with the equal task between the two.
 
     def _standing(self, db: sqlite3.Connection, digest: bytes, now: int) -> int | None:
         """The id of the task that refuses an equal push, or None."""
-        if self._dedupe == "off":
-            return None
-        if self._dedupe == "until_done":
-            row = db.execute(
-                "SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND state < 3", (self._queue, digest)
-            )
-        else:
-            row = db.execute(
-                "SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND state < 3 AND (state < 2 OR due <= ?)",
-                (self._queue, digest, now),
-            )
-        return cast("int | None", row.fetchone()[0])
+        row = db.execute(f"SELECT min(id) {_EQUAL}", self._same(digest, now)).fetchone()
+        return cast("int | None", row[0])
+
+    def _same(self, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
+        """The values of `_EQUAL`: nothing equals NULL, and every lease ends some day."""
+        return (
+            self._queue,
+            None if self._dedupe == "off" else digest,
+            now if self._dedupe == "until_claimed" else _EVER,
+        )
 
     def _claim(self, lease_for: timedelta) -> Lease | None:
         deadline(0, lease_for)
