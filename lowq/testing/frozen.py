@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from lowq.clock import FakeClock
+from lowq.clock import FakeClock, SystemClock
 from lowq.testing.clockerror import ClockError
 
 if TYPE_CHECKING:
     from freezegun.api import FrozenDateTimeFactory
 
-_REAL = (
-    *("lowq.", "_pytest.", "pluggy.", "xdist.", "execnet.", "hypothesis.", "coverage."),
-    *("asyncio.", "concurrent.", "multiprocessing.", "queue", "selectors", "socket", "subprocess", "threading"),
-)
-"""Modules whose own calls see the real time, because they wait by it or measure the test run."""
+_TOOLS = frozenset("lowq _pytest pluggy xdist execnet hypothesis coverage".split())
+"""Packages whose own calls see the real time, because they measure the test run, or are the clock."""
+
+_WAITING = frozenset("asyncio concurrent multiprocessing queue selectors socket subprocess threading".split())
+"""Packages whose own calls see the real monotonic time, because they wait by it."""
 
 
 @contextmanager
 def frozen(clock: FakeClock) -> Iterator[None]:
-    """freezegun reads `clock`; afterwards nothing of it is left, whatever was started inside."""
+    """freezegun reads `clock`; afterwards nothing of it is left, whatever was started inside.
+
+    `time.monotonic` and `time.perf_counter` go on with the real time and with every move forward, so that a loop up
+    to a deadline ends either way.
+    """
     try:
         from freezegun import api, freeze_time
+        from freezegun.config import settings
     except ModuleNotFoundError as error:
         raise ClockError(f'{error.name} is missing: pip install "lowq[pytest]", or say patch="none"') from None
-    freezer = freeze_time(clock.now(), ignore=list(_REAL), real_asyncio=True)
+    freezer = freeze_time(clock.now(), real_asyncio=True)
+    tools = _TOOLS.union(name.rstrip(".") for name in settings.default_ignore_list) - _WAITING
+    freezer.ignore = tuple(f"{name}." for name in tools | _WAITING)
     freezer.start()
     ours = api.freeze_factories[0] = _factory(clock)
-    inspected, api.call_stack_inspection_limit = api.call_stack_inspection_limit, 1  # see `_factory`
+    asks, api._should_use_real_time = api._should_use_real_time, _sees_real_time(tools)
     try:
         yield
     finally:
@@ -39,17 +47,34 @@ def frozen(clock: FakeClock) -> Iterator[None]:
         for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
             del stack[1:]
         freezer.stop()
-        api.call_stack_inspection_limit = inspected
+        api._should_use_real_time = asks
         if left:
             raise ClockError("a freeze_time that was started inside lowq's clock was still running; it was stopped")
 
 
-def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
-    """What freezegun asks for the instant: it reads the clock.
+def _sees_real_time(tools: frozenset[str]) -> Callable[[], bool]:
+    """Whether the caller of a function of `time` is to see the real time, as freezegun asks it.
 
-    freezegun gives the real time to whoever has a module that waits (`threading`) within five frames above it, which
-    is most code near a thread's start. Here only the caller itself decides.
+    By itself freezegun gives the real time to whoever has a module that waits (`threading`) within five frames above
+    it, which is most code near a thread's start, and to every module whose name only begins like one of those:
+    `queues` like `queue`. Here the caller alone decides, and its whole name.
     """
+
+    @cache
+    def is_of(packages: frozenset[str], name: str) -> bool:
+        return name in packages or any(name.startswith(f"{package}.") for package in packages)
+
+    def sees_real_time() -> bool:
+        asked = sys._getframe(1).f_code.co_name
+        caller = str(sys._getframe(2).f_globals.get("__name__"))
+        waits = "monotonic" in asked or "perf_counter" in asked
+        return is_of(tools, caller) or (waits and is_of(_WAITING, caller))
+
+    return sees_real_time
+
+
+def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
+    """What freezegun asks for the instant: it reads the clock."""
     from freezegun.api import FrozenDateTimeFactory
 
     class Shared(FrozenDateTimeFactory):
@@ -57,11 +82,13 @@ def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
 
         def __init__(self) -> None:
             self.latest = self.time_to_freeze
+            self.left = SystemClock().countdown(timedelta(0))
 
         def __call__(self) -> datetime:
             now: datetime = self.time_to_freeze
             if "monotonic" in sys._getframe(2).f_code.co_name:
-                now = self.latest = max(now, self.latest)
+                self.latest = max(now, self.latest)
+                return self.latest - self.left()
             return now
 
         def tick(self, *_: Any, **__: Any) -> datetime:

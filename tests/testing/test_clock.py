@@ -15,11 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkContext, SpawnContext
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from freezegun import freeze_time
 
 from lowq import FakeClock
+from lowq.clock import SystemClock
 from lowq.testing import ClockError, fake_clock
 from lowq.testing.clock import START
 
@@ -77,7 +79,37 @@ def test_a_thread_sees_the_instant_at_any_depth(depth: int) -> None:
 def test_an_executor_sees_the_instant_at_any_depth(depth: int) -> None:
     with fake_clock(), ThreadPoolExecutor(1) as executor:
         assert executor.submit(at_depth, depth).result(30) == START.timestamp()
-        assert executor.submit(time.time).result(30) != START.timestamp()  # called by the executor itself: documented
+        assert executor.submit(time.time).result(30) == START.timestamp()
+
+
+def test_a_coroutine_sees_the_instant_wherever_it_runs() -> None:
+    async def look() -> list[float]:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0.001)
+        task = asyncio.create_task(asyncio.to_thread(at_depth, 0))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+        return [time.time(), await task, await loop.run_in_executor(None, time.time)]
+
+    with fake_clock():
+        assert asyncio.run(look()) == [START.timestamp()] * 3
+
+
+@pytest.mark.parametrize(
+    "name", ["queues", "queue_of_mails", "threads.threading", "subprocesses", "gifts", "lowqueue"]
+)
+def test_a_module_sees_the_instant_whatever_its_name_begins_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """freezegun leaves out what begins like a module that it leaves out: `gifts` like `gi`."""
+    module = ModuleType(name)
+    exec(
+        "import time\nfrom datetime import UTC, datetime\ndef now(): return time.time(), datetime.now(UTC)",
+        vars(module),
+    )
+    monkeypatch.setitem(sys.modules, name, module)
+
+    with fake_clock():
+        assert vars(module)["now"]() == (START.timestamp(), START)
+    assert vars(module)["datetime"] is datetime
 
 
 @pytest.mark.parametrize("context", [multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")])
@@ -99,18 +131,34 @@ def test_a_child_process_follows_every_move(context: ForkContext | SpawnContext)
             child.close()
 
 
-def test_many_threads_that_advance_lose_no_move() -> None:
+def advance_often(clock: FakeClock, times: int) -> None:
+    for _ in range(times):
+        clock.advance(timedelta(seconds=1))
+
+
+def test_80_000_moves_by_many_threads_lose_none() -> None:
     with fake_clock() as clock:
-        threads = [
-            threading.Thread(target=lambda: [clock.advance(timedelta(seconds=1)) for _ in range(500)])
-            for _ in range(8)
-        ]
+        threads = [threading.Thread(target=advance_often, args=(clock, 10_000)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(120)
 
-        assert clock.now() == START + timedelta(seconds=4000)
+        assert clock.now() == START + timedelta(seconds=80_000)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_moves_by_many_processes_lose_none() -> None:
+    fork = multiprocessing.get_context("fork")
+    with fake_clock() as clock:
+        children = [fork.Process(target=advance_often, args=(clock, 1000)) for _ in range(4)]
+        for child in children:
+            child.start()
+        advance_often(clock, 1000)
+        for child in children:
+            child.join(120)
+
+        assert clock.now() == START + timedelta(seconds=5000)
 
 
 def test_waiting_by_the_real_time_still_ends() -> None:
@@ -119,6 +167,20 @@ def test_waiting_by_the_real_time_still_ends() -> None:
             subprocess.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.05, check=False)
         assert not threading.Event().wait(0.01)
         asyncio.run(asyncio.sleep(0.01))
+
+
+@pytest.mark.parametrize("read", ["monotonic", "perf_counter", "monotonic_ns", "perf_counter_ns"])
+def test_a_loop_up_to_a_deadline_ends_by_the_real_time_and_by_a_move(read: str) -> None:
+    second = 10**9 if read.endswith("_ns") else 1
+    left = SystemClock().countdown(timedelta(seconds=30))
+    with fake_clock() as clock:
+        end = getattr(time, read)() + 0.05 * second
+        while getattr(time, read)() < end:
+            assert left() > timedelta(0), "the loop would never end"
+
+        end = getattr(time, read)() + 3600 * second
+        clock.advance(HOUR)
+        assert getattr(time, read)() >= end
 
 
 def test_monotonic_never_goes_back() -> None:
