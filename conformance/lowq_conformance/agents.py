@@ -94,10 +94,14 @@ class Agents:
     def start(self, orders: Orders) -> Agent:
         """An agent that is ready to be told what to do."""
         agent = self.starting(orders)
+        self.await_ready(agent)
+        return agent
+
+    def await_ready(self, agent: Agent) -> None:
+        """The agent, which was told nothing yet, is ready."""
         agent.talk.settimeout(BOUND)
         if not agent.heard():
             raise AgentFailed("an agent died as it started")
-        return agent
 
     def starting(self, orders: Orders) -> Agent:
         """An agent that will be ready; what it is told meanwhile it does then."""

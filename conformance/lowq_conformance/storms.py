@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lowq_conformance.history import Op
 from lowq_conformance.judge import Judgement, check
 from lowq_conformance.plan import Plan
 from lowq_conformance.record import Call
-from lowq_conformance.stress import Kills, Run, Stress
+from lowq_conformance.stress import Kills, Run, Stress, Victim
 from lowq_conformance.timeline import Told, tell
 
 CLIENTS = 4
@@ -53,6 +54,14 @@ class Storm:
     def kills(self) -> int:
         """How many processes were killed."""
         return sum(run.kills for run in self.runs)
+
+    def made(self, kind: str) -> int:
+        """How many calls of the kind there were."""
+        return sum(call.kind == kind for call in self.calls)
+
+    def cut_off(self, kind: str) -> int:
+        """How many calls of the kind were cut off by a kill."""
+        return overlaps.cut_off(self.calls, kind)
 
     def sees(self, count: Callable[[list[Op]], int]) -> int:
         """How much of something there is in the histories."""
@@ -128,21 +137,24 @@ class Storms:
         return Plan.of(self.subject, f"{self.seed} {name}", clients)
 
     def _many(self, how: str) -> Storm:
+        def make(name: str) -> Storm:
+            return judged(self._stress(threads=how == "threads").run(self._plan(name).rounds(ROUNDS)))
+
+        return self._until_seen(how, make, [partial(Storm.sees, count=sight) for sight in self._sights()])
+
+    def _until_seen(self, name: str, make: Callable[[str], Storm], sights: Sequence[Callable[[Storm], int]]) -> Storm:
         """Runs until each thing that the clauses ask about was seen, or something is broken, `AGAIN` more at most.
 
-        One run is enough where the machine is not busy with something else: a run ends after `SECONDS`.
+        One run is enough where the machine is not busy with something else: a run ends when its time is over.
         """
-        storm = self._again(how, how)
+        storm = make(name)
         for number in range(AGAIN):
             if storm.found or any(run.waiting or run.fell for run in storm.runs):
                 break
-            if all(storm.sees(sight) for sight in self._sights()):
+            if all(sight(storm) for sight in sights):
                 break
-            storm = together(storm, self._again(how, f"{how} {number}"))
+            storm = together(storm, make(f"{name} {number}"))
         return storm
-
-    def _again(self, how: str, name: str) -> Storm:
-        return judged(self._stress(threads=how == "threads").run(self._plan(name).rounds(ROUNDS)))
 
     def _sights(self) -> list[Callable[[list[Op]], int]]:
         """What a run has to show, so that all clauses about it are put to the test."""
@@ -156,11 +168,13 @@ class Storms:
         return sights
 
     def _closing(self, how: str) -> Storm:
-        plan = self._plan(f"closing {how}")
-        run = self._stress(threads=how == "threads").run(plan.drawn([plan.comers_and_goers], CLOSING))
-        storm = judged(run)
-        storm.found = [replace(charge, clause="RACE-6") for charge in storm.found]
-        return storm
+        def make(name: str) -> Storm:
+            plan = self._plan(name)
+            storm = judged(self._stress(threads=how == "threads").run(plan.drawn([plan.comers_and_goers], CLOSING)))
+            storm.found = [replace(charge, clause="RACE-6") for charge in storm.found]
+            return storm
+
+        return self._until_seen(f"closing {how}", make, [lambda storm: storm.made("close")])
 
     def _fork(self) -> Storm:
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
@@ -169,18 +183,29 @@ class Storms:
         return storm
 
     def _deaths(self) -> Storm:
-        storms = [
-            judged(
-                self._stress(threads=False, seconds=SERIAL).run_alone(victims(self.subject, self.seed)), deadly=True
-            )
-            for victims in (crash.writers, crash.takers)
-        ]
-        return together(*storms)
+        return together(
+            self._until_seen("writers", lambda name: self._alone(crash.writers, name), self._cuts()),
+            self._until_seen("takers", lambda name: self._alone(crash.takers, name), [lambda storm: storm.kills]),
+        )
+
+    def _alone(self, victims: Callable[[Subject, object], list[Victim]], name: str) -> Storm:
+        stress = self._stress(threads=False, seconds=SERIAL)
+        return judged(stress.run_alone(victims(self.subject, f"{self.seed} {name}")), deadly=True)
+
+    def _cuts(self) -> list[Callable[[Storm], int]]:
+        """What deaths have to show, so that all clauses about them are put to the test."""
+        kinds = ["push", *(["push_many"] if "batch" in self.promises else [])]
+        cuts: list[Callable[[Storm], int]] = [partial(Storm.cut_off, kind=kind) for kind in kinds]
+        if "lease" in self.promises:
+            cuts.append(partial(Storm.sees, count=overlaps.takeovers))
+        return cuts
 
     def _kills(self) -> Storm:
-        shares = self._plan("kills").rounds(ROUNDS)
-        kills = Kills(EVERY, crash.reserves(self.subject, self.seed, RESERVES))
-        return judged(self._stress(threads=False).run(shares, kills), deadly=True)
+        def make(name: str) -> Storm:
+            kills = Kills(EVERY, crash.reserves(self.subject, f"{self.seed} {name}", RESERVES))
+            return judged(self._stress(threads=False).run(self._plan(name).rounds(ROUNDS), kills), deadly=True)
+
+        return self._until_seen("kills", make, [lambda storm: storm.kills])
 
 
 def judged(run: Run, *, deadly: bool = False, refuses: bool = False) -> Storm:

@@ -147,15 +147,20 @@ class Stage:
         self.end = time.monotonic() + stress.seconds
 
     def cast(self, shares: Shares) -> list[Agent]:
-        """Agents that carry out the shares: one with a thread for each, or one for each."""
+        """Agents that carry out the shares: one with a thread for each, or one for each.
+
+        The run's time begins when they are ready, which takes a busy machine longer than the run.
+        """
+        crew = [self.agents.starting(self.orders) for _ in (shares[:1] if self.stress.threads else shares)]
+        for agent in crew:
+            self.agents.await_ready(agent)
+        self.end = time.monotonic() + self.stress.seconds
         parts = [self.part(f"c{slot}", slot, steps) for slot, steps in enumerate(shares)]
         if self.stress.threads:
-            agent = self.agents.start(self.orders)
-            agent.do(parts)
-            return [agent]
-        crew = [self.agents.starting(self.orders) for _ in parts]
-        for agent, part in zip(crew, parts, strict=True):
-            agent.do([part])
+            crew[0].do(parts)
+        else:
+            for agent, part in zip(crew, parts, strict=True):
+                agent.do([part])
         return crew
 
     def part(self, client: str, slot: int, steps: list[Step]) -> dict[str, Any]:

@@ -17,13 +17,13 @@ def test_a_push_that_returned_survives(storms: Storms) -> None:
 @pytest.mark.clause("CRASH-2")
 def test_a_push_cut_off_is_whole_or_absent(storms: Storms) -> None:
     storm = storms.deaths()
-    storm.keeps("CRASH-2", overlaps.cut_off(storm.calls, "push"), "push that was cut off")
+    storm.keeps("CRASH-2", storm.cut_off("push"), "push that was cut off")
 
 
 @pytest.mark.clause("CRASH-3")
 def test_a_batch_cut_off_is_whole_or_absent(storms: Storms) -> None:
     storm = storms.deaths()
-    storm.keeps("CRASH-3", overlaps.cut_off(storm.calls, "push_many"), "batch that was cut off")
+    storm.keeps("CRASH-3", storm.cut_off("push_many"), "batch that was cut off")
 
 
 @pytest.mark.clause("CRASH-4")
