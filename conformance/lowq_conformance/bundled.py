@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from lowq import FakeClock, LowqError, open_backend
+from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.client import keywords
-from lowq_conformance.words import BrokenHarness
+from lowq_conformance.words import BrokenHarness, Traits
 
 
 class FakeTime:
@@ -48,12 +49,46 @@ class LowqHarness(FakeTime):
 
     def open(self, place: Path, name: str = "default") -> Any:
         """A client of the queue `name` at `place`."""
+        url, dedupe = self._located(place)
+        return open_backend(url, name=name, dedupe=dedupe, clock=self.clock(place))
+
+    def start(self, place: Path, handler: Callable[[Any], object]) -> list[int]:
+        """lowq's own worker runs in the background until nothing is left to do; none is made where one runs."""
+        queue = self._running(place, handler)
+        try:
+            if not queue.start():
+                return []
+            pid, end = queue.active_pid, time.monotonic() + 0.1
+            while pid is None and time.monotonic() < end:  # it has not signed yet, or came and went
+                time.sleep(0.001)
+                pid = queue.active_pid
+            return [] if pid is None else [pid]
+        finally:
+            queue.close()
+
+    def _running(self, place: Path, handler: Callable[[Any], object]) -> TaskQueue:
+        """The queue at `place` as an application holds it, whose tasks are run by the handler."""
+        harness, (url, dedupe) = self, self._located(place)
+
+        class Running(TaskQueue):
+            path = url
+            clock = harness.clock(place)
+            lease_for = Traits().shortest_lease
+            linger = timedelta(0)
+
+            def process(self, work: Any) -> None:
+                handler(work)
+
+        Running.dedupe = dedupe
+        return Running(TaskQueue.SILENT)
+
+    def _located(self, place: Path) -> tuple[str, Any]:
+        """The URL of the queue at `place`, and its dedupe."""
         folder = place / "queue"
         folder.mkdir(exist_ok=True)
         options = dict(self._options)
-        dedupe: Any = options.pop("dedupe", None)
-        url = f"{self._scheme}://{quote(str(folder / 'queue.db'))}?{urlencode(options)}".rstrip("?")
-        return open_backend(url, name=name, dedupe=dedupe, clock=self.clock(place))
+        dedupe = options.pop("dedupe", None)
+        return f"{self._scheme}://{quote(str(folder / 'queue.db'))}?{urlencode(options)}".rstrip("?"), dedupe
 
 
 class SQLite(LowqHarness):

@@ -68,8 +68,6 @@ def _clauses(group: str, needs: str, *rows: tuple[str, str] | tuple[str, str, bo
         yield Clause(f"{group}-{number}", text, (*needs.split(), *own.split()), *checked)
 
 
-_LATER = False
-
 CLAUSES: Mapping[str, Clause] = {
     clause.id: clause
     for clauses in (
@@ -226,13 +224,13 @@ CLAUSES: Mapping[str, Clause] = {
         _clauses(
             "WORKER",
             "worker",
-            ("Every task pushed is run", "", _LATER),
-            ("Pushing and starting while a worker is about to exit strands nothing", "", _LATER),
-            ("One failing task stops no other", "", _LATER),
-            ("A killed worker's queue runs again at the next start", "", _LATER),
-            ("There are never more workers than asked for", "", _LATER),
-            ("SIGTERM finishes or gives back the task in hand", "", _LATER),
-            ("The starter's own clean-up code runs once, in the starter", "", _LATER),
+            ("Every task pushed is run", ""),
+            ("Pushing and starting while a worker is about to exit strands nothing", ""),
+            ("One failing task stops no other", ""),
+            ("A killed worker's queue runs again at the next start", ""),
+            ("There are never more workers than asked for", ""),
+            ("SIGTERM finishes or gives back the task in hand", ""),
+            ("The starter's own clean-up code runs once, in the starter", ""),
         ),
     )
     for clause in clauses

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lowq_conformance.client import MINUTE, Client, Refused, keywords, raised
+from lowq_conformance.handlers import Handler
 from lowq_conformance.journal import Journal, called
 from lowq_conformance.loops import Loop
 from lowq_conformance.target import Maker, maker_of
@@ -141,6 +142,19 @@ class Subject:
             self._passed[place] = self._passed.get(place, timedelta(0)) + how_long
         self.journal.end(call, "")
 
+    def start(self, place: Path, handler: Handler) -> list[int]:
+        """Workers of the queue at `place` were started; the processes that were made. Raises Refused."""
+        call = self.journal.begin(called("start", [_Place(), handler], {}))
+        try:
+            pids = self.loop(place).result(self._harness.start(place, handler))
+        except Exception as error:
+            self.journal.end(call, raised(error))
+            raise Refused(call.text, error) from error
+        if not isinstance(pids, (list, tuple)) or not all(type(pid) is int and pid > 1 for pid in pids):
+            raise BrokenHarness(f"{self.target}: start: expected a list of process ids, got {pids!r}")
+        self.journal.end(call, repr(list(pids)))
+        return list(pids)
+
     def now(self, place: Path) -> datetime:
         """The instant of the queue's clock: as its harness tells, or the machine's plus what was passed."""
         if not self.knows_now:
@@ -198,6 +212,8 @@ def _spoken(client: Client, harness: Any) -> frozenset[str]:
     stated = getattr(client.raw, "promises", None)
     if isinstance(stated, (set, frozenset)):
         words = frozenset(stated)
+        if "processes" in words and callable(getattr(harness, "start", None)):
+            words |= {"worker"}  # the client cannot know of the worker that was written for it
         # It speaks for the whole queue; what the way here cannot reach (a clock, names) is not asked of it.
         return frozenset(word for word in words if word not in PROMISES or not _lacking(word, client, harness))
     return frozenset(

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 from lowq import Item
 from lowq_conformance.client import Held, Refused
 from lowq_conformance.doom import Watched, die
+from lowq_conformance.handlers import Handler
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import Call, Journal
 from lowq_conformance.meeting import Meeting
@@ -117,6 +118,11 @@ class Performer:
         client = self.client
         batch = [Item(work, None, priority, self._later(delay)) for work, priority, delay in items]
         client.push_many(batch)
+
+    def do_start(self, folder: str) -> None:
+        """Start workers, whose handler has its book in the folder."""
+        with recorded(self.log, "start", {}) as came:
+            came(self.subject.start(self.hands.place, Handler(folder)))
 
     def do_claim(self) -> None:
         """Claim."""

@@ -85,6 +85,8 @@ class Traits:
     """How long an empty claim may take."""
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
+    workers: int | None = 1
+    """How many tasks are run at once, however often workers are started; None: each start adds those it tells of."""
 
 
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
@@ -117,6 +119,10 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
     for trait, value in values.items():
         if trait not in TRAITS:
             raise BrokenHarness(f"{who}: unknown trait {trait!r}{_hint(trait, HARNESS_NAMES)}")
+        if trait == "workers":
+            if value is not None and (type(value) is not int or value < 1):
+                raise BrokenHarness(f"{who}: workers: expected a number from 1 on, or None, got {value!r}")
+            continue
         choices = _CHOICES.get(trait)
         if choices is not None and value not in choices:
             raise BrokenHarness(f"{who}: {trait}: expected {' or '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,73 @@
+"""The handler that a harness's workers run: it writes down its turns, and does what its work tells it to do.
+
+It is importable, can be pickled, and is nothing but the name of a folder, so that it travels in any way: with a fork,
+pickled to another interpreter, or made anew there by `Handler(folder)`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lowq_conformance.book import Book
+
+LONGEST = 60.0
+"""Seconds after which a turn that waits to be let go on gives up, so that no worker outlives its test for long."""
+LOOK = 0.001
+
+
+class Told(Exception):
+    """The work told its handler to fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Runs one work. `folder` is where its book is; with `gated`, each turn waits until it is let go on.
+
+    A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
+    gate is open, ``{"does": "take", "seconds": s}`` takes so long. With any other work nothing is done.
+    """
+
+    folder: str
+    gated: bool = False
+
+    def __call__(self, work: Any) -> None:
+        book = Book(self.folder)
+        turn = book.begin(work)
+        try:
+            if self.gated:
+                self._wait(turn)
+            self._obey(work)
+        except BaseException as error:
+            book.end(turn, error)
+            raise
+        book.end(turn)
+
+    def __repr__(self) -> str:
+        return "handler"
+
+    def open(self, gate: str) -> None:
+        """Who waits at this gate goes on."""
+        self._gate(gate).touch()
+
+    def _obey(self, work: Any) -> None:
+        match work:
+            case {"does": "fail"}:
+                raise Told("told to fail")
+            case {"does": "wait", "at": str(gate)}:
+                self._wait(gate)
+            case {"does": "take", "seconds": float(seconds)}:
+                time.sleep(seconds)
+
+    def _wait(self, gate: str) -> None:
+        """Raises TimeoutError where nobody opens it, or the test is over."""
+        end = time.monotonic() + LONGEST
+        while not self._gate(gate).exists():
+            if time.monotonic() > end or not Path(self.folder).exists():
+                raise TimeoutError(f"nobody opened the gate {gate}")
+            time.sleep(LOOK)
+
+    def _gate(self, gate: str) -> Path:
+        return Path(self.folder, f"gate {gate}")

@@ -1,0 +1,144 @@
+"""A queue with a worker of its own: a forked process that runs the journal's tasks, and goes when there are none.
+
+A worker is the process that holds a record lock on a file, which ends with it, however that ends. Whoever starts one,
+and a worker that finds nothing to do, take their turn with another lock: so a worker has gone, or it sees what came.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lowq import Lease
+from lowq_conformance.sound.journal import Journal, Queue
+from lowq_conformance.words import Traits
+
+Handler = Callable[[Any], object]
+LEASE = Traits().shortest_lease
+
+
+class Worker:
+    """The worker of the queue at a place: what it does, and what starting it does."""
+
+    promises: ClassVar[frozenset[str]] = Journal.promises | {"worker"}
+
+    def __init__(self, place: Path, harness: Journal, handler: Handler) -> None:
+        self.place, self.handler, self._harness = place, handler, harness
+        self.told_to_stop = False
+        self.alive: int | None = None
+
+    # in the starter
+
+    def start(self) -> list[int]:
+        """A worker runs: one that was forked here, or one that was there."""
+        with self.turn():
+            if self.is_active():
+                return []
+            ready, says_ready = os.pipe()
+            pid = self.fork(says_ready)
+            os.close(says_ready)
+            os.read(ready, 1)
+            os.close(ready)
+            return [pid]
+
+    def fork(self, says_ready: int) -> int:
+        """A child lives as a worker and then ends at once, without any clean-up."""
+        pid = os.fork()
+        if not pid:
+            try:
+                self.live(says_ready)
+            finally:
+                self.leave()
+        return pid
+
+    def leave(self) -> None:
+        """The child ends."""
+        os._exit(0)
+
+    def is_active(self) -> bool:
+        """Whether somebody holds the lock that a living worker holds."""
+        fd = os.open(self.place / "alive", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nobody starts a worker and no worker goes meanwhile."""
+        fd = os.open(self.place / "turn", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX)  # a record lock: what is forked meanwhile does not hold it
+            yield
+        finally:
+            os.close(fd)
+
+    # in the worker
+
+    def live(self, says_ready: int) -> None:
+        """Run what there is; it is told when the lock of the living is held."""
+        signal.signal(signal.SIGTERM, self.stop)
+        self.be_active()
+        os.write(says_ready, b".")
+        os.close(says_ready)
+        queue = self._harness.open(self.place)
+        while (lease := self.next(queue)) is not None:
+            self.run(queue, lease)
+
+    def be_active(self) -> None:
+        """The lock of the living is held, until the process ends or goes."""
+        self.alive = os.open(self.place / "alive", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.lockf(self.alive, fcntl.LOCK_EX)
+
+    def next(self, queue: Queue) -> Lease | None:
+        """The next task, or None: the worker was told to stop, or there is none, and it is no worker any more."""
+        with self.turn():
+            lease = None if self.told_to_stop else self.claim(queue)
+            if lease is None:
+                self.go()
+            return lease
+
+    def claim(self, queue: Queue) -> Lease | None:
+        """The next task is in hand, or None."""
+        return queue.claim(lease_for=LEASE)
+
+    def go(self) -> None:
+        """This process is no worker any more."""
+        assert self.alive is not None
+        os.close(self.alive)
+
+    def run(self, queue: Queue, lease: Lease) -> None:
+        """The handler has run the task, which is done, or is set aside where it failed."""
+        try:
+            self.handler(lease.work)
+        except Exception as error:
+            self.failed(queue, lease, error)
+        else:
+            queue.ack(lease)
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        """The task is set aside."""
+        queue.dead_letter(lease, reason=str(error))
+
+    def stop(self, *_: object) -> None:
+        """A signal handler: the task in hand is finished, and none is taken after it."""
+        self.told_to_stop = True
+
+
+class Forked(Journal):
+    """The journal with a worker."""
+
+    promises = Worker.promises
+    _worker = Worker
+
+    def start(self, place: Path, handler: Handler) -> list[int]:
+        """The worker's process id, where one was made."""
+        return self._worker(place, self, handler).start()

@@ -1,0 +1,315 @@
+"""WORKER: a worker of the queue's own, which runs what was pushed; real processes, and real signals."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from lowq_conformance.agents import Agents
+from lowq_conformance.client import Client
+from lowq_conformance.findings import Broken, NotPromised
+from lowq_conformance.harness import Subject
+from lowq_conformance.journal import spelt
+from lowq_conformance.keeper import Keeper
+from lowq_conformance.starter import Starter
+from lowq_conformance.workers import Workers, most_at_once, told
+
+MANY = 40
+ENDINGS = 1.5
+"""Seconds for which workers are met at their end."""
+TURN = 0.003
+"""Seconds that a turn takes whose end is awaited."""
+PAUSE = 0.015
+"""Seconds for which a worker stands still at its end."""
+SOON = 0.3
+"""Seconds after which a worker that has not ended by itself is taken for one that stays."""
+KILLS = 8
+SHORTLY = 0.012
+"""Seconds from a start to a kill, at most."""
+STARTERS = 3
+STARTS = 12
+MOMENT = 0.25
+"""Seconds in which a worker too many would take a task."""
+TERMS = 3
+STARTED = 30.0
+"""Seconds within which a program that starts a worker has ended."""
+
+
+@pytest.fixture(scope="session")
+def keeper() -> Iterator[Keeper]:
+    """What ends the workers when nobody else does."""
+    made = Keeper()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Workers]:
+    """The workers of the queue under test, none of which is left."""
+    made = Workers(subject, tmp_path, keeper)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def q(workers: Workers) -> Client:
+    """A client of the queue that the workers run."""
+    return workers.open()
+
+
+def task(number: int, **does: Any) -> Any:
+    """A work like no other."""
+    return {"n": number, **does}
+
+
+def waiting(number: int) -> Any:
+    """A work whose handler waits at the gate."""
+    return task(number, does="wait", at="gate")
+
+
+@pytest.mark.clause("WORKER-1")
+def test_everything_that_was_pushed_is_run(q: Client, workers: Workers) -> None:
+    works = [task(number) for number in range(MANY)]
+    for work in works[: MANY // 2]:
+        q.push(work)
+    workers.start()
+    for work in works[MANY // 2 :]:
+        q.push(work)
+    workers.start()
+
+    workers.run(*works)
+
+
+@pytest.mark.clause("WORKER-1")
+def test_a_falsy_work_is_run_like_any_other(q: Client, workers: Workers) -> None:
+    falsy: list[Any] = [0, "", False, None, [], {}]
+    for work in falsy:
+        q.push(work)
+        workers.start()
+
+        workers.run(work)
+
+
+@pytest.mark.clause("WORKER-2")
+def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(q: Client, workers: Workers, random: Random) -> None:
+    ending = time_to_end(q, workers)
+    number, end = 0, time.monotonic() + ENDINGS
+    while time.monotonic() < end:
+        last, after = task(number, does="take", seconds=TURN), task(number + 1)
+        q.push(last)
+        workers.start()
+        turn = workers.begun(last)
+        meet = turn.begin + int(1e9 * (TURN + random.uniform(0, ending)))
+        if random.random() < 0.5:
+            workers.keeper.pause(turn.pid, meet, PAUSE)
+        else:
+            time.sleep(max(0.0, (meet - time.monotonic_ns()) / 1e9))
+        q.push(after)
+        workers.start()
+
+        workers.run(after, last)
+        number += 2
+
+
+def time_to_end(q: Client, workers: Workers) -> float:
+    """Seconds from the end of its last turn to when a worker has ended; of one that stays, a few milliseconds."""
+    longest = TURN
+    for number in (-3, -2, -1):
+        q.push(task(number))
+        workers.start()
+        workers.run(task(number))
+        if not workers.until(lambda: not workers.running(), SOON):
+            break
+        over = max(turn.end or 0 for turn in workers.turns())
+        longest = max(longest, (time.monotonic_ns() - over) / 1e9)
+    return min(longest, SOON / 10)
+
+
+@pytest.mark.clause("WORKER-3")
+def test_one_failing_task_stops_no_other(q: Client, workers: Workers) -> None:
+    for number in range(6):
+        q.push(task(number, does="fail") if number % 2 == 0 else task(number))
+    workers.start()
+
+    workers.run(task(1), task(3), task(5))
+
+
+@pytest.mark.clause("WORKER-4")
+def test_a_queue_runs_again_after_its_worker_was_killed_with_a_task_in_hand(q: Client, workers: Workers) -> None:
+    q.push(waiting(0))
+    workers.start()
+    workers.begun(waiting(0))
+    for number in (1, 2):
+        q.push(task(number))
+    workers.kill()
+    workers.handler.open("gate")
+    workers.start()
+
+    workers.run(task(1), task(2))
+    comes_back(workers, waiting(0))
+
+
+@pytest.mark.clause("WORKER-4")
+def test_a_queue_runs_again_wherever_its_worker_was_killed(q: Client, workers: Workers, random: Random) -> None:
+    for number in range(KILLS):
+        q.push(task(number, does="take", seconds=TURN))
+        workers.start()
+        time.sleep(random.uniform(0, SHORTLY))
+        workers.kill()
+        q.push(task(-number - 1))
+        workers.start()
+
+        workers.run(task(-number - 1))
+    comes_back(workers, *(task(number, does="take", seconds=TURN) for number in range(KILLS)))
+
+
+def comes_back(workers: Workers, *works: Any) -> None:
+    """What was in hand is run when its lease has run out, where a kill is to lose nothing."""
+    if "crash" in workers.subject.promises and workers.undone(works):
+        lease_over(workers)
+        workers.start()
+        workers.run(*works)
+
+
+def lease_over(workers: Workers) -> None:
+    """The leases of workers that are no more have run out."""
+    traits = workers.subject.traits
+    workers.subject.pass_time(workers.place, traits.shortest_lease + traits.grace + traits.resolution)
+
+
+@pytest.mark.clause("WORKER-5")
+def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
+    allowed = workers.subject.traits.workers
+    if allowed is None:
+        raise NotPromised("each start adds workers")
+    for number in range(allowed):
+        q.push(waiting(number))
+    workers.start()
+    workers.begun(waiting(0))
+    workers.until(lambda: len(workers.turns()) >= allowed, MOMENT)
+    for number in range(allowed, allowed + 4):
+        q.push(waiting(number))
+        workers.start()
+
+    workers.until(lambda: len(workers.turns()) > allowed, MOMENT)
+    not_more(workers, allowed)
+    workers.handler.open("gate")
+    workers.run(*(waiting(number) for number in range(allowed + 4)))
+    not_more(workers, allowed)
+
+
+@pytest.mark.clause("WORKER-5")
+def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    works = {
+        f"starter {each}": [task(each * STARTS + number, does="take", seconds=TURN) for number in range(STARTS)]
+        for each in range(STARTERS)
+    }
+    workers.note(f"{STARTERS} processes at once, {STARTS} times each: q.push(…); start(place, handler)")
+    with Agents() as agents:
+        crew = [agents.starting(workers.orders(logs)) for _ in works]
+        for agent, (name, pushed) in zip(crew, works.items(), strict=True):
+            steps = [step for work in pushed for step in (["push", work], ["start", workers.handler.folder])]
+            agent.do([{"client": name, "slot": 0, "steps": [["open"], *steps]}])
+        for agent in crew:
+            agent.talk.settimeout(workers.bound + STARTED)
+            try:
+                while agent.busy and agent.heard():
+                    pass
+            except TimeoutError:
+                raise Broken("a push or start() did not return", clause="WORKER-2") from None
+        workers.until(lambda: not workers.undone([work for pushed in works.values() for work in pushed]))
+        allowed = workers.subject.traits.workers
+        not_more(workers, STARTERS * STARTS if allowed is None else allowed)
+        workers.kill()
+
+
+def not_more(workers: Workers, allowed: int) -> None:
+    """At no instant were more turns under way than workers were asked for."""
+    most = most_at_once(workers.turns())
+    if len(most) > allowed:
+        raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{told(most)}")
+
+
+@pytest.mark.clause("WORKER-6")
+def test_sigterm_finishes_or_gives_back_the_task_in_hand(q: Client, workers: Workers, random: Random) -> None:
+    for number in range(TERMS):
+        work = task(number, does="wait", at=f"gate {number}")
+        q.push(work)
+        workers.start()
+        workers.begun(work)
+        workers.signal(signal.SIGTERM)
+        time.sleep(random.uniform(0, SHORTLY))
+        workers.handler.open(f"gate {number}")
+        if not workers.until(lambda: not workers.running()):
+            raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
+        if workers.undone([work]):
+            given_back(workers, work)
+
+
+def given_back(workers: Workers, work: Any) -> None:
+    """The work, whose turn did not come to its end, is run again: at once, or when its lease has run out."""
+    workers.start()
+    if workers.until(lambda: not workers.undone([work]), MOMENT):
+        return
+    lease_over(workers)
+    workers.start()
+    if not workers.until(lambda: not workers.undone([work])):
+        raise Broken(f"{spelt(work)} was neither finished nor given back: no other worker runs it")
+
+
+@pytest.mark.clause("WORKER-7")
+def test_the_clean_up_code_of_who_starts_a_worker_runs_once_and_there(workers: Workers, tmp_path: Path) -> None:
+    folder = tmp_path / "starter"
+    folder.mkdir()
+    starter = Starter(workers.orders(folder), workers.handler, task(0), folder)
+    workers.note("in a program of its own: q.push(…); start(place, handler); and it ends")
+    pid = carried_out(starter)
+    workers.know(map(int, (folder / "pids").read_text().split()))
+    workers.run(task(0))
+    workers.until(lambda: not workers.running(), SOON)
+    workers.signal(signal.SIGTERM)
+    workers.until(lambda: not workers.running(), SOON)
+    workers.kill()
+
+    lines = [
+        *(folder / "traces").read_text().splitlines(),
+        *(f"{pid} {line}" for name in ("stdout", "file") for line in (folder / name).read_text().splitlines()),
+    ]
+    for what in ("a finally block", "an atexit handler", "buffered in standard output", "buffered in a file"):
+        ran = [int(line.split()[0]) for line in lines if line.endswith(what)]
+        if ran != [pid]:
+            where = ", ".join("the starter" if each == pid else f"process {each}" for each in ran) or "no process"
+            raise Broken(f"of the program that called start(), {what} came {len(ran)} times, in {where}")
+
+
+def carried_out(starter: Starter) -> int:
+    """The program has ended well; the process that it was."""
+    with open(starter.folder / "stdout", "wb") as out, open(starter.folder / "stderr", "wb") as errors:
+        program = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lowq_conformance.starter"],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=errors,
+        )
+        try:
+            program.communicate(pickle.dumps(starter), timeout=STARTED)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"the program that called start() did not end within {STARTED:g} seconds") from None
+        finally:
+            program.kill()
+            program.wait()
+    if program.returncode:
+        said = (starter.folder / "stderr").read_text(errors="replace").strip().splitlines()[-1:]
+        raise Broken(f"the program that called start() ended with {program.returncode}: {''.join(said)}")
+    return program.pid

@@ -1,0 +1,186 @@
+"""The workers of one test: started through the harness, watched through the book, paused, killed and waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq_conformance.agent import Orders
+from lowq_conformance.book import Book, Turn
+from lowq_conformance.client import Client
+from lowq_conformance.expect import text
+from lowq_conformance.findings import Broken
+from lowq_conformance.handlers import Handler
+from lowq_conformance.harness import Subject
+from lowq_conformance.journal import spelt
+from lowq_conformance.keeper import Keeper
+from lowq_conformance.processes import is_gone
+from lowq_conformance.words import BrokenHarness
+
+SLOWER = 10
+"""A worker is taken to do nothing when it has done nothing for so many times the queue's patience."""
+LOOK = 0.0005
+
+
+class Workers:
+    """Workers of the queue at `place`, which run `handler`; nothing of the suite's own lies in the place."""
+
+    def __init__(self, subject: Subject, folder: Path, keeper: Keeper) -> None:
+        self.subject, self.keeper = subject, keeper
+        self.folder, self.place = folder, folder / "place"
+        hall = folder / "hall"
+        for each in (self.place, hall):
+            each.mkdir()
+        self.book, self.handler = Book(hall), Handler(str(hall))
+        self.told: set[int] = set()
+        """The processes that `start` told of."""
+        self._living: set[int] = set()
+
+    @property
+    def bound(self) -> float:
+        """Seconds within which a worker that has something to do does it."""
+        return SLOWER * self.subject.traits.patience.total_seconds()
+
+    def open(self) -> Client:
+        """A client of the queue."""
+        return self.subject.open(self.place)
+
+    def start(self) -> list[int]:
+        """Workers were started; the processes that were made."""
+        return self.know(self.subject.start(self.place, self.handler))
+
+    def know(self, pids: Iterable[int]) -> list[int]:
+        """The processes are workers' that were told of."""
+        known = list(pids)
+        self.told.update(known)
+        self._meet(known)
+        return known
+
+    def orders(self, logs: Path) -> Orders:
+        """What another process must know to use the queue."""
+        subject = self.subject
+        return Orders(subject.target, subject.promises, subject.traits, self.place, logs, timedelta(minutes=1))
+
+    # what they did
+
+    def turns(self) -> list[Turn]:
+        """Every turn of the handler. Raises BrokenHarness where it was one of this process."""
+        turns = self.book.turns()
+        if any(turn.pid == os.getpid() for turn in turns):
+            target = self.subject.target
+            raise BrokenHarness(f"{target}: start: expected other processes to call the handler, this one did")
+        self._meet(turn.pid for turn in turns if turn.end is None)
+        return turns
+
+    def of(self, work: Any) -> list[Turn]:
+        """The turns at this work."""
+        wanted = text(work)
+        return [turn for turn in self.turns() if text(turn.work) == wanted]
+
+    def undone(self, works: Sequence[Any]) -> list[Any]:
+        """Those of the works at which no turn has come to its end."""
+        done = {text(turn.work) for turn in self.turns() if turn.done}
+        return [work for work in works if text(work) not in done]
+
+    def until(self, event: Callable[[], object], seconds: float | None = None) -> bool:
+        """Whether the event came, within the bound or within so many seconds."""
+        end = time.monotonic() + (self.bound if seconds is None else seconds)
+        while not event():
+            if time.monotonic() > end:
+                return bool(event())
+            time.sleep(LOOK)
+        return True
+
+    def begun(self, work: Any) -> Turn:
+        """The first turn at this work, which has begun. Raises Broken where none begins."""
+        if not self.until(lambda: self.of(work)):
+            raise self._stranded([work])
+        return self.of(work)[0]
+
+    def run(self, *works: Any) -> None:
+        """Each of the works has been run. Raises Broken where one is not."""
+        if not self.until(lambda: not self.undone(works)):
+            raise self._stranded(self.undone(works))
+
+    def note(self, what: str) -> None:
+        """This stands between the calls of the program."""
+        journal = self.subject.journal
+        journal.end(journal.begin(f"# {what}"), "")
+
+    def _stranded(self, works: list[Any]) -> Broken:
+        """What is said of works that are not run: whether another start helps them, too."""
+        waited = f"{spelt(works[0])} was not run within {self.bound:g} seconds"
+        more = f", nor were {len(works) - 1} others" if len(works) > 1 else ""
+        began = ", its handler has begun and not come to its end" if self.of(works[0]) else ""
+        self.start()
+        helped = self.until(lambda: not self.undone(works))
+        again = "after one more start() it was" if helped else "nor was it after one more start()"
+        return Broken(f"{waited}{more}{began}; {again}")
+
+    # the processes
+
+    def running(self) -> list[int]:
+        """Those that were told of, or seen in the book, and have not ended."""
+        self.turns()
+        for pid in [pid for pid in self._living if is_gone(pid)]:
+            self._living.discard(pid)
+            self.keeper.forget(pid)
+        return sorted(self._living)
+
+    def signal(self, number: signal.Signals) -> list[int]:
+        """Every worker that runs was sent the signal: the processes that `start` told of, where it told of any."""
+        running = self.running()
+        if number is not signal.SIGKILL and not self.told.isdisjoint(running):
+            running = [pid for pid in running if pid in self.told]  # what they forked is theirs to tell
+        for pid in running:
+            self.note(f"os.kill({pid}, {number.name})")
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return running
+
+    def kill(self) -> None:
+        """No worker is left: all were killed by SIGKILL."""
+        self.signal(signal.SIGKILL)
+        if not self.until(lambda: not self.running(), LAST):
+            raise RuntimeError(f"SIGKILL did not end the processes {self.running()}")
+
+    def close(self) -> None:
+        """No worker is left."""
+        self.kill()
+
+    def _meet(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            if pid not in self._living and not is_gone(pid):
+                self._living.add(pid)
+                self.keeper.keep(pid)
+
+
+LAST = 30.0
+"""Seconds within which a killed process is gone."""
+
+
+def most_at_once(turns: Iterable[Turn]) -> list[Turn]:
+    """The most turns that were under way at one instant; those not over yet still are."""
+    most: list[Turn] = []
+    under_way: list[Turn] = []
+    for turn in sorted(turns, key=lambda turn: turn.begin):
+        under_way = [other for other in under_way if other.end is None or other.end > turn.begin] + [turn]
+        if len(under_way) > len(most):
+            most = under_way
+    return most
+
+
+def told(turns: Sequence[Turn]) -> str:
+    """The turns in lines, with milliseconds from the first."""
+    first = min(turn.begin for turn in turns)
+    lines = []
+    for turn in turns:
+        end = "" if turn.end is None else f" to {(turn.end - first) / 1e6:.1f}"
+        lines.append(f"process {turn.pid} ran {spelt(turn.work)} from {(turn.begin - first) / 1e6:.1f}{end} ms")
+    return "\n".join(lines)
