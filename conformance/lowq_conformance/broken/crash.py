@@ -61,12 +61,12 @@ class BuffersAcks(Buffered):
 
 
 @breaks("CRASH-3")
-class BatchInPieces(Queue):
+class BatchLineByLine(Queue):
     """The tasks of a batch are written down one after the other."""
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         checked = [(item, self.row(item)) for item in items]
-        return [super(BatchInPieces, self).push_many([item])[0] for item, _ in checked]
+        return [super(BatchLineByLine, self).push_many([item])[0] for item, _ in checked]
 
 
 @breaks("CRASH-2")
