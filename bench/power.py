@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def main() -> int:
         key=lambda trial: (trial.seed, trial.target),
     )
     interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         make([*by_seed, *in_turn(trusting.values())], outcomes, choices.jobs)
     except KeyboardInterrupt:
