@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lowq
-from bench.raw import RawQueue, RawStatements
+from bench.raw import RawQueue, RawTwin
 
 MINUTE = timedelta(minutes=1)
 LEVELS = ("OFF", "NORMAL", "FULL", "EXTRA")
@@ -58,7 +58,7 @@ class Raw(RawQueue):
         return self.db
 
 
-class RawFewer(RawStatements):
+class Twin(RawTwin):
     def __init__(self, folder: Path, full: bool) -> None:
         super().__init__(folder / "raw.db", full=full)
 
@@ -188,7 +188,7 @@ class Peer:
 
 PEERS = (
     Peer("raw SQLite", Raw, f"SQLite {sqlite3.sqlite_version}, lowq's statements by hand"),
-    Peer("raw, few statements", RawFewer, "the same, a push and an ack being one statement each, as in lowq"),
+    Peer("raw, as lowq", Twin, "one statement where one is enough; looks that the file is there and who waits"),
     Peer("lowq", Lowq, f"{lowq.__version__}: dedupe, priority, schedule, lease with token, ack deletes"),
     Peer("huey", Huey, f"{version('huey')} SqliteStorage: priority; no dedupe, no ack (taking deletes)"),
     Peer(

@@ -114,18 +114,43 @@ class RawQueue:
             raise RuntimeError(f"the lease of task {id} was lost")
 
 
-class RawStatements(RawQueue):
-    """The same by single statements where one is enough, as lowq does it."""
+class RawTwin(RawQueue):
+    """The same as lowq does it: one statement where one is enough, and never into a file that is gone.
+
+    Before each call it looks whether the file is still the one that was opened, and after a push whether somebody
+    waits to be woken.
+    """
+
+    def __init__(self, path: Path, *, full: bool) -> None:
+        super().__init__(path, full=full)
+        self._path, self._bell = str(path), f"{path}-bell"
+        self._identity = self._seen()
 
     def push(self, work: Any) -> None:
         text = self._encode(work)
         digest = blake2b(text.encode(), digest_size=20, person=b"work").digest()
+        self._look()
         self.db.execute(
             "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
             " SELECT 1, 1, 0, NULL, ?, NULL, NULL, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = 1 AND digest = ? AND state < 3)",
             (digest, text, digest),
         )
+        if os.access(self._bell, os.F_OK):
+            raise RuntimeError("nobody was to wait for these tasks")
+
+    def claim(self) -> tuple[int, str, Any] | None:
+        self._look()
+        return super().claim()
 
     def ack(self, claimed: tuple[int, str, Any]) -> None:
+        self._look()
         self._settle(claimed)
+
+    def _look(self) -> None:
+        if self._seen() != self._identity:
+            raise RuntimeError(f"{self._path} was replaced")
+
+    def _seen(self) -> tuple[int, int]:
+        status = os.stat(self._path)
+        return status.st_dev, status.st_ino

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SUBJECTS = {"raw SQLite", "raw, few statements", "lowq", "huey", "litequeue", "persist-queue", "diskcache"}
+SUBJECTS = {"raw SQLite", "raw, as lowq", "lowq", "huey", "litequeue", "persist-queue", "diskcache"}
 
 
 def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Path) -> None:
@@ -27,9 +27,9 @@ def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Pa
     assert {peer["settings"] for peer in report["peers"].values()} == {"journal_mode=wal, synchronous=FULL"}
     assert told == {
         "push, one by one": SUBJECTS,
-        "push, 1000 in one transaction": {"raw SQLite", "raw, few statements", "lowq"},
+        "push, 1000 in one transaction": {"raw SQLite", "raw, as lowq", "lowq"},
         "claim, then ack": SUBJECTS,
-        "ack and the next claim in one transaction": {"raw SQLite", "raw, few statements", "lowq"},
+        "ack and the next claim in one transaction": {"raw SQLite", "raw, as lowq", "lowq"},
         "inline: push one, run it": {"raw SQLite", "lowq", "lowq in memory", "huey, immediate"},
     }
     assert all(s["median"] > 0 for figures in report["figures"] for s in figures["subjects"].values())

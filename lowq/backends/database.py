@@ -88,9 +88,21 @@ class Database:
         """A transaction that sees one state of the file."""
         return Transaction(self, "BEGIN")
 
-    def statements(self) -> Transaction:
-        """No transaction: each statement is one by itself, which costs two statements less where one is enough."""
-        return Transaction(self, None)
+    def __enter__(self) -> sqlite3.Connection:
+        """The connection is this thread's alone; outside a transaction each statement is one by itself."""
+        self._lock.acquire()
+        try:
+            return self._current()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise self.named(error) from error
 
     def close(self) -> None:
         """The connection is let go; whoever uses this client afterwards gets QueueClosed."""
@@ -230,25 +242,20 @@ class Database:
 
 
 class Transaction:
-    """A `with` block in which a Database is one thread's, around a transaction or none; it gives the connection."""
+    """A `with` block around one transaction of a Database; it gives the connection."""
 
-    __slots__ = ("_begin", "_connection", "_database", "_lock")
+    __slots__ = ("_begin", "_connection", "_database")
 
-    def __init__(self, database: Database, begin: str | None) -> None:
+    def __init__(self, database: Database, begin: str) -> None:
         self._database = database
         self._begin = begin
 
     def __enter__(self) -> sqlite3.Connection:
-        self._lock = self._database._lock
-        self._lock.acquire()
+        self._connection = self._database.__enter__()
         try:
-            self._connection = self._database._current()
-            if self._begin is not None:
-                self._connection.execute(self._begin)
+            self._connection.execute(self._begin)
         except BaseException as error:
-            self._lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise self._database.named(error) from error
+            self._database.__exit__(type(error), error, None)
             raise
         return self._connection
 
@@ -256,17 +263,14 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if error is not None:
-                self._undo()
-            elif self._begin is not None:
+            if error is None:
                 self._connection.execute("COMMIT")
+            else:
+                self._undo()
         except sqlite3.Error as failure:
             self._undo()
-            raise self._database.named(failure) from failure
-        finally:
-            self._lock.release()
-        if isinstance(error, sqlite3.Error):
-            raise self._database.named(error) from error
+            error = failure
+        self._database.__exit__(kind, error, traceback)
 
     def _undo(self) -> None:
         if self._connection.in_transaction:

@@ -103,7 +103,7 @@ class SQLiteBackend:
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before)
-        with self._database.statements() as db:
+        with self._database as db:
             pushed = self._keep(db, new, self._now_for([new]))
         if pushed.added:
             self._bell.ring()
@@ -152,7 +152,7 @@ class SQLiteBackend:
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         if claim_for is None:
-            with self._database.statements() as db:
+            with self._database as db:
                 self._settle(db, lease, "DELETE FROM task")
             return None
         now = self._now()
@@ -174,7 +174,7 @@ class SQLiteBackend:
         """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
         again = None if not_before is None else to_micros(not_before, "not_before")
         check_reason(reason)
-        with self._database.statements() as db:
+        with self._database as db:
             due = again if again is not None and again > self._now() else None
             self._settle(
                 db,
@@ -192,7 +192,7 @@ class SQLiteBackend:
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
-        with self._database.statements() as db:
+        with self._database as db:
             self._settle(db, lease, "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ?", reason)
 
     def redrive(self, id: str) -> bool:
@@ -211,7 +211,7 @@ class SQLiteBackend:
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        with self._database.statements() as db:
+        with self._database as db:
             cancelled = db.execute(
                 "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)",
                 (number(id), self._queue, self._now()),
