@@ -93,11 +93,18 @@ class FakeClock:
         return to_datetime(self._read())
 
     def advance(self, by: timedelta) -> datetime:
-        """The clock stands `by` later, for every process. Raises ValueError for a negative span: see `move_to`."""
-        if by < timedelta(0):
+        """The clock stands `by` later, for every process.
+
+        Raises ValueError for a negative span (see `move_to`) and past the year 9999.
+        """
+        if isinstance(by, timedelta) and by < timedelta(0):
             raise ValueError(f"advance: {by} goes back; use move_to(…, back=True) if that is what you want")
+        micros = span(by, "advance")
         with self._alone():
-            self._write(to_micros(self.now() + by))
+            before = self.now()
+            if (target := to_micros(before) + micros) > LAST_MICROS:
+                raise ValueError(f"advance: {by} after {before} is past the year 9999")
+            self._write(target)
             return self.now()
 
     def move_to(self, instant: datetime, *, back: bool = False) -> datetime:

@@ -35,6 +35,11 @@ def register(location: Location, name: str, handler: Any) -> None:
         _handlers[where] = handler
 
 
+def is_registered(location: Location, name: str) -> bool:
+    """Whether a handler of this process runs the tasks of this queue."""
+    return (str(location), name) in _handlers
+
+
 def qualified_name(handler: Any) -> str:
     """``jobs.thumbnails``, also where the module jobs is the program that runs."""
     module = handler.__module__

@@ -119,7 +119,7 @@ class TaskQueue:
             retry=self.retry,
             time_limit=self.time_limit,
             processes=processes,
-            clock=self.clock,
+            clock=self.clock if seam.clock is None else seam.clock,
             on_run=self._log_run,
         )
 
@@ -164,7 +164,7 @@ class TaskQueue:
     def _write(self, level: int, word: str, message: tuple[object, ...]) -> None:
         if level > self.log_level or sys.stderr is None:
             return
-        text = line((self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
+        text = line((seam.clock or self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
         with suppress(OSError, ValueError):  # a full disk or a closed stream is no failure of the task
             sys.stderr.write(text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -32,6 +32,10 @@ class Like(TypedDict, total=False):
     due: bool
     within: timedelta
     states: Sequence[State]
+
+
+_KINDS: dict[str, type] = {"priority": int, "key": str, "in_": timedelta, "due": bool, "within": timedelta}
+_ARTICLE = {int: "an int", str: "a str", timedelta: "a timedelta", bool: "True or False"}
 
 
 class _Anything:
@@ -88,14 +92,26 @@ class Expected:
         words += [f"at={clock_time(self.at)}"] if self.at is not None else []
         words += [f"due={self.due}"] if self.due is not None else []
         words += [f"states={', '.join(self.states)}"] if self.states != WAITING else []
-        return ", ".join(words) or "anything"
+        return ", ".join(words)
+
+    def told(self, what: str) -> str:
+        """`what`, and what it should be like."""
+        return f"{what} with {self}" if str(self) else what
 
 
 def expect(like: Like, clock: Clock) -> Expected:
     """What `like` says, its times on that clock. Raises TypeError or ValueError for what no task can be like."""
     if unknown := set(like) - set(Like.__annotations__):
         raise TypeError(f"{min(unknown)}: no task is described by that; known are {', '.join(Like.__annotations__)}")
+    for name, kind in _KINDS.items():
+        given = like.get(name)
+        if given is not None and (not isinstance(given, kind) or (kind is int and isinstance(given, bool))):
+            hint = "; say timedelta(seconds=…)" if kind is timedelta else ""
+            raise TypeError(f"{name}: expected {_ARTICLE[kind]}, got {type(given).__name__} {given!r}{hint}")
     at, in_ = like.get("at"), like.get("in_")
+    within = like.get("within")
+    if within is not None and within < timedelta(0):
+        raise ValueError(f"within: expected zero or more, got {within}")
     if at is not None and in_ is not None:
         raise ValueError("at, in_: both say when; give one of them")
     if in_ is not None:
@@ -108,6 +124,19 @@ def expect(like: Like, clock: Clock) -> Expected:
         key=like.get("key"),
         at=at,
         due=like.get("due"),
-        within=like.get("within", timedelta(0) if isinstance(clock, FakeClock) else timedelta(seconds=1)),
-        states=tuple(State(state) for state in like.get("states", WAITING)),
+        within=_tolerance(clock) if within is None else within,
+        states=states_of(like.get("states", WAITING)),
     )
+
+
+def _tolerance(clock: Clock) -> timedelta:
+    return timedelta(0) if isinstance(clock, FakeClock) else timedelta(seconds=1)
+
+
+def states_of(states: Sequence[State]) -> tuple[State, ...]:
+    """The states to look at. Raises TypeError or ValueError where there are no such states."""
+    if isinstance(states, str) or not isinstance(states, Collection):
+        raise TypeError(f"states: expected a list of states, such as [{str(states)!r}], got {states!r}")
+    if unknown := [state for state in states if state not in tuple(State)]:
+        raise ValueError(f"states: expected {', '.join(State)}, got {unknown[0]!r}; a task that is done is gone")
+    return tuple(State(state) for state in states)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, Unpack
 
 from lowq.backend import State, Task
-from lowq.testing.expected import WAITING, Expected, Like, expect
+from lowq.testing.expected import WAITING, Expected, Like, expect, states_of
 from lowq.testing.matching import differences
 from lowq.testing.queues import Kept, QueueRef, TempQueue
 from lowq.testing.table import indented, line, queue_table
@@ -33,7 +33,7 @@ class Jobs:
 
     def all(self, queue: QueueRef = None, **like: Unpack[Like]) -> list[Task]:
         """The tasks that are like that, in claim order; a work may name a part of an object only."""
-        kept = self._store.kept(queue)
+        kept = self._store.known(queue)
         expected = self._expected(like)
         return self._matched(kept, [task for task in self._tasks(kept, expected.states) if not expected.misses(task)])
 
@@ -43,36 +43,36 @@ class Jobs:
         See Like for what can be expected.
         """
         __tracebackhide__ = True
-        kept = self._store.kept(queue)
+        kept = self._store.known(queue)
         expected = self._expected(like)
         tasks = self._tasks(kept, expected.states)
         matched = [task for task in tasks if not expected.misses(task)]
-        if times is not None and not isinstance(times, int):
-            raise TypeError(f"times: expected an int, got {type(times).__name__}")
+        if times is not None and (not isinstance(times, int) or isinstance(times, bool) or times < 0):
+            raise TypeError(f"times: expected how often, an int of zero or more, got {times!r}")
         if not matched and times != 0:
-            _no_match(kept, expected, tasks)
+            self._no_match(kept, expected, tasks)
         if times is not None and len(matched) != times:
-            _fail(kept, f"expected {times} with {expected}, found {len(matched)}:", *indented(map(line, matched)))
+            _fail(kept, f"{expected.told(f'expected {times}')}, found {len(matched)}:", *indented(map(line, matched)))
         return self._matched(kept, matched)
 
     def refute_pushed(self, queue: QueueRef = None, **like: Unpack[Like]) -> None:
         """No task is like that."""
         __tracebackhide__ = True
-        kept = self._store.kept(queue)
+        kept = self._store.known(queue)
         expected = self._expected(like)
         found = [task for task in self._tasks(kept, expected.states) if not expected.misses(task)]
         if found:
-            _fail(kept, f"expected none with {expected}, found {len(found)}:", *indented(map(line, found)))
+            _fail(kept, f"{expected.told('expected none')}, found {len(found)}:", *indented(map(line, found)))
 
     def assert_one(self, queue: QueueRef = None, **like: Unpack[Like]) -> Task:
         """The queue holds one task in these states, and it is like that; the task."""
         __tracebackhide__ = True
-        kept = self._store.kept(queue)
+        kept = self._store.known(queue)
         expected = self._expected(like)
         tasks = self._tasks(kept, expected.states)
         matched = [task for task in tasks if not expected.misses(task)]
         if not matched:
-            _no_match(kept, expected, tasks)
+            self._no_match(kept, expected, tasks)
         if len(tasks) > 1:
             _fail(kept, f"expected one task and no other, found {len(tasks)}:", *indented(map(line, tasks)))
         return self._matched(kept, matched)[0]
@@ -84,7 +84,8 @@ class Jobs:
         __tracebackhide__ = True
         if isinstance(works, str | bytes) or not isinstance(works, Sequence):
             raise TypeError(f"works: expected a list of works, got {type(works).__name__}")
-        kept = self._store.kept(queue)
+        states = states_of(states)
+        kept = self._store.known(queue)
         tasks = self._tasks(kept, states)
         for place, (work, task) in enumerate(zip(works, tasks, strict=False), 1):
             misses = differences(work, task.work, "work")
@@ -101,15 +102,19 @@ class Jobs:
     def assert_nothing(self, queue: QueueRef = None, *, states: Sequence[State] = WAITING) -> None:
         """No task of this queue (None: of any) is in these states."""
         __tracebackhide__ = True
-        for kept in list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]:
+        states = states_of(states)
+        for kept in list(self._store.queues.values()) if queue is None else [self._store.known(queue)]:
             found = self._tasks(kept, states)
             if found:
                 _fail(kept, f"expected nothing, found {len(found)}:", *indented(map(line, found)))
 
     @contextmanager
     def capture(self, queue: QueueRef = None) -> Iterator[Captured]:
-        """What this process pushes inside to this queue (None: to any), also what ran meanwhile."""
-        only = None if queue is None else self._store.kept(queue)
+        """What this process pushes inside to this queue (None: to any), also what ran meanwhile.
+
+        Who collects the tasks looks at them: they are no leftovers.
+        """
+        only = None if queue is None else self._store.known(queue)
         captured = Captured()
         before = {id(kept): len(kept.pushed) for kept in self._store.queues.values()}
         try:
@@ -117,7 +122,7 @@ class Jobs:
         finally:
             for kept in self._store.queues.values():
                 if only is None or kept is only:
-                    captured += kept.pushed[before.get(id(kept), 0) :]
+                    captured += self._matched(kept, kept.pushed[before.get(id(kept), 0) :])
 
     def _expected(self, like: Like) -> Expected:
         return expect(like, self._store.clock)
@@ -129,12 +134,26 @@ class Jobs:
         self.asserted |= {(id(kept), task.id) for task in tasks}
         return tasks
 
+    def _no_match(self, kept: Kept, expected: Expected, tasks: list[Task]) -> NoReturn:
+        """Say which task came nearest, and where it differs; or else where there is one like that."""
+        __tracebackhide__ = True
+        lines = _nearest(kept, expected, tasks)
+        others = [each for each in self._store.queues.values() if each is not kept]
+        lines += [
+            f"another queue has it, {other.backend.title}: {line(task)}"
+            for other in others
+            for task in other.pushed[:_CANDIDATES]
+            if str(expected) and not expected.misses(task)
+        ]
+        if not any(each.pushed for each in self._store.queues.values()):
+            lines.append("nothing was pushed to any queue in this test")
+        _fail(kept, *lines)
 
-def _no_match(kept: Kept, expected: Expected, tasks: list[Task]) -> NoReturn:
-    """Say which task came nearest, and where it differs."""
-    __tracebackhide__ = True
+
+def _nearest(kept: Kept, expected: Expected, tasks: list[Task]) -> list[str]:
+    """Which task came nearest, and where it differs, and what is no longer waiting."""
     ranked = sorted(tasks, key=lambda task: len(expected.misses(task)))
-    lines = [f"no task with {expected}"]
+    lines = [expected.told("no task")]
     if ranked:
         nearest, *others = ranked
         lines += [f"nearest: {line(nearest)}", *indented(expected.misses(nearest))]
@@ -149,7 +168,7 @@ def _no_match(kept: Kept, expected: Expected, tasks: list[Task]) -> NoReturn:
             f"{line(task)}  (now {there.state if (there := now[task.id]) else 'gone: it ran or was cancelled'})"
             for task in elsewhere[:_CANDIDATES]
         )
-    _fail(kept, *lines)
+    return lines
 
 
 def _fail(kept: Kept, *lines: str) -> NoReturn:

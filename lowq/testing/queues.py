@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from lowq import seam
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
+from lowq.handlers import is_registered
 from lowq.location import Location, locate, open_backend
 from lowq.retry import Retry
 from lowq.taskqueue import QueuedFunction, TaskQueue
@@ -77,7 +78,7 @@ class TempQueue:
         return self.kept(queue).backend
 
     def kept(self, queue: QueueRef = None) -> Kept:
-        """What is known of one queue. Raises UnknownQueue where it is not clear which is meant."""
+        """The queue, made where a path names one that is not there yet. Raises UnknownQueue where it is not clear."""
         if queue is None:
             if len(self.queues) > 1:
                 raise UnknownQueue(f"which queue? there are {', '.join(sorted(map(_title, self.queues)))}; name one")
@@ -91,9 +92,22 @@ class TempQueue:
             return self.keep(queue.path, queue.name, queue.dedupe)
         if (found := _task_queue(queue)) is not None:
             return self.of(found)
+        hint = "; say work= where it is what was pushed" if isinstance(queue, dict | list | tuple) else ""
         raise UnknownQueue(
-            f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one"
+            f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one{hint}"
         )
+
+    def known(self, queue: QueueRef = None) -> Kept:
+        """A queue that there is, so that a path spelled wrongly is no empty queue. Raises UnknownQueue where not."""
+        if isinstance(queue, str | os.PathLike | Location):
+            where = locate(queue)
+            if (str(where), "default") not in self.queues and not is_registered(where, "default"):
+                titles = ", ".join(sorted(map(_title, self.queues)))
+                there = f"there are {titles}" if titles else "none was used in this test"
+                raise UnknownQueue(
+                    f"there is no queue at {where}; {there}; best named by its TaskQueue or its function"
+                )
+        return self.kept(queue)
 
     def of(self, queue: TaskQueue) -> Kept:
         """The store of a queue of the application, whose `process` now runs its tasks."""
@@ -178,7 +192,9 @@ def temp_queue(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))
         queue = TempQueue(Path(folder), clock or running_clock(), backend)
         stack.callback(queue.close)
-        stack.enter_context(seam.standing_in(backend=lambda each: queue.of(each).backend, start=queue.start))
+        stack.enter_context(
+            seam.standing_in(backend=lambda each: queue.of(each).backend, start=queue.start, clock=queue.clock)
+        )
         _running.append(queue)
         stack.callback(_running.remove, queue)
         yield queue

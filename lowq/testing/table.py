@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
 from lowq.canonical import encode
+from lowq.run import Run
 
 ROWS = 20
 """Tasks of one queue in a table."""
@@ -17,6 +18,13 @@ _WORK = 100
 def line(task: Task) -> str:
     """The task in one line."""
     return "  ".join(part for part in (f"task {task.id}", str(task.state), *_details(task), _work(task)) if part)
+
+
+def run_line(title: str, run: Run) -> str:
+    """The run of a task of the queue `title` in one line."""
+    told = f"{run.outcome} in attempt {run.task.attempts}"
+    error = "" if run.error is None else _cut(f"  {run.error!r}")
+    return f"{clock_time(run.at)}  {title}  task {run.task.id}  {told}  {_work(run.task)}{error}"
 
 
 def queue_table(title: str, backend: Backend) -> list[str]:
@@ -53,5 +61,8 @@ def _details(task: Task) -> Iterable[str]:
 
 
 def _work(task: Task) -> str:
-    text = encode(task.work)
+    return _cut(encode(task.work))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _WORK else f"{text[: _WORK - 1]}…"

@@ -1,4 +1,4 @@
-"""The worker of a test: it runs tasks when it is told to, in the calling thread. PYTEST_DONT_REWRITE
+"""The worker of a test: it runs tasks when it is told to, before the call returns. PYTEST_DONT_REWRITE
 
 Claim, handler, settling, retries and dead-lettering are the real worker's; there is no thread beside it that would
 renew a lease, and nothing is waited for.
@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
 
 from lowq.backend import Lease, LowqError, State, Work
-from lowq.clock import FakeClock
+from lowq.clock import FakeClock, to_micros
 from lowq.executor import Executor, attempt
 from lowq.failure import Failure
 from lowq.location import open_backend
@@ -24,8 +25,9 @@ from lowq.run import Run
 from lowq.stopping import Stop
 from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
+from lowq.testing.loops import outside_of_loops
 from lowq.testing.queues import Kept, QueueRef, TempQueue
-from lowq.testing.table import clock_time, indented, line
+from lowq.testing.table import clock_time, indented, run_line
 from lowq.worker import Worker
 
 MAX_RUNS = 1000
@@ -63,7 +65,7 @@ class SyncWorker:
         self.runs: list[Run] = []
         self._store = store
         self._random = random or Random(0)
-        self._max_runs = max_runs
+        self._max_runs = _number(max_runs, "max_runs", 1)
         self._twice = twice
         self._shuffle = shuffle
         self._ran: list[tuple[Kept, Run]] = []
@@ -77,8 +79,7 @@ class SyncWorker:
         `process` is a function of one work, or a queue, whose handler it then is. The task is in no queue of the
         application.
         """
-        if not isinstance(attempt, int) or attempt < 1:
-            raise ValueError(f"attempt: expected 1 or more, got {attempt!r}")
+        _number(attempt, "attempt", 1)
         handler, policy = self._store.handler_of(process)
         backend = open_backend(f"memory://lowq-perform-{next(_numbers)}", clock=self._store.clock)
         try:
@@ -141,11 +142,11 @@ class SyncWorker:
         The fake clock is moved from due time to due time, the ends of leases included, so that each task is run at
         its own instant. Without `advance`, as `drain`. Raises TooManyRuns, with what ran, past `max_runs`.
         """
-        limit = self._max_runs if max_runs is None else max_runs
+        limit = self._max_runs if max_runs is None else _number(max_runs, "max_runs", 1)
         clock = self._store.clock
         if advance and not isinstance(clock, FakeClock):
             raise ClockError("only a fake clock can be moved: ask for lowq_clock, or run inside fake_clock()")
-        last = clock.now() + until if isinstance(until, timedelta) else until
+        last = _later(clock.now(), until)
         runs: list[Run] = []
         while True:
             self._drain(queue, runs, limit)
@@ -167,6 +168,7 @@ class SyncWorker:
         """
         if at not in ("before", "during", "after"):
             raise ValueError(f"at: expected before, during or after, got {at!r}")
+        _number(lines, "lines", 0)
         for kept in self._turns(queue):
             worker = self._worker(kept)
             kept.backend.need("lease", "a crash, whose task comes again when the lease ends,")
@@ -174,9 +176,11 @@ class SyncWorker:
             if lease is None:
                 continue
             if at == "during":
-                cut_off(worker.handler, lease.work, lines)
+                outside_of_loops(partial(cut_off, worker.handler, lease.work, lines))
             elif at == "after":
-                failure = attempt(worker.handler, lease.work, Stop(worker.clock, timedelta(0)))
+                failure = outside_of_loops(
+                    partial(attempt, worker.handler, lease.work, Stop(worker.clock, timedelta(0)))
+                )
                 if failure is not None:
                     raise failure.error
             return lease
@@ -192,6 +196,10 @@ class SyncWorker:
                     )
                 return self.perform(kept.backend, run.task.work, run.task.attempts + 1)
         raise ValueError("run: expected a Run that this worker returned")
+
+    def latest(self, number: int) -> list[str]:
+        """The last runs, a line for each."""
+        return [run_line(kept.backend.title, run) for kept, run in self._ran[-number:]]
 
     def _drain(self, queue: QueueRef, runs: list[Run], limit: int) -> None:
         progress = True
@@ -220,7 +228,7 @@ class SyncWorker:
         return worker
 
     def _queues(self, queue: QueueRef) -> list[Kept]:
-        return list(self._store.queues.values()) if queue is None else [self._store.kept(queue)]
+        return list(self._store.queues.values()) if queue is None else [self._store.known(queue)]
 
     def _turns(self, queue: QueueRef) -> list[Kept]:
         queues = self._queues(queue)
@@ -244,17 +252,37 @@ class SyncWorker:
         return f"nothing is due in {names}; {what} at {clock_time(due)}, in {left}: advance the clock"
 
     def _too_many(self, found: int, limit: int) -> str:
-        ran = self._ran[-found:]
-        by_queue = Counter(kept.backend.title for kept, _ in ran)
-        latest = [f"{clock_time(run.at)}  {run.outcome}  {line(run.task)}" for _, run in ran[-_LATEST:]]
+        by_queue = Counter(kept.backend.title for kept, _ in self._ran[-found:])
         return "\n".join(
             [
-                f"more than {limit} runs, and still tasks are due: does a task push itself again? Say until=…",
+                f"more than {limit} runs, and still tasks are due: does a task push itself again? If it is to, end "
+                "with run_until_idle(until=…); if so many are right, allow more with max_runs",
                 *indented(f"{number} in {title}" for title, number in by_queue.most_common()),
                 "the latest:",
-                *indented(latest),
+                *indented(self.latest(_LATEST)),
             ]
         )
+
+
+def _number(value: object, what: str, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{what}: expected an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{what}: expected {least} or more, got {value}")
+    return value
+
+
+def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None:
+    """The instant that was meant, which is not before now."""
+    if until is None:
+        return None
+    if not isinstance(until, datetime | timedelta):
+        raise TypeError(f"until: expected an aware datetime or a timedelta, got {type(until).__name__}")
+    last = now + until if isinstance(until, timedelta) else until
+    to_micros(last, "until")
+    if last < now:
+        raise ValueError(f"until: {clock_time(last)} is before now, {clock_time(now)}")
+    return last
 
 
 class _Steps(Worker):
@@ -274,7 +302,7 @@ class _Direct:
 
     def run(self, lease: Lease) -> Failure | None:
         """The handler has returned (None) or raised."""
-        return attempt(self._handler, lease.work, self._stop)
+        return outside_of_loops(partial(attempt, self._handler, lease.work, self._stop))
 
     def close(self) -> None:
         """Nothing to end."""

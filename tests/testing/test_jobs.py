@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lowq import FakeClock, State, Task
-from lowq.testing import ANY, Jobs, TempQueue, UnknownQueue, fake_clock, temp_queue
+from lowq.testing import ANY, Jobs, SyncWorker, TempQueue, UnknownQueue, fake_clock, temp_queue
 from lowq.testing.clock import START
 from lowq.testing.queues import OpenAt
 
@@ -136,9 +136,19 @@ class TestAssertPushed:
         [
             ({"at": START, "in_": MINUTE}, "give one of them"),
             ({"at": datetime(2030, 1, 1)}, "no time zone"),  # noqa: DTZ001 - the naive datetime is the subject
-            ({"states": ["done"]}, "'done' is not a valid State"),
+            ({"states": ["done"]}, "got 'done'; a task that is done is gone"),
             ({"user": 1}, "user: no task is described by that"),
-            ({"times": "2"}, "times: expected an int"),
+            ({"states": "ready"}, r"states: expected a list of states, such as \['ready'\]"),
+            ({"times": "2"}, "times: expected how often, an int of zero or more, got '2'"),
+            ({"times": -1}, "times: expected how often"),
+            ({"times": True}, "times: expected how often"),
+            ({"in_": 60}, r"in_: expected a timedelta, got int 60; say timedelta\(seconds="),
+            ({"within": 5}, "within: expected a timedelta, got int 5"),
+            ({"within": -MINUTE}, "within: expected zero or more"),
+            ({"due": "yes"}, "due: expected True or False, got str 'yes'"),
+            ({"priority": "5"}, "priority: expected an int, got str '5'"),
+            ({"priority": True}, "priority: expected an int, got bool True"),
+            ({"key": 5}, "key: expected a str, got int 5"),
         ],
     )
     def test_misuse_is_told(self, jobs: Jobs, like: Any, error: str) -> None:
@@ -197,8 +207,46 @@ class TestOtherAssertions:
         assert new.works() == ["in a", "in b"]
         assert none == []
 
+    @pytest.mark.parametrize("states", [["deaf"], "ready", 5])
+    def test_states_there_are_not_are_told(self, jobs: Jobs, states: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="states: expected"):
+            jobs.assert_nothing(states=states)
+        with pytest.raises((TypeError, ValueError), match="states: expected"):
+            jobs.assert_sequence(works=[], states=states)
+
 
 class TestQueues:
+    def test_a_path_spelled_wrongly_is_no_empty_queue(self, store: TempQueue, jobs: Jobs) -> None:
+        store.backend("mail.db").push(1)
+
+        for call in (jobs.refute_pushed, jobs.assert_nothing, jobs.all, SyncWorker(store).drain):
+            with pytest.raises(
+                UnknownQueue, match=r"there is no queue at .*mial\.db; there are mail\.db; best named"
+            ):
+                call("mial.db")
+
+    def test_a_work_given_as_a_queue_is_told(self, jobs: Jobs) -> None:
+        with pytest.raises(UnknownQueue, match="say work= where it is what was pushed"):
+            jobs.assert_pushed({"user_id": 42})
+
+    def test_a_task_in_another_queue_is_pointed_out(self, store: TempQueue, jobs: Jobs) -> None:
+        store.backend("mail.db").push({"to": "ann"})
+        store.backend("orders.db")
+
+        with pytest.raises(AssertionError) as error:
+            jobs.assert_pushed("orders.db", work={"to": "ann"})
+
+        assert message(error)[:2] == [
+            "no task with work={'to': 'ann'}",
+            'another queue has it, mail.db: task 1  ready  {"to":"ann"}',
+        ]
+
+    def test_a_test_that_pushed_nothing_is_told(self, store: TempQueue, jobs: Jobs) -> None:
+        store.backend("mail.db")
+
+        with pytest.raises(AssertionError, match=r"^no task\nnothing was pushed to any queue in this test\n"):
+            jobs.assert_pushed("mail.db")
+
     def test_one_queue_needs_no_name_and_several_do(self, store: TempQueue, jobs: Jobs) -> None:
         store.backend("a.db").push(1)
         jobs.assert_pushed(work=1)

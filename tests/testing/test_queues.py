@@ -12,7 +12,7 @@ import pytest
 from testing.journaled import Journaled
 
 from lowq import CorruptQueue, InvalidLocation, Item, Retry, TaskQueue, task_queue
-from lowq.testing import Jobs, NotPromised, SyncWorker, TempQueue, UnknownQueue, inline, temp_queue
+from lowq.testing import Jobs, NotPromised, SyncWorker, TempQueue, UnknownQueue, fake_clock, inline, temp_queue
 from lowq.testing.queues import OpenAt
 
 ran: list[tuple[str, Any]] = []
@@ -89,6 +89,18 @@ def test_the_application_s_handlers_run(store: TempQueue) -> None:
 
     assert [run.outcome for run in runs] == ["done", "done"]
     assert ran == [("thumbnails", "cat.png"), ("mail", "made cat.png")]
+
+
+def test_the_application_s_own_worker_runs_on_the_clock_of_the_test(open_at: OpenAt | None) -> None:
+    with fake_clock(patch="none") as clock, temp_queue(backend=open_at) as store:
+        mail("bad")
+
+        (run,) = mail.queue.worker().drain()
+
+        assert run.at == clock.now()
+        assert run.next_due is not None
+        assert run.next_due > clock.now()
+        assert SyncWorker(store).drain() == []
 
 
 def test_the_application_s_retry_policy_holds(store: TempQueue) -> None:

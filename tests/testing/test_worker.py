@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -175,11 +175,12 @@ class TestDrain:
 
         lines = str(error.value).splitlines()
         assert lines[:3] == [
-            "more than 20 runs, and still tasks are due: does a task push itself again? Say until=…",
+            "more than 20 runs, and still tasks are due: does a task push itself again? If it is to, end with "
+            "run_until_idle(until=…); if so many are right, allow more with max_runs",
             "  21 in queue.db",
             "the latest:",
         ]
-        assert lines[-1] == "  2030-01-01 12:00:00.123456 UTC  done  task 21  leased  attempts 1  20"
+        assert lines[-1] == "  2030-01-01 12:00:00.123456 UTC  queue.db  task 21  done in attempt 1  20"
         assert len(lines) == 13
 
 
@@ -231,6 +232,25 @@ class TestRunUntilIdle:
 
         with pytest.raises(TooManyRuns, match="more than 5 runs"):
             worker.run_until_idle(max_runs=5)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ({"until": datetime(2031, 1, 1)}, "until: 2031-01-01 00:00:00 has no time zone"),  # noqa: DTZ001
+            ({"until": 5}, "until: expected an aware datetime or a timedelta, got int"),
+            ({"until": -SECOND}, "until: 2030-01-01 11:59:59.123456 UTC is before now, 2030-01-01 12:00:00.123456"),
+            ({"max_runs": 0}, "max_runs: expected 1 or more, got 0"),
+            ({"max_runs": "9"}, "max_runs: expected an int, got str"),
+        ],
+    )
+    def test_misuse_is_told_before_anything_runs(
+        self, store: TempQueue, worker: SyncWorker, ran: list[Any], options: Any, said: str
+    ) -> None:
+        store.backend().push(1)
+
+        with pytest.raises((TypeError, ValueError), match=said):
+            worker.run_until_idle(**options)
+        assert ran == []
 
     def test_the_real_clock_cannot_be_moved(self) -> None:
         with temp_queue() as store, pytest.raises(ClockError, match="ask for lowq_clock"):
@@ -319,6 +339,11 @@ class TestCrash:
 
         with pytest.raises(CrashMissed, match="caught the crash"):
             worker.crash(at="during", lines=1)
+
+    @pytest.mark.parametrize("lines", [-1, "1"])
+    def test_only_lines_there_can_be(self, worker: SyncWorker, lines: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="lines: expected"):
+            worker.crash(at="during", lines=lines)
 
     def test_only_points_there_are(self, worker: SyncWorker) -> None:
         with pytest.raises(ValueError, match="expected before, during or after"):
