@@ -192,8 +192,8 @@ class Plan:
     def forked(self) -> Shares:
         """One client opens the queue and forks; both go on with it at once."""
         before: list[Step] = [["open"], *self.pushes(4), ["claim"], ["ack", 0], ["claim"]]
-        child: list[Step] = [*self.calls(60), SETTLED]
-        return [[*before, ["fork", "child", child], *self.calls(60), SETTLED, ["join"]]]
+        child: list[Step] = [*self.slow_calls(60), SETTLED]
+        return [[*before, ["fork", "child", child], *self.slow_calls(60), SETTLED, ["join"]]]
 
     def pause(self) -> list[Step]:
         """Mostly, a pause somewhere in the next call, so that others come in between."""
@@ -202,6 +202,10 @@ class Plan:
     def calls(self, number: int) -> list[Step]:
         """So many calls of all kinds."""
         return [step for _ in range(number) for step in self.call()]
+
+    def slow_calls(self, number: int) -> list[Step]:
+        """So many calls of all kinds, most of which pause somewhere."""
+        return [step for _ in range(number) for step in [*self.pause(), *self.call()]]
 
     def call(self) -> list[Step]:
         """One call, or a few that belong together."""

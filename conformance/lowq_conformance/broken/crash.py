@@ -65,8 +65,9 @@ class BatchLineByLine(Queue):
     """The tasks of a batch are written down one after the other."""
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
-        checked = [(item, self.row(item)) for item in items]
-        return [super(BatchLineByLine, self).push_many([item])[0] for item, _ in checked]
+        checked = [(item, self.row(item))[0] for item in items]
+        push_many = super().push_many
+        return [push_many([item])[0] for item in checked]
 
 
 @breaks("CRASH-2")
