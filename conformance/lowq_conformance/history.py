@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
+from operator import attrgetter
 from typing import Any, Literal
 
 Kind = Literal["push", "claim", "ack", "release"]
@@ -61,24 +62,26 @@ def check(ops: Sequence[Op], called: str = "operation") -> None:
     if len(by_number) != len(ops):
         raise BadHistory("two operations have the same number")
     last: dict[str, Op] = {}
-    for op in sorted(ops, key=lambda op: op.call):
-        where = f"{called} {op.number}"
-        if not isfinite(op.call) or op.ret < op.call:
-            raise BadHistory(f"{where}: expected call <= ret, got {op.call} and {op.ret}")
+    for op in sorted(ops, key=attrgetter("call")):
         before = last.get(op.process)
+        if not isfinite(op.call) or not op.ret >= op.call:
+            raise BadHistory(f"{called} {op.number}: expected call <= ret, got {op.call} and {op.ret}")
         if before is not None and before.ret > op.call and before.result is not None:
-            raise BadHistory(f"{where}: {op.process} called it while its {called} {before.number} was open")
+            was = f"{called} {before.number}"
+            raise BadHistory(f"{called} {op.number}: {op.process} called it while its {was} was open")
         last[op.process] = op
-        if op.kind in ("ack", "release"):
+        if op.kind == "ack" or op.kind == "release":
             claim = by_number.get(op.claim)
             if claim is None or claim.kind != "claim" or claim.result != "task":
-                raise BadHistory(f"{where}: settles {called} {op.claim}, which is no claim that returned a task")
+                raise BadHistory(
+                    f"{called} {op.number}: settles {called} {op.claim}, which is no claim that returned a task"
+                )
             if claim.ret > op.call:
-                raise BadHistory(f"{where}: settles the claim of {called} {op.claim} before that returned")
+                said = f"settles the claim of {called} {op.claim} before that returned"
+                raise BadHistory(f"{called} {op.number}: {said}")
         if op.result is not None and op.ret == inf:
-            raise BadHistory(f"{where}: has an answer but never returned")
+            raise BadHistory(f"{called} {op.number}: has an answer but never returned")
 
 
-def spelled(work: Any) -> str:
-    """The canonical text of a work."""
-    return json.dumps(work, sort_keys=True, separators=(",", ":"))
+spelled = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""The canonical text of a work."""

@@ -36,20 +36,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any, cast
+from sys import intern
+from typing import Any
 
 from lowq_conformance.excerpt import excerpt
-from lowq_conformance.history import BadHistory, Kind, Op, check, spelled
+from lowq_conformance.history import BadHistory, Op, check, spelled
 from lowq_conformance.spec import Spec
 
 _ANYWHERE = {"process", "op", "call", "ret", "unknown", "name", "killed", "note"}
-_WORDS = {
+_WORDS: Mapping[str, set[str]] = {
     "push": {"work", "key", "priority", "not_before", "added", "id"},
     "claim": {"lease", "work", "id", "empty"},
     "ack": {"claim", "taken"},
     "release": {"claim", "taken", "not_before"},
     "dead_letter": {"claim", "taken"},
 }
+_KNOWN = {kind: frozenset(words | _ANYWHERE) for kind, words in _WORDS.items()}
+_raw_decode = json.JSONDecoder().raw_decode
 
 
 def load(path: Path) -> tuple[list[Op], Spec | None]:
@@ -68,9 +71,10 @@ def read(lines: Iterable[str]) -> tuple[list[Op], Spec | None]:
     """
     ops: list[Op] = []
     by_name: dict[Any, Op] = {}
+    texts: dict[str, str] = {}
     spec: Spec | None = None
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line or line.isspace():
             continue
         try:
             told = _object(line)
@@ -79,8 +83,8 @@ def read(lines: Iterable[str]) -> tuple[list[Op], Spec | None]:
                     raise BadHistory("the spec belongs in the first line")
                 spec = _spec(told)
                 continue
-            op = _op(told, number, by_name)
-            name = _name(told.get("name", number))
+            op = _op(told, number, by_name, texts)
+            name = _name(told["name"]) if "name" in told else number
             if name in by_name:
                 raise BadHistory(f"name: line {by_name[name].number} has the name {name!r} already")
         except KeyError as error:
@@ -136,8 +140,11 @@ def _decoded(file: Iterable[bytes]) -> Iterator[str]:
 
 
 def _object(line: str) -> dict[str, Any]:
+    line = line.strip(" \t\r\n")
     try:
-        told = json.loads(line)
+        told, end = _raw_decode(line)
+        if end != len(line):
+            raise json.JSONDecodeError("Extra data", line, end)
     except json.JSONDecodeError as error:
         raise BadHistory(f"expected JSON: {error.msg} at character {error.pos + 1}") from None
     if not isinstance(told, dict):
@@ -175,73 +182,91 @@ def _name(name: Any) -> Any:
     return name
 
 
-def _op(told: dict[str, Any], number: int, by_name: Mapping[Any, Op]) -> Op:
+def _op(told: dict[str, Any], number: int, by_name: Mapping[Any, Op], texts: dict[str, str]) -> Op:
+    """The operation that a line tells of; equal texts are one object in all operations, which saves room and time."""
     kind = told["op"]
-    if not isinstance(kind, str) or kind not in _WORDS:
+    known = _KNOWN.get(kind) if isinstance(kind, str) else None
+    if known is None:
         raise BadHistory(f"op: expected push, claim, ack, release or dead_letter, got {kind!r}")
-    if strange := set(told) - _ANYWHERE - _WORDS[kind]:
-        known = ", ".join(sorted(_ANYWHERE | _WORDS[kind]))
-        raise BadHistory(f"{kind} has no word {min(strange)!r}; expected some of {known}")
+    if not known.issuperset(told):
+        strange = min(set(told) - known)
+        raise BadHistory(f"{kind} has no word {strange!r}; expected some of {', '.join(sorted(known))}")
     ret = told.get("ret")
+    process = told["process"]
     op = Op(
         number,
-        str(told["process"]),
-        "ack" if kind == "dead_letter" else cast(Kind, kind),
+        intern(process if type(process) is str else str(process)),
+        "ack" if kind == "dead_letter" else kind,
         _number(told["call"], "call"),
         inf if ret is None else _number(ret, "ret"),
     )
-    for word in ("not_before", "killed"):
-        if told.get(word) is not None:
-            setattr(op, word, _number(told[word], word))
+    if told.get("not_before") is not None:
+        op.not_before = _number(told["not_before"], "not_before")
+    if told.get("killed") is not None:
+        op.killed = _number(told["killed"], "killed")
     answered = ret is not None and not ("unknown" in told and _flag(told, "unknown"))
-    match kind:
-        case "push":
-            _push(op, told, answered=answered)
-        case "claim":
-            _claim(op, told, answered=answered)
-        case _:
-            claim = by_name.get(_name(told["claim"]))
-            if claim is None:
-                raise BadHistory(f"claim: no line before this one has the name {told['claim']!r}")
-            op.claim, op.work = claim.number, claim.work
-            if answered:
-                op.result = "ok" if _flag(told, "taken") else "stale"
+    if kind == "push":
+        _push(op, told, texts, answered=answered)
+    elif kind == "claim":
+        _claim(op, told, texts, answered=answered)
+    else:
+        claim = by_name.get(_name(told["claim"]))
+        if claim is None:
+            raise BadHistory(f"claim: no line before this one has the name {told['claim']!r}")
+        op.claim, op.work = claim.number, claim.work
+        if answered:
+            op.result = "ok" if _flag(told, "taken") else "stale"
     return op
 
 
-def _push(op: Op, told: dict[str, Any], *, answered: bool) -> None:
-    op.work = spelled(told["work"])
-    op.equal = op.work if told.get("key") is None else f"key {told['key']}"
-    op.priority = 0 if told.get("priority") is None else told["priority"]
-    if isinstance(op.priority, bool) or not isinstance(op.priority, int):
-        raise BadHistory(f"priority: expected a whole number, got {op.priority!r}")
+def _push(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: bool) -> None:
+    text = spelled(told["work"])
+    op.work = op.equal = texts.setdefault(text, text)
+    if told.get("key") is not None:
+        key = f"key {told['key']}"
+        op.equal = texts.setdefault(key, key)
+    priority = told.get("priority")
+    if priority is not None:
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise BadHistory(f"priority: expected a whole number, got {priority!r}")
+        op.priority = priority
     if answered:
         op.result = "added" if _flag(told, "added") else "dup"
-        if op.result == "added" and told.get("id") is not None:
-            op.id = str(told["id"])
+        if op.result == "added":
+            op.id = _id(told, texts)
 
 
-def _claim(op: Op, told: dict[str, Any], *, answered: bool) -> None:
-    op.lease = inf if told.get("lease") is None else _number(told["lease"], "lease")
-    if op.lease < 0:
-        raise BadHistory(f"lease: expected 0 or more, got {op.lease}")
+def _claim(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: bool) -> None:
+    lease = told.get("lease")
+    if lease is not None:
+        op.lease = _number(lease, "lease")
+        if op.lease < 0:
+            raise BadHistory(f"lease: expected 0 or more, got {op.lease}")
     if answered and "empty" in told and _flag(told, "empty"):
         if "work" in told:
             raise BadHistory("claim: it is empty and has a work")
         op.result = "empty"
     elif answered:
-        op.result, op.work = "task", spelled(told["work"])
-        op.id = None if told.get("id") is None else str(told["id"])
+        text = spelled(told["work"])
+        op.result, op.work, op.id = "task", texts.setdefault(text, text), _id(told, texts)
+
+
+def _id(told: dict[str, Any], texts: dict[str, str]) -> str | None:
+    id = told.get("id")
+    if id is None:
+        return None
+    text = id if type(id) is str else str(id)
+    return texts.setdefault(text, text)
 
 
 def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise BadHistory(f"{what}: expected a number, got {value!r}")
-    return value
+    if (type(value) is float or type(value) is int) and isfinite(value):
+        return value
+    raise BadHistory(f"{what}: expected a number, got {value!r}")
 
 
 def _flag(told: dict[str, Any], word: str) -> bool:
     value = told[word]
-    if not isinstance(value, bool):
-        raise BadHistory(f"{word}: expected true or false, got {value!r}")
-    return value
+    if value is True or value is False:
+        return bool(value)
+    raise BadHistory(f"{word}: expected true or false, got {value!r}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from math import inf
+from operator import attrgetter
 
 from lowq_conformance.accusation import Accusation
+from lowq_conformance.front import Front
 from lowq_conformance.history import Op
 from lowq_conformance.spec import Spec
 from lowq_conformance.tying import Task, Tied
@@ -32,8 +34,8 @@ def order_and_emptiness(tied: Tied, spec: Spec) -> Iterator[Accusation]:
 class Question:
     """A claim, and what a wait must be to accuse it: through `start` to `op.ret`, due by `reading`, and better.
 
-    `task` is what it was given, None for empty; `before` is the call of that task's push, or -inf where nothing may
-    be said of push order.
+    `task` is what it was given, None for empty; `before` is the call of that task's push, or -inf where push order
+    decides nothing or nothing may be said of it.
     """
 
     __slots__ = ("before", "op", "priority", "reading", "start", "task")
@@ -58,8 +60,7 @@ class Question:
             return False
         if spec.requeue == "any" and wait.back:
             return False
-        timed = wait.task.push.not_before is not None or wait.due > -inf or self.task.push.not_before is not None
-        return spec.due_order == "push" or not timed
+        return spec.due_order == "push" or not (wait.due > -inf or wait.task.push.not_before is not None)
 
 
 def _questions(tied: Tied, spec: Spec, unknown: Unknown) -> list[Question]:
@@ -70,7 +71,8 @@ def _questions(tied: Tied, spec: Spec, unknown: Unknown) -> list[Question]:
         priority = push.priority if spec.priority else 0
         once = len(task.claims) == 1 and not task.ambiguous
         first_only = once and not unknown.may_hold(push.call, task.taken)
-        before = push.call if spec.fifo and not task.ambiguous else -inf
+        by_push = spec.fifo and (spec.due_order == "push" or push.not_before is None)
+        before = push.call if by_push and not task.ambiguous else -inf
         if spec.requeue == "any" and not first_only:
             before = -inf
         for claim in task.claims:
@@ -79,44 +81,28 @@ def _questions(tied: Tied, spec: Spec, unknown: Unknown) -> list[Question]:
                 reading = max(reading, push.not_before + spec.eps)
             start = max(claim.call, push.call)
             asked.append(Question(claim, task, start, reading, priority, before))
-    asked.sort(key=lambda question: question.start)
+    asked.sort(key=attrgetter("start"))
     return asked
 
 
+def _begun(wait: Wait) -> float:
+    """From then on the task surely waits and is due."""
+    return max(wait.start, wait.due)
+
+
 def _single(firm: list[Wait], asked: list[Question], spec: Spec) -> Iterator[Accusation]:
-    """B9 and B10: one task waited all the time. A Fenwick tree holds the latest ends, the best tasks first."""
-    begun = sorted(firm, key=lambda wait: max(wait.start, wait.due))
-    ranked = sorted(range(len(begun)), key=lambda at: (-begun[at].priority, begun[at].task.entered))
-    rank = [0] * len(begun)
-    for place, at in enumerate(ranked, start=1):
-        rank[at] = place
-    keys = [(-begun[at].priority, begun[at].task.entered) for at in ranked]
-    size, latest, at = len(begun), -inf, 0
-    tree = [-inf] * (size + 1)
+    """B9 and B10: one task waited all the time."""
+    begun = sorted(firm, key=_begun)
     starts = [max(wait.start, wait.due) for wait in begun]
+    front = Front((wait.priority for wait in firm), spec)
+    size, at = len(begun), 0
     for question in asked:
         start = question.start
         while at < size and starts[at] <= start:
-            end, place = begun[at].end, rank[at]
-            if end > latest:
-                latest = end
-            while place <= size:
-                if tree[place] < end:
-                    tree[place] = end
-                place += place & -place
+            front.add(begun[at])
             at += 1
         ret = question.op.ret
-        if latest <= ret:
-            continue
-        place = size
-        if question.task is not None:
-            place = bisect_left(keys, (-question.priority, question.before))
-        best = -inf
-        while place > 0:
-            if tree[place] > best:
-                best = tree[place]
-            place &= place - 1
-        if best > ret:
+        if front.latest > ret and (question.task is None or front.better(question.priority, question.before) > ret):
             for wait in begun[:at]:
                 if wait.end > ret and question.accuses(wait, spec):
                     yield _accusation(question, (wait,))
@@ -186,20 +172,26 @@ def _links(members: list[Wait], question: Question) -> list[Wait]:
 def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims: list[Op]) -> Iterator[Accusation]:
     """B12: each witness must be held by another unknown claim, and there are more witnesses than such claims."""
     calls = sorted(claim.call for claim in claims)
-    begun = sorted(soft, key=lambda wait: max(wait.start, wait.due))
+    begun = sorted(soft, key=_begun)
+    priorities = {wait.priority for wait in soft}
+    front = Front(priorities, spec)
     waiting: list[Wait] = []
     held: dict[int, tuple[Question, Wait]] = {}
     at = 0
     for question in asked:
-        while at < len(begun) and max(begun[at].start, begun[at].due) <= question.start:
-            waiting.append(begun[at])
+        while at < len(begun) and _begun(begun[at]) <= question.start:
+            if begun[at].task.push.number not in held:
+                waiting.append(begun[at])
+                front.add(begun[at])
             at += 1
-        if len(waiting) > 4 * len(calls) + 64:
-            waiting = [wait for wait in waiting if wait.end > question.start][-4 * len(calls) - 64 :]
+        ret = question.op.ret
+        if front.latest <= ret or (question.task and front.better(question.priority, question.before) <= ret):
+            continue
+        waiting = [wait for wait in waiting if wait.end > question.start]
         for wait in waiting:
-            if wait.end > question.op.ret and wait.task.push.number not in held and question.accuses(wait, spec):
-                held[wait.task.push.number] = (question, wait)
-        if held and len(held) > bisect_right(calls, question.op.ret):
+            if wait.end > ret and question.accuses(wait, spec):
+                held.setdefault(wait.task.push.number, (question, wait))
+        if len(held) > bisect_right(calls, ret):
             witnesses = tuple(wait for _, wait in held.values())
             ops = tuple(asker.op for asker, _ in held.values())
             kind, said = _words(question, witnesses)
@@ -207,6 +199,10 @@ def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims
             pushes = tuple(wait.task.push for wait in witnesses)
             yield Accusation(kind, more, (*pushes, *ops))
             return
+        waiting = [wait for wait in waiting if wait.task.push.number not in held]
+        front = Front(priorities, spec)
+        for wait in waiting:
+            front.add(wait)
 
 
 def _accusation(question: Question, witnesses: tuple[Wait, ...]) -> Accusation:
