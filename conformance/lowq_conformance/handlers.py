@@ -6,6 +6,9 @@ pickled to another interpreter, or made anew there by `Handler(folder)`.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +30,8 @@ class Handler:
     """Runs one work. `folder` is where its book is; with `gated`, each turn waits until it is let go on.
 
     A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
-    gate is open, ``{"does": "take", "seconds": s}`` takes so long. With any other work nothing is done.
+    gate is open, ``{"does": "take", "seconds": s}`` takes so long, and ``{"does": "freeze", "after": s, "at": gate}``
+    returns, and so long after it opens the gate and lets its process stand still. Any other work is nothing to do.
     """
 
     folder: str
@@ -52,6 +56,10 @@ class Handler:
         """Who waits at this gate goes on."""
         self._gate(gate).touch()
 
+    def is_open(self, gate: str) -> bool:
+        """Whether somebody has opened this gate."""
+        return self._gate(gate).exists()
+
     def _obey(self, work: Any) -> None:
         match work:
             case {"does": "fail"}:
@@ -60,11 +68,19 @@ class Handler:
                 self._wait(gate)
             case {"does": "take", "seconds": float(seconds)}:
                 time.sleep(seconds)
+            case {"does": "freeze", "after": float(seconds), "at": str(gate)}:
+                threading.Thread(target=self._freeze, args=(seconds, gate), daemon=True).start()
+
+    def _freeze(self, seconds: float, gate: str) -> None:
+        """What the operating system may do to anybody at any time: this process stands still until it is sent on."""
+        time.sleep(seconds)
+        self.open(gate)
+        os.kill(os.getpid(), signal.SIGSTOP)
 
     def _wait(self, gate: str) -> None:
         """Raises TimeoutError where nobody opens it, or the test is over."""
         end = time.monotonic() + LONGEST
-        while not self._gate(gate).exists():
+        while not self.is_open(gate):
             if time.monotonic() > end or not Path(self.folder).exists():
                 raise TimeoutError(f"nobody opened the gate {gate}")
             time.sleep(LOOK)

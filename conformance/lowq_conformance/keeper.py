@@ -1,4 +1,4 @@
-"""A process beside the tests that knows their workers: it pauses them, and kills them when the tests are gone.
+"""A process beside the tests that knows their workers: it lets them go on, and kills them when the tests are gone.
 
 Workers detach themselves, so that no process group holds them. This file is run by itself, in a session of its own,
 and imports nothing but the standard library.
@@ -16,6 +16,8 @@ from contextlib import suppress
 
 LOOK = 0.2
 """Seconds between two looks at whether the tests are still there."""
+MOMENT = 0.015
+"""Seconds for which a process stands still that is to go on."""
 
 
 class Keeper:
@@ -25,7 +27,6 @@ class Keeper:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             start_new_session=True,
         )
 
@@ -37,13 +38,9 @@ class Keeper:
         """The process has ended; its number may soon be another's."""
         self._ask("forget", pid)
 
-    def pause(self, pid: int, at: int, seconds: float) -> None:
-        """The process stands still from the instant `at`, of time.monotonic_ns(), for so long; returns when it does,
-        or was not there any more."""
-        self._ask("pause", pid, at, seconds)
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline():
-            raise RuntimeError("the keeper of the workers died")
+    def thaw(self, pid: int) -> None:
+        """The process, which stands still, goes on in a moment, and whenever it should stand still again."""
+        self._ask("thaw", pid)
 
     def close(self) -> None:
         """Every process that is still kept has been killed, and the keeper has ended."""
@@ -58,39 +55,35 @@ class Keeper:
 def main() -> None:
     """Do what is asked on standard input, until nobody is there to ask."""
     kept: set[int] = set()
+    thawed: set[int] = set()
     parent, rest = os.getppid(), b""
     while os.getppid() == parent:
         if not select.select([0], [], [], LOOK)[0]:
+            send(signal.SIGCONT, thawed)
             continue
         if not (data := os.read(0, 4096)):
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            word, number, *more = line.decode().split()
+            word, number = line.decode().split()
             pid = int(number)
-            if word == "keep":
-                kept.add(pid)
-            elif word == "forget":
+            if word == "forget":
                 kept.discard(pid)
+                thawed.discard(pid)
+            elif word == "keep":
+                kept.add(pid)
             else:
-                _pause(pid, int(more[0]), float(more[1]))
-    for pid in kept:
+                thawed.add(pid)
+                time.sleep(MOMENT)
+                send(signal.SIGCONT, {pid})
+    send(signal.SIGKILL, kept)
+
+
+def send(number: signal.Signals, pids: set[int]) -> None:
+    """The processes were sent the signal; one that has ended needs none."""
+    for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _pause(pid: int, at: int, seconds: float) -> None:
-    """It says so as soon as the process stands still."""
-    time.sleep(max(0.0, (at - time.monotonic_ns()) / 1e9))
-    try:
-        os.kill(pid, signal.SIGSTOP)
-    except ProcessLookupError:
-        os.write(1, b"gone\n")
-        return
-    os.write(1, b"paused\n")
-    time.sleep(seconds)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGCONT)
+            os.kill(pid, number)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from lowq_conformance.handlers import Handler
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import Call, Journal
 from lowq_conformance.meeting import Meeting
+from lowq_conformance.processes import alone
 from lowq_conformance.record import Log, Recorder, nanoseconds, recorded
 
 Step = list[Any]
@@ -121,7 +122,7 @@ class Performer:
 
     def do_start(self, folder: str) -> None:
         """Start workers, whose handler has its book in the folder."""
-        with recorded(self.log, "start", {}) as came:
+        with recorded(self.log, "start", {}) as came, alone():
             came(self.subject.start(self.hands.place, Handler(folder)))
 
     def do_claim(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -15,11 +16,14 @@ from typing import Any
 import pytest
 
 from lowq_conformance.agents import Agents
+from lowq_conformance.book import Turn
 from lowq_conformance.client import Client
 from lowq_conformance.findings import Broken, NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
+from lowq_conformance.perform import Step
+from lowq_conformance.processes import is_gone
 from lowq_conformance.starter import Starter
 from lowq_conformance.workers import Workers, most_at_once, told
 
@@ -27,9 +31,9 @@ MANY = 40
 ENDINGS = 1.5
 """Seconds for which workers are met at their end."""
 TURN = 0.003
-"""Seconds that a turn takes whose end is awaited."""
-PAUSE = 0.015
-"""Seconds for which a worker stands still at its end."""
+"""Seconds that a turn takes."""
+SHORTEST = 0.00003
+"""Seconds from the last turn to the first instant at which a worker is met on its way to its end."""
 SOON = 0.3
 """Seconds after which a worker that has not ended by itself is taken for one that stays."""
 KILLS = 8
@@ -37,6 +41,8 @@ SHORTLY = 0.012
 """Seconds from a start to a kill, at most."""
 STARTERS = 3
 STARTS = 12
+LULL = 0.05
+"""Seconds in which a worker runs what there is and ends, so that all who start meet without one."""
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
 TERMS = 3
@@ -101,23 +107,25 @@ def test_a_falsy_work_is_run_like_any_other(q: Client, workers: Workers) -> None
 
 @pytest.mark.clause("WORKER-2")
 def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(q: Client, workers: Workers, random: Random) -> None:
-    ending = time_to_end(q, workers)
+    longest = time_to_end(q, workers)
     number, end = 0, time.monotonic() + ENDINGS
     while time.monotonic() < end:
-        last, after = task(number, does="take", seconds=TURN), task(number + 1)
+        meet = SHORTEST * (longest / SHORTEST) ** random.random()
+        last, after = task(number, does="freeze", after=meet, at=f"frozen {number}"), task(number + 1)
         q.push(last)
         workers.start()
-        turn = workers.begun(last)
-        meet = turn.begin + int(1e9 * (TURN + random.uniform(0, ending)))
-        if random.random() < 0.5:
-            workers.keeper.pause(turn.pid, meet, PAUSE)
-        else:
-            time.sleep(max(0.0, (meet - time.monotonic_ns()) / 1e9))
+        frozen_or_gone(workers, workers.begun(last), f"frozen {number}")
         q.push(after)
         workers.start()
 
         workers.run(after, last)
         number += 2
+
+
+def frozen_or_gone(workers: Workers, turn: Turn, gate: str) -> None:
+    """The worker stands still where it is, for a moment, or has ended before."""
+    workers.until(lambda: workers.handler.is_open(gate) or is_gone(turn.pid), SOON)
+    workers.keeper.thaw(turn.pid)
 
 
 def time_to_end(q: Client, workers: Workers) -> float:
@@ -188,9 +196,7 @@ def lease_over(workers: Workers) -> None:
 
 @pytest.mark.clause("WORKER-5")
 def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
-    allowed = workers.subject.traits.workers
-    if allowed is None:
-        raise NotPromised("each start adds workers")
+    allowed = asked_for(workers)
     for number in range(allowed):
         q.push(waiting(number))
     workers.start()
@@ -209,18 +215,23 @@ def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
 
 @pytest.mark.clause("WORKER-5")
 def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path) -> None:
+    allowed = asked_for(workers)
     logs = tmp_path / "logs"
     logs.mkdir()
-    works = {
-        f"starter {each}": [task(each * STARTS + number, does="take", seconds=TURN) for number in range(STARTS)]
-        for each in range(STARTERS)
-    }
+    works = [task(number, does="take", seconds=TURN) for number in range(STARTERS * STARTS)]
     workers.note(f"{STARTERS} processes at once, {STARTS} times each: q.push(…); start(place, handler)")
     with Agents() as agents:
-        crew = [agents.starting(workers.orders(logs)) for _ in works]
-        for agent, (name, pushed) in zip(crew, works.items(), strict=True):
-            steps = [step for work in pushed for step in (["push", work], ["start", workers.handler.folder])]
-            agent.do([{"client": name, "slot": 0, "steps": [["open"], *steps]}])
+        crew = [agents.starting(workers.orders(logs, STARTERS)) for _ in range(STARTERS)]
+        for slot, agent in enumerate(crew):
+            steps: list[Step] = [["open"]]
+            for number, work in enumerate(works[slot::STARTERS]):
+                steps += [
+                    ["nap", LULL * (number % 2)],
+                    ["meet", number],
+                    ["push", work],
+                    ["start", workers.handler.folder],
+                ]
+            agent.do([{"client": f"starter {slot}", "slot": slot, "steps": steps}])
         for agent in crew:
             agent.talk.settimeout(workers.bound + STARTED)
             try:
@@ -228,10 +239,17 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
                     pass
             except TimeoutError:
                 raise Broken("a push or start() did not return", clause="WORKER-2") from None
-        workers.until(lambda: not workers.undone([work for pushed in works.values() for work in pushed]))
-        allowed = workers.subject.traits.workers
-        not_more(workers, STARTERS * STARTS if allowed is None else allowed)
+        workers.run(*works)
+        not_more(workers, allowed)
         workers.kill()
+
+
+def asked_for(workers: Workers) -> int:
+    """How many tasks may be run at once. Raises NotPromised where each start asks for more."""
+    allowed = workers.subject.traits.workers
+    if allowed is None:
+        raise NotPromised("each start adds workers")
+    return allowed
 
 
 def not_more(workers: Workers, allowed: int) -> None:
@@ -298,6 +316,7 @@ def carried_out(starter: Starter) -> int:
     with open(starter.folder / "stdout", "wb") as out, open(starter.folder / "stderr", "wb") as errors:
         program = subprocess.Popen(
             [sys.executable, "-P", "-m", "lowq_conformance.starter"],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=errors,

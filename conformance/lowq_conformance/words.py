@@ -86,7 +86,7 @@ class Traits:
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
     workers: int | None = 1
-    """How many tasks are run at once, however often workers are started; None: each start adds those it tells of."""
+    """How many tasks are run at once, however often workers are started; None: each start adds more."""
 
 
 _CHOICES: Mapping[str, tuple[Any, ...]] = {

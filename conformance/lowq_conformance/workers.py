@@ -20,7 +20,7 @@ from lowq_conformance.handlers import Handler
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
-from lowq_conformance.processes import is_gone
+from lowq_conformance.processes import alone, is_gone
 from lowq_conformance.words import BrokenHarness
 
 SLOWER = 10
@@ -53,7 +53,9 @@ class Workers:
 
     def start(self) -> list[int]:
         """Workers were started; the processes that were made."""
-        return self.know(self.subject.start(self.place, self.handler))
+        with alone():
+            pids = self.subject.start(self.place, self.handler)
+        return self.know(pids)
 
     def know(self, pids: Iterable[int]) -> list[int]:
         """The processes are workers' that were told of."""
@@ -62,10 +64,13 @@ class Workers:
         self._meet(known)
         return known
 
-    def orders(self, logs: Path) -> Orders:
-        """What another process must know to use the queue."""
-        subject = self.subject
-        return Orders(subject.target, subject.promises, subject.traits, self.place, logs, timedelta(minutes=1))
+    def orders(self, logs: Path, slots: int = 0) -> Orders:
+        """What other processes must know to use the queue, so many of which meet."""
+        subject, lease = self.subject, timedelta(minutes=1)
+        meeting = logs / "meeting" if slots else None
+        return Orders(
+            subject.target, subject.promises, subject.traits, self.place, logs, lease, meeting=meeting, slots=slots
+        )
 
     # what they did
 

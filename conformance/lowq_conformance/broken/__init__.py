@@ -1,6 +1,19 @@
 """Broken queues, each a few lines on a sound one, to see the suite bite: `lowq check` with the `target` of one."""
 
-from lowq_conformance.broken import crash, dedupe, deliver, due, inputs, keep, keys, lease, order, race, settle
+from lowq_conformance.broken import (
+    crash,
+    dedupe,
+    deliver,
+    due,
+    inputs,
+    keep,
+    keys,
+    lease,
+    order,
+    race,
+    settle,
+    worker,
+)
 from lowq_conformance.broken.register import BROKEN, Broken
 
 __all__ = [
@@ -17,4 +30,5 @@ __all__ = [
     "order",
     "race",
     "settle",
+    "worker",
 ]

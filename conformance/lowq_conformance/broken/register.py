@@ -26,17 +26,21 @@ class Broken:
 BROKEN: dict[str, Broken] = {}
 
 
+def enter(broken: type, clauses: tuple[str, ...]) -> None:
+    """What is broken stands in BROKEN under its name; its first line says what is wrong."""
+    BROKEN[broken.__name__] = Broken(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
+
+
 def breaks(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:
     """Register a queue under its name, and put the harness that opens it in its place."""
 
     def register(queue: type[Queue]) -> type[Journal]:
-        fault = queue.__doc__ or ""
-        BROKEN[queue.__name__] = Broken(queue.__name__, queue.__module__, fault, clauses)
+        enter(queue, clauses)
         return type(
             queue.__name__,
             (Journal,),
             {
-                "__doc__": fault,
+                "__doc__": queue.__doc__,
                 "__module__": queue.__module__,
                 "_queue": queue,
                 "promises": queue.promises,

@@ -116,10 +116,12 @@ class Worker:
     """SqliteHuey with its own consumer, of one worker thread: `worker`.
 
     "`SIGTERM`: Immediate shutdown. Running tasks are interrupted" (Deployment) is how it comes; here the consumer is
-    told `graceful_signal="TERM"`, so that the task in hand is finished.
+    told `graceful_signal="TERM"`, so that the task in hand is finished. Each consumer that is started runs, whatever
+    others there are.
     """
 
     promises = frozenset({"worker"})
+    workers = None
 
     def open(self, place: Path) -> HueyPusher:
         """A new huey object."""

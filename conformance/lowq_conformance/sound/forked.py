@@ -37,14 +37,16 @@ class Worker:
     def start(self) -> list[int]:
         """A worker runs: one that was forked here, or one that was there."""
         with self.turn():
-            if self.is_active():
-                return []
-            ready, says_ready = os.pipe()
-            pid = self.fork(says_ready)
-            os.close(says_ready)
-            os.read(ready, 1)
-            os.close(ready)
-            return [pid]
+            return [] if self.is_active() else [self.started()]
+
+    def started(self) -> int:
+        """A worker was forked, and is active."""
+        ready, says_ready = os.pipe()
+        pid = self.fork(says_ready)
+        os.close(says_ready)
+        os.read(ready, 1)
+        os.close(ready)
+        return pid
 
     def fork(self, says_ready: int) -> int:
         """A child lives as a worker and then ends at once, without any clean-up."""

@@ -1,0 +1,73 @@
+"""The WORKER clauses bite: each broken worker is accused of what it breaks, and no sound one of anything."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lowq_conformance import broken as broken_queues
+from lowq_conformance.broken import BROKEN
+from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.runner import run
+from lowq_conformance.verdict import Verdict
+
+WORKERS = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.worker"]
+SOUND = ["sqlite", "lowq_conformance.sound.forked:Forked"]
+
+
+def test_every_broken_worker_is_accused_of_what_it_breaks() -> None:
+    reports = run([each.target for each in WORKERS], only={each.target: each.clauses for each in WORKERS}, seed=1)
+
+    verdicts = {each.name: report[each.clauses[0]].verdict for each, report in zip(WORKERS, reports, strict=True)}
+    assert verdicts == {each.name: Verdict.BROKEN for each in WORKERS}
+
+
+def test_every_clause_of_workers_has_one_that_breaks_it() -> None:
+    assert {id for each in WORKERS for id in each.clauses} == {
+        id for id, clause in CLAUSES.items() if clause.group == "WORKER"
+    }
+
+
+@pytest.mark.parametrize("target", SOUND)
+def test_a_sound_worker_is_accused_of_nothing(target: str) -> None:
+    (report,) = run([target], only=["WORKER"], seed=1)
+
+    assert {clause.id: clause.evidence for clause in report.clauses if clause.verdict is not Verdict.KEPT} == {}
+
+
+KEEPING = """
+import subprocess, sys
+from lowq_conformance.keeper import Keeper
+
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
+Keeper().keep(worker.pid)
+print(worker.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_worker_does_not_outlive_tests_that_were_killed() -> None:
+    tests = subprocess.Popen([sys.executable, "-c", KEEPING], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert tests.stdout is not None
+    worker = int(tests.stdout.readline())
+
+    tests.kill()
+    tests.communicate()
+
+    end = time.monotonic() + 30
+    while is_running(worker):
+        assert time.monotonic() < end, f"process {worker} is still there"
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path("/proc", str(pid), "status")
+    return not (status.exists() and "State:\tZ" in status.read_text())
