@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -64,7 +64,7 @@ class TempQueue:
     """
 
     def __init__(self, folder: Path, clock: Clock, open_at: OpenAt | None = None) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.clock = clock
         self.queues: dict[tuple[str, str], Kept] = {}
         self.before_push: Callable[[Work], None] | None = None
@@ -121,8 +121,8 @@ class TempQueue:
         key = (str(where), name)
         with self._lock:
             if key not in self.queues:
-                path = self.folder / _file(where, name)
-                backend = Observed(self._open(path, name, dedupe), _title(key), self.clock, self._check, self._heard)
+                opened = self._open(_file(where, name), name, dedupe)
+                backend = Observed(opened, _title(key), self.clock, self._check, self._heard)
                 self.queues[key] = Kept(where, name, backend)
             kept = self.queues[key]
         if dedupe not in (None, kept.backend.dedupe):
@@ -156,16 +156,22 @@ class TempQueue:
         for kept in self.queues.values():
             kept.backend.backend.close()
         if self._open_at is None:
-            for path in sorted(self.folder.glob("*.db")):
-                _check_integrity(path)
+            for name in sorted(os.listdir(self.folder)):  # those too that another process of the test made
+                if name.endswith(".db"):
+                    _check_integrity(f"{self.folder}{os.sep}{name}")
 
-    def _open(self, path: Path, name: str, dedupe: Dedupe | None) -> Backend:
+    def _open(self, file: str, name: str, dedupe: Dedupe | None) -> Backend:
         if self._open_at is not None:
-            return self._open_at(path, self.clock)
-        if not path.exists():  # another process of the test may have made it
-            path.write_bytes(_empty(name, dedupe))
+            return self._open_at(self.folder / file, self.clock)
+        path = f"{self.folder}{os.sep}{file}"
+        with (
+            suppress(FileExistsError),
+            open(path, "xb", buffering=0) as new,
+        ):  # or another process of the test made it
+            new.write(_empty(name, dedupe))
             os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
-        return open_backend(path, name=name, dedupe=dedupe, clock=self.clock, durability="none")
+        where = Location("sqlite", path)
+        return open_backend(where, name=name, dedupe=dedupe, clock=self.clock, durability="none")
 
     def _check(self, work: Work) -> None:
         if self.before_push is not None:
@@ -224,14 +230,14 @@ def _task_queue(found: object) -> TaskQueue | None:
     return found if isinstance(found, TaskQueue) else None
 
 
-def _check_integrity(path: Path) -> None:
-    unfinished = path.with_name(f"{path.name}-wal").exists()
-    if not unfinished and path.stat().st_mtime_ns == _UNTOUCHED:
+def _check_integrity(path: str) -> None:
+    unfinished = os.path.exists(f"{path}-wal")
+    if not unfinished and os.stat(path).st_mtime_ns == _UNTOUCHED:
         return
     # Without a log beside it nobody writes to the file any more, and SQLite need make no files for locks.
     how = "" if unfinished else "?immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}{how}", uri=True)) as db:
+        with closing(sqlite3.connect(f"{Path(path).as_uri()}{how}", uri=True)) as db:
             found = [row[0] for row in db.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         found = [str(error)]
@@ -241,13 +247,13 @@ def _check_integrity(path: Path) -> None:
 
 def _title(key: tuple[str, str]) -> str:
     location, name = key
-    short = os.path.relpath(location) if os.path.isabs(location) else location
-    short = location if short.startswith("..") else short
+    short = location.removeprefix(f"{os.getcwd()}{os.sep}")
     return short if name == "default" else f"{short} ({name})"
 
 
 def _file(where: Location, name: str) -> str:
     """The same in every process of the test, whichever of its queues it opens first."""
-    stem = "".join(char for char in Path(where.place).stem if char.isalnum() or char in "-_")[:40] or "queue"
+    stem = os.path.splitext(os.path.basename(where.place))[0]
+    stem = stem if stem.isalnum() else "".join(char for char in stem if char.isalnum() or char in "-_")
     digest = blake2b(f"{where}\0{name}".encode(), digest_size=4).hexdigest()
-    return f"{stem}-{digest}.db"
+    return f"{stem[:40] or 'queue'}-{digest}.db"
