@@ -33,7 +33,18 @@ def add_options(parser: pytest.Parser) -> None:
         help="Promises to add to what the target says, such as fifo,persistent. May be repeated.",
     )
     group.addoption(
-        "--lowq-seed", dest="lowq_seed", metavar="N", type=int, help="Makes a run repeatable. Default: a random one."
+        "--lowq-seed",
+        dest="lowq_seed",
+        metavar="N",
+        type=int,
+        help="Repeat a run's random choices. Default: a random one with --lowq-harness and --lowq-shuffle, else 0.",
+    )
+    group.addoption(
+        "--lowq-profile",
+        dest="lowq_profile",
+        choices=("quick", "default", "thorough"),
+        default="default",
+        help="How much is looked at: quick, default or thorough. pytest-xdist's -n shares the tests out.",
     )
     group.addoption(
         "--lowq-journal", dest="lowq_journal", metavar="FILE", help="Keep the calls of the running test in a file."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -14,10 +15,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lowq_conformance.budget import BadLength, seconds_of
 from lowq_conformance.clauses import UnknownClause
 from lowq_conformance.history import BadHistory
 from lowq_conformance.outfile import OutFile, Unwritable
 from lowq_conformance.page import page
+from lowq_conformance.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report import show, worst
 from lowq_conformance.runner import Interrupted, SuiteFailed, run
 from lowq_conformance.trial import tried
@@ -30,6 +33,24 @@ if TYPE_CHECKING:
 
 _OF = "With --history, what the queue says of"
 _LENGTH = click.FloatRange(min=0)
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """The length of time in seconds."""
+    try:
+        return None if value is None else seconds_of(value)
+    except BadLength as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _number(_: click.Context, __: click.Parameter, value: str) -> int:
+    """How many processes: auto is as many as there are cores."""
+    if value == "auto":
+        return cores()
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither auto nor a number of processes")
+    return int(value)
+
 
 HARNESS = 2
 FAILED = 70
@@ -87,6 +108,22 @@ Exit status with --history
     f" {' '.join(PROMISES)}.",
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the run repeatable. Default: a random one.")
+@click.option("--quick", "profile", flag_value=QUICK.name, help=f"Look at less: {QUICK.says}.")
+@click.option("--thorough", "profile", flag_value=THOROUGH.name, help=f"Look at more: {THOROUGH.says}.")
+@click.option(
+    "-n",
+    "jobs",
+    callback=_number,
+    default="1",
+    metavar="N",
+    help="Share the tests of a TARGET out among N processes; auto: as many as there are cores.",
+)
+@click.option(
+    "--budget",
+    callback=_seconds,
+    metavar="TIME",
+    help="Go on with one seed after the other for so long, and no longer: 90s, 5m, 1h30m.",
+)
 @click.option(
     "--json",
     "json_file",
@@ -112,6 +149,9 @@ def check(
     json_file: Any,
     html: str | None,
     history: str | None,
+    profile: str | None,
+    jobs: int,
+    budget: float | None,
     lease: float | None,
     **words: Any,
 ) -> None:
@@ -129,13 +169,24 @@ def check(
             )
         if not targets:
             raise click.UsageError("Missing argument 'TARGET...', or --history FILE.")
-    elif targets or only or seed is not None:
-        raise click.UsageError("--history takes no TARGET, no --only and no --seed.")
+    elif targets or only or seed is not None or profile is not None or jobs > 1 or budget is not None:
+        raise click.UsageError("--history takes no TARGET and nothing that is about checking one.")
     console = Console(highlight=False, stderr=json_file is not None and json_file.name == "<stdout>")
     try:
         with nullcontext() if html is None else OutFile(html) as page_file:
             if history is None:
-                code = check_targets(targets, only, promises, seed, console, json_file, page_file)
+                code = check_targets(
+                    targets,
+                    console,
+                    json_file,
+                    page_file,
+                    only=only,
+                    seed=seed,
+                    promises=promises,
+                    profile=PROFILES[profile or DEFAULT.name],
+                    jobs=jobs,
+                    budget=budget,
+                )
             else:
                 code = judge_history(history, promises, lease, spec, console, json_file, page_file)
     except (BrokenHarness, UnknownClause, BadHistory, Unwritable) as error:
@@ -147,19 +198,22 @@ def check(
     sys.exit(code)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_targets(
     targets: Sequence[str],
-    only: Sequence[str],
-    promises: Sequence[str],
-    seed: int | None,
     console: Console,
     json_file: Any,
     page_file: OutFile | None,
+    **asked: Any,
 ) -> int:
     """The targets were checked and reported on; the exit code."""
     try:
-        with progress(console) as watch:
-            reports = run(targets, only=only, seed=seed, promises=promises, watch=watch)
+        with progress() as watch:
+            reports = run(targets, watch=watch, **asked)
         code = worst(reports)
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
@@ -210,8 +264,9 @@ def typed() -> str:
 
 
 @contextmanager
-def progress(console: Console) -> Iterator[Callable[[Run, str], None] | None]:
-    """Something to tell of each event, which draws a bar on a terminal and is None elsewhere."""
+def progress() -> Iterator[Callable[[Run, str], None] | None]:
+    """Something to tell of each event, which draws a bar on standard error where that is a terminal, else None."""
+    console = Console(highlight=False, stderr=True)
     if not console.is_terminal:
         yield None
         return
@@ -229,9 +284,10 @@ def progress(console: Console) -> Iterator[Callable[[Run, str], None] | None]:
             if id(run) not in tasks:
                 tasks[id(run)] = bars.add_task(run.target, total=None, now="")
             broken = f"[red]{len(run.broken())} broken[/] " if run.broken() else ""
+            broken += f"{run.seeds} seeds " if run.seeds > 1 else ""
             now = test.rpartition("::")[2].removeprefix("test_").replace("_", " ")
             bars.update(
-                tasks[id(run)], total=len(run.planned) or None, completed=len(run.sides), now=f"{broken}[dim]{now}[/]"
+                tasks[id(run)], total=run.expected or None, completed=len(run.sides), now=f"{broken}[dim]{now}[/]"
             )
 
         yield watch

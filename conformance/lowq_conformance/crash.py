@@ -5,36 +5,31 @@ from __future__ import annotations
 from lowq_conformance.harness import Subject
 from lowq_conformance.perform import Step
 from lowq_conformance.plan import Plan
+from lowq_conformance.profile import Deaths
 from lowq_conformance.stress import Victim
 
-WITHIN = {"push": 12, "batch": 8, "claim": 5, "ack": 6, "release": 4}
-"""How often a client dies within each verb, spread over its lines."""
-AFTER = 2
-"""How often one dies right after calls that returned."""
-ANYWHERE = 8
-"""How often one is killed wherever it is, also while it opens the queue."""
 SOON, LATE = 0.005, 0.15
 BATCH = 6
 DIE: Step = ["die"]
 
 
-def writers(subject: Subject, seed: object) -> list[Victim]:
+def writers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies at a chosen instant of a call that writes, or right after one.
 
     None of them dies within a claim: a claim of which nobody knows whether it took a task excuses the loss of one.
     """
     plan = Plan.of(subject, f"writers {seed}", 1, prefix="v")
-    found = [Victim(steps) for verb in verbs(subject) if verb != "claim" for steps in within(plan, verb)]
-    found += [Victim(steps) for _ in range(AFTER) for steps in after(plan)]
+    found = [Victim(steps) for verb in verbs(subject) if verb != "claim" for steps in within(plan, verb, deaths)]
+    found += [Victim(steps) for _ in range(deaths.after) for steps in after(plan)]
     plan.random.shuffle(found)
     return found
 
 
-def takers(subject: Subject, seed: object) -> list[Victim]:
+def takers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies within a claim, and who is killed wherever it then is."""
     plan = Plan.of(subject, f"takers {seed}", 1, prefix="t")
-    found = [Victim(steps) for steps in within(plan, "claim")]
-    for number in range(ANYWHERE):
+    found = [Victim(steps) for steps in within(plan, "claim", deaths)]
+    for number in range(deaths.anywhere):
         steps = Plan.of(subject, f"takers {seed} {number}", 1, prefix=f"k{number}-").calls(1000)
         found.append(Victim([["open"], *steps], plan.random.uniform(SOON, LATE)))
     plan.random.shuffle(found)
@@ -47,13 +42,14 @@ def verbs(subject: Subject) -> list[str]:
     return ["push", "claim", "ack", *(verb for promise, verb in more.items() if promise in subject.promises)]
 
 
-def within(plan: Plan, verb: str) -> list[list[Step]]:
+def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
     """Deaths spread over the lines of the verb, which is carried out once before so that these are known."""
     found = []
-    for part in range(WITHIN[verb]):
+    times: int = getattr(deaths, verb)
+    for part in range(times):
         before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 2)]
         before += [["claim"]] * (2 if verb in ("ack", "release") else 0)
-        where = (part + plan.random.random()) / WITHIN[verb]
+        where = (part + plan.random.random()) / times
         doom: Step = ["doom", where, part % 2 == 0]
         found.append([["open"], *before, call(plan, verb), doom, call(plan, verb), DIE])
     return found

@@ -5,23 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
 from lowq_conformance.client import Client
 from lowq_conformance.harness import Subject
+from lowq_conformance.places import quick_folder
+from lowq_conformance.profile import Profile
 
 MANY_CLIENTS = ("threads", "processes", "persistent", "shared_lease")
 
 loaded_key = pytest.StashKey[Subject]()
 seed_key = pytest.StashKey[int]()
+profile_key = pytest.StashKey[Profile]()
 used_key = pytest.StashKey[Subject]()
 
 
+@pytest.fixture(scope="session")
+def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for places: where --basetemp says, else where they are quick."""
+    quick = quick_folder()
+    if quick is None or request.config.option.basetemp is not None:
+        yield tmp_path_factory.mktemp("places")
+        return
+    with TemporaryDirectory(prefix="lowq-check-", dir=quick, ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """An existing, empty folder."""
-    return tmp_path
+def place(places: Path) -> Iterator[Path]:
+    """An existing, empty folder, which is removed after the test."""
+    made = Path(mkdtemp(dir=places)).resolve()
+    yield made
+    rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def profile(request: pytest.FixtureRequest) -> Profile:
+    """How much is looked at."""
+    return request.config.stash[profile_key]
 
 
 @pytest.fixture

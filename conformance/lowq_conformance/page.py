@@ -64,7 +64,8 @@ def _head(reports: Sequence[Report], command: str, now: datetime) -> str:
         element("h1", heading),
         _verdict(reports[0]) if one else "",
         facts(
-            ("seed", str(reports[0].seed)),
+            ("seed", _seeds(reports[0])),
+            ("profile", reports[0].profile),
             ("seconds", f"{sum(report.seconds for report in reports):.1f}"),
             ("versions", text(versions())),
             ("made", stamp(now)),
@@ -85,6 +86,10 @@ def _verdict(report: Report) -> str:
     said.append(element("p", f"{words} Clauses: {counts or 'none'}."))
     if report.interrupted:
         said.append(element("p", "The run was interrupted; this is what had been seen.", class_="unseen"))
+    elif report.ended:
+        said.append(element("p", f"The run ended before its end: {text(report.ended)}.", class_="unseen"))
+    if report.trouble:
+        said.append(element("p", f"It cannot be checked to the end: {text(report.trouble, 2000)}", class_="broken"))
     if report.unchecked:
         unchecked = f"Not checked by this version, and no part of the verdict: {ranges(report.unchecked)}."
         said.append(element("p", text(unchecked), class_="dim"))
@@ -96,14 +101,14 @@ def _target(report: Report, number: int, *, alone: bool) -> str:
     parts = []
     if not alone:
         parts += [element("h2", text(report.target, SHORT)), _verdict(report)]
-        parts.append(facts(("seed", str(report.seed)), ("seconds", f"{report.seconds:.1f}")))
+        parts.append(facts(("seed", _seeds(report)), ("seconds", f"{report.seconds:.1f}")))
     if broken:
         links = ", ".join(element("a", clause.id, href=f"#{_anchor(number, clause.id)}") for clause in broken)
         parts.append(element("p", f"Broken: {links}"))
     parts.append(_clauses(report, number, alone=alone))
     if broken:
         parts.append(element("h2" if alone else "h3", "What is broken"))
-        parts += [_broken(report, clause, number, alone=alone) for clause in broken]
+        parts += [_broken(clauses, number, alone=alone) for clauses in report.breaks()]
     return element("section", "\n".join(parts), id=f"target{number}")
 
 
@@ -135,18 +140,25 @@ def _row(clause: ClauseReport, number: int) -> str:
     )
 
 
-def _broken(report: Report, clause: ClauseReport, number: int, *, alone: bool) -> str:
+def _broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) -> str:
+    """What breaks these clauses, all of them at once."""
+    clause = clauses[0]
     anchor = _anchor(number, clause.id)
     level = "h3" if alone else "h4"
     parts = [element(level, f"✗ {clause.id}: {text(clause.text)}", id=f"{anchor}-title")]
+    parts += [element(level, f"✗ {also.id}: {text(also.text)}", id=_anchor(number, also.id)) for also in clauses[1:]]
     if clause.fault is not None:
         parts.append(element("p", text(f"{clause.fault.said}.", 2000)))
         parts.append(proof(clause.fault, MILLISECONDS, f"{anchor}-operations"))
     else:
         label = f"The calls that break {clause.id}"
         parts.append(element("pre", text(clause.evidence), tabindex="0", role="region", aria_label=label))
-    parts.append(facts(("seed", str(report.seed)), ("again", element("code", text(clause.rerun, SHORT * 4)))))
+    parts.append(facts(("seed", str(clause.seed)), ("again", element("code", text(clause.rerun, SHORT * 4)))))
     return element("article", "\n".join(parts), id=anchor, aria_labelledby=f"{anchor}-title")
+
+
+def _seeds(report: Report) -> str:
+    return report.spread().partition(" ")[2]
 
 
 def _matrix(reports: Sequence[Report]) -> str:

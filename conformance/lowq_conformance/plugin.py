@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from importlib import import_module
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, NoReturn
 
@@ -13,17 +15,36 @@ from lowq_conformance import report as reports
 from lowq_conformance.clauses import CLAUSES, UnknownClause, select
 from lowq_conformance.client import Refused
 from lowq_conformance.findings import NotObserved, NotPromised, broken_in
-from lowq_conformance.fixtures import loaded_key, other, place, q, random, reopened, seed, seed_key, subject, used_key
+from lowq_conformance.fixtures import (
+    loaded_key,
+    other,
+    place,
+    places,
+    profile,
+    profile_key,
+    q,
+    random,
+    reopened,
+    seed,
+    seed_key,
+    subject,
+    used_key,
+)
 from lowq_conformance.harness import load
 from lowq_conformance.journal import Journal
+from lowq_conformance.profile import PROFILES
 from lowq_conformance.sides import Run, Side
-from lowq_conformance.storms import storms
+from lowq_conformance.storms import Storms, made_as, storms
 from lowq_conformance.verdict import Verdict
 from lowq_conformance.words import BrokenHarness
 
-__all__ = ["other", "place", "q", "random", "reopened", "seed", "storms", "subject"]
+__all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject"]
 
 SEEDS = 2**32
+SIDES, TROUBLE = "lowq", "lowq_trouble"
+"""Under which names a test's report carries what it said, and what is wrong with the harness."""
+RANDOM = {"seed", "random", "storms"}
+"""Fixtures that are not the same with every seed."""
 
 run_key = pytest.StashKey[Run]()
 said_key = pytest.StashKey[list[Side]]()
@@ -33,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "clause(id): the clause that this test checks")
     config.addinivalue_line("markers", "judges(*ids): the clauses that this test may find broken")
     config.addinivalue_line("markers", "needs(*promises): what this side of the clause takes beside the clause's own")
+    config.addinivalue_line("markers", "together(run): tests that look at one run, which is made once")
     promised = tuple(config.getoption("lowq_promise"))
     asked_seed = config.getoption("lowq_seed")
     try:
@@ -48,11 +70,23 @@ def pytest_configure(config: pytest.Config) -> None:
         selected,
         promised,
         {id: lack for id, lack in lacks.items() if lack is not None},
+        profile=PROFILES[config.getoption("lowq_profile")],
     )
     config.stash[loaded_key] = loaded
     config.stash[seed_key] = run.seed
+    config.stash[profile_key] = run.profile
     config.stash[run_key] = run
     config.pluginmanager.register(Listener(run), "lowq-listener")
+    if getattr(config.option, "dist", "no") == "load":  # what -n means without --dist
+        distribute(config, run)
+
+
+def distribute(config: pytest.Config, run: Run) -> None:
+    """The workers of pytest-xdist all have this seed, and tests that look at one run go to one of them."""
+    config.option.lowq_seed = run.seed
+    config.option.dist = "loadgroup"
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # the long ones come first already
 
 
 class Listener:
@@ -62,9 +96,31 @@ class Listener:
         self.run = run
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, sides in report.user_properties:
-            if name == "lowq":
-                self.run.saw(report.nodeid, sides)  # type: ignore[arg-type]  # written by makereport below
+        told: dict[str, Any] = dict(report.user_properties)
+        if TROUBLE in told:
+            self.run.trouble = self.run.trouble or told[TROUBLE]
+        elif SIDES in told:
+            self.run.saw(report.nodeid, told[SIDES])
+        elif report.failed and report.nodeid in self.run.planned:  # by xdist, of a worker that died of the test
+            ids = self.run.planned[report.nodeid]
+            self.run.saw(report.nodeid, [Side(id, Verdict.BROKEN.value, str(report.longrepr)) for id in ids])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """What a worker of xdist has collected is known here, where nothing is collected."""
+        self.run.planned.update({id: clauses_of(id) for id in ids})
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """What was not seen was not because somebody interrupted."""
+        self.run.interrupted = not self.run.trouble
+
+
+def clauses_of(nodeid: str) -> tuple[str, ...]:
+    """The clauses with which the test of that id is marked."""
+    file, _, rest = nodeid.partition("::")
+    module = import_module(f"{__package__}.{Path(file).stem}")
+    marks = getattr(getattr(module, rest.partition("[")[0].partition("@")[0]), "pytestmark", [])
+    return tuple(id for mark in marks if mark.name == "clause" for id in mark.args)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -75,7 +131,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[run_key]
     chosen = [item for item in items if not (ids := marked(item)) or not run.selected.isdisjoint(ids)]
-    chosen.sort(key=judges)  # what a clause's own test finds is shorter
+    if hasattr(config, "workerinput"):  # of xdist
+        chosen.sort(key=lambda item: not seeded(item))
+        for item in chosen:
+            item.add_marker(pytest.mark.xdist_group(lot(item)))
+    else:
+        chosen.sort(key=judges)  # what a clause's own test finds is shorter
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
     run.planned = {item.nodeid: marked(item, "clause") for item in items}
@@ -86,6 +147,19 @@ def marked(item: pytest.Item, *kinds: str) -> tuple[str, ...]:
     return tuple(
         id for mark in item.iter_markers() if mark.name in (kinds or ("clause", "judges")) for id in mark.args
     )
+
+
+def seeded(item: pytest.Item) -> bool:
+    """Whether what the test does depends on the seed. Such tests are the long ones."""
+    return not RANDOM.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def lot(item: pytest.Item) -> str:
+    """The name of the tests that one process should run, because they look at one run or because they are short."""
+    runs = [run for mark in item.iter_markers("together") for run in mark.args]
+    if runs:
+        return made_as(" ".join(runs), item.config.stash[loaded_key].promises)
+    return item.name if seeded(item) else item.path.stem
 
 
 def judges(item: pytest.Item) -> bool:
@@ -128,12 +202,15 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, BrokenHarness):
-        pytest.exit(str(call.excinfo.value), returncode=2)
+        report.user_properties.append((TROUBLE, str(call.excinfo.value)))
+        report.longrepr = str(call.excinfo.value)
+        item.session.shouldstop = "the harness is broken"
+        return report
     if call.when == "call" or (call.when == "setup" and not report.passed):
         sides = said(item, call)
-        report.user_properties.append(("lowq", [tuple(side) for side in sides]))  # xdist sends plain types only
+        report.user_properties.append((SIDES, [tuple(side) for side in sides]))  # xdist sends plain types only
         if report.failed and sides:
-            report.longrepr = "\n\n".join(f"{id}: {verdict}\n\n{evidence}" for id, verdict, evidence, _ in sides)
+            report.longrepr = "\n\n".join(f"{side.clause}: {side.verdict}\n\n{side.evidence}" for side in sides)
     return report
 
 
@@ -143,7 +220,10 @@ def said(item: pytest.Item, call: pytest.CallInfo[None]) -> list[Side]:
         return item.stash[said_key]
     own = marked(item, "clause")
     if call.excinfo is None:
-        return [Side(id, Verdict.KEPT.value, "") for id in own]
+        made = getattr(item, "funcargs", {}).get("storms")
+        storm = made.latest if isinstance(made, Storms) else None
+        grounds = None if storm is None else storm.grounds.as_json()
+        return [Side(id, Verdict.KEPT.value, "", None, grounds) for id in own]
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
         return [Side(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]
@@ -162,13 +242,17 @@ def said(item: pytest.Item, call: pytest.CallInfo[None]) -> list[Side]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     run = session.config.stash[run_key]
-    if session.exitstatus == 0 and run.report().verdict == "incomplete":
+    if hasattr(session.config, "workerinput"):
+        return  # of xdist; its controller knows the whole
+    if run.trouble:
+        session.exitstatus = 2
+    elif session.exitstatus == 0 and run.report().verdict == "incomplete":
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.getoption("lowq_journal"):
-        return  # somebody else is told of the run
+    if config.getoption("lowq_journal") or config.option.collectonly:
+        return  # somebody else is told of the run, or there is none
     terminalreporter.section("lowq")
     console = Console(file=terminalreporter._tw._file, highlight=False)
     reports.show([config.stash[run_key].report()], console)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lowq_conformance.clauses import CLAUSES, GROUPS
+from lowq_conformance.grounds import Grounds
 from lowq_conformance.judge import Fault
 from lowq_conformance.verdict import Verdict, Whole, of_clauses
 
@@ -22,13 +23,15 @@ STYLES = {
 }
 SIGNS = {Verdict.KEPT: "✓", Verdict.BROKEN: "✗", Verdict.NOT_PROMISED: "·", Verdict.NOT_OBSERVED: "?"}
 EXITS: dict[Whole, int] = {"kept": 0, "broken": 1, "incomplete": 3}
+UNUSABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ClauseReport:
     """What is said of one clause, and why; `rerun` is the command that looks at it again.
 
-    `fault` is what the judge found, its times in nanoseconds, where a history of many clients broke the clause.
+    `fault` is what the judge found, its times in nanoseconds, where a history of many clients broke the clause;
+    `grounds` what stands behind one that many clients kept. `seed` is the one that found what is told.
     """
 
     id: str
@@ -37,11 +40,17 @@ class ClauseReport:
     evidence: str
     rerun: str
     fault: Fault | None = None
+    grounds: Grounds | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run found out about one target; `unchecked` are clauses that this version has no check for."""
+    """What a run found out about one target; `unchecked` are clauses that this version has no check for.
+
+    `seeds` are how many it was made with, from `seed` on; `ended` says why it stopped before its end, `trouble` what
+    the harness did that nobody can check, in one line.
+    """
 
     target: str
     seed: int
@@ -49,6 +58,10 @@ class Report:
     clauses: tuple[ClauseReport, ...]
     unchecked: tuple[str, ...] = ()
     interrupted: bool = field(default=False)
+    profile: str = "default"
+    seeds: int = 1
+    ended: str = ""
+    trouble: str = ""
 
     @property
     def verdict(self) -> Whole:
@@ -57,8 +70,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 kept, 1 broken, 3 incomplete."""
-        return EXITS[self.verdict]
+        """0 kept, 1 broken, 3 incomplete, 2 where the harness made trouble."""
+        return UNUSABLE if self.trouble else EXITS[self.verdict]
 
     def __getitem__(self, id: str) -> ClauseReport:
         for clause in self.clauses:
@@ -70,12 +83,29 @@ class Report:
         """The clauses of that verdict."""
         return tuple(clause.id for clause in self.clauses if clause.verdict == verdict)
 
+    def breaks(self) -> list[list[ClauseReport]]:
+        """The broken clauses, those together that one and the same proof breaks."""
+        found: dict[str, list[ClauseReport]] = {}
+        for clause in self.clauses:
+            if clause.verdict is Verdict.BROKEN:
+                found.setdefault(clause.evidence or clause.id, []).append(clause)
+        return list(found.values())
+
+    def spread(self) -> str:
+        """The seeds in words: ``seed 7``, ``seeds 7 to 9``."""
+        return f"seed {self.seed}" if self.seeds == 1 else f"seeds {self.seed} to {self.seed + self.seeds - 1}"
+
     def as_json(self) -> dict[str, Any]:
         """The report as JSON."""
         return {
             "target": self.target,
             "seed": self.seed,
+            "seeds": self.seeds,
+            "profile": self.profile,
             "verdict": self.verdict,
+            "interrupted": self.interrupted,
+            "ended": self.ended,
+            "trouble": self.trouble,
             "seconds": round(self.seconds, 3),
             "clauses": [
                 {
@@ -83,6 +113,8 @@ class Report:
                     "verdict": clause.verdict.value,
                     "text": clause.text,
                     "evidence": clause.evidence,
+                    "grounds": None if clause.grounds is None else clause.grounds.as_json(),
+                    "seed": clause.seed,
                     "rerun": clause.rerun,
                 }
                 for clause in self.clauses
@@ -91,24 +123,23 @@ class Report:
 
 
 def worst(reports: Sequence[Report]) -> int:
-    """The exit code of several reports: broken before incomplete before kept."""
+    """The exit code of several reports: trouble with a harness before broken before incomplete before kept."""
     codes = {report.exit_code for report in reports}
-    return next((code for code in (1, 3) if code in codes), 0)
+    return next((code for code in (UNUSABLE, 1, 3) if code in codes), 0)
 
 
 def show(reports: Sequence[Report], console: Console) -> None:
-    """The table, and below it each broken or unseen clause with its evidence."""
+    """The table, and below it what broke clauses, each proof once."""
     console.print(_matrix(reports) if len(reports) > 1 else _table(reports[0]))
     for report in reports:
-        for clause in report.clauses:
-            if clause.verdict is Verdict.BROKEN:
-                _show_broken(report, clause, console, many=len(reports) > 1)
+        for clauses in report.breaks():
+            _show_broken(report, clauses, console, many=len(reports) > 1)
     for report in reports:
         _show_sum(report, console)
 
 
 def _table(report: Report) -> Table:
-    table = Table(title=f"{report.target}, seed {report.seed}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{report.target}, {report.spread()}", title_justify="left", box=None, pad_edge=False)
     table.add_column("clause", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("promise")
@@ -118,7 +149,7 @@ def _table(report: Report) -> Table:
             table.add_row("", "", Text(title, style="bold"))
         for clause in clauses:
             words = Text(clause.text)
-            if clause.verdict in (Verdict.NOT_OBSERVED, Verdict.NOT_PROMISED) and clause.evidence:
+            if clause.verdict is not Verdict.BROKEN and clause.evidence:
                 words.append(f" ({clause.evidence})", style="dim")
             table.add_row(clause.id, _sign(clause.verdict), words)
     return table
@@ -142,14 +173,16 @@ def _sign(verdict: Verdict) -> Text:
     return Text(f"{SIGNS[verdict]} {verdict}", style=STYLES[verdict])
 
 
-def _show_broken(report: Report, clause: ClauseReport, console: Console, *, many: bool) -> None:
+def _show_broken(report: Report, clauses: Sequence[ClauseReport], console: Console, *, many: bool) -> None:
     console.print()
-    console.print(Text(f"✗ {clause.id}{f' of {report.target}' if many else ''}: {clause.text}", style="bold red"))
+    for clause in clauses:
+        of = f" of {report.target}" if many else ""
+        console.print(Text(f"✗ {clause.id}{of}: {clause.text}", style="bold red"))
     console.print()
-    for line in clause.evidence.splitlines():
+    for line in clauses[0].evidence.splitlines():
         console.print(Text(f"    {line}"), soft_wrap=True)
     console.print()
-    console.print(Text(f"  again: {clause.rerun}", style="dim"), soft_wrap=True)
+    console.print(Text(f"  again: {clauses[0].rerun}", style="dim"), soft_wrap=True)
 
 
 def _show_sum(report: Report, console: Console) -> None:
@@ -157,9 +190,15 @@ def _show_sum(report: Report, console: Console) -> None:
     style = {"kept": "bold green", "broken": "bold red", "incomplete": "bold yellow"}[report.verdict]
     console.print()
     sentence = Text.assemble((f"{report.target}: {report.verdict}", style), f" ({counts}) in {report.seconds:.1f} s")
+    if report.seeds > 1:
+        sentence.append(f", {report.seeds} seeds: {report.seed} to {report.seed + report.seeds - 1}")
     if report.interrupted:
         sentence.append("; interrupted")
+    elif report.ended:
+        sentence.append(f"; {report.ended}")
     console.print(sentence, soft_wrap=True)
+    if report.trouble:
+        console.print(Text(f"{report.target} cannot be checked to the end: {report.trouble}", style="bold red"))
     if report.unchecked:
         console.print(
             Text(f"Not checked by this version, and no part of the verdict: {ranges(report.unchecked)}", style="dim")

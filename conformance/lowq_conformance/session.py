@@ -1,8 +1,8 @@
-"""The process that runs the tests: told of targets on its standard input, it forks a pytest for each and tells of it.
+"""The process that runs the tests: it forks a host for each socket it is given, and each host a pytest for each run.
 
-It is a process of its own so that nobody's pytest settings, imports or crashes matter; the forks make several targets
-cheap, because pytest and Hypothesis are imported once. Each line of its standard output is one event as JSON; what
-tests print goes to its standard error.
+It is a process of its own so that nobody's pytest settings, imports or crashes matter; the forks make hosts and
+targets cheap, because pytest and Hypothesis are imported once. A host is told of a run, and then which lot of its
+tests comes next; each line that it answers is one event as JSON. What tests print goes to standard error.
 """
 
 from __future__ import annotations
@@ -10,8 +10,12 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
+import socket
 import sys
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
 import hypothesis  # imported once, before the forks
 import hypothesis.stateful  # noqa: F401
@@ -34,51 +38,140 @@ tmp_path_retention_policy = failed
 """
 
 
-def main() -> None:
-    """Each line of standard input is a request: an object with `args` for pytest and `folder`, a place to write.
+NO_LOT = None
+"""Instead of a lot: there is none left."""
 
-    The argument is such a folder too. Says when it is ready, which takes far longer than a test.
+
+def main() -> None:
+    """The arguments are a folder to write to and the numbers of the hosts' sockets.
+
+    Each host says when it is ready, which takes far longer than a test. At the end of standard input, however that
+    came about, no host is left and none of the processes that run tests.
     """
-    events = os.dup(1)
-    os.set_inheritable(events, True)
+    folder, *numbers = sys.argv[1:]
     os.dup2(2, 1)
-    import_tests(sys.argv[1])
+    import_tests(folder)
     gc.freeze()
-    Teller(events).tell(ready=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
+    sockets = [socket.socket(fileno=int(number)) for number in numbers]
+    for each in sockets:
+        each.set_inheritable(False)
+    hosts = [forked(own, sockets, number, folder) for number, own in enumerate(sockets)]
+    for each in sockets:
+        each.close()
+    while os.read(0, 4096):
+        pass
+    for pid in hosts:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    for pid in hosts:
+        os.waitpid(pid, 0)
+
+
+def forked(own: socket.socket, sockets: list[socket.socket], number: int, folder: str) -> int:
+    """The process id of a new host, which talks over its own socket."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        for each in sockets:
+            if each is not own:
+                each.close()
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        Host(Talk(own), Path(folder), number).serve()
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class Host:
+    """Runs what it is told of, one run after the other, each in a process of its own."""
+
+    def __init__(self, talk: Talk, folder: Path, number: int) -> None:
+        self._talk, self._folder, self._number = talk, folder, number
+        self._child = 0
+
+    def serve(self) -> None:
+        """Nobody asks for anything any more."""
+        signal.signal(signal.SIGTERM, self._leave)
+        self._talk.tell(ready=True)
+        while (order := self._talk.heard()) is not None:
+            if "args" in order:  # else a lot for a process that died before it heard of it
+                self._run(order["args"])
+
+    def _run(self, args: list[str]) -> None:
+        self._child = os.fork()
+        if self._child == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.setpgid(0, 0)
             code = 70
             try:
-                code = run(request, Teller(events))
+                code = run([*options(self._folder, self._number), *args], self._talk)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        Teller(events).tell(pid=child)
-        status = os.waitpid(child, 0)[1]
-        Teller(events).tell(ended=os.waitstatus_to_exitcode(status))
+        self._talk.tell(pid=self._child)
+        status = os.waitpid(self._child, 0)[1]
+        self._child = 0
+        self._talk.tell(ended=os.waitstatus_to_exitcode(status))
+
+    def _leave(self, *_: object) -> NoReturn:
+        if self._child:
+            for end in (os.killpg, os.kill):  # it may not have had the time to found its group
+                with suppress(ProcessLookupError):
+                    end(self._child, signal.SIGKILL)
+        os._exit(0)
+
+
+class Talk:
+    """Events to the runner and orders from it, one JSON object a line."""
+
+    def __init__(self, own: socket.socket) -> None:
+        self._own = own
+        self._rest = b""
+
+    def tell(self, **event: object) -> None:
+        """The event is told; when nobody listens any more, there is nothing left to do."""
+        try:
+            self._own.sendall(json.dumps(event).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(70)
+
+    def heard(self) -> dict[str, Any] | None:
+        """The next order, or None when nobody is there to give one."""
+        while b"\n" not in self._rest:
+            try:
+                data = self._own.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return None
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        order: dict[str, Any] = json.loads(line)
+        return order
+
+
+def run(args: list[str], talk: Talk) -> int:
+    """Pytest's exit code, whose events have been told."""
+    return int(pytest.main(args, plugins=[Options(), Teller(talk)]))
 
 
 def import_tests(folder: str) -> None:
     """The suite's tests are imported, their asserts rewritten, so that the forks find them so."""
-    pytest.main([*options(folder), "--collect-only", "--lowq-harness=memory"], plugins=[Options()])
+    pytest.main([*options(Path(folder), 0), "--collect-only", "--lowq-harness=memory"], plugins=[Options()])
 
 
-def run(request: dict[str, Any], teller: Teller) -> int:
-    """Pytest's exit code for the request, whose events have been told."""
-    return int(pytest.main([*options(request["folder"]), *request["args"]], plugins=[Options(), teller]))
-
-
-def options(folder: str) -> list[str]:
+def options(folder: Path, number: int) -> list[str]:
     """What makes pytest find the suite and nothing of the caller's."""
     return [
         "-c",
-        os.path.join(folder, "pytest.ini"),
+        str(folder / "pytest.ini"),
         f"--rootdir={folder}",
-        f"--basetemp={os.path.join(folder, 'places')}",
+        f"--basetemp={folder / f'places{number}'}",
         "--noconftest",
         "--import-mode=importlib",
         *(f"-pno:{plugin}" for plugin in UNUSED.split()),
@@ -100,42 +193,55 @@ class Options:
 
 
 class Teller:
-    """Tells the runner what happens, as a pytest plugin."""
+    """Tells the runner what happens and asks it for the lots of tests to run, as a pytest plugin."""
 
-    def __init__(self, events: int) -> None:
-        self._events = events
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
 
-    def tell(self, **event: object) -> None:
-        """The event is written; when nobody listens any more, there is nothing left to do."""
-        try:
-            os.write(self._events, json.dumps(event).encode() + b"\n")
-        except BrokenPipeError:
-            os._exit(70)
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """The lots that the runner asks for were run, until it asks for none."""
+        if session.testsfailed:
+            return None  # a test that cannot be imported; pytest says so
         run: Run = session.config.stash[suite.run_key]
-        self.tell(planned=run.planned, lacks=run.lacks)
+        lots: dict[str, list[pytest.Item]] = {}
+        for item in session.items:
+            lots.setdefault(suite.lot(item), []).append(item)
+        told = [
+            (name, [item.nodeid for item in items], any(map(suite.seeded, items))) for name, items in lots.items()
+        ]
+        self._talk.tell(planned=run.planned, lacks=run.lacks, lots=told)
+        while not session.shouldstop:
+            self._talk.tell(asks=True)
+            order = self._talk.heard()
+            if order is None or order["lot"] is NO_LOT:
+                break
+            items = lots[order["lot"]]
+            for item, following in zip(items, [*items[1:], session], strict=True):
+                # After the last one comes the session itself: what was made for all of it is kept, and nothing else.
+                session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if session.shouldstop:
+                    break
+        return True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self.tell(start=nodeid)
+        self._talk.tell(start=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        for name, sides in report.user_properties:
-            if name == "lowq":
-                self.tell(test=report.nodeid, sides=sides)
-        if report.failed and not any(name == "lowq" and sides for name, sides in report.user_properties):
-            self.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
+        told = dict(report.user_properties)
+        if suite.TROUBLE in told:
+            self._talk.tell(broken_harness=told[suite.TROUBLE])
+        elif suite.SIDES in told:
+            self._talk.tell(test=report.nodeid, sides=told[suite.SIDES])
+        if report.failed and not told.get(suite.SIDES) and suite.TROUBLE not in told:
+            self._talk.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
+            self._talk.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        self.tell(trouble=str(excrepr))
-
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        if isinstance(excinfo.value, pytest.exit.Exception):
-            self.tell(broken_harness=str(excinfo.value.msg))
+        self._talk.tell(trouble=str(excrepr))
 
 
 if __name__ == "__main__":

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.grounds import Grounds
 from lowq_conformance.judge import Fault
+from lowq_conformance.profile import DEFAULT, Profile
 from lowq_conformance.report import ClauseReport, Report
 from lowq_conformance.verdict import Verdict, of_sides
 
+UNSEEN = "no test of it came to an end"
+
 
 class Side(NamedTuple):
-    """A clause, a verdict and the evidence for it; `fault` is that of the judge, as JSON."""
+    """A clause, a verdict and the evidence for it; `fault` is that of the judge and `grounds` what stands behind a
+    clause that was kept by many clients, both as JSON."""
 
     clause: str
     verdict: str
     evidence: str
     fault: dict[str, Any] | None = None
+    grounds: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -28,7 +34,9 @@ class Run:
     """One run over one target: what was asked, what is planned, and what the tests said so far.
 
     `lacks` are the clauses that take a promise which was not made, and that promise; `planned` the tests, each with
-    the clauses that it alone must have seen to the end.
+    the clauses that it alone must have seen to the end; `expected` how many tests are to say something, with all
+    seeds. What was not seen is so because it was `interrupted`, because the run `ended` for that reason, or because
+    of the `trouble` that the harness made.
     """
 
     target: str
@@ -37,13 +45,22 @@ class Run:
     promised: tuple[str, ...]
     lacks: Mapping[str, str] = field(default_factory=dict)
     planned: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    sides: dict[str, list[Side]] = field(default_factory=dict)
+    profile: Profile = DEFAULT
+    sides: dict[tuple[str, int], list[Side]] = field(default_factory=dict)
+    expected: int = 0
+    seeds: int = 1
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
+    ended: str = ""
+    trouble: str = ""
 
-    def saw(self, test: str, sides: Iterable[Iterable[Any]]) -> None:
-        """The test said this; it counts once, however often it is told."""
-        self.sides[test] = [Side(*side) for side in sides]
+    def saw(self, test: str, sides: Iterable[Iterable[Any]], seed: int | None = None) -> None:
+        """The test said this with the seed, or that of the run; it counts once, however often it is told."""
+        self.sides[test, self.seed if seed is None else seed] = [Side(*side) for side in sides]
+
+    def tests(self, seed: int) -> list[str]:
+        """The tests that have said something with this seed."""
+        return [test for test, said in self.sides if said == seed]
 
     def broken(self) -> frozenset[str]:
         """The clauses that a test has found broken."""
@@ -59,22 +76,50 @@ class Run:
             tuple(self._judged(id) for id in ids if CLAUSES[id].checked),
             tuple(id for id in ids if not CLAUSES[id].checked),
             self.interrupted,
+            profile=self.profile.name,
+            seeds=self.seeds,
+            ended=self.ended,
+            trouble=self.trouble,
         )
 
     def _judged(self, id: str) -> ClauseReport:
-        said = [side for sides in self.sides.values() for side in sides if side.clause == id]
-        unfinished = any(id in ids and test not in self.sides for test, ids in self.planned.items())
+        said = list(self._said(id))
+        unfinished = any(id in ids and (test, self.seed) not in self.sides for test, ids in self.planned.items())
         if id in self.lacks:
-            said = said or [Side(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}")]
+            said = said or [(self.seed, Side(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}"))]
         elif unfinished or not said:
-            said.append(Side(id, Verdict.NOT_OBSERVED, "no test of it came to an end"))
-        verdict = of_sides(Verdict(side.verdict) for side in said)
-        telling = (side for side in said if side.verdict == verdict and side.evidence)
-        shown = min(telling, key=lambda side: len(side.evidence), default=Side(id, verdict, ""))
-        fault = None if shown.fault is None else Fault.of_json(shown.fault)
-        return ClauseReport(id, verdict, CLAUSES[id].text, shown.evidence, self._rerun(id), fault)
+            why = "the run was interrupted" if self.interrupted else self.ended or self.trouble.split("\n")[0]
+            said.append((self.seed, Side(id, Verdict.NOT_OBSERVED, why or UNSEEN)))
+        verdict = of_sides(Verdict(side.verdict) for _, side in said)
+        telling = [(seed, side) for seed, side in said if side.verdict == verdict and side.evidence]
+        seed, shown = min(telling, key=lambda each: len(each[1].evidence), default=(self.seed, Side(id, verdict, "")))
+        grounds = [
+            Grounds(**side.grounds) for _, side in said if verdict is Verdict.KEPT and side.grounds is not None
+        ]
+        behind = Grounds.together(grounds) if grounds else None
+        return ClauseReport(
+            id,
+            verdict,
+            CLAUSES[id].text,
+            shown.evidence if behind is None else str(behind),
+            self._rerun(id, seed),
+            None if shown.fault is None else Fault.of_json(shown.fault),
+            behind,
+            seed,
+        )
 
-    def _rerun(self, id: str) -> str:
+    def _said(self, id: str) -> Iterator[tuple[int, Side]]:
+        """What each test said of the clause, by the seed; what one seed has shown, another need not show again."""
+        by_test: dict[str, list[tuple[int, Side]]] = {}
+        for (test, seed), sides in self.sides.items():
+            by_test.setdefault(test, []).extend((seed, side) for side in sides if side.clause == id)
+        for said in by_test.values():
+            kept = any(side.verdict == Verdict.KEPT for _, side in said)
+            yield from (each for each in said if not (kept and each[1].verdict == Verdict.NOT_OBSERVED))
+
+    def _rerun(self, id: str, seed: int) -> str:
         """The command that looks at one clause again."""
         more = [part for promise in self.promised for part in ("--promise", promise)]
-        return shlex.join(["lowq", "check", self.target, "--only", id, "--seed", str(self.seed), *more])
+        if self.profile is not DEFAULT:
+            more.append(f"--{self.profile.name}")
+        return shlex.join(["lowq", "check", self.target, "--only", id, "--seed", str(seed), *more])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -13,27 +14,18 @@ from lowq_conformance import charges, crash, overlaps
 from lowq_conformance.agents import Agents
 from lowq_conformance.charges import Charge
 from lowq_conformance.findings import Broken, NotObserved, NotPromised
-from lowq_conformance.fixtures import loaded_key, seed_key
+from lowq_conformance.fixtures import loaded_key, profile_key, seed_key
+from lowq_conformance.grounds import Grounds
 from lowq_conformance.harness import Subject
 from lowq_conformance.history import Op
 from lowq_conformance.judge import Judgement, check
 from lowq_conformance.plan import Plan
+from lowq_conformance.profile import DEFAULT, Deaths, Profile
 from lowq_conformance.record import Call
 from lowq_conformance.stress import Kills, Run, Stress, Victim
 from lowq_conformance.timeline import Told, tell
 
-CLIENTS = 4
-ROUNDS = 150
-SECONDS = 3.0
-AGAIN = 5
-SERIAL = 15.0
-CLOSING = 40
-RESERVES = 30
-LOOKS = 5000
-"""Configurations in which an order of a whole history is looked for: a second, at most."""
 MILLISECOND = 1e6
-EVERY = (0.1, 0.3)
-"""Seconds from one kill to the next."""
 
 
 @dataclass(slots=True)
@@ -54,6 +46,18 @@ class Storm:
     def kills(self) -> int:
         """How many processes were killed."""
         return sum(run.kills for run in self.runs)
+
+    @property
+    def grounds(self) -> Grounds:
+        """What stands behind a clause that they keep."""
+        proved = len(self.judgements) == len(self.runs) and all(each.verdict == "proved" for each in self.judgements)
+        return Grounds(
+            "proved" if proved else "not refuted",
+            sum(each.ops for each in self.judgements),
+            len(self.runs),
+            self.kills,
+            sum(run.seconds for run in self.runs),
+        )
 
     def made(self, kind: str) -> int:
         """How many calls of the kind there were."""
@@ -79,10 +83,11 @@ class Storm:
 
 
 class Storms:
-    """Makes the runs, each when it is first asked for."""
+    """Makes the runs, each when it is first asked for; `latest` is the one that was asked for last."""
 
-    def __init__(self, subject: Subject, seed: int, folder: Callable[[], Path]) -> None:
-        self.subject, self.seed, self._folder = subject, seed, folder
+    def __init__(self, subject: Subject, seed: int, folder: Callable[[], Path], profile: Profile = DEFAULT) -> None:
+        self.subject, self.seed, self.profile, self._folder = subject, seed, profile, folder
+        self.latest: Storm | None = None
         self._agents: Agents | None = None
         self._made: dict[str, Storm] = {}
 
@@ -97,7 +102,7 @@ class Storms:
 
     def closing(self, how: str) -> Storm:
         """Threads or processes of which some close their client while others work."""
-        if self._opening_disturbs():
+        if opening_disturbs(self.promises):
             raise NotPromised("opening another client may disturb leases")
         return self._once(f"closing {how}", lambda: self._closing(how))
 
@@ -111,44 +116,45 @@ class Storms:
 
     def kills(self) -> Storm:
         """Processes of which one after the other is killed, where several are promised."""
-        if "processes" not in self.promises or self._opening_disturbs():
-            return self.deaths()
-        return self._once("kills", self._kills)
+        return self._once("kills", self._kills) if serves_many(self.promises) else self.deaths()
 
     def close(self) -> None:
         """No process is left."""
         if self._agents is not None:
             self._agents.close()
 
-    def _opening_disturbs(self) -> bool:
-        return "lease" in self.promises and "shared_lease" not in self.promises
-
     def _once(self, name: str, make: Callable[[], Storm]) -> Storm:
         if name not in self._made:
             self._made[name] = make()
-        return self._made[name]
+        self.latest = self._made[name]
+        return self.latest
 
-    def _stress(self, *, threads: bool, seconds: float = SECONDS) -> Stress:
+    def _stress(self, *, threads: bool, seconds: float | None = None) -> Stress:
+        seconds = self.profile.seconds if seconds is None else seconds
         if self._agents is None:
             self._agents = Agents()
         return Stress(self._agents, self.subject, self._folder(), threads, seconds, self.seed)
 
-    def _plan(self, name: str, clients: int = CLIENTS) -> Plan:
-        return Plan.of(self.subject, f"{self.seed} {name}", clients)
+    def _plan(self, name: str, clients: int | None = None) -> Plan:
+        return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)
+
+    def _judged(self, run: Run, *, deadly: bool = False, refuses: bool = False) -> Storm:
+        return judged(run, self.profile.looks, deadly=deadly, refuses=refuses)
 
     def _many(self, how: str) -> Storm:
         def make(name: str) -> Storm:
-            return judged(self._stress(threads=how == "threads").run(self._plan(name).rounds(ROUNDS)))
+            stress = self._stress(threads=how == "threads")
+            return self._judged(stress.run(self._plan(name).rounds(self.profile.rounds)))
 
         return self._until_seen(how, make, [partial(Storm.sees, count=sight) for sight in self._sights()])
 
     def _until_seen(self, name: str, make: Callable[[str], Storm], sights: Sequence[Callable[[Storm], int]]) -> Storm:
-        """Runs until each thing that the clauses ask about was seen, or something is broken, `AGAIN` more at most.
+        """Runs until each thing that the clauses ask about was seen, or something is broken, `again` more at most.
 
         One run is enough where the machine is not busy with something else: a run ends when its time is over.
         """
         storm = make(name)
-        for number in range(AGAIN):
+        for number in range(self.profile.again):
             if storm.found or any(run.waiting or run.fell for run in storm.runs):
                 break
             if all(sight(storm) for sight in sights):
@@ -170,7 +176,8 @@ class Storms:
     def _closing(self, how: str) -> Storm:
         def make(name: str) -> Storm:
             plan = self._plan(name)
-            storm = judged(self._stress(threads=how == "threads").run(plan.drawn([plan.comers_and_goers], CLOSING)))
+            shares = plan.drawn([plan.comers_and_goers], self.profile.closing)
+            storm = self._judged(self._stress(threads=how == "threads").run(shares))
             storm.found = [replace(charge, clause="RACE-6") for charge in storm.found]
             return storm
 
@@ -178,7 +185,7 @@ class Storms:
 
     def _fork(self) -> Storm:
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
-        storm = judged(run, refuses=True)
+        storm = self._judged(run, refuses=True)
         storm.found = [*charges.of_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
         return storm
 
@@ -188,9 +195,10 @@ class Storms:
             self._until_seen("takers", lambda name: self._alone(crash.takers, name), [lambda storm: storm.kills]),
         )
 
-    def _alone(self, victims: Callable[[Subject, object], list[Victim]], name: str) -> Storm:
-        stress = self._stress(threads=False, seconds=SERIAL)
-        return judged(stress.run_alone(victims(self.subject, f"{self.seed} {name}")), deadly=True)
+    def _alone(self, victims: Callable[[Subject, object, Deaths], list[Victim]], name: str) -> Storm:
+        stress = self._stress(threads=False, seconds=self.profile.serial)
+        dying = victims(self.subject, f"{self.seed} {name}", self.profile.deaths)
+        return self._judged(stress.run_alone(dying), deadly=True)
 
     def _cuts(self) -> list[Callable[[Storm], int]]:
         """What deaths have to show, so that all clauses about them are put to the test."""
@@ -202,19 +210,39 @@ class Storms:
 
     def _kills(self) -> Storm:
         def make(name: str) -> Storm:
-            kills = Kills(EVERY, crash.reserves(self.subject, f"{self.seed} {name}", RESERVES))
-            return judged(self._stress(threads=False).run(self._plan(name).rounds(ROUNDS), kills), deadly=True)
+            reserves = crash.reserves(self.subject, f"{self.seed} {name}", self.profile.reserves)
+            shares = self._plan(name).rounds(self.profile.rounds)
+            run = self._stress(threads=False).run(shares, Kills(self.profile.every, reserves))
+            return self._judged(run, deadly=True)
 
         return self._until_seen("kills", make, [lambda storm: storm.kills])
 
 
-def judged(run: Run, *, deadly: bool = False, refuses: bool = False) -> Storm:
-    """The run, with what it charges the queue with; `deadly`: processes were killed on purpose."""
+def opening_disturbs(promises: frozenset[str]) -> bool:
+    """Whether a queue with these promises may have its leases disturbed by opening another client."""
+    return "lease" in promises and "shared_lease" not in promises
+
+
+def serves_many(promises: frozenset[str]) -> bool:
+    """Whether one process can be killed while others go on."""
+    return "processes" in promises and not opening_disturbs(promises)
+
+
+def made_as(name: str, promises: frozenset[str]) -> str:
+    """The name of the run that is looked at under this name."""
+    return "deaths" if name == "kills" and not serves_many(promises) else name
+
+
+def judged(run: Run, looks: int, *, deadly: bool = False, refuses: bool = False) -> Storm:
+    """The run, with what it charges the queue with; `deadly`: processes were killed on purpose.
+
+    An order of its whole history is looked for in so many configurations.
+    """
     told = tell(run)
     found = list(charges.of_calls(run, deadly=deadly, refuses=refuses))
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
-    judgement = check(told.ops, told.spec, LOOKS)
+    judgement = check(told.ops, told.spec, looks)
     whole = "CRASH-7" if deadly else "RACE-3"
     for fault in judgement.faults:
         for clause in (*charges.clauses_of(fault, told, deadly=deadly), whole):
@@ -234,9 +262,9 @@ def together(*storms: Storm) -> Storm:
 
 
 @pytest.fixture(scope="session")
-def storms(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storms]:
+def storms(request: pytest.FixtureRequest, places: Path) -> Iterator[Storms]:
     """The runs with many clients."""
-    config = request.config
-    made = Storms(config.stash[loaded_key], config.stash[seed_key], lambda: tmp_path_factory.mktemp("storm"))
+    stash = request.config.stash
+    made = Storms(stash[loaded_key], stash[seed_key], lambda: Path(mkdtemp(dir=places)), stash[profile_key])
     yield made
     made.close()

@@ -9,6 +9,7 @@ import pytest
 from lowq_conformance.findings import Broken
 from lowq_conformance.harness import Subject
 from lowq_conformance.machine import explore
+from lowq_conformance.profile import Profile
 
 
 @pytest.mark.judges(
@@ -20,8 +21,17 @@ from lowq_conformance.machine import explore
     *("RELEASE-1", "RELEASE-2", "RELEASE-3", "DEAD-1", "DEAD-2", "DEAD-3", "CANCEL-1", "CANCEL-2", "CANCEL-3"),
     *("BATCH-1", "KEEP-1", "INPUT-1"),
 )
-def test_programs_of_several_clients_get_the_answers_of_the_model(subject: Subject, place: Path, seed: int) -> None:
-    found = explore(subject, place, seed)
+def test_programs_of_several_clients_get_the_answers_of_the_model(
+    subject: Subject, place: Path, seed: int, profile: Profile
+) -> None:
+    found = explore(
+        subject,
+        place,
+        seed,
+        seconds=profile.exploring,
+        shrinking=profile.shrinking,
+        examples=profile.programs,
+    )
 
     if found is not None:
         raise Broken(found.said, clause=found.clause, program=found.program)

@@ -10,8 +10,8 @@ from lowq_conformance.storms import Storms
 threads_and_processes = pytest.mark.parametrize(
     "how",
     [
-        pytest.param("threads", marks=pytest.mark.needs("threads")),
-        pytest.param("processes", marks=pytest.mark.needs("processes")),
+        pytest.param("threads", marks=[pytest.mark.needs("threads"), pytest.mark.together("threads")]),
+        pytest.param("processes", marks=[pytest.mark.needs("processes"), pytest.mark.together("processes")]),
     ],
 )
 
@@ -60,6 +60,7 @@ def test_nobody_waits_for_ever(storms: Storms, how: str) -> None:
 
 @pytest.mark.clause("RACE-6")
 @pytest.mark.needs("close")
+@pytest.mark.together("closing")
 @threads_and_processes
 def test_closing_one_client_harms_no_other(storms: Storms, how: str) -> None:
     storm = storms.closing(how)
@@ -67,6 +68,7 @@ def test_closing_one_client_harms_no_other(storms: Storms, how: str) -> None:
 
 
 @pytest.mark.clause("RACE-7")
+@pytest.mark.together("fork")
 def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> None:
     storm = storms.fork()
     storm.keeps("RACE-7", storm.made("fork"), "fork")

@@ -6,7 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from lowq_conformance.report import worst
 from lowq_conformance.runner import run
+from lowq_conformance.sides import Run
 from lowq_conformance.words import BrokenHarness
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
@@ -47,9 +49,52 @@ def test_a_queue_that_hangs_is_broken() -> None:
     assert "did not return within 5 seconds" in report["DELIVER-4"].evidence
 
 
-def test_what_a_claim_hands_out_must_have_a_work() -> None:
-    with pytest.raises(BrokenHarness, match=r"expected None or something with \.work, got str"):
-        run([f"{HARNESSES}:NoWork"], only=["ORDER-1"])
+def test_a_harness_that_turns_out_to_be_none_is_said_to_be_so_and_the_others_are_checked() -> None:
+    targets = [f"{HARNESSES}:NoWork", f"{HARNESSES}:MisspeltTrait", "memory"]
+    none, misspelt, memory = run(targets, only=["ORDER-1"], seed=1)
+
+    assert "claim: expected None or something with .work, got str" in none.trouble
+    assert (none["ORDER-1"].verdict, none["ORDER-1"].evidence) == ("not observed", none.trouble)
+    assert "unknown trait 'dedup'" in misspelt.trouble
+    assert (memory.verdict, memory.trouble) == ("kept", "")
+    assert [none.exit_code, misspelt.exit_code, memory.exit_code] == [2, 2, 0]
+    assert worst([memory, none]) == 2
+
+
+def test_where_no_target_can_be_loaded_nothing_is_reported() -> None:
+    with pytest.raises(BrokenHarness, match="unknown trait 'dedup'"):
+        run([f"{HARNESSES}:MisspeltTrait"], only=["ORDER-1"])
+
+
+def test_the_tests_of_a_target_are_shared_out_and_its_verdicts_are_the_same() -> None:
+    target = f"{HARNESSES}:Dies"
+    alone, shared = (run([target], only=["DELIVER", "ORDER", "INPUT"], seed=1, jobs=jobs)[0] for jobs in (1, 3))
+
+    assert [(each.id, each.verdict) for each in shared.clauses] == [(each.id, each.verdict) for each in alone.clauses]
+    assert "DELIVER-2" in shared.ids("broken")
+    assert shared.ids("not observed") == ()
+
+
+def test_a_budget_is_spent_on_further_seeds() -> None:
+    seeds = set()
+
+    def watch(found: Run, _: str) -> None:
+        seeds.update(seed for _, seed in found.sides)
+
+    (report,) = run(["memory"], only=["ORDER-5"], seed=7, budget=12, watch=watch)
+
+    assert report.seeds > 1
+    assert seeds == set(range(7, 7 + report.seeds))
+    assert (report.verdict, report.ended) == ("kept", "")
+    assert report.seconds < 60
+
+
+def test_what_the_budget_does_not_reach_is_not_observed_and_says_why() -> None:
+    (report,) = run([f"{HARNESSES}:Hangs"], only=["DELIVER-4", "NAMES-1"], seed=1, budget=10)
+
+    assert report["DELIVER-4"].verdict == "not observed"
+    assert report["DELIVER-4"].evidence == "the budget was used up"
+    assert (report.exit_code, report.ended) == (3, "the budget was used up")
 
 
 def test_several_targets_are_reported_in_their_order() -> None:

@@ -1,0 +1,48 @@
+"""What stands behind a clause that many clients kept: whether an order explains what was seen, and how much it was.
+
+A history that is not refuted is not proved: nothing was found against it, and it was too long to find an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """The verdict on the histories of the runs and their size; `proved` where an order of each one was found."""
+
+    judged: Literal["proved", "not refuted"]
+    operations: int
+    runs: int
+    kills: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The grounds as JSON."""
+        return asdict(self) | {"seconds": round(self.seconds, 3)}
+
+    @staticmethod
+    def together(several: Iterable[Grounds]) -> Grounds:
+        """Those of all the runs, which are proved where every one is."""
+        parts = list(several)
+        return Grounds(
+            "proved" if parts and all(part.judged == "proved" for part in parts) else "not refuted",
+            sum(part.operations for part in parts),
+            sum(part.runs for part in parts),
+            sum(part.kills for part in parts),
+            sum(part.seconds for part in parts),
+        )
+
+    def __str__(self) -> str:
+        amounts = [counted(self.operations, "operation"), counted(self.runs, "run")]
+        if self.kills:
+            amounts.append(counted(self.kills, "kill"))
+        return f"{self.judged}: {', '.join(amounts)}, {self.seconds:.1f} s"
+
+
+def counted(number: int, what: str) -> str:
+    """So many of something."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,145 @@
+"""The processes of `session.py` as their starter sees them: told what to run, heard, killed where one hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lowq_conformance.interruption import Interruption
+from lowq_conformance.session import INI
+
+STARTING = 120.0
+"""Seconds within which the interpreter must have imported the tests."""
+ENDING = 10.0
+"""Seconds within which a process that was told to end must have ended."""
+HIDDEN = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DEBUG", "PYTEST_THEME", "PYTEST_XDIST_WORKER")
+
+
+class SuiteFailed(Exception):
+    """The suite itself went wrong, through no fault of the queue; the text is what it said."""
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One process that runs tests; `child` is the one that runs those of the run at hand, and is killed alone."""
+
+    talk: socket.socket
+    journal: Path
+    child: int = 0
+    rest: bytes = b""
+
+    def fileno(self) -> int:
+        """For select."""
+        return self.talk.fileno()
+
+    def tell(self, **order: Any) -> None:
+        """The host was told; where it died, hearing it will tell."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.talk.sendall(json.dumps(order).encode() + b"\n")
+
+    def heard(self) -> list[dict[str, Any]] | None:
+        """The events that have come, or None when the host is gone."""
+        try:
+            data = self.talk.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return None
+        whole, _, self.rest = (self.rest + data).rpartition(b"\n")
+        events = [json.loads(line) for line in whole.split(b"\n") if line]
+        for event in events:
+            if "pid" in event:
+                self.child = event["pid"]
+            elif "ended" in event:
+                self.child = 0
+        return [event for event in events if "pid" not in event]
+
+    def kill(self) -> None:
+        """The process that runs the tests was killed, with those that it started; that it ended will be heard."""
+        if self.child:
+            for end in (os.killpg, os.kill):
+                with suppress(ProcessLookupError):
+                    end(self.child, signal.SIGKILL)
+
+
+@dataclass(slots=True)
+class Hosts:
+    """As many hosts as there are to be, started when they are first needed; none is left at the end."""
+
+    folder: Path
+    number: int
+    interruption: Interruption
+    hosts: list[Host] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Hosts:
+        (self.folder / "pytest.ini").write_text(INI)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def ready(self) -> list[Host]:
+        """The hosts, each ready for a run; none where the run was interrupted meanwhile. Raises SuiteFailed."""
+        if not self.hosts:
+            self._start()
+        return self.hosts
+
+    def said(self) -> str:
+        """The end of what they wrote to standard error."""
+        log = self.folder / "log"
+        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+
+    def stop(self) -> None:
+        """No host is left, and nothing that one of them ran."""
+        if self.process is None:
+            return
+        assert self.process.stdin is not None
+        self.process.stdin.close()  # at which it ends them all
+        try:
+            self.process.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            for host in self.hosts:
+                host.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        for host in self.hosts:
+            host.talk.close()
+        self.process, self.hosts = None, []
+
+    def _start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        pairs = [socket.socketpair() for _ in range(self.number)]
+        theirs = [its.fileno() for _, its in pairs]
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lowq_conformance.session", str(self.folder), *map(str, theirs)],
+                pass_fds=theirs,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        for _, its in pairs:
+            its.close()
+        self.hosts = [Host(mine, self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
+        for host in self.hosts:
+            watched: list[Any] = [host, self.interruption]
+            found, _, _ = select.select(watched, [], [], STARTING)
+            if self.interruption.seen:
+                self.stop()
+                return
+            if not found or host.heard() is None:
+                raise SuiteFailed(f"the process that runs the tests did not start:\n{self.said()}")

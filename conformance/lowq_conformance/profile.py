@@ -1,0 +1,94 @@
+"""How much a run looks at: every size of the suite that a profile decides, and the three profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """How many clients die: within each verb, spread over its lines; right after calls that returned; wherever it
+    then is, also while it opens the queue."""
+
+    push: int = 12
+    batch: int = 8
+    claim: int = 5
+    ack: int = 6
+    release: int = 4
+    after: int = 2
+    anywhere: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The sizes of a run.
+
+    `seeds` is how many seeds the random parts are made with, `bound` the seconds after which a test hangs.
+
+    A storm has `clients` that carry out `rounds` for `seconds` at most, and is made again, `again` times at most,
+    until it has shown what the clauses ask about; one in which clients close has `closing` rounds. One process after
+    the other dies as `deaths` says, for `serial` seconds at most; in a storm of kills one dies each `every` seconds,
+    and at most `reserves` come in their place. An order of a whole history is looked for in `looks` configurations.
+
+    The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
+    seconds.
+    """
+
+    name: str
+    says: str
+    seeds: int = 1
+    bound: float = 120.0
+    clients: int = 4
+    rounds: int = 150
+    seconds: float = 3.0
+    again: int = 5
+    closing: int = 40
+    deaths: Deaths = Deaths()
+    serial: float = 15.0
+    every: tuple[float, float] = (0.1, 0.3)
+    reserves: int = 30
+    looks: int = 5000
+    programs: int = 60
+    exploring: float = 30.0
+    shrinking: float = 5.0
+
+
+DEFAULT = Profile("default", "under 40 s for sqlite")
+QUICK = replace(
+    DEFAULT,
+    name="quick",
+    says="under 10 s for sqlite",
+    rounds=40,
+    seconds=2.0,
+    again=10,
+    closing=10,
+    deaths=Deaths(push=3, batch=3, claim=2, ack=2, release=2, after=1, anywhere=2),
+    serial=6.0,
+    every=(0.08, 0.2),
+    reserves=10,
+    looks=1000,
+    programs=12,
+    exploring=10.0,
+    shrinking=3.0,
+)
+THOROUGH = replace(
+    DEFAULT,
+    name="thorough",
+    says="minutes",
+    seeds=3,
+    bound=600.0,
+    clients=5,
+    rounds=600,
+    seconds=12.0,
+    closing=150,
+    deaths=Deaths(push=36, batch=24, claim=15, ack=18, release=12, after=6, anywhere=24),
+    serial=60.0,
+    reserves=120,
+    looks=50_000,
+    programs=400,
+    exploring=200.0,
+    shrinking=15.0,
+)
+
+PROFILES: Mapping[str, Profile] = {profile.name: profile for profile in (QUICK, DEFAULT, THOROUGH)}

@@ -1,0 +1,211 @@
+"""Shares out the tests of one run among hosts, a lot at a time, and survives whatever tests do to their process.
+
+Tests that look at one and the same thing that was made for them are one lot, so that it is made once.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from lowq_conformance.host import ENDING, Host, Hosts, SuiteFailed
+from lowq_conformance.journal import read
+from lowq_conformance.session import NO_LOT
+from lowq_conformance.sides import Run, Side
+from lowq_conformance.verdict import Verdict
+from lowq_conformance.words import BrokenHarness
+
+Watch = Callable[[Run, str], None]
+LOADING = 120.0
+"""Seconds within which a target must be loaded."""
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """What one host does: its lot, the test that runs, when that must have ended, and why it was killed, if it was.
+
+    `resumes`: the lot is to be gone on with by a new process, which has these `lots`.
+    """
+
+    host: Host
+    end: float = inf
+    lot: str | None = None
+    resumes: bool = False
+    lots: frozenset[str] = frozenset()
+    test: str = ""
+    killed: str = ""
+    over: bool = False
+
+
+@dataclass(slots=True)
+class Sharing:
+    """One run with one seed. `ends` is the `time.monotonic()` at which the budget is used up; `again`: the run was
+    made with another seed before, so that only what depends on the seed is looked at."""
+
+    hosts: Hosts
+    run: Run
+    seed: int
+    bound: float
+    watch: Watch | None = None
+    ends: float = inf
+    again: bool = False
+    shares: list[Share] = field(default_factory=list)
+    lots: deque[str] | None = None
+    tests: int = 0
+    stopping: bool = False
+
+    def carry_out(self) -> bool:
+        """Whether the tests came to an end, rather than the budget or the patience of whoever interrupted.
+
+        Raises BrokenHarness and SuiteFailed; tests may be running then, and end with `stop`.
+        """
+        self.shares = [Share(host) for host in self.hosts.ready()]
+        for share in self.shares:
+            self._begin(share)
+        self._listen()
+        return not self.stopping and not self.hosts.interruption.seen
+
+    def stop(self) -> None:
+        """No test runs any more."""
+        self._stop()
+        self._listen()
+
+    def _listen(self) -> None:
+        """All is over."""
+        while running := [share for share in self.shares if not share.over]:
+            ends = [share.end for share in running]
+            watched: list[Any] = [share.host for share in running]
+            if not self.stopping:
+                ends.append(self.ends)
+                watched.append(self.hosts.interruption)
+            timeout = min(ends) - time.monotonic()
+            found, _, _ = select.select(watched, [], [], None if timeout == inf else max(0.0, timeout))
+            if not self.stopping and (self.hosts.interruption.seen or time.monotonic() >= self.ends):
+                self._stop()
+            for share in running:
+                if share.host in found:
+                    self._hear(share)
+                elif time.monotonic() >= share.end:
+                    self._late(share)
+
+    def _stop(self) -> None:
+        """Every test was told to end where it is."""
+        self.stopping = True
+        for share in self.shares:
+            share.end = time.monotonic() + ENDING
+            share.host.kill()
+
+    def _late(self, share: Share) -> None:
+        if share.killed or self.stopping:
+            raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.said()}")
+        share.killed = f"did not return within {self.bound:g} seconds"
+        if not share.test:
+            raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.said()}")
+        share.end = time.monotonic() + ENDING
+        share.host.kill()
+
+    def _begin(self, share: Share) -> None:
+        """The host was told of the run: of the tests that have not said anything yet."""
+        run = self.run
+        share.test, share.killed, share.end = "", "", time.monotonic() + LOADING
+        args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
+        args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
+        args += [f"--lowq-promise={promise}" for promise in run.promised]
+        args += [f"--deselect={test}" for test in run.tests(self.seed)]
+        share.host.tell(args=args)
+
+    def _hear(self, share: Share) -> None:
+        events = share.host.heard()
+        if events is None:
+            raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.said()}")
+        if self.stopping:
+            share.host.kill()  # its process may have begun meanwhile
+        for event in events:
+            self._take(share, event)
+            if self.watch is not None and not self.stopping:
+                self.watch(self.run, share.test)
+
+    def _take(self, share: Share, event: dict[str, Any]) -> None:
+        """The event was taken note of."""
+        if not self.stopping and not share.killed:
+            share.end = time.monotonic() + self.bound
+        if "ended" in event:
+            self._ended(share, event["ended"])
+        elif "lots" in event:
+            self._plan(share, event)
+        elif "asks" in event:
+            self._give(share)
+        elif "start" in event:
+            share.test = event["start"]
+        elif "sides" in event:
+            self.run.saw(event["test"], event["sides"], self.seed)
+            share.test = ""
+        elif self.stopping:
+            return
+        elif "broken_harness" in event:
+            raise BrokenHarness(event["broken_harness"])
+        elif "trouble" in event:
+            raise SuiteFailed(event["trouble"])
+
+    def _plan(self, share: Share, event: dict[str, Any]) -> None:
+        """The lots are known, the long ones first where several hosts share them."""
+        share.lots = frozenset(name for name, _, _ in event["lots"])
+        if self.lots is not None:
+            return
+        run = self.run
+        if not self.again:
+            run.lacks = event["lacks"]
+            run.planned = {test: tuple(ids) for test, ids in event["planned"].items()}
+        lots = [lot for lot in event["lots"] if not self.again or self._worth(*lot)]
+        if len(self.shares) > 1:
+            lots.sort(key=lambda lot: not lot[2])
+        self.tests = sum(len(tests) for _, tests, _ in lots)
+        run.expected += self.tests
+        self.lots = deque(name for name, _, _ in lots)
+
+    def _worth(self, _: str, tests: Sequence[str], seeded: bool) -> bool:
+        """Whether another seed may show something new: not of what does not depend on it, nor of what is broken."""
+        broken = self.run.broken()
+        planned = [self.run.planned.get(test, ()) for test in tests]
+        return seeded and not all(ids and broken.issuperset(ids) for ids in planned)
+
+    def _give(self, share: Share) -> None:
+        """The host was told of the lot at which its process died, else of the next one, or that there is none."""
+        assert self.lots is not None
+        if not (share.resumes and share.lot in share.lots):
+            share.lot = self.lots.popleft() if self.lots and not self.stopping else NO_LOT
+        share.resumes = False
+        share.host.tell(lot=share.lot)
+
+    def _ended(self, share: Share, code: int) -> None:
+        """The process that ran the tests has ended, because no lot was left or because a test ended it."""
+        if self.stopping:
+            share.over = True
+        elif share.killed or share.test:
+            how = f"died by {signal.Signals(-code).name}" if code < 0 else f"left by exit({code})"
+            self._fell(share, share.killed or f"the Python process {how}")
+        elif code in (0, 1, 5):
+            share.over = True
+        else:
+            share.over = True
+            errors = re.findall("ERROR: (.+)", self.hosts.said())
+            if code == 4 and errors:
+                raise BrokenHarness(errors[-1])
+            raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.said()}")
+
+    def _fell(self, share: Share, how: str) -> None:
+        """The test that ended its process has broken its clauses."""
+        journal = share.host.journal
+        program = read(str(journal)) if journal.exists() else ""
+        evidence = f"{program}\n\n{how}" if program else how
+        sides = [Side(id, Verdict.BROKEN.value, evidence) for id in self.run.planned[share.test]]
+        self.run.saw(share.test, sides, self.seed)
+        share.resumes = True
+        self._begin(share)
