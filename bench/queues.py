@@ -8,19 +8,15 @@ that the subject does 90 % as many a second as the same statements by hand.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bench import imports, measures, workers
 from bench.clockwork import Figures
 from bench.peers import PEERS
+from bench.report import Report
 
 RAW = "raw SQLite"
 
@@ -30,20 +26,21 @@ def main() -> int:
     full = choices.durability == "power"
     with tempfile.TemporaryDirectory(prefix="lowq-bench-", dir=choices.folder) as folder:
         place = Path(folder)
-        report: dict[str, Any] = {"machine": _machine(), "durability": choices.durability, "peers": {}, "figures": []}
-        _say(choices, f"{report['machine']}\n")
-        for peer in PEERS:
-            settings = peer.settings(Path(tempfile.mkdtemp(dir=place)), full)
-            report["peers"][peer.name] = {"settings": settings, "says": peer.says}
-            _say(choices, f"{peer.name:20} {settings:40} {peer.says}")
+        peers = {
+            peer.name: {"settings": peer.settings(Path(tempfile.mkdtemp(dir=place)), full), "says": peer.says}
+            for peer in PEERS
+        }
+        report = Report(as_json=choices.json, durability=choices.durability, peers=peers)
+        for name, peer in peers.items():
+            report.say(f"{name:20} {peer['settings']:40} {peer['says']}")
         for name, measure in _measures(place, full, choices.quick).items():
             if choices.only and name not in choices.only:
                 continue
             for figures in measure():
-                report["figures"].append(_as_json(name, figures))
-                _say(choices, _table(figures))
-    if choices.json:
-        print(json.dumps(report, indent=2))
+                base = RAW if RAW in figures.samples else None
+                speeds = {each: figures.speed(each, base) if base else None for each in figures.samples}
+                report.add(name, figures, _table(figures), speed=speeds)
+    report.end()
     return 0
 
 
@@ -78,35 +75,6 @@ def _table(figures: Figures) -> str:
         note = figures.notes.get(subject, "")
         lines.append(f"  {subject:24}{figures.median(subject):10.1f}  {speed:14} {spread:24} {note}".rstrip())
     return "\n".join(lines)
-
-
-def _as_json(measure: str, figures: Figures) -> dict[str, Any]:
-    base = RAW if RAW in figures.samples else None
-    return {
-        "measure": measure,
-        "title": figures.title,
-        "unit": figures.unit,
-        "subjects": {
-            subject: {
-                "median": figures.median(subject),
-                "speed": figures.speed(subject, base) if base else None,
-                "samples": values,
-                "note": figures.notes.get(subject),
-            }
-            for subject, values in figures.samples.items()
-        },
-    }
-
-
-def _machine() -> str:
-    return (
-        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores"
-    )
-
-
-def _say(choices: argparse.Namespace, text: str) -> None:
-    print(text, file=sys.stderr if choices.json else sys.stdout, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
