@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lowq_conformance import broken as broken_queues
 from lowq_conformance.broken import BROKEN, Broken
+from lowq_conformance.broken.register import enter
 from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.runner import run
 from lowq_conformance.verdict import Verdict
@@ -59,6 +60,11 @@ def test_every_broken_queue_says_what_is_wrong_with_it_and_breaks_a_clause() -> 
     assert len(queues) >= 150
     assert [queue.name for queue in queues if not queue.fault.endswith(".")] == []
     assert [queue.name for queue in queues if not queue.clauses or not {*queue.clauses} <= {*ONE_PROCESS}] == []
+
+
+def test_no_broken_queue_hides_another_of_its_name() -> None:
+    with pytest.raises(ValueError, match="LIFO"):
+        enter(type("LIFO", (), {}), ("ORDER-1",))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

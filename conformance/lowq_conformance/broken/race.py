@@ -119,7 +119,7 @@ class LateReleasesCount(Queue):
     def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
         with self.alone():
             row = self.find(lease.id)
-            now = lease if row is None or row.token is None else self.lease(row)
+            now = lease if row is None or row.token is None or row.due is None else self.lease(row)
         super().release(now, not_before=not_before)
 
 

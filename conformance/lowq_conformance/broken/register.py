@@ -27,7 +27,12 @@ BROKEN: dict[str, Broken] = {}
 
 
 def enter(broken: type, clauses: tuple[str, ...]) -> None:
-    """What is broken stands in BROKEN under its name; its first line says what is wrong."""
+    """What is broken stands in BROKEN under its name; its first line says what is wrong.
+
+    Raises ValueError where another one has that name and would be hidden.
+    """
+    if broken.__name__ in BROKEN:
+        raise ValueError(f"{broken.__name__}: {BROKEN[broken.__name__].module} has a broken queue of that name")
     BROKEN[broken.__name__] = Broken(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
 
 
