@@ -75,13 +75,28 @@ held to the file's own "spec" line, or to first in, first out and priorities,
 with equal works all added; the options above count more than both.
 
 \b
+Each seed gives the same calls on every machine, per profile. --quick and
+--thorough look at the same clauses as the default does, with fewer or more
+programs, kills and clients' calls; --thorough with three seeds. With --budget
+TIME one seed follows the other until TIME is over: of all seeds but the first,
+only what depends on the seed. What a TIME that is too short does not reach is
+"not observed". Several TARGETs have equal shares of it.
+
+\b
+Places are made in memory, in /dev/shm, where Linux has it and it has room, and
+where temporary files are made elsewhere; TMPDIR=FOLDER says otherwise.
+
+\b
 Exit status
   0    every promised clause was kept
   1    a clause is broken
-  2    a TARGET cannot be loaded or is no harness, or the command is misused
-  3    nothing is broken, but a promised clause was not observed, or none was tried
+  2    a TARGET cannot be loaded or turns out to be no harness, whatever the
+       others are, or the command is misused
+  3    nothing is broken, but a promised clause was not observed, or none was
+       tried
   70   the suite itself failed
-  130  interrupted; what was seen is reported
+  130  interrupted, by Ctrl-C or SIGTERM; what was seen is reported, also to
+       --json and --html, and no process is left
 
 \b
 Exit status with --history

@@ -31,6 +31,9 @@ class Profile:
     the other dies as `deaths` says, for `serial` seconds at most; in a storm of kills one dies each `every` seconds,
     and at most `reserves` come in their place. An order of a whole history is looked for in `looks` configurations.
 
+    A queue's own worker is met at its end `endings` times, killed `kills` times and told to stop `terms` times;
+    several processes at once start workers, each `starts` times.
+
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
     """
@@ -49,6 +52,10 @@ class Profile:
     every: tuple[float, float] = (0.1, 0.3)
     reserves: int = 30
     looks: int = 5000
+    endings: int = 60
+    kills: int = 8
+    terms: int = 3
+    starts: int = 12
     programs: int = 60
     exploring: float = 30.0
     shrinking: float = 5.0
@@ -68,6 +75,10 @@ QUICK = replace(
     every=(0.08, 0.2),
     reserves=10,
     looks=1000,
+    endings=12,
+    kills=3,
+    terms=2,
+    starts=5,
     programs=12,
     exploring=10.0,
     shrinking=3.0,
@@ -86,6 +97,10 @@ THOROUGH = replace(
     serial=60.0,
     reserves=120,
     looks=50_000,
+    endings=300,
+    kills=40,
+    terms=15,
+    starts=60,
     programs=400,
     exploring=200.0,
     shrinking=15.0,
