@@ -13,8 +13,8 @@ import pytest
 from lowq import Backend, Clock, FakeClock
 from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
 from lowq.testing.inline import Lossy, OnError
-from lowq.testing.table import indented, line, queue_table
-from pytest_lowq.settings import Settings, settings_of
+from lowq.testing.table import clock_time, indented, line, queue_table
+from pytest_lowq.settings import Settings, repeat, settings_of
 
 if TYPE_CHECKING:
     from lowq.testing.clock import Patch
@@ -133,11 +133,14 @@ def show_tasks(item: pytest.Item, report: pytest.TestReport) -> None:
     used = item.stash.get(_used, None)
     if used is None or not used.store.queues:
         return
-    lines = [f"now: {used.store.clock.now()}"]
+    lines = [f"now: {clock_time(used.store.clock.now())}"]
     for kept in used.store.queues.values():
         lines += queue_table(kept.backend.title, kept.backend)
-    if used.worker.runs:
-        lines += ["runs:", *indented(f"{run.outcome}  {line(run.task)}" for run in used.worker.runs[-20:])]
+    if runs := used.worker.latest(20):
+        lines += ["runs:", *indented(runs)]
+    if used.settings.twice or used.settings.shuffle:
+        lines += [f"run the same again with {repeat(item.config)}"]
     if used.settings.keep_db:
-        lines += [f"kept in {used.store.folder}"]
+        inside = used.store.folder if any(used.store.folder.iterdir()) else "no file: this queue has none"
+        lines += [f"kept in {inside}"]
     report.sections.append(("lowq tasks", "\n".join(lines)))

@@ -1,22 +1,24 @@
 """The entry point of the plugin: it imports pytest and the standard library only, and the rest when it is asked for.
 
 Fixtures for the tests of an application whose work goes through lowq; none is autouse, and their state is in
-`tmp_path`. What they are stands in `pytest_lowq.fixtures`, what can be set in `pytest_lowq.settings`.
+`tmp_path`. What they are stands in `pytest_lowq.fixtures`, what can be set in `pytest_lowq.settings`. Every start of
+pytest pays for what is in this file, whoever uses it.
 PYTEST_DONT_REWRITE: there is no assert here, and a start of pytest is not to wait for it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
+    from typing import Any
+
     from lowq import Backend, Clock, FakeClock
     from lowq.testing import Inline, Jobs, LiveWorker, SyncWorker, TempQueue
 
@@ -26,94 +28,57 @@ _FIXTURES = "pytest_lowq.fixtures"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The plugin's options and ini values, and those of the conformance suite, are known."""
-    group = parser.getgroup("lowq", "lowq: tests of an application with a queue")
-    group.addoption(
-        "--lowq-mode",
-        dest="lowq_mode",
-        metavar="MODE",
-        help="manual, inline or live: whether a push runs its task at once, or start() a worker.",
-    )
-    group.addoption(
-        "--lowq-leftovers",
-        dest="lowq_leftovers",
-        metavar="WHAT",
-        help="allow or fail: a task that was neither run nor asserted.",
-    )
-    group.addoption(
-        "--lowq-lossy",
-        dest="lowq_lossy",
-        metavar="WHAT",
-        help="warn or strict: a work that JSON changes, in inline mode.",
-    )
-    group.addoption(
-        "--lowq-clock-patch",
-        dest="lowq_clock_patch",
-        metavar="HOW",
-        help="freezegun, time-machine or none: what makes the application's code read lowq_clock.",
-    )
-    group.addoption(
-        "--lowq-now", dest="lowq_now", metavar="TIME", help="Where lowq_clock begins, such as 2030-01-01T12:00:00Z."
-    )
-    group.addoption(
-        "--lowq-max-runs",
-        dest="lowq_max_runs",
-        metavar="N",
-        type=int,
-        help="After so many runs a drain is taken for endless.",
-    )
-    group.addoption(
-        "--lowq-twice", dest="lowq_twice", action="store_true", help="Deliver every task that is done once more."
-    )
-    group.addoption(
-        "--lowq-shuffle",
-        dest="lowq_shuffle",
-        action="store_true",
-        help="Let the queues take turns in a random order.",
-    )
-    group.addoption(
-        "--lowq-keep-db",
-        dest="lowq_keep_db",
-        action="store_true",
-        help="Say in each failed report where its queues are kept.",
-    )
-    for name, text in (
-        ("lowq_mode", "manual (default), inline or live: whether a push runs its task at once, or start() a worker"),
-        ("lowq_leftovers", "allow (default) or fail: a task that was neither run nor asserted"),
-        ("lowq_lossy", "warn (default) or strict: a work that JSON changes, in inline mode"),
+    option = parser.getgroup("lowq", "lowq: tests of an application with a queue").addoption
+    ini = parser.addini
+    for name, metavar, text in (
         (
-            "lowq_clock_patch",
-            "freezegun (default), time-machine or none: what makes the application's code read lowq_clock",
+            "mode",
+            "MODE",
+            "manual (default), inline or live: whether a push runs its task at once, or start() a worker.",
         ),
-        ("lowq_now", "where lowq_clock begins, an ISO 8601 time with its zone"),
-        ("lowq_max_runs", "after so many runs a drain is taken for endless (default 1000)"),
+        ("leftovers", "WHAT", "allow (default) or fail: a task that was neither run nor asserted."),
+        ("lossy", "WHAT", "warn (default) or strict: a work that JSON changes, in inline mode."),
+        ("clock-patch", "HOW", "freezegun (default), time-machine or none: how the application reads lowq_clock."),
+        ("now", "TIME", "Where lowq_clock begins, such as 2030-01-01T12:00:00Z."),
+        ("max-runs", "N", "After so many runs a drain is taken for endless (default 1000)."),
     ):
-        parser.addini(name, text)
-    if find_spec("pytest_lowq.suite") is not None:
-        import_module("pytest_lowq.suite").add_options(parser)
+        ini(f"lowq_{name.replace('-', '_')}", text)
+        option(f"--lowq-{name}", metavar=metavar, help=text)
+    option("--lowq-twice", action="store_true", help="Deliver every task that is done once more.")
+    option("--lowq-shuffle", action="store_true", help="Let the queues take turns in a random order.")
+    option("--lowq-keep-db", action="store_true", help="Say in each failed report where its queues are kept.")
+    import_module("pytest_lowq.suite").add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The marker is known; the suite's own plugin is registered where `--lowq-harness` names a queue to check."""
+    """The marker is known, and what was set can be; what only some runs need is registered where it is needed."""
     config.addinivalue_line(
         "markers",
         "lowq(mode=, now=, on_error=, leftovers=, lossy=, clock_patch=, max_runs=): how lowq's fixtures behave in "
         "this test; the closest marker wins",
     )
-    if find_spec("pytest_lowq.suite") is not None:
-        import_module("pytest_lowq.suite").configure(config)
+    for name in ("mode", "leftovers", "lossy", "clock_patch", "now", "max_runs"):
+        if config.getoption(f"lowq_{name}") is not None or config.getini(f"lowq_{name}"):
+            _settings().check(config)
+            break
+    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
+        config.pluginmanager.register(import_module("pytest_lowq.distributed"), "lowq-distributed")
+    if config.option.lowq_shuffle:
+        _settings().draw_seed(config)
+    import_module("pytest_lowq.suite").configure(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """A line where the command line changes how tasks are run, so that a failure can be repeated."""
-    if config.getoption("lowq_twice") or config.getoption("lowq_shuffle"):
-        return [_settings().header(config)]
-    return []
+    return [f"lowq: {_settings().repeat(config)}"] if config.option.lowq_twice or config.option.lowq_shuffle else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     """A line where tests use the plugin, with how they do unless a marker says otherwise."""
-    users = sum(any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ())) for item in items)
-    return [_settings().use(config, users)] if users and config.option.verbose >= 0 else []
+    if not any(name.startswith("lowq_") for item in items for name in getattr(item, "fixturenames", ())):
+        return []
+    settings = _settings()
+    return [settings.use(config, settings.users(items))] if config.option.verbose >= 0 else []
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,9 +92,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The report of a test that failed shows the tasks in its queues."""
+    """The report of a test that failed, or whose set-up did, shows the tasks in its queues."""
     report = yield
-    if report.failed and report.when == "call" and (fixtures := sys.modules.get(_FIXTURES)) is not None:
+    if report.failed and report.when != "teardown" and (fixtures := sys.modules.get(_FIXTURES)) is not None:
         fixtures.show_tasks(item, report)
     return report
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -21,6 +21,9 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 """What can be said; the first is what holds where nothing is."""
 
 _KEYWORDS = (*_WORDS, "now", "max_runs")
+
+_COMMON = tuple(name for name in _KEYWORDS if name != "on_error")
+"""What can be said to all tests, on the command line or in the ini file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,12 @@ class Settings:
 
 
 def settings_of(item: pytest.Item) -> Settings:
-    """The settings of a test. Raises pytest.UsageError, naming where, for what cannot be set so."""
-    said = _said(item)
+    """The settings of a test, which fails, with the place and no traceback, where they cannot be."""
+    __tracebackhide__ = True
+    try:
+        said = _said(item)
+    except pytest.UsageError as error:
+        pytest.fail(str(error), pytrace=False)
     config = item.config
     return Settings(
         **{name: said.get(name, words[0]) for name, words in _WORDS.items()},
@@ -56,25 +63,38 @@ def settings_of(item: pytest.Item) -> Settings:
 
 
 def seed(config: pytest.Config) -> int:
-    """What the random choices of a run are drawn from: `--lowq-seed`, else 0."""
-    return config.getoption("lowq_seed", None) or 0
+    """What the random choices of a run are drawn from."""
+    return config.getoption("lowq_seed") or 0
 
 
-def header(config: pytest.Config) -> str:
-    """The options that change how tasks are run."""
+def draw_seed(config: pytest.Config) -> None:
+    """The run has a seed: the one that was given, the one of xdist's controller, or another one each time."""
+    if config.option.lowq_seed is None:
+        told: int | None = getattr(config, "workerinput", {}).get("lowq_seed")
+        config.option.lowq_seed = Random().randrange(10**6) if told is None else told
+
+
+def repeat(config: pytest.Config) -> str:
+    """The options that change how tasks are run, so that the same command runs them again in the same way."""
     words = [f"--lowq-{word}" for word in ("twice", "shuffle") if config.getoption(f"lowq_{word}")]
-    return f"lowq: {' '.join(words)} --lowq-seed={seed(config)}"
+    return " ".join([*words, f"--lowq-seed={seed(config)}"])
 
 
-def use(config: pytest.Config, users: int) -> str:
-    """How many tests use the plugin, and what the command line and the ini file say to them."""
-    said = {
-        name: config.getoption(f"lowq_{name}", None) or config.getini(f"lowq_{name}")
-        for name in _KEYWORDS
-        if name != "on_error"
-    }
+def users(items: Sequence[pytest.Item]) -> int:
+    """How many of the tests use the plugin."""
+    return sum(any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ())) for item in items)
+
+
+def use(config: pytest.Config, number: int) -> str:
+    """So many tests use the plugin, and what the command line and the ini file say to them."""
+    said = {name: config.getoption(f"lowq_{name}") or config.getini(f"lowq_{name}") for name in _COMMON}
     words = [f"{name}={value}" for name, value in said.items() if value]
-    return f"lowq: {users} {'test uses' if users == 1 else 'tests use'} its fixtures{', '.join(['', *words])}"
+    return f"lowq: {number} {'test uses' if number == 1 else 'tests use'} its fixtures{', '.join(['', *words])}"
+
+
+def check(config: pytest.Config) -> None:
+    """What the command line and the ini file set can be. Raises pytest.UsageError, naming where, for what cannot."""
+    _said_to_all(config, {})
 
 
 def _said(item: pytest.Item) -> dict[str, Any]:
@@ -87,44 +107,55 @@ def _said(item: pytest.Item) -> dict[str, Any]:
         if unknown := sorted(set(marker.kwargs) - set(_KEYWORDS)):
             raise pytest.UsageError(f"{where}: unknown keyword {unknown[0]!r}; there are {', '.join(_KEYWORDS)}")
         for name, value in marker.kwargs.items():
-            said.setdefault(name, _checked(name, value, where))
-    for name in _KEYWORDS:
-        if name == "on_error":
-            continue
+            said.setdefault(name, _checked(name, value, f"{where}: {name}"))
+    _said_to_all(item.config, said)
+    return said
+
+
+def _said_to_all(config: pytest.Config, said: dict[str, Any]) -> None:
+    """What is not said yet is said by the command line, or else by the ini file."""
+    for name in _COMMON:
         for value, where in (
-            (item.config.getoption(f"lowq_{name}", None), f"--lowq-{name.replace('_', '-')}"),
-            (item.config.getini(f"lowq_{name}") or None, f"ini value lowq_{name}"),
+            (config.getoption(f"lowq_{name}"), f"--lowq-{name.replace('_', '-')}"),
+            (config.getini(f"lowq_{name}") or None, f"lowq_{name} in the ini file"),
         ):
             if value is not None:
                 said.setdefault(name, _checked(name, value, where))
-    return said
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
     """The value as the setting takes it."""
-    if name in _WORDS:
-        if value not in _WORDS[name]:
-            raise pytest.UsageError(f"{where}: {name}: expected {' or '.join(_WORDS[name])}, got {value!r}")
-        return value
     try:
+        if name in _WORDS:
+            return _word(value, _WORDS[name])
         return _instant(value) if name == "now" else _number(value)
     except ValueError as error:
-        raise pytest.UsageError(f"{where}: {name}: {error}") from None
+        raise pytest.UsageError(f"{where}: {error}") from None
+
+
+def _word(value: Any, words: Sequence[str]) -> str:
+    if value not in words:
+        raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}, got {value!r}")
+    return str(value)
 
 
 def _instant(value: Any) -> datetime:
-    instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    try:
+        instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"expected a datetime, or a time such as 2030-01-01T12:00Z, got {value!r}") from None
+    if instant.tzinfo is None and isinstance(value, datetime):
+        raise ValueError(f"{value!r} has no time zone; say tzinfo=UTC")
     if instant.tzinfo is None:
-        raise ValueError(
-            f"{value} has no time zone; write {value}Z for UTC"
-            if isinstance(value, str)
-            else f"{value} has no time zone"
-        )
+        raise ValueError(f"{value} has no time zone; write {instant.isoformat()}Z for UTC")
     return instant
 
 
 def _number(value: Any) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError(f"expected 1 or more, got {value}")
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise ValueError(f"expected a number from 1, got {value!r}")
     return number

@@ -274,12 +274,37 @@ class TestReports:
                 "E*AssertionError: no task with work={'user_id': 42}",
                 "E*work.user_id: expected 42 (int), got '42' (str)",
                 "*- lowq tasks -*",
-                "now: 2030-01-01 12:00:00.123456+00:00",
+                "now: 2030-01-01 12:00:00.123456 UTC",
                 "mail.db: 1 ready, 0 scheduled, 0 leased, 0 dead",
                 '  task 1  ready  {"user_id":"42"}',
             ]
         )
         assert "lowq/testing/jobs.py" not in result.stdout.str()
+
+    def test_a_set_up_that_fails_shows_the_tasks_too(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+            @pytest.fixture
+            def welcomed(lowq_worker):
+                mail("bad")
+                lowq_worker.drain()
+                assert not mail.queue.backend.count().scheduled
+
+            def test_it(welcomed): pass
+            """,
+        )
+
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(
+            [
+                "*- lowq tasks -*",
+                "mail.db: 0 ready, 1 scheduled, 0 leased, 0 dead",
+                '  task 1  scheduled  not before * UTC  attempts 1  ValueError: no such address  "bad"',
+                "runs:",
+                "  * UTC  mail.db  task 1  retry in attempt 1  \"bad\"  ValueError('no such address')",
+            ]
+        )
 
     def test_the_store_can_be_named_in_the_report(self, project: pytest.Pytester) -> None:
         result = run(project, self.FAILING, "--lowq-keep-db")
@@ -302,6 +327,11 @@ class TestReports:
                 mail("bad")
                 lowq_worker.drain()
 
+            def test_collected(lowq_jobs):
+                with lowq_jobs.capture() as new:
+                    mail("seen")
+                assert new.works() == ["seen"]
+
             @pytest.mark.lowq(leftovers="allow")
             def test_allowed(lowq_queue):
                 mail("forgotten")
@@ -314,7 +344,7 @@ class TestReports:
             "lowq_leftovers=fail",
         )
 
-        result.assert_outcomes(passed=3, failed=2)
+        result.assert_outcomes(passed=4, failed=2)
         result.stdout.fnmatch_lines(["left over: neither run nor asserted", '  mail.db: task 1  ready  "forgotten"'])
         result.stdout.fnmatch_lines(["*the test's own*"])
         assert result.stdout.str().count("left over:") == 1 + 1  # in the failure, and in the summary
@@ -322,11 +352,13 @@ class TestReports:
 
 class TestSettings:
     WRONG = (
-        ("mode='sometimes'", "mode: expected manual or inline or live, got 'sometimes'"),
+        ("mode='sometimes'", "mode: expected manual, inline or live, got 'sometimes'"),
         ("modus='inline'", "unknown keyword 'modus'; there are mode, on_error"),
         ("'inline'", "it takes keywords only"),
-        ("now='2030-01-01T12:00'", "now: 2030-01-01T12:00 has no time zone; write 2030-01-01T12:00Z for UTC"),
-        ("max_runs=0", "max_runs: expected 1 or more, got 0"),
+        ("now='2030-01-01T12:00'", "now: 2030-01-01T12:00 has no time zone; write 2030-01-01T12:00:00Z for UTC"),
+        ("now='soon'", "now: expected a datetime, or a time such as 2030-01-01T12:00Z, got 'soon'"),
+        ("max_runs=0", "max_runs: expected a number from 1, got 0"),
+        ("max_runs='many'", "max_runs: expected a number from 1, got 'many'"),
     )
 
     def test_a_marker_that_cannot_be_is_told(self, project: pytest.Pytester) -> None:
@@ -340,24 +372,26 @@ class TestSettings:
         result.assert_outcomes(errors=len(self.WRONG))
         for _, said in self.WRONG:
             assert said in result.stdout.str()
+        assert "pytest_lowq" not in result.stdout.str()
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--lowq-mode=x"], "--lowq-mode: mode: expected manual or inline or live, got 'x'"),
+            (["--lowq-mode=x"], "--lowq-mode: expected manual, inline or live, got 'x'"),
+            (["--lowq-now=2030-01-01"], "--lowq-now: 2030-01-01 has no time zone; write 2030-01-01T00:00:00Z"),
             (
                 ["-o", "lowq_clock_patch=x"],
-                "ini value lowq_clock_patch: clock_patch: expected freezegun or time-machine or none",
+                "lowq_clock_patch in the ini file: expected freezegun, time-machine or none, got 'x'",
             ),
         ],
     )
-    def test_an_option_that_cannot_be_is_told(
+    def test_an_option_that_cannot_be_is_told_once_before_any_test(
         self, project: pytest.Pytester, arguments: list[str], said: str
     ) -> None:
         result = run(project, "def test_it(lowq_queue): pass", *arguments)
 
-        result.assert_outcomes(errors=1)
-        assert said in result.stdout.str()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert result.stderr.str().count(f"ERROR: {said}") == 1
 
     def test_an_endless_drain_ends(self, project: pytest.Pytester) -> None:
         result = run(
@@ -388,10 +422,42 @@ class TestSettings:
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(
-            ["lowq: --lowq-twice --lowq-seed=0", "*at the second delivery of the work 'ann'*"]
+            [
+                "lowq: --lowq-twice --lowq-seed=0",
+                "*at the second delivery of the work 'ann'*",
+                "run the same again with --lowq-twice --lowq-seed=0",
+            ]
         )
 
-    def test_a_line_says_that_tests_use_it_and_how(self, project: pytest.Pytester) -> None:
+    @pytest.mark.parametrize("distributed", [[], ["-n2"]])
+    def test_a_random_order_is_another_each_time_and_can_be_had_again(
+        self, project: pytest.Pytester, distributed: list[str]
+    ) -> None:
+        test = """
+            def test_it(lowq_worker):
+                Signup.process = lambda self, work: sent.append(f"s{work}")
+                for number in range(10):
+                    Signup().push(number)
+                    mail(f"m{number}")
+                lowq_worker.drain()
+                assert not "".join(sent)
+            """
+
+        def order(*arguments: str) -> tuple[str, str]:
+            result = run(project, test, "--lowq-shuffle", *distributed, *arguments)
+            result.assert_outcomes(failed=1)
+            (seed,) = re.findall(r"^lowq: --lowq-shuffle --lowq-seed=(\d+)$", result.stdout.str(), re.M)
+            (again,) = re.findall(r"^run the same again with (.*)$", result.stdout.str(), re.M)
+            assert again == f"--lowq-shuffle --lowq-seed={seed}"
+            (found,) = re.findall(r"^E +AssertionError: assert not '(.*)'$", result.stdout.str(), re.M)
+            return seed, found
+
+        seed, first = order()
+        assert order("--lowq-seed", seed) == (seed, first)
+        assert order() != (seed, first)
+
+    @pytest.mark.parametrize("distributed", [[], ["-n2"]])
+    def test_a_line_says_that_tests_use_it_and_how(self, project: pytest.Pytester, distributed: list[str]) -> None:
         test = """
             def test_one(lowq_jobs): pass
             def test_two(lowq_worker): pass
@@ -399,7 +465,7 @@ class TestSettings:
             """
         project.makeini("[pytest]\nlowq_leftovers = fail\n")
 
-        result = run(project, test, "--lowq-mode=inline")
+        result = run(project, test, "--lowq-mode=inline", *distributed)
 
         result.assert_outcomes(passed=3)
         result.stdout.fnmatch_lines(["lowq: 2 tests use its fixtures, mode=inline, leftovers=fail"])
