@@ -39,6 +39,34 @@ def test_a_sound_worker_is_accused_of_nothing(target: str) -> None:
     assert {clause.id: clause.evidence for clause in report.clauses if clause.verdict is not Verdict.KEPT} == {}
 
 
+HARNESSES = """
+from lowq_conformance.broken.worker import SkipsTheFalsy
+from lowq_conformance.sound.forked import Pushing
+
+class Skips(Pushing):
+    _worker = SkipsTheFalsy._worker
+"""
+
+
+def test_a_queue_whose_worker_alone_claims_is_judged_by_what_its_handler_begins_and_ends() -> None:
+    told = ["DELIVER-1", "DELIVER-2", "DELIVER-7", "ORDER-1", "ORDER-3", "DEDUPE-1"]
+    silent = ["DELIVER-5", "RACE-1", "LEASE-1", "CLOSE-3", "DEDUPE-5"]
+
+    (report,) = run(["lowq_conformance.sound.forked:Pushing"], only=[*told, *silent], seed=1)
+
+    verdicts = {id: report[id].verdict for id in (*told, *silent)}
+    assert verdicts == dict.fromkeys(told, Verdict.KEPT) | dict.fromkeys(silent, Verdict.NOT_PROMISED)
+
+
+def test_a_worker_that_alone_claims_and_skips_falsy_works_is_accused(tmp_path: Path) -> None:
+    file = tmp_path / "skips.py"
+    file.write_text(HARNESSES)
+
+    (report,) = run([f"{file}:Skips"], only=["DELIVER-7"], seed=1)
+
+    assert report["DELIVER-7"].verdict is Verdict.BROKEN
+
+
 KEEPING = """
 import subprocess, sys
 from lowq_conformance.keeper import Keeper

@@ -19,6 +19,7 @@ from typing import Any
 class Turn:
     """A handler's turn at one work; `end` is None while it is not over, `error` what it raised."""
 
+    name: str
     work: Any
     pid: int
     begin: int
@@ -56,7 +57,7 @@ class Book:
         for line in self._lines():
             match line:
                 case ["begin", turn, at, pid, work]:
-                    self._turns[turn] = Turn(work, pid, at)
+                    self._turns[turn] = Turn(turn, work, pid, at)
                 case ["end", turn, at, error]:
                     self._turns[turn].end, self._turns[turn].error = at, error
         return list(self._turns.values())

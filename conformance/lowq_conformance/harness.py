@@ -24,6 +24,7 @@ from lowq_conformance.words import (
     read_promises,
     read_traits,
 )
+from lowq_conformance.worked import Desk, Worked
 
 SLACK = timedelta(milliseconds=20)
 """Waited on top wherever time really passes, because sleeping and clocks are not exact."""
@@ -70,17 +71,22 @@ class Subject:
         self.promises = promises
         self.traits = traits
         self.journal = journal
+        self.only_pushes = False
+        """Whether its clients, of which one was opened, leave claiming to the queue's own worker."""
         self._make = make
         self._harness = harness
         self._loops: dict[Path, Loop] = {}
         self._clients: list[Client] = []
         self._labels: dict[str, int] = {}
         self._passed: dict[Path, timedelta] = {}
+        self._desks: dict[Path, Desk] = {}
 
     def fresh(self) -> Subject:
         """The same queue by a harness made anew, with no clients and an empty journal."""
         made = _made(self._make, self.target)
-        return Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
+        again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
+        again.only_pushes = self.only_pushes
+        return again
 
     @property
     def can_pass_time(self) -> bool:
@@ -121,9 +127,15 @@ class Subject:
         if raw is None:
             raise BrokenHarness(f"{self.target}: open: expected a client, got None")
         self.journal.end(call, "")
-        client = Client(self, raw, label, place)
+        client = self._client(raw, label, place)
         self._clients.append(client)
         return client
+
+    def _client(self, raw: Any, label: str, place: Path) -> Client:
+        self.only_pushes = "worker" in self.promises and not callable(getattr(raw, "claim", None))
+        if not self.only_pushes:
+            return Client(self, raw, label, place)
+        return Worked(self, raw, label, place, self._desks.setdefault(place, Desk(self, place)))
 
     def pass_time(self, place: Path, how_long: timedelta) -> None:
         """The queue's clock stands `how_long` later for every client of `place`; really waited if need be."""
@@ -174,7 +186,9 @@ class Subject:
         return kind if number == 1 else f"{kind}{number}"
 
     def close(self) -> None:
-        """Every client that is still open, the loops and the journal's file are let go."""
+        """Every client that is still open, the workers, the loops and the journal's file are let go."""
+        for desk in self._desks.values():
+            desk.close()
         for client in self._clients:
             client.let_go()
         for loop in self._loops.values():

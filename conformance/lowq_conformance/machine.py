@@ -27,6 +27,7 @@ from lowq_conformance.blame import spelled
 from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.client import Answer, Client, Held, Refused
 from lowq_conformance.client import field as carried
+from lowq_conformance.findings import NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.spec import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
 
@@ -542,6 +543,8 @@ def explore(
     The number of programs bounds the search, so that a seed finds the same on a busy machine; `seconds` is for queues
     that make one wait. When something was found, it is made small for `shrinking` seconds at most.
     """
+    if subject.only_pushes:
+        raise NotPromised("its own worker claims, one task after the other")
     ids = _tells_ids(subject, folder)
     search = Search(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))

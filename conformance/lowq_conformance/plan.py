@@ -12,6 +12,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from lowq_conformance.findings import NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.perform import Step
 
@@ -48,7 +49,9 @@ class Plan:
 
     @classmethod
     def of(cls, subject: Subject, seed: object, clients: int, prefix: str = "w") -> Plan:
-        """A plan for this queue."""
+        """A plan for this queue. Raises NotPromised for one whose clients do not claim."""
+        if subject.only_pushes:
+            raise NotPromised("its own worker claims")
         traits = subject.traits
         long = traits.max_delay is None or subject.can_pass_time
         return cls(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from lowq_conformance.agent import Orders
 from lowq_conformance.agents import Agents
 from lowq_conformance.book import Turn
 from lowq_conformance.client import Client
@@ -24,28 +26,26 @@ from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
 from lowq_conformance.perform import Step
 from lowq_conformance.processes import is_gone
+from lowq_conformance.profile import Profile
 from lowq_conformance.starter import Starter
 from lowq_conformance.workers import Workers, most_at_once, told
 
 MANY = 40
-ENDINGS = 1.5
-"""Seconds for which workers are met at their end."""
+BUSY = 6.0
+"""Seconds for which they are met at most: far more than it takes where the machine is not busy."""
 TURN = 0.003
 """Seconds that a turn takes."""
 SHORTEST = 0.00003
 """Seconds from the last turn to the first instant at which a worker is met on its way to its end."""
 SOON = 0.3
 """Seconds after which a worker that has not ended by itself is taken for one that stays."""
-KILLS = 8
 SHORTLY = 0.012
 """Seconds from a start to a kill, at most."""
 STARTERS = 3
-STARTS = 12
 LULL = 0.05
 """Seconds in which a worker runs what there is and ends, so that all who start meet without one."""
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
-TERMS = 3
 STARTED = 30.0
 """Seconds within which a program that starts a worker has ended."""
 
@@ -61,7 +61,10 @@ def keeper() -> Iterator[Keeper]:
 @pytest.fixture
 def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Workers]:
     """The workers of the queue under test, none of which is left."""
-    made = Workers(subject, tmp_path, keeper)
+    place, hall = tmp_path / "place", tmp_path / "hall"
+    for each in (place, hall):
+        each.mkdir()
+    made = Workers(subject, place, hall, keeper)
     yield made
     made.close()
 
@@ -69,7 +72,16 @@ def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Worker
 @pytest.fixture
 def q(workers: Workers) -> Client:
     """A client of the queue that the workers run."""
-    return workers.open()
+    return workers.subject.open(workers.place)
+
+
+def orders(workers: Workers, logs: Path, slots: int = 0) -> Orders:
+    """What other processes must know to use the queue, so many of which meet."""
+    subject, lease = workers.subject, timedelta(minutes=1)
+    meeting = logs / "meeting" if slots else None
+    return Orders(
+        subject.target, subject.promises, subject.traits, workers.place, logs, lease, meeting=meeting, slots=slots
+    )
 
 
 def task(number: int, **does: Any) -> Any:
@@ -106,10 +118,14 @@ def test_a_falsy_work_is_run_like_any_other(q: Client, workers: Workers) -> None
 
 
 @pytest.mark.clause("WORKER-2")
-def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(q: Client, workers: Workers, random: Random) -> None:
+def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
+    q: Client, workers: Workers, random: Random, profile: Profile
+) -> None:
     longest = time_to_end(q, workers)
-    number, end = 0, time.monotonic() + ENDINGS
-    while time.monotonic() < end:
+    end = time.monotonic() + BUSY
+    for number in range(0, 2 * profile.endings, 2):
+        if time.monotonic() > end:
+            break
         meet = SHORTEST * (longest / SHORTEST) ** random.random()
         last, after = task(number, does="freeze", after=meet, at=f"frozen {number}"), task(number + 1)
         q.push(last)
@@ -119,7 +135,6 @@ def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(q: Client, worker
         workers.start()
 
         workers.run(after, last)
-        number += 2
 
 
 def frozen_or_gone(workers: Workers, turn: Turn, gate: str) -> None:
@@ -167,8 +182,10 @@ def test_a_queue_runs_again_after_its_worker_was_killed_with_a_task_in_hand(q: C
 
 
 @pytest.mark.clause("WORKER-4")
-def test_a_queue_runs_again_wherever_its_worker_was_killed(q: Client, workers: Workers, random: Random) -> None:
-    for number in range(KILLS):
+def test_a_queue_runs_again_wherever_its_worker_was_killed(
+    q: Client, workers: Workers, random: Random, profile: Profile
+) -> None:
+    for number in range(profile.kills):
         q.push(task(number, does="take", seconds=TURN))
         workers.start()
         time.sleep(random.uniform(0, SHORTLY))
@@ -177,7 +194,7 @@ def test_a_queue_runs_again_wherever_its_worker_was_killed(q: Client, workers: W
         workers.start()
 
         workers.run(task(-number - 1))
-    comes_back(workers, *(task(number, does="take", seconds=TURN) for number in range(KILLS)))
+    comes_back(workers, *(task(number, does="take", seconds=TURN) for number in range(profile.kills)))
 
 
 def comes_back(workers: Workers, *works: Any) -> None:
@@ -214,14 +231,14 @@ def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
 
 
 @pytest.mark.clause("WORKER-5")
-def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path) -> None:
+def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path, profile: Profile) -> None:
     allowed = asked_for(workers)
     logs = tmp_path / "logs"
     logs.mkdir()
-    works = [task(number, does="take", seconds=TURN) for number in range(STARTERS * STARTS)]
-    workers.note(f"{STARTERS} processes at once, {STARTS} times each: q.push(…); start(place, handler)")
+    works = [task(number, does="take", seconds=TURN) for number in range(STARTERS * profile.starts)]
+    workers.note(f"{STARTERS} processes at once, {profile.starts} times each: q.push(…); start(place, handler)")
     with Agents() as agents:
-        crew = [agents.starting(workers.orders(logs, STARTERS)) for _ in range(STARTERS)]
+        crew = [agents.starting(orders(workers, logs, STARTERS)) for _ in range(STARTERS)]
         for slot, agent in enumerate(crew):
             steps: list[Step] = [["open"]]
             for number, work in enumerate(works[slot::STARTERS]):
@@ -260,8 +277,10 @@ def not_more(workers: Workers, allowed: int) -> None:
 
 
 @pytest.mark.clause("WORKER-6")
-def test_sigterm_finishes_or_gives_back_the_task_in_hand(q: Client, workers: Workers, random: Random) -> None:
-    for number in range(TERMS):
+def test_sigterm_finishes_or_gives_back_the_task_in_hand(
+    q: Client, workers: Workers, random: Random, profile: Profile
+) -> None:
+    for number in range(profile.terms):
         work = task(number, does="wait", at=f"gate {number}")
         q.push(work)
         workers.start()
@@ -290,7 +309,7 @@ def given_back(workers: Workers, work: Any) -> None:
 def test_the_clean_up_code_of_who_starts_a_worker_runs_once_and_there(workers: Workers, tmp_path: Path) -> None:
     folder = tmp_path / "starter"
     folder.mkdir()
-    starter = Starter(workers.orders(folder), workers.handler, task(0), folder)
+    starter = Starter(orders(workers, folder), workers.handler, task(0), folder)
     workers.note("in a program of its own: q.push(…); start(place, handler); and it ends")
     pid = carried_out(starter)
     workers.know(map(int, (folder / "pids").read_text().split()))

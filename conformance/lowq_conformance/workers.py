@@ -7,21 +7,20 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lowq_conformance.agent import Orders
 from lowq_conformance.book import Book, Turn
-from lowq_conformance.client import Client
 from lowq_conformance.expect import text
 from lowq_conformance.findings import Broken
 from lowq_conformance.handlers import Handler
-from lowq_conformance.harness import Subject
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
 from lowq_conformance.processes import alone, is_gone
 from lowq_conformance.words import BrokenHarness
+
+if TYPE_CHECKING:
+    from lowq_conformance.harness import Subject
 
 SLOWER = 10
 """A worker is taken to do nothing when it has done nothing for so many times the queue's patience."""
@@ -29,15 +28,11 @@ LOOK = 0.0005
 
 
 class Workers:
-    """Workers of the queue at `place`, which run `handler`; nothing of the suite's own lies in the place."""
+    """Workers of the queue at `place`, which run `handler`, whose book is in the folder `hall`."""
 
-    def __init__(self, subject: Subject, folder: Path, keeper: Keeper) -> None:
-        self.subject, self.keeper = subject, keeper
-        self.folder, self.place = folder, folder / "place"
-        hall = folder / "hall"
-        for each in (self.place, hall):
-            each.mkdir()
-        self.book, self.handler = Book(hall), Handler(str(hall))
+    def __init__(self, subject: Subject, place: Path, hall: Path, keeper: Keeper, *, gated: bool = False) -> None:
+        self.subject, self.place, self.keeper = subject, place, keeper
+        self.book, self.handler = Book(hall), Handler(str(hall), gated)
         self.told: set[int] = set()
         """The processes that `start` told of."""
         self._living: set[int] = set()
@@ -46,10 +41,6 @@ class Workers:
     def bound(self) -> float:
         """Seconds within which a worker that has something to do does it."""
         return SLOWER * self.subject.traits.patience.total_seconds()
-
-    def open(self) -> Client:
-        """A client of the queue."""
-        return self.subject.open(self.place)
 
     def start(self) -> list[int]:
         """Workers were started; the processes that were made."""
@@ -63,14 +54,6 @@ class Workers:
         self.told.update(known)
         self._meet(known)
         return known
-
-    def orders(self, logs: Path, slots: int = 0) -> Orders:
-        """What other processes must know to use the queue, so many of which meet."""
-        subject, lease = self.subject, timedelta(minutes=1)
-        meeting = logs / "meeting" if slots else None
-        return Orders(
-            subject.target, subject.promises, subject.traits, self.place, logs, lease, meeting=meeting, slots=slots
-        )
 
     # what they did
 

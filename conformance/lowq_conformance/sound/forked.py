@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import Lease
+from lowq import Lease, Pushed
 from lowq_conformance.sound.journal import Journal, Queue
 from lowq_conformance.words import Traits
 
@@ -91,7 +91,7 @@ class Worker:
         self.be_active()
         os.write(says_ready, b".")
         os.close(says_ready)
-        queue = self._harness.open(self.place)
+        queue = Journal.open(self._harness, self.place)
         while (lease := self.next(queue)) is not None:
             self.run(queue, lease)
 
@@ -144,3 +144,28 @@ class Forked(Journal):
     def start(self, place: Path, handler: Handler) -> list[int]:
         """The worker's process id, where one was made."""
         return self._worker(place, self, handler).start()
+
+
+class Pusher:
+    """A client that leaves claiming to the worker."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def push(self, work: Any, *, priority: int = 0) -> Pushed:
+        """The work waits."""
+        return self._queue.push(work, priority=priority)
+
+    def close(self) -> None:
+        """The client is closed."""
+        self._queue.close()
+
+
+class Pushing(Forked):
+    """The same to somebody who only pushes."""
+
+    promises = frozenset("fifo priority json close persistent worker".split())
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client that pushes."""
+        return Pusher(super().open(place, name))

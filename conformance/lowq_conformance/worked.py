@@ -1,0 +1,120 @@
+"""Clients of a queue from which only its own worker claims: the begin of its handler is the claim, its end the ack.
+
+The handler waits at a gate in each turn, so that what it has begun is in hand until the test acks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from lowq import Item
+from lowq_conformance.book import Turn
+from lowq_conformance.client import MINUTE, Answer, Client, Held
+from lowq_conformance.expect import text
+from lowq_conformance.findings import Broken, NotPromised
+from lowq_conformance.journal import spelt
+from lowq_conformance.keeper import Keeper
+from lowq_conformance.workers import Workers
+
+if TYPE_CHECKING:
+    from lowq_conformance.harness import Subject
+
+
+class Desk:
+    """The workers of one place, the turns that were handed out, and how many works may wait for one."""
+
+    def __init__(self, subject: Subject, place: Path) -> None:
+        self._subject, self._place = subject, place
+        self._keeper: Keeper | None = None
+        self._hall = Path()
+        self.waiting = 0
+        self.in_hand: Turn | None = None
+        self.ended: set[str] = set()
+        self._given = 0
+
+    @cached_property
+    def workers(self) -> Workers:
+        """The workers, of which none runs before the first claim."""
+        self._keeper, self._hall = Keeper(), Path(mkdtemp(prefix="lowq-hall-"))
+        return Workers(self._subject, self._place, self._hall, self._keeper, gated=True)
+
+    def next(self, seconds: float) -> Turn | None:
+        """A turn that has begun and was not handed out before, or None where none begins within so many seconds."""
+        if not self.workers.until(lambda: len(self.workers.turns()) > self._given, seconds):
+            return None
+        self.in_hand = self.workers.turns()[self._given]
+        self._given += 1
+        self.waiting -= 1
+        return self.in_hand
+
+    def close(self) -> None:
+        """No worker is left."""
+        if self._keeper is None:
+            return
+        self.workers.close()
+        self._keeper.close()
+        rmtree(self._hall)
+
+
+class Worked(Client):
+    """A client that pushes; what it claims is what a worker has begun."""
+
+    def __init__(self, subject: Subject, raw: Any, label: str, place: Path, desk: Desk) -> None:
+        super().__init__(subject, raw, label, place)
+        self._desk = desk
+
+    def push(
+        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+    ) -> Answer:
+        """The work was pushed."""
+        if not_before is not None:
+            raise NotPromised("its own worker claims, and when it would is not told")
+        if self.subject.traits.dedupe != "off" and text(work) in self._desk.ended:
+            raise NotPromised("its own worker acks, and when it has is not told")
+        answer = super().push(work, key=key, priority=priority)
+        self._desk.waiting += answer.added is not False
+        return answer
+
+    def push_many(self, items: Iterable[Item]) -> list[Answer] | None:
+        """The items were pushed together."""
+        pushed = list(items)
+        answers = super().push_many(pushed)
+        self._desk.waiting += len(pushed)
+        return answers
+
+    def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:  # noqa: ARG002  the worker's own
+        """What a worker has begun; None: nothing has, within ten times the queue's patience where something waits."""
+        desk, subject = self._desk, self.subject
+        if desk.in_hand is not None:
+            raise NotPromised("its own worker claims, one task after the other")
+        if subject.traits.workers is not None or not desk.workers.running():
+            desk.workers.start()
+        patience = subject.traits.patience.total_seconds()
+        call = subject.journal.begin("the next turn of the handler")
+        turn = desk.next(desk.workers.bound if desk.waiting > 0 else patience)
+        subject.journal.end(call, "None" if turn is None else spelt(turn.work))
+        if turn is None:
+            return None
+        label = subject.next_label("turn")
+        subject.journal.assign(label)
+        return Held(label, turn)
+
+    def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
+        """The turn is over."""
+        if claim_for is not None:
+            raise NotPromised("its own worker claims")
+        turn: Turn = held.raw
+        call = self.subject.journal.begin(f"{held.label} ends")
+        self._desk.workers.handler.open(turn.name)
+        if not self._desk.workers.until(lambda: self._desk.workers.turns() and turn.end is not None):
+            raise Broken(f"the handler's turn at {spelt(turn.work)} was cut off")
+        self.subject.journal.end(call, "")
+        self._desk.in_hand = None
+        self._desk.ended.add(text(turn.work))
+        return None
