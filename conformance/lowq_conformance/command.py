@@ -43,8 +43,10 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
         raise click.BadParameter(str(error)) from error
 
 
-def _number(_: click.Context, __: click.Parameter, value: str) -> int:
-    """How many processes: auto is as many as there are cores."""
+def _number(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    """How many processes: auto is as many as there are cores, None what the profile says."""
+    if value is None:
+        return None
     if value == "auto":
         return cores()
     if not value.isdecimal() or int(value) < 1:
@@ -63,10 +65,11 @@ TARGET is one of
   path/to/file.py:Harness   a harness in a file; :Harness may be left out
   module:function           any callable that takes a place and gives a client
   module:Backend            a class of lowq backends
-  sqlite:///?option=value   a backend URL: only its kind and options count; the
-                            suite makes fresh files and never opens your queue
+  sqlite:///?option=value   a backend URL: only its kind and options count;
+                            the suite makes fresh files of its own and never
+                            opens your queue
   sqlite, memory            lowq's own
-  huey, litequeue, …        queues that others wrote: docs/peers.md has them all
+  huey, litequeue, …        queues that others wrote; docs/peers.md has them
 
 \b
 A history (--history FILE) is a record of what a queue of any system was asked
@@ -75,16 +78,18 @@ held to the file's own "spec" line, or to first in, first out and priorities,
 with equal works all added; the options above count more than both.
 
 \b
-Each seed gives the same calls on every machine, per profile. --quick and
---thorough look at the same clauses as the default does, with fewer or more
-programs, kills and clients' calls; --thorough with three seeds. With --budget
-TIME one seed follows the other until TIME is over: of all seeds but the first,
-only what depends on the seed. What a TIME that is too short does not reach is
-"not observed". Several TARGETs have equal shares of it.
+--quick and --thorough look at the same clauses as the default, with fewer or
+more programs, kills and calls of clients; --thorough with three seeds. One
+seed makes the same calls in every run of a profile.
 
 \b
-Places are made in memory, in /dev/shm, where Linux has it and it has room, and
-where temporary files are made elsewhere; TMPDIR=FOLDER says otherwise.
+With --budget TIME one seed follows the other until TIME is over: after the
+first one, only what depends on the seed is done again. What is not reached
+within TIME is not observed. Several TARGETs have equal shares of it.
+
+\b
+Places are made in memory, in /dev/shm, where Linux has it and it has room,
+else where temporary files are made. TMPDIR=FOLDER says otherwise.
 
 \b
 Exit status
@@ -129,9 +134,8 @@ Exit status with --history
     "-n",
     "jobs",
     callback=_number,
-    default="1",
     metavar="N",
-    help="Share the tests of a TARGET out among N processes; auto: as many as there are cores.",
+    help="Share the tests of a TARGET among N processes; auto: one a core. Default: 1, and 2 with --quick.",
 )
 @click.option(
     "--budget",
@@ -165,7 +169,7 @@ def check(
     html: str | None,
     history: str | None,
     profile: str | None,
-    jobs: int,
+    jobs: int | None,
     budget: float | None,
     lease: float | None,
     **words: Any,
@@ -184,7 +188,7 @@ def check(
             )
         if not targets:
             raise click.UsageError("Missing argument 'TARGET...', or --history FILE.")
-    elif targets or only or seed is not None or profile is not None or jobs > 1 or budget is not None:
+    elif targets or only or seed is not None or profile is not None or jobs is not None or budget is not None:
         raise click.UsageError("--history takes no TARGET and nothing that is about checking one.")
     console = Console(highlight=False, stderr=json_file is not None and json_file.name == "<stdout>")
     try:

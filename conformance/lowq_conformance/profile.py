@@ -24,7 +24,8 @@ class Deaths:
 class Profile:
     """The sizes of a run.
 
-    `seeds` is how many seeds the random parts are made with, `bound` the seconds after which a test hangs.
+    `jobs` is how many processes share the tests where nobody says, `seeds` how many seeds the random parts are made
+    with, `bound` the seconds after which a test hangs.
 
     A storm has `clients` that carry out `rounds` for `seconds` at most, and is made again, `again` times at most,
     until it has shown what the clauses ask about; one in which clients close has `closing` rounds. One process after
@@ -40,6 +41,7 @@ class Profile:
 
     name: str
     says: str
+    jobs: int = 1
     seeds: int = 1
     bound: float = 120.0
     clients: int = 4
@@ -66,6 +68,7 @@ QUICK = replace(
     DEFAULT,
     name="quick",
     says="under 10 s for sqlite",
+    jobs=2,
     rounds=40,
     seconds=2.0,
     again=10,

@@ -39,12 +39,12 @@ def run(
     watch: Callable[[Run, str], None] | None = None,
     bound: float | None = None,
     profile: Profile = DEFAULT,
-    jobs: int = 1,
+    jobs: int | None = None,
     budget: float | None = None,
 ) -> list[Report]:
     """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
     `watch` is told of each event; `bound` are seconds for one test, else those of the profile; the tests of a target
-    are shared out among `jobs` processes.
+    are shared out among `jobs` processes, else as many as the profile says.
 
     Without a `budget`, in seconds, each target is looked at with as many seeds as the profile says. With one, the
     targets have equal shares of it, and each is looked at with seed after seed until its share is used up. With every
@@ -60,7 +60,11 @@ def run(
     ends = inf if budget is None else time.monotonic() + budget
     found: list[Run] = []
     places = TemporaryDirectory(prefix="lowq-check-", dir=quick_folder(), ignore_cleanup_errors=True)
-    with Interruption() as interruption, places as folder, Hosts(Path(folder), jobs, interruption) as hosts:
+    with (
+        Interruption() as interruption,
+        places as folder,
+        Hosts(Path(folder), jobs or profile.jobs, interruption) as hosts,
+    ):
         for number, target in enumerate(targets):
             found.append(Run(target, chosen, selected[target], tuple(promises), profile=profile))
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
