@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from lowq_conformance.harness import Subject
 from lowq_conformance.perform import Step
 from lowq_conformance.plan import Plan
@@ -17,12 +19,14 @@ def writers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies at a chosen instant of a call that writes, or right after one.
 
     None of them dies within a claim: a claim of which nobody knows whether it took a task excuses the loss of one.
+    The kinds of death take turns, so that a run that is cut short has seen each of them.
     """
     plan = Plan.of(subject, f"writers {seed}", 1, prefix="v")
-    found = [Victim(steps) for verb in verbs(subject) if verb != "claim" for steps in within(plan, verb, deaths)]
-    found += [Victim(steps) for _ in range(deaths.after) for steps in after(plan)]
-    plan.random.shuffle(found)
-    return found
+    kinds = [within(plan, verb, deaths) for verb in verbs(subject) if verb != "claim"]
+    kinds += [list(steps) for steps in zip(*(after(plan) for _ in range(deaths.after)), strict=True)]
+    for kind in kinds:
+        plan.random.shuffle(kind)
+    return [Victim(steps) for turn in zip_longest(*kinds) for steps in turn if steps is not None]
 
 
 def takers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:

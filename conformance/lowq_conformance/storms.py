@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from tempfile import mkdtemp
 
 import pytest
@@ -26,6 +28,12 @@ from lowq_conformance.stress import Kills, Run, Stress, Victim
 from lowq_conformance.timeline import Told, tell
 
 MILLISECOND = 1e6
+LATE = 0.25
+"""The share of the time in which a test must end after which no run more is begun."""
+ENOUGH = 1 / 3
+"""The share of the deaths that are meant to happen in a run without which it is made again."""
+
+Victims = Callable[[Subject, object, Deaths], list[Victim]]
 
 
 @dataclass(slots=True)
@@ -58,6 +66,10 @@ class Storm:
             self.kills,
             sum(run.seconds for run in self.runs),
         )
+
+    def killed(self, number: float) -> bool:
+        """Whether so many processes were killed, and one at least."""
+        return self.kills >= max(1, number)
 
     def made(self, kind: str) -> int:
         """How many calls of the kind there were."""
@@ -151,11 +163,13 @@ class Storms:
     def _until_seen(self, name: str, make: Callable[[str], Storm], sights: Sequence[Callable[[Storm], int]]) -> Storm:
         """Runs until each thing that the clauses ask about was seen, or something is broken, `again` more at most.
 
-        One run is enough where the machine is not busy with something else: a run ends when its time is over.
+        One run is enough where the machine is not busy with something else: a run ends when its time is over. None is
+        begun so late that the test might seem to hang.
         """
+        late = time.monotonic() + self.profile.bound * LATE
         storm = make(name)
         for number in range(self.profile.again):
-            if storm.found or any(run.waiting or run.fell for run in storm.runs):
+            if storm.found or any(run.waiting or run.fell for run in storm.runs) or time.monotonic() > late:
                 break
             if all(sight(storm) for sight in sights):
                 break
@@ -190,15 +204,18 @@ class Storms:
         return storm
 
     def _deaths(self) -> Storm:
-        return together(
-            self._until_seen("writers", lambda name: self._alone(crash.writers, name), self._cuts()),
-            self._until_seen("takers", lambda name: self._alone(crash.takers, name), [lambda storm: storm.kills]),
-        )
+        return together(self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, []))
 
-    def _alone(self, victims: Callable[[Subject, object, Deaths], list[Victim]], name: str) -> Storm:
-        stress = self._stress(threads=False, seconds=self.profile.serial)
-        dying = victims(self.subject, f"{self.seed} {name}", self.profile.deaths)
-        return self._judged(stress.run_alone(dying), deadly=True)
+    def _alone(self, name: str, victims: Victims, sights: Sequence[Callable[[Storm], int]]) -> Storm:
+        def dying(name: str) -> list[Victim]:
+            return victims(self.subject, f"{self.seed} {name}", self.profile.deaths)
+
+        def make(name: str) -> Storm:
+            stress = self._stress(threads=False, seconds=self.profile.serial)
+            return self._judged(stress.run_alone(dying(name)), deadly=True)
+
+        enough = partial(Storm.killed, number=len(dying(name)) * ENOUGH)
+        return self._until_seen(name, make, [*sights, enough])
 
     def _cuts(self) -> list[Callable[[Storm], int]]:
         """What deaths have to show, so that all clauses about them are put to the test."""
@@ -215,7 +232,8 @@ class Storms:
             run = self._stress(threads=False).run(shares, Kills(self.profile.every, reserves))
             return self._judged(run, deadly=True)
 
-        return self._until_seen("kills", make, [lambda storm: storm.kills])
+        meant = self.profile.seconds / mean(self.profile.every)
+        return self._until_seen("kills", make, [partial(Storm.killed, number=meant * ENOUGH)])
 
 
 def opening_disturbs(promises: frozenset[str]) -> bool:
