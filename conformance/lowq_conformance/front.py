@@ -42,10 +42,7 @@ class Front:
             return
         entries, ends = self._ordered[wait.priority]
         entered = wait.task.entered
-        if not entries or entered >= entries[-1]:
-            at = len(entries)
-        else:
-            at = bisect_right(entries, entered)
+        at = len(entries) if not entries or entered >= entries[-1] else bisect_right(entries, entered)
         if at and ends[at - 1] >= end:
             return
         until = at
@@ -55,7 +52,7 @@ class Front:
         ends[at:until] = [end]
 
     def better(self, priority: int, before: float) -> float:
-        """The latest end of a wait of a higher priority, or of this one by a task that entered before that instant."""
+        """The latest end of a wait of a higher priority, or of this one by a task that entered before then."""
         best = -inf
         above, place = self._above, self._place.get(priority, 0) - 1
         if place < 0:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal["push", "claim", "ack", "release"]
 Result = Literal["added", "dup", "task", "empty", "ok", "stale"]

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from operator import attrgetter
 
 from lowq_conformance.history import Op
 from lowq_conformance.search import wgl
@@ -35,7 +36,9 @@ def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Keys:
     bad: list[frozenset[str]] = []
     searched = unknown = 0
     for works, group in groups.items():
-        group.sort(key=lambda op: op.call)
+        group.sort(key=attrgetter("call"))
+        if _plain(group):
+            continue
         for part in _parts(group):
             if _walks(part, alone):
                 continue
@@ -61,14 +64,16 @@ def grouped(ops: Sequence[Op]) -> tuple[dict[str, list[Op]], list[Op]]:
     lost: list[Op] = []
     works: dict[int, str] = {}
     for op in ops:
-        if op.kind == "claim":
+        kind, work = op.kind, op.work
+        if kind == "claim":
             if op.result is None:
                 lost.append(op)
                 continue
             if op.result == "empty":
                 continue
-            works[op.number] = op.work
-        work = op.work if op.kind in ("push", "claim") else works.get(op.claim, op.work)
+            works[op.number] = work
+        elif kind != "push":
+            work = works.get(op.claim, work)
         groups[_root(group_of, work) if group_of else work].append(op)
     return groups, lost
 
@@ -99,53 +104,90 @@ def _parts(group: list[Op]) -> Iterator[list[Op]]:
     yield group[start:]
 
 
+def _plain(group: list[Op]) -> bool:
+    """One push that added, at most one claim of its task, at most one ack of that: the order of their calls explains
+    them, whatever the spec."""
+    if len(group) > 3:
+        return False
+    push = group[0]
+    if push.result != "added" or push.equal != push.work or push.not_before is not None:
+        return False
+    if len(group) > 1:
+        claim = group[1]
+        if claim.result != "task" or claim.id != push.id or claim.work != push.work:
+            return False
+        if len(group) > 2:
+            ack = group[2]
+            return ack.kind == "ack" and ack.result == "ok" and ack.claim == claim.number
+    return True
+
+
 def _walks(group: list[Op], spec: Spec) -> bool:
     """One order explains the group: that of the returns, a push no later than the first claim of its task.
 
     Most groups have it, and to walk it once costs a tenth of a search; False says nothing.
     """
     first: dict[str | None, float] = {}
+    steps: list[tuple[float, bool, int, Op]] = []
+    late: list[int] = []
     for op in group:
-        if op.result == "task" and op.ret < first.get(op.id, inf):
-            first[op.id] = op.ret
-    steps = []
-    for op in group:
-        if op.result is not None:
-            key = op.ret
-            if op.result == "added" and first.get(op.id, inf) < key:
-                key = first[op.id]
-            steps.append((key, op.kind != "push", op.number, op))
+        result, ret = op.result, op.ret
+        if result == "task":
+            if ret < first.get(op.id, inf):
+                first[op.id] = ret
+        elif result == "added":
+            if op.equal != op.work:
+                return False
+            late.append(len(steps))
+        elif result is None:
+            continue
+        steps.append((ret, op.kind != "push", op.number, op))
+    for at in late:
+        op = steps[at][3]
+        if first.get(op.id, inf) < op.ret:
+            steps[at] = (first[op.id], False, op.number, op)
     steps.sort()
-    done, off = spec.dedupe == "until_done", spec.dedupe == "off"
+    done, off, eps = spec.dedupe == "until_done", spec.dedupe == "off", spec.eps
     due: dict[str | None, float] = {}
     held: dict[str | None, tuple[int, float]] = {}
+    holder: dict[int, str | None] = {}
     t = -inf
     for _, _, _, op in steps:
         if op.call > t:
             t = op.call
-        result, id = op.result, op.id
+        result = op.result
         if result == "added":
-            if id in due or op.equal != op.work or (due and (done or (not off and len(held) < len(due)))):
+            id = op.id
+            if id in due or (due and (done or (not off and len(held) < len(due)))):
                 return False
-            due[id] = -inf if op.not_before is None else op.not_before - spec.eps
+            due[id] = -inf if op.not_before is None else op.not_before - eps
         elif result == "dup":
             if off or not due or not (done or len(held) < len(due)):
                 return False
         elif result == "task":
+            id = op.id
             if id not in due:
                 return False
-            t = max(t, due[id], held[id][1] if id in held else -inf)
-            held[id] = (op.number, op.call + op.lease - 2 * spec.eps)
-        else:
-            mine = [each for each, (claim, _) in held.items() if claim == op.claim]
-            if bool(mine) == (result == "stale"):
+            if due[id] > t:
+                t = due[id]
+            if id in held:
+                before, end = held[id]
+                del holder[before]
+                if end > t:
+                    t = end
+            held[id] = (op.number, op.call + op.lease - 2 * eps)
+            holder[op.number] = id
+        elif op.claim in holder:
+            if result == "stale":
                 return False
-            if mine:
-                del held[mine[0]]
-                if op.kind == "ack":
-                    del due[mine[0]]
-                elif op.not_before is not None:
-                    due[mine[0]] = op.not_before - spec.eps
+            id = holder.pop(op.claim)
+            del held[id]
+            if op.kind == "ack":
+                del due[id]
+            elif op.not_before is not None:
+                due[id] = op.not_before - eps
+        elif result != "stale":
+            return False
         if t > op.ret:
             return False
     return True

@@ -30,10 +30,15 @@ class Task:
 
     def close(self) -> None:
         """All claims are in; read their times off."""
-        if self.claims:
-            self.first = min([claim.call for claim in self.claims])
-            self.taken = min([claim.ret for claim in self.claims])
-            self.entered = min(self.entered, self.taken)
+        claims = self.claims
+        if claims:
+            if len(claims) == 1:
+                self.first, self.taken = claims[0].call, claims[0].ret
+            else:
+                self.first = min([claim.call for claim in claims])
+                self.taken = min([claim.ret for claim in claims])
+            if self.taken < self.entered:
+                self.entered = self.taken
 
 
 class Tied:
@@ -81,11 +86,13 @@ class Tied:
     def _tie(self, claims: list[Op], by_id: dict[str, Task], spec: Spec) -> None:
         by_work, unknown = self.by_work, self.unknown_pushes
         untold: dict[str, list[Op]] = defaultdict(list)
+        task_of = self.task_of
         for claim in claims:
             task = by_id.get(claim.id) if claim.id is not None else None
             if task is not None:
                 if task.push.work == claim.work:
-                    self._give(claim, task)
+                    task.claims.append(claim)
+                    task_of[claim.number] = task
                 else:
                     self.strange.append(claim)
                 continue

@@ -37,29 +37,23 @@ class Unknown:
 
     def __init__(self, tied: Tied, spec: Spec) -> None:
         self.claims = tied.unknown_claims
-        self._late = None if spec.grace is None else spec.grace + 2 * spec.eps
-        claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret) for claim in tied.unknown_claims)
-        self._ends_of = [claim.call + claim.lease - 2 * spec.eps for claim in self.claims]
-        self._ends = [end for end, _ in claims]
-        self._rets = list(accumulate((ret for _, ret in claims), max))
+        late = inf if spec.grace is None else spec.grace + 2 * spec.eps
+        claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret, claim.lease) for claim in self.claims)
+        self._ends = [end for end, _, _ in claims]
+        self._rets = list(accumulate((ret for _, ret, _ in claims), max))
+        self._backs = list(accumulate((ret + lease + late for _, ret, lease in claims), max))
 
     def may_hold(self, since: float, back: float) -> bool:
         """One may have taken a task that came at `since`, and have lost it again by `back`."""
+        if not self.claims:
+            return False
         at = bisect_right(self._ends, back)
         return at > 0 and self._rets[at - 1] >= since
 
-    def surely_back(self, since: float, back: float) -> float:
-        """When every unknown claim that may have taken a task that came at `since` has lost it again."""
-        if self._late is None:
-            return inf
-        return max(
-            (
-                claim.ret + claim.lease + self._late
-                for claim, end in zip(self.claims, self._ends_of, strict=True)
-                if claim.ret >= since and end <= back
-            ),
-            default=-inf,
-        )
+    def surely_back(self, back: float) -> float:
+        """When every unknown claim that may have had a task, and have lost it again by `back`, has surely lost it."""
+        at = bisect_right(self._ends, back)
+        return self._backs[at - 1] if at else -inf
 
 
 def waits(tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
@@ -79,6 +73,8 @@ def _waits(task: Task, tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wai
         return
     for claim in claims:
         settles = tied.settles.get(claim.number, ())
+        if len(settles) == 1 and settles[0].kind == "ack":
+            continue
         again = [other for other in claims if other is not claim]
         if len(settles) == 1 and settles[0].kind == "release" and settles[0].result != "stale":
             release = settles[0]
@@ -122,6 +118,6 @@ def _firm(
     soft = unknown.may_hold(since, taken)
     yield Wait(task, start, end, due, priority, soft=soft, back=back)
     if soft:
-        start = max(start, unknown.surely_back(since, taken))
+        start = max(start, unknown.surely_back(taken))
         if start < end:
             yield Wait(task, start, end, due, priority, soft=False, back=True)
