@@ -8,7 +8,7 @@ import world
 
 from lowq.testing import SyncWorker
 
-ORDERS = range(1, 6)
+ORDERS = range(1, 31)
 
 
 def test_no_parcel_leaves_before_it_is_paid(shop: ModuleType, lowq_worker: SyncWorker) -> None:
