@@ -40,6 +40,7 @@ from sys import intern
 from typing import Any
 
 from lowq_conformance.excerpt import excerpt
+from lowq_conformance.garbage import not_collected
 from lowq_conformance.history import BadHistory, Op, check, spelled
 from lowq_conformance.spec import Spec
 
@@ -60,7 +61,7 @@ def load(path: Path) -> tuple[list[Op], Spec | None]:
 
     Raises BadHistory, naming the line, and OSError.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, not_collected():
         return read(_decoded(file))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal
 
 from lowq_conformance import history, jsonlines
 from lowq_conformance.accusation import Accusation
 from lowq_conformance.draw import reason, timeline
+from lowq_conformance.garbage import not_collected
 from lowq_conformance.history import Op
 from lowq_conformance.keys import per_key
 from lowq_conformance.patterns import fast_check
@@ -95,8 +95,8 @@ def check(ops: Sequence[Op], spec: Spec, budget: int = BUDGET) -> Judgement:
     At most one fault of each kind is shown: one lost task makes thousands.
     """
     history.check(ops)
-    with _no_collecting():
-        return _check(sorted(ops, key=lambda op: op.call), spec, budget)
+    with not_collected():
+        return _check(sorted(ops, key=attrgetter("call")), spec, budget)
 
 
 def _check(ops: list[Op], spec: Spec, budget: int) -> Judgement:
@@ -165,18 +165,6 @@ def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Fault:
     kind = "history" if accusation is None else accusation.kind
     words = "no order of these operations explains their answers" if accusation is None else accusation.said
     return Fault(kind, CLAUSES[kind], words, tuple(proof), reason(found, proof))
-
-
-@contextmanager
-def _no_collecting() -> Iterator[None]:
-    """A million small objects are made and none is garbage before the end; looking for it costs half the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 __all__ = ["CLAUSES", "Fault", "Judgement", "Verdict", "check"]
