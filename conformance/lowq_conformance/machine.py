@@ -410,11 +410,14 @@ class QueueMachine(RuleBasedStateMachine):
             raise Mismatch("INPUT-1", "a batch with NaN in it was taken", "a refusal")
 
     def _carries(self, listed: Any) -> None:
-        """A listed task says what the model says of its key, priority, attempts and reason."""
+        """A listed task says what the model says of its key, priority and attempts, and a dead one of its reason.
+
+        What becomes of a reason later is nobody's promise.
+        """
         for task in self.model.tasks:
             if task.id is None or task.id != carried(listed, "id") or not (task.standing or task.state == "dead"):
                 continue
-            for word in ("key", "priority", "attempts", "reason"):
+            for word in ("key", "priority", "attempts", *(["reason"] if task.state == "dead" else [])):
                 found, expected = carried(listed, word), getattr(task, word)
                 if found is not None and found != expected:
                     said = f"tasks() says of {task}: {word} {found!r}"
