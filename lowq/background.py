@@ -1,7 +1,8 @@
 """A worker in the background: forked, detached, at most one for a queue, gone when nothing is left to do.
 
 Nothing that was pushed before a `start` is left behind. Whoever finds the lock held may rely on its holder, which
-looks at the queue once more after letting go of it; whoever gets it starts a worker.
+looks at the queue once more after letting go of it; whoever gets it starts a worker. A holder that was told to stop
+says so in the lock's file and does not look again: a worker is started that waits for its end.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def start(
             "keep the queue in a file, or run a Worker in a thread"
         )
     lock = WorkerLock(where.beside("lock", worker.backend.name))
-    if not lock.take():
+    if not lock.take() and not lock.is_stopping():
         return False
     try:
         (log,) = open_private(lambda: (_descriptor(output, where.beside("log", worker.backend.name)),))
@@ -81,7 +82,7 @@ def _descriptor(output: HasFileno | None, log: Path) -> int:
 
 def _detach(worker: Worker, lock: WorkerLock, log: int, linger: timedelta) -> None:
     """A grandchild serves the queue; the child between was reaped, so that nobody has to wait for either."""
-    passed = (lock.descriptor, log)
+    passed = (lock.descriptor, log) if lock.held else (log,)
 
     def begin_session() -> None:
         os.setsid()
@@ -124,6 +125,9 @@ def _open_descriptors() -> Iterator[int]:
 
 def _serve(worker: Worker, lock: WorkerLock, linger: timedelta) -> None:
     """The active worker's life. Between letting go of the lock and looking once more, others may come and go."""
+    if not lock.held and not lock.succeed():
+        return
+    worker.on_stop(lock.sign_off)
     while True:
         lock.sign()
         worker.run_while_due(linger)

@@ -29,6 +29,8 @@ class Stop:
         self._clock = clock
         self._grace = grace
         self._grace_left: Callable[[], timedelta] | None = None
+        self.told: Callable[[], None] | None = None
+        """Called at each request, from a signal handler or another thread: briefly."""
         self.hurried = False
         self.in_handler = False
         self._interrupted = False
@@ -41,6 +43,8 @@ class Stop:
             self._grace_left = self._clock.countdown(self._grace)
         self.requested = True
         self.asked.put(None)
+        if self.told is not None:
+            self.told()
 
     @property
     def urgent(self) -> bool:

@@ -135,6 +135,10 @@ class Worker:
         """This worker takes no further task, now or later; called twice, it gives back the one in hand."""
         self._stop.request()
 
+    def on_stop(self, told: Callable[[], None]) -> None:
+        """`told` is called when this worker is told to stop: from a signal handler or another thread, so briefly."""
+        self._stop.told = told
+
     @property
     def stopped(self) -> bool:
         """Whether the worker was told to stop."""

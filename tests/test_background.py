@@ -232,6 +232,36 @@ def test_what_is_pushed_between_empty_and_inactive_is_run_by_the_worker_itself(
     place.await_idle()
 
 
+def test_what_is_pushed_while_a_worker_that_was_told_to_stop_ends_is_run_by_the_next(place: Place) -> None:
+    gate = place.path.with_name("gate")
+
+    def handler(work: str) -> None:
+        place.note(work, os.getpid())
+        if work == "in-hand":
+            wait_for(gate.exists, lambda: "the gate")
+
+    place.queue.push("in-hand")
+    place.start(handler)
+    (line,) = place.await_lines(1)
+    stopping = int(line.split()[1])
+    os.kill(stopping, signal.SIGTERM)
+    lock = Path(f"{place.path}-lock")
+    wait_for(lambda: "stopping" in lock.read_text(), lambda: f"the worker to hear it; {lock.read_text()!r}")
+
+    place.queue.push("afterwards")
+    started = [place.start(handler) for _ in range(3)]
+    pid = active_pid(place.path)
+    gate.touch()
+
+    assert started == [True, True, True]
+    assert pid == stopping
+    lines = [line.split() for line in place.await_lines(2)]
+    place.await_idle()
+    assert lines[1][0] == "afterwards"
+    assert int(lines[1][1]) != stopping
+    assert len(place.lines()) == 2
+
+
 def test_a_worker_started_in_the_window_after_letting_go_is_the_only_one(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -376,7 +406,7 @@ class TestStopping:
             place.note(os.getpid())
             time.sleep(BOUND)
 
-        place.queue.push("in hand")
+        place.queue.push("in-hand")
         place.start(handler, grace=timedelta(seconds=0.1))
         (pid,) = place.await_lines(1)
 
