@@ -54,3 +54,23 @@ def test_a_quick_run_of_the_toolkit_names_what_is_missing(tmp_path: Path) -> Non
         assert all(subject["median"] > 0 and subject["ratio"] > 0 for subject in figures["subjects"].values())
     assert len(report["subjects"]) + len(report["missing"]) == 9
     assert not set(report["subjects"]) & set(report["missing"])
+
+
+def test_what_the_suite_catches_is_told_and_a_run_that_is_in_the_file_is_not_made_again(tmp_path: Path) -> None:
+    results, figures = tmp_path / "results.jsonl", tmp_path / "figures.json"
+    words = ["--broken", "--seeds", "1", "--only", "LIFO", "--results", str(results)]
+
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.power", *words, "--json", str(figures)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stderr
+
+    (told,) = json.loads(figures.read_text())["broken"]
+    assert (told["queue"], told["caught"], told["seeds"]) == ("LIFO", 1, 1)
+    assert len(results.read_text().splitlines()) == 1
