@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lowq import InvalidWork
@@ -18,6 +18,10 @@ from lowq.canonical import MAX_DEPTH, check_key, decode, digest, encode
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 WORKS = st.recursive(SCALARS | TEXTS, lambda parts: st.lists(parts) | st.dictionaries(TEXTS, parts), max_leaves=20)
+
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 
 def nested(depth: int) -> Any:
@@ -32,16 +36,19 @@ def typed(work: Any) -> str:
     return json.dumps(work, sort_keys=True)
 
 
+@unhurried
 @given(WORKS)
 def test_a_work_comes_back_as_it_went_in(work: Any) -> None:
     assert typed(decode(encode(work))) == typed(work)
 
 
+@unhurried
 @given(WORKS)
 def test_the_text_of_a_work_that_came_back_is_the_same(work: Any) -> None:
     assert encode(decode(encode(work))) == encode(work)
 
 
+@unhurried
 @given(WORKS, WORKS)
 def test_two_works_have_one_text_only_where_they_are_equal(one: Any, other: Any) -> None:
     assert (encode(one) == encode(other)) == (typed(one) == typed(other))
