@@ -55,6 +55,7 @@ class Tied:
         self.strange: list[Op] = []
         claims: list[Op] = []
         by_id: dict[str, Task] = {}
+        twins: dict[str, list[Task]] = defaultdict(list)
         by_work: dict[str, list[Task]] = defaultdict(list)
         for op in ops:
             kind, result = op.kind, op.result
@@ -64,6 +65,8 @@ class Tied:
                     self.tasks.append(task)
                     by_work[op.work].append(task)
                     if op.id is not None:
+                        if op.id in by_id:
+                            twins[op.id].append(by_id[op.id])
                         by_id[op.id] = task
                 elif result == "dup":
                     self.dups.append(op)
@@ -79,17 +82,20 @@ class Tied:
             else:
                 self.settles[op.claim].append(op)
         self.by_work = by_work
-        self._tie(claims, by_id, spec)
+        self._tie(claims, by_id, twins, spec)
         for task in self.tasks:
             task.close()
 
-    def _tie(self, claims: list[Op], by_id: dict[str, Task], spec: Spec) -> None:
+    def _tie(self, claims: list[Op], by_id: dict[str, Task], twins: dict[str, list[Task]], spec: Spec) -> None:
+        """Each claim is its task's; `twins` are those that a queue gave an id which it had given already."""
         by_work, unknown = self.by_work, self.unknown_pushes
         untold: dict[str, list[Op]] = defaultdict(list)
         task_of = self.task_of
         for claim in claims:
             task = by_id.get(claim.id) if claim.id is not None else None
             if task is not None:
+                if task.push.work != claim.work and claim.id in twins:
+                    task = next((twin for twin in twins[claim.id] if twin.push.work == claim.work), task)
                 if task.push.work == claim.work:
                     task.claims.append(claim)
                     task_of[claim.number] = task

@@ -191,3 +191,18 @@ def test_judging_changes_nothing_of_the_history() -> None:
     check(ops, Spec())
 
     assert ops == before
+
+
+@pytest.mark.parametrize("came", ["a", "b"])
+def test_of_two_tasks_with_one_id_the_one_that_never_came_is_lost(came: str) -> None:
+    ops = [
+        Op(0, "p", "push", 0, 2, "added", "a", "a", id="1"),
+        Op(1, "q", "push", 1, 3, "added", "b", "b", id="1"),
+        Op(2, "p", "claim", 4, 5, "task", came, id="1"),
+        Op(3, "p", "claim", 6, 7, "empty"),
+    ]
+
+    judgement = check(ops, Spec())
+
+    (lost,) = {"a", "b"} - {came}
+    assert [(fault.kind, fault.proof[0].work) for fault in judgement.faults] == [("lost", lost)]
