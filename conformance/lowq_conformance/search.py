@@ -16,13 +16,14 @@ The state is that of `spec.Model`, packed: a tuple of `Entry`, in claim order. `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
 from typing import NamedTuple
 
 from lowq_conformance.history import Op
+from lowq_conformance.precedence import precedence
 from lowq_conformance.spec import Spec
 
 BUDGET = 200_000
@@ -102,6 +103,7 @@ class _Search:
         self.by_due = spec.fifo and spec.due_order == "due"
         self.need = self._needs()
         self.twin = self._twins()
+        self.lead: dict[int, list[int]] = {}
 
     def _needs(self) -> list[float]:
         """By when the effect of each operation is needed."""
@@ -144,17 +146,38 @@ class _Search:
         is forgotten before the next attempt, so that the attempts together are one search.
         """
         seen: dict[Config, float] = {}
-        looks, attempt = 0, 0
+        led: dict[Config, float] = {}
+        looks, attempt, leads = 0, 0, True
         while looks < budget:
-            limit = min(budget, looks + PATIENCE * (2 + len(self.ops) // 100) * (1 + attempt))
-            found, looks = self._attempt(seen, Random(attempt) if attempt else None, looks, limit)
+            more = PATIENCE * (2 + len(self.ops) // 100) * (1 + attempt)
+            if attempt == 1:
+                self._lead()
+            if attempt and leads and self.lead:
+                random = Random(attempt) if attempt > 1 else None
+                found, looks = self._attempt(led, random, looks, min(budget, looks + more), self.lead)
+                if found is not None and found.verdict:
+                    return found
+                leads = found is None
+            random = Random(attempt) if attempt else None
+            found, looks = self._attempt(seen, random, looks, min(budget, looks + more), {})
             if found is not None:
                 return found
             attempt += 1
         return Found(None, [], None, looks)
 
+    def _lead(self) -> None:
+        """For each push the places of those that must come before it, as far as that can be told."""
+        place = {self.ops[i].number: at for at, i in enumerate(self.known)}
+        for number, earlier in precedence(self.ops, self.spec).items():
+            self.lead[self.index[number]] = [place[each] for each in earlier]
+
     def _attempt(
-        self, seen: dict[Config, float], random: Random | None, looks: int, limit: int
+        self,
+        seen: dict[Config, float],
+        random: Random | None,
+        looks: int,
+        limit: int,
+        lead: Mapping[int, Sequence[int]],
     ) -> tuple[Found | None, int]:
         total = len(self.known)
         path: list[int] = []
@@ -184,7 +207,7 @@ class _Search:
                 return None, looks
             looks += 1
             seen[config] = t
-            stack.append((self._choices(config, t, random), len(path), config))
+            stack.append((self._choices(config, t, random, lead), len(path), config))
         config, order = stuck
         front = [self.ops[self.known[at]] for at in self._front(config)[0]]
         return Found(False, [], Stuck(self._told(order), config[3], front), looks), looks
@@ -233,8 +256,7 @@ class _Search:
 
     def _claimed(self, i: int, config: Config) -> bool:
         """A settle comes after its claim, also where that returned at the instant at which the settle was called."""
-        at = self.after[i] - config[0]
-        return at < 0 or bool(config[1] >> at & 1)
+        return _placed(config, self.after[i])
 
     def _cuts(self, used: int, t: float, then: float) -> bool:
         """Waiting from `t` to `then` would pass the last instant of an unknown operation."""
@@ -253,7 +275,9 @@ class _Search:
         hold = self.index.get(op.claim, -2)
         return all(entry.waiting for entry in state if entry.hold == hold)
 
-    def _choices(self, config: Config, t: float, random: Random | None) -> Iterator[Choice]:
+    def _choices(
+        self, config: Config, t: float, random: Random | None, lead: Mapping[int, Sequence[int]]
+    ) -> Iterator[Choice]:
         """Each operation that may come next, with every effect that it may have."""
         _, _, used, state = config
         front, least = self._front(config)
@@ -271,7 +295,7 @@ class _Search:
         for _, unknown, at in found:
             i = self.unknown[at] if unknown else self.known[at]
             op = self.ops[i]
-            if not self._claimed(i, config):
+            if not self._claimed(i, config) or any(not _placed(config, each) for each in lead.get(i, ())):
                 continue
             for then, after in self._effects(i, state, max(t, op.call)):
                 if then <= least and then <= op.ret:
@@ -410,6 +434,11 @@ class _Search:
 def _back(entry: Entry) -> bool:
     """The task was handed out before."""
     return entry.returned or entry.hold >= 0
+
+
+def _placed(config: Config, at: int) -> bool:
+    """The known operation at that place is placed."""
+    return at < config[0] or bool(config[1] >> (at - config[0]) & 1)
 
 
 def _place(config: Config, at: int) -> Config:
