@@ -29,8 +29,9 @@ class Profile:
 
     A storm has `clients` that carry out `rounds` for `seconds` at most, and is made again, `again` times at most,
     until it has shown what the clauses ask about; one in which clients close has `closing` rounds. One process after
-    the other dies as `deaths` says, for `serial` seconds at most; in a storm of kills one dies each `every` seconds,
-    and at most `reserves` come in their place. An order of a whole history is looked for in `looks` configurations.
+    the other dies as `deaths` says, for `serial` seconds at most. In a storm of kills, which goes on for `killing`
+    seconds, one dies each `every` seconds, and at most `reserves` come in their place. An order of a whole history is
+    looked for in `looks` configurations.
 
     A queue's own worker is met at its end `endings` times, killed `kills` times and told to stop `terms` times;
     several processes at once start workers, each `starts` times.
@@ -51,6 +52,7 @@ class Profile:
     closing: int = 40
     deaths: Deaths = Deaths()
     serial: float = 15.0
+    killing: float = 3.0
     every: tuple[float, float] = (0.1, 0.3)
     reserves: int = 30
     looks: int = 5000
@@ -73,16 +75,17 @@ QUICK = replace(
     seconds=2.0,
     again=10,
     closing=10,
-    deaths=Deaths(push=3, batch=3, claim=2, ack=2, release=2, after=1, anywhere=2),
+    deaths=Deaths(push=2, batch=2, claim=1, ack=1, release=1, after=1, anywhere=2),
     serial=6.0,
+    killing=1.0,
     every=(0.08, 0.2),
     reserves=10,
     looks=1000,
-    endings=12,
+    endings=8,
     kills=3,
     terms=2,
-    starts=5,
-    programs=12,
+    starts=3,
+    programs=6,
     exploring=10.0,
     shrinking=3.0,
 )
@@ -98,6 +101,7 @@ THOROUGH = replace(
     closing=150,
     deaths=Deaths(push=36, batch=24, claim=15, ack=18, release=12, after=6, anywhere=24),
     serial=60.0,
+    killing=12.0,
     reserves=120,
     looks=50_000,
     endings=300,

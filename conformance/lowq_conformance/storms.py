@@ -229,10 +229,12 @@ class Storms:
         def make(name: str) -> Storm:
             reserves = crash.reserves(self.subject, f"{self.seed} {name}", self.profile.reserves)
             shares = self._plan(name).rounds(self.profile.rounds)
-            run = self._stress(threads=False).run(shares, Kills(self.profile.every, reserves))
+            run = self._stress(threads=False, seconds=self.profile.killing).run(
+                shares, Kills(self.profile.every, reserves)
+            )
             return self._judged(run, deadly=True)
 
-        meant = self.profile.seconds / mean(self.profile.every)
+        meant = self.profile.killing / mean(self.profile.every)
         return self._until_seen("kills", make, [partial(Storm.killed, number=meant * ENOUGH)])
 
 

@@ -75,7 +75,7 @@ def test_a_check_that_is_killed_leaves_nobody_behind(tmp_path: Path) -> None:
     checking = begun(tmp_path, mark, IN_A_STORM, "-n", "2", "--only", "RACE,CRASH")
     assert len(started_by(mark)) > 4
     checking.kill()
-    checking.wait()
+    checking.communicate(timeout=120)  # its pipe is closed when the last that writes to it is gone
 
     assert left_by(mark) == []
 
