@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 from lowq.backend import InvalidWork, Work
@@ -41,7 +41,9 @@ def decode(text: str) -> Work:
 
 def digest(text: str, key: str | None) -> bytes:
     """What makes works equal: of the explicit key, or else of the canonical text; the two never meet."""
-    return sha256(f"work:{text}".encode() if key is None else f"key:{key}".encode()).digest()[:20]
+    if key is None:
+        return blake2b(text.encode(), digest_size=20, person=b"work").digest()
+    return blake2b(key.encode(), digest_size=20, person=b"key").digest()
 
 
 def check_key(key: str) -> None:

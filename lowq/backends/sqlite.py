@@ -104,7 +104,7 @@ class SQLiteBackend:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before)
         with self._database as db:
-            pushed = self._keep(db, new, self._now_for([new]))
+            pushed = self._keep(db, new, self._now() if self._timed(new) else 0)
         if pushed.added:
             self._bell.ring()
         return pushed
@@ -113,7 +113,7 @@ class SQLiteBackend:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
         with self._database.writing() as db:
-            now = self._now_for(batch)
+            now = self._now() if any(map(self._timed, batch)) else 0
             pushed = [self._keep(db, new, now) for new in batch]
         if any(each.added for each in pushed):
             self._bell.ring()
@@ -282,29 +282,20 @@ class SQLiteBackend:
             )
         return row[0], row[1]
 
-    def _now_for(self, batch: list[Entry]) -> int:
-        """The time where keeping the batch takes it, else 0: a clock of several processes is not free."""
-        if self._dedupe != "until_claimed" and all(new.not_before is None for new in batch):
-            return 0
-        return self._now()
+    def _timed(self, new: Entry) -> bool:
+        """Whether keeping it takes the time: a clock that several processes share is not free."""
+        return new.not_before is not None or self._dedupe == "until_claimed"
 
     def _keep(self, db: sqlite3.Connection, new: Entry, now: int) -> Pushed:
-        due = new.not_before if new.not_before is not None and new.not_before > now else None
-        values = (
-            self._queue,
-            _READY if due is None else _SCHEDULED,
-            -new.priority,
-            due,
-            new.digest,
-            new.not_before,
-            new.key,
-            new.text,
-        )
+        text, key, digest, priority, not_before = new
+        due = not_before if not_before is not None and not_before > now else None
+        state = _READY if due is None else _SCHEDULED
+        values = (self._queue, state, -priority, due, digest, not_before, key, text, *self._same(digest, now))
         while True:
-            inserted = db.execute(_INSERT, (*values, *self._same(new.digest, now)))
+            inserted = db.execute(_INSERT, values)
             if inserted.rowcount == 1:
                 return Pushed(str(inserted.lastrowid), True)
-            standing = self._standing(db, new.digest, now)
+            standing = self._standing(db, digest, now)
             if standing is not None:
                 return Pushed(str(standing), False)
             # Where each statement is a transaction, somebody was done with the equal task between the two.
