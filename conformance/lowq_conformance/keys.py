@@ -96,7 +96,8 @@ def _parts(group: list[Op]) -> Iterator[list[Op]]:
             if op.kind == "push":
                 break
             continue
-        open_until = max(open_until, op.ret)
+        if op.ret > open_until:
+            open_until = op.ret
         if op.result == "added":
             alive += 1
         elif op.kind == "ack" and op.result == "ok":

@@ -102,7 +102,9 @@ class _Search:
         self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
         self.by_due = spec.fifo and spec.due_order == "due"
         self.need = self._needs()
-        self.twin = self._twins()
+        self.alike = self._alike()
+        self.others = [at for at in range(len(self.unknown)) if not any(alike >> at & 1 for alike in self.alike)]
+        self.ending = [at for at in self.others if self.ops[self.unknown[at]].ret < inf]
         self.lead: dict[int, list[int]] = {}
 
     def _needs(self) -> list[float]:
@@ -127,17 +129,14 @@ class _Search:
             needs.append(need)
         return needs
 
-    def _twins(self) -> dict[int, int]:
-        """For an unknown, unbounded claim the place in `unknown` of an earlier one that can do all that it can."""
-        before: dict[float, int] = {}
-        twins = {}
+    def _alike(self) -> list[int]:
+        """The places in `unknown`, as bits, of unbounded claims of one lease: an earlier can do what a later can."""
+        alike: dict[float, int] = {}
         for at, i in enumerate(self.unknown):
             op = self.ops[i]
             if op.kind == "claim" and op.ret == inf:
-                if op.lease in before:
-                    twins[i] = before[op.lease]
-                before[op.lease] = at
-        return twins
+                alike[op.lease] = alike.get(op.lease, 0) | 1 << at
+        return list(alike.values())
 
     def run(self, budget: int) -> Found:
         """Depth first, and again from the start in another order where that leads nowhere for long.
@@ -182,10 +181,13 @@ class _Search:
         total = len(self.known)
         path: list[int] = []
         start: Config = (0, 0, 0, ())
-        farthest, stuck = -1, (start, path)
+        farthest, reach, stuck = -1, 0, start
+        order: list[int] | None = None  # the farthest path, kept when it is left and not at each step of it
         stack: list[tuple[Iterator[Choice], int, Config]] = [(iter([(-1, start, -inf)]), 0, start)]
         while stack:
             choices, length, _ = stack[-1]
+            if order is None and length < reach:
+                order = path[:reach]
             del path[length:]
             choice = next(choices, None)
             if choice is None:
@@ -198,7 +200,7 @@ class _Search:
             if done == total:
                 return Found(True, self._told(path), None, looks), looks
             if done > farthest:
-                farthest, stuck = done, (config, list(path))
+                farthest, reach, stuck, order = done, len(path), config, None
             if seen.get(config, inf) <= t:
                 continue
             if looks == limit:
@@ -208,9 +210,8 @@ class _Search:
             looks += 1
             seen[config] = t
             stack.append((self._choices(config, t, random, lead), len(path), config))
-        config, order = stuck
-        front = [self.ops[self.known[at]] for at in self._front(config)[0]]
-        return Found(False, [], Stuck(self._told(order), config[3], front), looks), looks
+        front = [self.ops[self.known[at]] for at in self._front(stuck)[0]]
+        return Found(False, [], Stuck(self._told(order or path[:reach]), stuck[3], front), looks), looks
 
     def _told(self, path: Sequence[int]) -> list[Op]:
         return [self.ops[i] for i in path if i >= 0]
@@ -260,7 +261,7 @@ class _Search:
 
     def _cuts(self, used: int, t: float, then: float) -> bool:
         """Waiting from `t` to `then` would pass the last instant of an unknown operation."""
-        return any(not used >> at & 1 and t <= self.ops[i].ret < then for at, i in enumerate(self.unknown))
+        return any(not used >> at & 1 and t <= self.ops[self.unknown[at]].ret < then for at in self.ending)
 
     def _harmless(self, op: Op, state: State) -> bool:
         """The operation has its answer in this state, and leaves the state as it is."""
@@ -282,13 +283,17 @@ class _Search:
         _, _, used, state = config
         front, least = self._front(config)
         found = [(self.need[self.known[at]], 0, at) for at in front]
-        for at, i in enumerate(self.unknown):
-            op = self.ops[i]
+        for at in self.others:
+            op = self.ops[self.unknown[at]]
             if op.call > least:
                 break
-            if used >> at & 1 or op.ret < t or (i in self.twin and not used >> self.twin[i] & 1):
-                continue
-            found.append((self.need[i], 1, at))
+            if not used >> at & 1 and op.ret >= t:
+                found.append((self.need[self.unknown[at]], 1, at))
+        for alike in self.alike:
+            if unused := alike & ~used:
+                at = (unused & -unused).bit_length() - 1
+                if self.ops[self.unknown[at]].call <= least:
+                    found.append((self.need[self.unknown[at]], 1, at))
         found.sort()
         if random is not None and random.random() < 0.3:
             random.shuffle(found)
