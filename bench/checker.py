@@ -1,20 +1,26 @@
-"""How long the judge takes: `python bench/checker.py [operations …]`; seconds of the processor, of one run each."""
+"""How long the judge takes: `python bench/checker.py [operations …]`; the least seconds of the processor."""
 
 from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
+from tempfile import TemporaryDirectory
 
 sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands, `checker` would be itself
 
-from checker.simulator import Load, simulate  # noqa: E402  # beside the repository's own tests, not installed
-from lowq_conformance.history import Op, check  # noqa: E402
-from lowq_conformance.judge import check as judge  # noqa: E402
+from checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
+from checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
+from lowq_conformance.garbage import not_collected  # noqa: E402
+from lowq_conformance.history import Op, check, spelled  # noqa: E402
+from lowq_conformance.jsonlines import write  # noqa: E402
 from lowq_conformance.keys import per_key  # noqa: E402
 from lowq_conformance.patterns import fast_check  # noqa: E402
 from lowq_conformance.search import wgl  # noqa: E402
@@ -35,64 +41,106 @@ def long_history(ops: int, unknown: float = 0.0) -> list[Op]:
     return history
 
 
-def large(count: int) -> None:
-    """The parts of a judgement on a long history."""
+def large(count: int, rounds: int) -> None:
+    """The parts of a judgement on a long history, and the whole of it as it is typed, from a file."""
     for unknown in (0.0, 0.0002):
         history = long_history(count, unknown)
         gc.collect()
         gc.freeze()
-        gc.disable()
+        parts = [judged(history) for _ in range(rounds)]
+        formed, fast, keys = (min(each) for each in zip(*parts, strict=True))
+        lost = sum(op.result is None for op in history)
+        print(
+            f"{len(history):>9,} operations, {lost} unknown: well-formed {formed:.2f} s, "
+            f"fast conditions {fast:.2f} s, works alone {keys:.2f} s, together {min(map(sum, parts)):.2f} s"
+        )
+        typed(history)
+
+
+def judged(history: list[Op]) -> tuple[float, float, float]:
+    """Seconds of the processor: whether it is well-formed, the fast conditions, each work alone."""
+    with not_collected():
         start = time.process_time()
         check(history)
         formed = time.process_time()
-        accusations = fast_check(history, SPEC)
+        if fast_check(history, SPEC):
+            sys.exit("a sound queue was accused")
         fast = time.process_time()
-        keys = per_key(history, SPEC)
-        end = time.process_time()
-        gc.enable()
-        lost = sum(op.result is None for op in history)
-        print(
-            f"{len(history):>9,} operations, {lost} unknown: well-formed {formed - start:.2f} s, "
-            f"fast conditions {fast - formed:.2f} s, {keys.searched:,} keys alone {end - fast:.2f} s, "
-            f"together {end - start:.2f} s; {len(accusations) + len(keys.bad)} accusations, {keys.unknown} undecided"
-        )
-        start = time.process_time()
-        verdict = judge(history, SPEC).verdict
-        print(f"{'':>9} judged in {time.process_time() - start:.2f} s: {verdict}")
+        if per_key(history, SPEC).bad:
+            sys.exit("a sound queue was accused")
+        return formed - start, fast - formed, time.process_time() - fast
+
+
+def typed(history: list[Op]) -> None:
+    """`lowq check --history FILE` in a process of its own: seconds, and the most memory that it had."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "history.jsonl"
+        with open(file, "w", encoding="utf-8") as lines:
+            lines.writelines(f"{line}\n" for line in write(map(spelled_out, history), SPEC))
+        size = file.stat().st_size / 1e6
+        before, start = getrusage(RUSAGE_CHILDREN), time.perf_counter()
+        command = [sys.executable, "-m", "lowq", "check", "--history", str(file)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after, wall = getrusage(RUSAGE_CHILDREN), time.perf_counter() - start
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = after.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    print(f"{'':>9} lowq check --history, {size:,.0f} MB: {wall:.1f} s, {cpu:.1f} s of the processor, {peak:,.0f} MB")
+
+
+def spelled_out(op: Op) -> Op:
+    """The operation with its work as JSON, which the simulator leaves bare."""
+    work = spelled(op.work) if op.work else ""
+    return replace(op, work=work, equal=work if op.kind == "push" else "")
 
 
 def small(histories: int) -> None:
-    """The complete search of many histories of 60 operations, and the proofs of bad ones."""
-    times, configs, given_up, proofs = [], [], 0, []
-    sizes = []
+    """The complete search of histories of 60 operations and a few more: of sound and buggy queues, mutated, and with
+    up to a tenth of the operations unknown; and the proofs of the bad ones."""
+    times: dict[str, list[float]] = {"all": [], "not accused": []}
+    given_up = {"all": 0, "not accused": 0}
+    proofs, sizes = [], []
     for seed in range(histories):
-        bug = "" if seed % 2 else "lost push"
-        load = Load(
-            processes=4, ops=60, kills=0.02 if seed % 3 == 0 else 0.0, bug=bug, fault=0.1, drain=seed % 4 == 0
+        random = Random(seed)
+        bug, kills, raises = (
+            random.choice(["", "", *BUGS]),
+            random.choice([0, 0.02, 0.05, 0.1]),
+            random.choice([0, 0.05]),
         )
-        history = simulate(Random(seed), SPEC, load)
+        spec, load = varied(random, ops=60, bug=bug, kills=kills, raises=raises)
+        history = simulate(random, spec, load)
+        if random.random() < 0.25:
+            history = mutated(random, history)
         start = time.process_time()
-        found = wgl(history, SPEC)
-        times.append(time.process_time() - start)
-        configs.append(found.configs)
-        given_up += found.verdict is None
-        if found.verdict is False:
+        found = wgl(history, spec)
+        took = time.process_time() - start
+        accused = bool(fast_check(history, spec) or per_key(history, spec).bad)
+        for kind in ("all",) if accused else ("all", "not accused"):
+            times[kind].append(took)
+            given_up[kind] += found.verdict is None
+        if found.verdict is False and seed % 10 == 0:
             start = time.process_time()
-            sizes.append(len(minimise(history, SPEC)))
+            sizes.append(len(minimise(history, spec)))
             proofs.append(time.process_time() - start)
-    print(
-        f"{histories} histories of 60 operations: median {median(times) * 1e3:.1f} ms, worst {max(times):.2f} s, "
-        f"{sum(configs) / histories:.0f} configurations each, {given_up} given up"
-    )
-    print(f"proofs: median {median(sizes):g} operations in {median(proofs) * 1e3:.0f} ms, worst {max(proofs):.2f} s")
+    for kind, each in times.items():
+        each.sort()
+        p50, p99 = (each[int(len(each) * part)] * 1e3 for part in (0.5, 0.99))
+        print(
+            f"complete search of {len(each):,} histories of 60 operations ({kind}): p50 {p50:.1f} ms, "
+            f"p99 {p99:.0f} ms, most {each[-1]:.2f} s, {given_up[kind]} given up"
+        )
+    print(f"proofs: median {median(sizes):g} operations in {median(proofs) * 1e3:.0f} ms, most {max(proofs):.2f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("operations", type=int, nargs="*", default=[100_000, 1_000_000])
-    for count in parser.parse_args().operations:
-        large(count)
-    small(300)
+    parser.add_argument("--rounds", type=int, default=3, help="of each the least is shown")
+    parser.add_argument("--histories", type=int, default=2_000, help="small ones")
+    asked = parser.parse_args()
+    for count in asked.operations:
+        large(count, asked.rounds)
+    if asked.histories:
+        small(asked.histories)
 
 
 if __name__ == "__main__":
