@@ -30,6 +30,8 @@ from lowq_conformance.timeline import Told, tell
 MILLISECOND = 1e6
 LATE = 0.25
 """The share of the time in which a test must end after which no run more is begun."""
+LASTING = 4
+"""A storm of kills has that many times the rounds of another: its time ends it, however fast the machine is."""
 ENOUGH = 1 / 3
 """The share of the deaths that are meant to happen in a run without which it is made again."""
 
@@ -228,7 +230,7 @@ class Storms:
     def _kills(self) -> Storm:
         def make(name: str) -> Storm:
             reserves = crash.reserves(self.subject, f"{self.seed} {name}", self.profile.reserves)
-            shares = self._plan(name).rounds(self.profile.rounds)
+            shares = self._plan(name).rounds(self.profile.rounds * LASTING)
             run = self._stress(threads=False, seconds=self.profile.killing).run(
                 shares, Kills(self.profile.every, reserves)
             )
