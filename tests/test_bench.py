@@ -9,20 +9,24 @@ ROOT = Path(__file__).parent.parent
 SUBJECTS = {"raw SQLite", "raw, as lowq", "lowq", "huey", "litequeue", "persist-queue", "diskcache"}
 
 
-def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Path) -> None:
-    measures = [word for name in ("push", "batch", "claim", "inline") for word in ("--only", name)]
-
+def said(bench: str, *words: str) -> str:
+    """What the bench, which ended well, wrote to standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.queues", "--quick", "--json", "--folder", str(tmp_path), *measures],
+        [sys.executable, "-m", bench, *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
         stdin=subprocess.DEVNULL,
     )
-
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    return done.stdout
+
+
+def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Path) -> None:
+    measures = [word for name in ("push", "batch", "claim", "inline") for word in ("--only", name)]
+
+    report = json.loads(said("bench.queues", "--quick", "--json", "--folder", str(tmp_path), *measures))
     told = {figures["title"]: set(figures["subjects"]) for figures in report["figures"]}
     assert {peer["settings"] for peer in report["peers"].values()} == {"journal_mode=wal, synchronous=FULL"}
     assert told == {
@@ -38,17 +42,7 @@ def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Pa
 def test_a_quick_run_of_the_toolkit_names_what_is_missing(tmp_path: Path) -> None:
     measures = ["--only", "inline", "--only", "fixture"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.toolkit", "--quick", "--json", "--folder", str(tmp_path), *measures],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        stdin=subprocess.DEVNULL,
-    )
-
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+    report = json.loads(said("bench.toolkit", "--quick", "--json", "--folder", str(tmp_path), *measures))
     for figures in report["figures"]:
         assert {"raw SQLite", "lowq", "huey immediate"} <= set(figures["subjects"])
         assert all(subject["median"] > 0 and subject["ratio"] > 0 for subject in figures["subjects"].values())
@@ -61,15 +55,7 @@ def test_what_the_suite_catches_is_told_and_a_run_that_is_in_the_file_is_not_mad
     words = ["--broken", "--seeds", "1", "--only", "LIFO", "--results", str(results)]
 
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.power", *words, "--json", str(figures)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, done.stderr
+        said("bench.power", *words, "--json", str(figures))
 
     (told,) = json.loads(figures.read_text())["broken"]
     assert (told["queue"], told["caught"], told["seeds"]) == ("LIFO", 1, 1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.interruption import Interruption
+from lowq_conformance.processes import kill_with_group
 from lowq_conformance.session import INI
 
 STARTING = 120.0
@@ -66,9 +67,7 @@ class Host:
     def kill(self) -> None:
         """The process that runs the tests was killed, with those that it started; that it ended will be heard."""
         if self.child:
-            for end in (os.killpg, os.kill):
-                with suppress(ProcessLookupError):
-                    end(self.child, signal.SIGKILL)
+            kill_with_group(self.child)
 
 
 @dataclass(slots=True)

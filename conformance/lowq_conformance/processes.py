@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,13 @@ def _is_dead(pid: int) -> bool:
         return True
     state, threads = fields[0], int(fields[17])
     return state == "X" or (state == "Z" and threads <= 1)  # a first thread that is dead waits for the others
+
+
+def kill_with_group(pid: int) -> None:
+    """The process was sent SIGKILL, and so was its group; it may not have had the time to found one."""
+    for end in (os.killpg, os.kill):
+        with suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.plugin as suite
+from lowq_conformance.processes import kill_with_group
 from lowq_conformance.sides import Run
 from pytest_lowq.suite import add_options, configure
 
@@ -120,9 +121,7 @@ class Host:
 
     def _leave(self, *_: object) -> NoReturn:
         if self._child:
-            for end in (os.killpg, os.kill):  # it may not have had the time to found its group
-                with suppress(ProcessLookupError):
-                    end(self._child, signal.SIGKILL)
+            kill_with_group(self._child)
         os._exit(0)
 
 
