@@ -16,13 +16,15 @@ The state is that of `spec.Model`, packed: a tuple of `Entry`, in claim order. `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from random import Random
-from typing import NamedTuple
 
 from lowq_conformance.history import Op
+from lowq_conformance.lookahead import Lookahead, Outlook, Place, Placed
+from lowq_conformance.needs import by_when, needless, unmet
+from lowq_conformance.packed import OBSERVERS, Packed, State
 from lowq_conformance.precedence import precedence
 from lowq_conformance.spec import Spec
 
@@ -30,29 +32,12 @@ BUDGET = 200_000
 """Configurations after which the search gives up."""
 
 
-OBSERVERS = ("empty", "dup", "stale")
-"""The answers of operations that change nothing, unless a lease must run out for them."""
-
-
 PATIENCE = 300
 """Configurations of the first attempt for each hundred operations; every later one has more."""
 
 
-class Entry(NamedTuple):
-    """A live task: its push, the latest unsettled claim or -1, whether it waits, was handed back, and its time."""
-
-    push: int
-    hold: int
-    waiting: bool
-    returned: bool
-    due: float
-
-
-State = tuple[Entry, ...]
-
-Config = tuple[int, int, int, State]
-"""All known operations before the first number are placed, and those of the bits from there on; the unknown ones of
-the next bits; and the state."""
+Config = tuple[Placed, State]
+"""Which operations are placed, and what the queue holds then."""
 
 Choice = tuple[int, Config, float]
 """An operation, the configuration after it, and when that is reached."""
@@ -87,55 +72,31 @@ class _Search:
 
     def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
         self.spec = spec
-        self.ops = sorted(ops, key=lambda op: (op.call, op.ret))
-        self.index = {op.number: i for i, op in enumerate(self.ops)}
+        self.model = Packed(ops, spec)
+        self.ops, self.index = self.model.ops, self.model.index
         self.known = [i for i, op in enumerate(self.ops) if op.result is not None]
-        self.unknown = [i for i, op in enumerate(self.ops) if op.result is None]
-        eps, grace = spec.eps, spec.grace
-        self.early = [op.call + op.lease - 2 * eps for op in self.ops]
-        self.late = [inf if grace is None else op.ret + op.lease + grace + 2 * eps for op in self.ops]
-        self.priority = [op.priority if spec.priority else 0 for op in self.ops]
-        self.claim = [self.index.get(op.claim, -2) for op in self.ops]
-        place = {i: at for at, i in enumerate(self.known)}
-        self.after = [place.get(i, -1) for i in self.claim]
-        self.task_of = {op.id: i for i, op in enumerate(self.ops) if op.kind == "push" and op.id is not None}
-        self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
-        self.by_due = spec.fifo and spec.due_order == "due"
-        self.need = self._needs()
+        useless = {op.number for op in needless(self.ops, spec)}
+        self.unknown = [i for i, op in enumerate(self.ops) if op.result is None and op.number not in useless]
+        self.place = {i: Place(True, at) for at, i in enumerate(self.known)}
+        self.place |= {i: Place(False, at) for at, i in enumerate(self.unknown)}
+        self.after = [self.place.get(i) for i in self.model.claim]
+        self.need = by_when(self.ops)
         self.alike = self._alike()
         self.others = [at for at in range(len(self.unknown)) if not any(alike >> at & 1 for alike in self.alike)]
         self.ending = [at for at in self.others if self.ops[self.unknown[at]].ret < inf]
-        self.lead: dict[int, list[int]] = {}
-
-    def _needs(self) -> list[float]:
-        """By when the effect of each operation is needed."""
-        first: dict[object, float] = {}
-        last: dict[object, list[float]] = {}
-        for op in self.ops:
-            if op.kind == "claim" and op.result == "task":
-                for key in (op.id, ("work", op.work)):
-                    if key is not None:
-                        first[key] = min(first.get(key, inf), op.ret)
-                        last.setdefault(key, []).append(op.ret)
-        needs = []
-        for op in self.ops:
-            need = op.ret
-            if op.kind == "push" and op.result != "dup":
-                need = first.get(op.id if op.id is not None else ("work", op.work), inf)
-            elif op.kind == "release" and op.claim in self.index:
-                claim = self.ops[self.index[op.claim]]
-                again = last.get(claim.id if claim.id is not None else ("work", claim.work), [])
-                need = min((ret for ret in again if ret >= op.call), default=inf)
-            needs.append(need)
-        return needs
+        self.all_unknown = (1 << len(self.unknown)) - 1
+        self.lead: dict[int, list[Place]] = {}
+        self.lookahead: Lookahead | None = None
 
     def _alike(self) -> list[int]:
-        """The places in `unknown`, as bits, of unbounded claims of one lease: an earlier can do what a later can."""
-        alike: dict[float, int] = {}
+        """The places in `unknown`, as bits, of unbounded claims of one lease, and of unbounded pushes of one task: an
+        earlier can do what a later can."""
+        alike: dict[Hashable, int] = {}
         for at, i in enumerate(self.unknown):
             op = self.ops[i]
-            if op.kind == "claim" and op.ret == inf:
-                alike[op.lease] = alike.get(op.lease, 0) | 1 << at
+            if op.ret == inf and op.kind in ("claim", "push"):
+                what = op.lease if op.kind == "claim" else self.model.new(i)
+                alike[op.kind, what] = alike.get((op.kind, what), 0) | 1 << at
         return list(alike.values())
 
     def run(self, budget: int) -> Found:
@@ -146,29 +107,35 @@ class _Search:
         """
         seen: dict[Config, float] = {}
         led: dict[Config, float] = {}
-        looks, attempt, leads = 0, 0, True
-        while looks < budget:
-            more = PATIENCE * (2 + len(self.ops) // 100) * (1 + attempt)
-            if attempt == 1:
-                self._lead()
-            if attempt and leads and self.lead:
-                random = Random(attempt) if attempt > 1 else None
-                found, looks = self._attempt(led, random, looks, min(budget, looks + more), self.lead)
-                if found is not None and found.verdict:
+        found = self._attempt(seen, None, 0, min(budget, self._patience(0)), {})
+        if found.verdict is not None:
+            return found
+        if unmet(self.ops, self.spec):
+            return replace(found, verdict=False)
+        self.lookahead = Lookahead(self.model, self.place)
+        self._lead()
+        attempt, leads = 1, bool(self.lead)
+        while found.verdict is None and found.configs < budget:
+            more = self._patience(attempt)
+            random = Random(attempt) if attempt > 1 else None
+            if leads:
+                found = self._attempt(led, random, found.configs, min(budget, found.configs + more), self.lead)
+                if found.verdict:
                     return found
-                leads = found is None
-            random = Random(attempt) if attempt else None
-            found, looks = self._attempt(seen, random, looks, min(budget, looks + more), {})
-            if found is not None:
-                return found
+                leads = found.verdict is None
+            random = Random(attempt)
+            found = self._attempt(seen, random, found.configs, min(budget, found.configs + more), {})
             attempt += 1
-        return Found(None, [], None, looks)
+        return found if found.verdict is not None else replace(found, stuck=None)
+
+    def _patience(self, attempt: int) -> int:
+        """How many configurations the attempt may look at."""
+        return PATIENCE * (2 + len(self.ops) // 100) * (1 + attempt)
 
     def _lead(self) -> None:
         """For each push the places of those that must come before it, as far as that can be told."""
-        place = {self.ops[i].number: at for at, i in enumerate(self.known)}
         for number, earlier in precedence(self.ops, self.spec).items():
-            self.lead[self.index[number]] = [place[each] for each in earlier]
+            self.lead[self.index[number]] = [self.place[self.index[each]] for each in earlier]
 
     def _attempt(
         self,
@@ -176,11 +143,12 @@ class _Search:
         random: Random | None,
         looks: int,
         limit: int,
-        lead: Mapping[int, Sequence[int]],
-    ) -> tuple[Found | None, int]:
+        lead: Mapping[int, Sequence[Place]],
+    ) -> Found:
+        """An order from the start, with `looks` configurations behind it and at most `limit` in all."""
         total = len(self.known)
         path: list[int] = []
-        start: Config = (0, 0, 0, ())
+        start: Config = (Placed(0, 0, 0), ())
         farthest, reach, stuck = -1, 0, start
         order: list[int] | None = None  # the farthest path, kept when it is left and not at each step of it
         stack: list[tuple[Iterator[Choice], int, Config]] = [(iter([(-1, start, -inf)]), 0, start)]
@@ -196,29 +164,32 @@ class _Search:
             placed, config, t = choice
             path.append(placed)
             config, t = self._at_once(config, t, path)
-            done = config[0] + config[1].bit_count()
+            done = config[0].base + config[0].window.bit_count()
             if done == total:
-                return Found(True, self._told(path), None, looks), looks
+                return Found(True, self._told(path), None, looks)
             if done > farthest:
                 farthest, reach, stuck, order = done, len(path), config, None
             if seen.get(config, inf) <= t:
                 continue
             if looks == limit:
-                for _, _, unfinished in stack:
-                    seen.pop(unfinished, None)
-                return None, looks
+                break
             looks += 1
             seen[config] = t
+            if self.lookahead is not None and Outlook(self.lookahead, *config).hopeless(t):
+                continue
             stack.append((self._choices(config, t, random, lead), len(path), config))
-        front = [self.ops[self.known[at]] for at in self._front(stuck)[0]]
-        return Found(False, [], Stuck(self._told(order or path[:reach]), stuck[3], front), looks), looks
+        for _, _, unfinished in stack:
+            seen.pop(unfinished, None)
+        front = [self.ops[self.known[at]] for at in self._front(stuck[0])[0]]
+        farthest_so_far = Stuck(self._told(order or path[:reach]), stuck[1], front)
+        return Found(None if stack else False, [], farthest_so_far, looks)
 
     def _told(self, path: Sequence[int]) -> list[Op]:
         return [self.ops[i] for i in path if i >= 0]
 
-    def _front(self, config: Config) -> tuple[list[int], float]:
+    def _front(self, placed: Placed) -> tuple[list[int], float]:
         """The places in `known` that may come next as far as real time goes, and the first return among them."""
-        at, window = config[0], config[1]
+        at, window, _ = placed
         known, ops = self.known, self.ops
         found: list[int] = []
         least = inf
@@ -235,222 +206,73 @@ class _Search:
 
     def _at_once(self, config: Config, t: float, path: list[int]) -> tuple[Config, float]:
         """Everything that is legal now and changes nothing is placed."""
+        placed, state = config
         again = True
         while again:
             again = False
-            front, least = self._front(config)
+            front, least = self._front(placed)
             for at in front:
                 op = self.ops[self.known[at]]
                 then = max(t, op.call)
                 if (
                     op.result in OBSERVERS
-                    and self._claimed(self.known[at], config)
+                    and self._claimed(self.known[at], placed)
                     and then <= least
-                    and self._harmless(op, config[3])
-                    and (then == t or not self._cuts(config[2], t, then))
+                    and self.model.harmless(op, state)
+                    and (then == t or not self._cuts(placed, t, then))
                 ):
-                    config, t = _place(config, at), then
+                    placed, t = placed.adding(Place(True, at)), then
                     path.append(self.known[at])
                     again = True
                     break
-        return config, t
+        return (placed, state) if self.lookahead is None else self._rested(self.lookahead, placed, state, t), t
 
-    def _claimed(self, i: int, config: Config) -> bool:
+    def _rested(self, ahead: Lookahead, placed: Placed, state: State, t: float) -> Config:
+        """The configuration without what makes no difference any more."""
+        for at in self.ending:
+            if self.ops[self.unknown[at]].ret < t:
+                placed = placed.adding(Place(False, at))
+        left = ~placed.used & self.all_unknown
+        since = self.ops[self.known[placed.base]].call if placed.base < len(self.known) else inf
+        if left:
+            since = min(since, self.ops[self.unknown[(left & -left).bit_length() - 1]].call)
+        return placed, self.model.rested(state, t, since, Outlook(ahead, placed, state))
+
+    def _claimed(self, i: int, placed: Placed) -> bool:
         """A settle comes after its claim, also where that returned at the instant at which the settle was called."""
-        return _placed(config, self.after[i])
+        claim = self.after[i]
+        return claim is None or placed.has(claim)
 
-    def _cuts(self, used: int, t: float, then: float) -> bool:
+    def _cuts(self, placed: Placed, t: float, then: float) -> bool:
         """Waiting from `t` to `then` would pass the last instant of an unknown operation."""
-        return any(not used >> at & 1 and t <= self.ops[self.unknown[at]].ret < then for at in self.ending)
-
-    def _harmless(self, op: Op, state: State) -> bool:
-        """The operation has its answer in this state, and leaves the state as it is."""
-        if op.result == "empty":
-            reading = op.call - self.spec.eps
-            return not any(self._free(entry, op) and entry.due <= reading for entry in state)
-        if op.result == "dup":
-            if self.spec.dedupe == "off":
-                return False
-            done = self.spec.dedupe == "until_done"
-            return any((entry.waiting or done) and self.ops[entry.push].equal == op.equal for entry in state)
-        hold = self.index.get(op.claim, -2)
-        return all(entry.waiting for entry in state if entry.hold == hold)
+        return any(t <= self.ops[self.unknown[at]].ret < then and not placed.used >> at & 1 for at in self.ending)
 
     def _choices(
-        self, config: Config, t: float, random: Random | None, lead: Mapping[int, Sequence[int]]
+        self, config: Config, t: float, random: Random | None, lead: Mapping[int, Sequence[Place]]
     ) -> Iterator[Choice]:
         """Each operation that may come next, with every effect that it may have."""
-        _, _, used, state = config
-        front, least = self._front(config)
-        found = [(self.need[self.known[at]], 0, at) for at in front]
-        for at in self.others:
+        placed, state = config
+        front, least = self._front(placed)
+        found = [(self.need[self.known[at]], Place(True, at)) for at in front]
+        for at in [*self.others, *self._foremost(placed)]:
             op = self.ops[self.unknown[at]]
-            if op.call > least:
-                break
-            if not used >> at & 1 and op.ret >= t:
-                found.append((self.need[self.unknown[at]], 1, at))
-        for alike in self.alike:
-            if unused := alike & ~used:
-                at = (unused & -unused).bit_length() - 1
-                if self.ops[self.unknown[at]].call <= least:
-                    found.append((self.need[self.unknown[at]], 1, at))
-        found.sort()
+            if op.call <= least and op.ret >= t and not placed.used >> at & 1:
+                found.append((self.need[self.unknown[at]], Place(False, at)))
+        found.sort(key=lambda each: (each[0], not each[1].known, each[1].at))
         if random is not None and random.random() < 0.3:
             random.shuffle(found)
-        for _, unknown, at in found:
-            i = self.unknown[at] if unknown else self.known[at]
+        outlook = None if self.lookahead is None else Outlook(self.lookahead, placed, state)
+        for _, place in found:
+            i = self.known[place.at] if place.known else self.unknown[place.at]
             op = self.ops[i]
-            if not self._claimed(i, config) or any(not _placed(config, each) for each in lead.get(i, ())):
+            if not self._claimed(i, placed) or not all(map(placed.has, lead.get(i, ()))):
                 continue
-            for then, after in self._effects(i, state, max(t, op.call)):
+            for then, after in self.model.effects(i, state, max(t, op.call), outlook):
                 if then <= least and then <= op.ret:
-                    if self.spec.requeue == "any":
-                        after = tuple(sorted(after, key=self._place_of))
-                    if unknown:
-                        yield i, (config[0], config[1], used | 1 << at, after), then
-                    else:
-                        base, window, _, _ = _place(config, at)
-                        yield i, (base, window, used, after), then
+                    yield i, (placed.adding(place), after), then
 
-    def _effects(self, i: int, state: State, t: float) -> Iterator[tuple[float, State]]:
-        """When and how the operation may change the state so that its answer is right."""
-        op = self.ops[i]
-        if op.result in OBSERVERS and self._harmless(op, state):
-            yield t, state
-        if op.kind == "push":
-            if op.result == "dup":
-                yield from self._dup_after_expiry(op, state, t)
-            elif not self._refused(op, state):
-                yield t, self._with(i, state)
-        elif op.kind == "claim":
-            if op.result != "empty":
-                yield from self._claims(i, state, t)
-        else:
-            yield from self._settles(i, state, t)
-
-    def _refused(self, op: Op, state: State) -> bool:
-        """An equal task is surely in the window."""
-        if self.spec.dedupe == "off":
-            return False
-        done = self.spec.dedupe == "until_done"
-        return any(self.ops[e.push].equal == op.equal and (done or self._free(e, op)) for e in state)
-
-    def _dup_after_expiry(self, op: Op, state: State, t: float) -> Iterator[tuple[float, State]]:
-        """An equal task's lease runs out, so that it waits and the push is refused."""
-        if self.spec.dedupe == "until_claimed":
-            for at, entry in enumerate(state):
-                if not entry.waiting and self.ops[entry.push].equal == op.equal:
-                    waits = entry._replace(waiting=True, returned=True)
-                    yield max(t, self.early[entry.hold]), (*state[:at], waits, *state[at + 1 :])
-
-    def _claims(self, i: int, state: State, t: float) -> Iterator[tuple[float, State]]:
-        """The tasks that the claim may have been given."""
-        op, eps = self.ops[i], self.spec.eps
-        for at, entry in enumerate(state):
-            if op.result is not None and not self._is(entry, op):
-                continue
-            then = max(t, entry.due - eps)
-            if not entry.waiting:
-                then = max(then, self.early[entry.hold])
-            if not self._overtakes(at, state, op):
-                held = Entry(entry.push, i, False, _back(entry), entry.due)
-                yield then, (*state[:at], held, *state[at + 1 :])
-
-    def _overtakes(self, at: int, state: State, op: Op) -> bool:
-        """A task that is surely due stands before the one at `at`."""
-        taken = state[at]
-        reading = max(op.call - self.spec.eps, taken.due)
-        if any(
-            entry.due <= reading and self._free(entry, op) and (self.simple or self._before(entry, taken))
-            for entry in state[:at]
-        ):
-            return True
-        return self.by_due and any(
-            -inf < entry.due <= reading
-            and self._free(entry, op)
-            and self.priority[entry.push] == self.priority[taken.push]
-            and taken.due > -inf
-            and self._before(entry, taken)
-            for entry in state[at + 1 :]
-        )
-
-    def _settles(self, i: int, state: State, t: float) -> Iterator[tuple[float, State]]:
-        op, hold = self.ops[i], self.claim[i]
-        for at, entry in enumerate(state):
-            if entry.hold != hold:
-                continue
-            if op.result == "stale":
-                if not entry.waiting:
-                    waits = entry._replace(waiting=True, returned=True)
-                    yield max(t, self.early[hold]), (*state[:at], waits, *state[at + 1 :])
-            elif op.kind == "ack":
-                yield t, (*state[:at], *state[at + 1 :])
-            else:
-                due = entry.due if op.not_before is None else op.not_before
-                yield t, (*state[:at], Entry(entry.push, -1, True, True, due), *state[at + 1 :])
-            return
-
-    def _with(self, i: int, state: State) -> State:
-        """The state with a new task, behind those that come first."""
-        op = self.ops[i]
-        new = Entry(i, -1, True, False, -inf if op.not_before is None else op.not_before)
-        at = len(state)
-        while at and self._after(state[at - 1].push, i):
-            at -= 1
-        return (*state[:at], new, *state[at:])
-
-    def _place_of(self, entry: Entry) -> tuple[int, int]:
-        """Where a task that was handed out once may go to any place, it stands where equal states look equal."""
-        return -self.priority[entry.push], entry.push if _back(entry) else -1
-
-    def _after(self, one: int, other: int) -> bool:
-        """In the packed state the task of `one` stands after that of `other`, although it was there before."""
-        if self.priority[one] != self.priority[other]:
-            return self.priority[one] < self.priority[other]
-        return not self.spec.fifo and one > other
-
-    def _free(self, entry: Entry, op: Op) -> bool:
-        """Nobody can hold the task: it waits, or its lease must have ended when `op` was called."""
-        return entry.waiting or op.call >= self.late[entry.hold]
-
-    def _is(self, entry: Entry, op: Op) -> bool:
-        """The claim's task is this one: the one of its id, where that was told, and else one of its work."""
-        push = self.ops[entry.push]
-        if push.work != op.work:
-            return False
-        if op.id is None:
-            return True
-        return self.task_of.get(op.id, entry.push) == entry.push and push.id in (None, op.id)
-
-    def _before(self, one: Entry, other: Entry) -> bool:
-        """A claim must take `one` rather than `other`, which was pushed later: as `spec.Model.before`."""
-        spec, first, second = self.spec, self.priority[one.push], self.priority[other.push]
-        if first != second:
-            return first > second
-        if not spec.fifo or (spec.requeue == "any" and (_back(one) or _back(other))):
-            return False
-        if spec.due_order == "push" or (one.due == -inf and other.due == -inf):
-            return True
-        if spec.due_order is None or -inf in (one.due, other.due):
-            return False
-        return one.due + 2 * spec.eps < other.due
-
-
-def _back(entry: Entry) -> bool:
-    """The task was handed out before."""
-    return entry.returned or entry.hold >= 0
-
-
-def _placed(config: Config, at: int) -> bool:
-    """The known operation at that place is placed."""
-    return at < config[0] or bool(config[1] >> (at - config[0]) & 1)
-
-
-def _place(config: Config, at: int) -> Config:
-    """The configuration with the known operation at that place placed."""
-    base, window, used, state = config
-    window |= 1 << (at - base)
-    while window & 1:
-        window >>= 1
-        base += 1
-    return base, window, used, state
+    def _foremost(self, placed: Placed) -> Iterator[int]:
+        """Of those that are alike the first that is not placed."""
+        for alike in self.alike:
+            if left := alike & ~placed.used:
+                yield (left & -left).bit_length() - 1

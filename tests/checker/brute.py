@@ -121,7 +121,7 @@ def _acts(
                 held = replace(
                     task, holder=op.number, waits=False, deadline=op.call + op.lease - 2 * spec.eps, forced=late
                 )
-                yield tuple(held if each is task else each for each in forced)
+                yield tuple(held if each is task else old for each, old in zip(forced, queue, strict=True))
         return
     mine = [task for task in queue if task.holder == op.claim]
     if op.result == "stale":

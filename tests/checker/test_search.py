@@ -9,6 +9,7 @@ import pytest
 from checker.brute import brute
 from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
+from lowq_conformance import search
 from lowq_conformance.history import Op
 from lowq_conformance.search import wgl
 from lowq_conformance.spec import Mismatch, Model, Span, Spec
@@ -31,6 +32,90 @@ def test_search_and_brute_force_never_disagree(part: int) -> None:
         assert verdict == brute(ops, spec), (seed, [f"{op.call:.2f} {op.ret:.2f} {op}" for op in ops])
         bad += not verdict
     assert bad > 20
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_looking_ahead_from_the_start_the_search_agrees_with_brute_force(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short leases, few works, no ids, many unknown operations: names and times may be taken for one another."""
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    judged = bad = 0
+    for seed in range(part * 1000, part * 1000 + 300):
+        ops, spec = ambiguous(Random(seed))
+        if len(ops) <= 7:
+            verdict = wgl(ops, spec).verdict
+            assert verdict == brute(ops, spec), (seed, [f"{op.call:.2f} {op.ret:.2f} {op}" for op in ops])
+            judged += 1
+            bad += not verdict
+    assert judged > 150
+    assert bad > 20
+
+
+def ambiguous(random: Random) -> tuple[list[Op], Spec]:
+    spec, load = varied(
+        random,
+        bug=random.choice(["", "", *BUGS]),
+        ops=random.randint(3, 7),
+        processes=random.randint(1, 4),
+        drain=random.random() < 0.3,
+        kills=random.choice([0.0, 0.05, 0.2]),
+        raises=random.choice([0.0, 0.1, 0.3]),
+    )
+    load = replace(
+        load,
+        lease=random.choice([load.lease, 2.0, 4.0]),
+        works=random.choice([1, 1, 2, 4]),
+        unique=random.choice([0.0, 0.0, 0.3]),
+        ids=random.random() < 0.5,
+    )
+    ops = simulate(random, spec, load)
+    spec = replace(
+        spec,
+        due_order=random.choice(["push", "push", "due", None]),
+        eps=random.choice([0.0, 0.0, 0.5]),
+        requeue=random.choice(["place", "any"]),
+        fifo=random.random() < 0.8,
+        priority=random.random() < 0.6,
+    )
+    return (mutated(random, ops) if random.random() < 0.5 else ops), spec
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_backlog_of_pushes_that_overlap_is_explained_without_trying_their_orders(lost: int) -> None:
+    """Fourteen at once, which came out in an order of their own; none, or one of them, to a claim that is unknown."""
+    order = Random(1).sample(range(14), 14)
+    pushes = [Op(n, f"p{n}", "push", n / 100, 2, "added", f"w{n}", f"w{n}", f"{n}") for n in range(14)]
+    claims = [Op(20 + at, "c", "claim", 3 + at, 3.5 + at, "task", f"w{n}", id=f"{n}") for at, n in enumerate(order)]
+    unknown = [Op(40, "u", "claim", 2.5)] * lost
+    empty = Op(41, "c", "claim", 20, 21, "empty")
+
+    assert wgl([*pushes, *claims[: 14 - lost], *unknown, empty], Spec(), budget=2_000).verdict is True
+    assert wgl([*pushes, *claims[: 13 - lost], *unknown, empty], Spec(), budget=2_000).verdict is False
+
+
+def test_a_task_that_came_from_nowhere_is_refuted_in_any_history() -> None:
+    random = Random(3)
+    spec, load = varied(random, ops=80, processes=6, kills=0.1)
+    ops = simulate(random, spec, replace(load, works=1, unique=0.0, ids=False))
+    when = ops[40].call
+    ops.append(Op(1_000, "x", "claim", when, when + 1, "task", "nobody pushed this"))
+
+    assert wgl(ops, spec, budget=2_000).verdict is False
+
+
+def test_an_unknown_ack_may_be_what_a_push_after_a_refused_one_needs() -> None:
+    spec = Spec("until_claimed", fifo=False)
+    ops = [
+        Op(0, "a", "push", 2, 8, "added", "k", "k"),
+        Op(1, "b", "claim", 9, 10, "task", "k", lease=4.0),
+        Op(2, "b", "ack", 13, work="k", claim=1),
+        Op(3, "a", "push", 19, 23, "dup", "k", "k"),
+        Op(4, "a", "push", 24, 25, "added", "k", "k"),
+    ]
+
+    assert wgl(ops, spec).verdict is True
+    assert wgl([op for op in ops if op.kind != "ack"], spec).verdict is False
 
 
 def test_what_a_sound_queue_did_is_explained() -> None:

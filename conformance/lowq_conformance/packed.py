@@ -1,0 +1,247 @@
+"""The sequential model, packed for the search: what each operation may do to a tuple of live tasks in claim order.
+
+The same model as `spec.Model`, which is the readable one; `tests/checker` holds the two together. Times are kept as
+the earliest at which something can be so, and what is left open there (a lease that may have run out) is open here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import NamedTuple, Protocol
+
+from lowq_conformance.history import Op
+from lowq_conformance.spec import Spec
+
+OBSERVERS = ("empty", "dup", "stale")
+"""The answers of operations that change nothing, unless a lease must run out for them."""
+
+
+class Entry(NamedTuple):
+    """A live task: its push, the latest unsettled claim or -1, whether it waits, was handed back, and its time."""
+
+    push: int
+    hold: int
+    waiting: bool
+    returned: bool
+    due: float
+
+    @property
+    def back(self) -> bool:
+        """The task was handed out before."""
+        return self.returned or self.hold >= 0
+
+
+State = tuple[Entry, ...]
+
+
+class Ahead(Protocol):
+    """What is known at one configuration of the answers to come."""
+
+    def wanted(self, at: int, early: float) -> bool:
+        """An unknown claim whose lease may end at `early` may take the task at that place to some purpose."""
+
+    def settled(self, hold: int) -> bool:
+        """No settle of that claim is to come."""
+
+    def kept(self, hold: int) -> bool:
+        """A settle of that claim is still to be taken, so that nobody else may claim its task."""
+
+
+class Packed:
+    """The operations as flat lists, indexed by call order, and what each may do.
+
+    Pushes that no answer tells apart (one work, one priority, no id that a claim names) make the same entries, and
+    entries whose order says nothing stand in one order: so states that differ in names only are one state.
+    """
+
+    def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
+        self.spec = spec
+        self.ops = sorted(ops, key=lambda op: (op.call, op.ret))
+        self.index = {op.number: i for i, op in enumerate(self.ops)}
+        eps, grace = spec.eps, spec.grace
+        self.early = [op.call + op.lease - 2 * eps for op in self.ops]
+        self.late = [inf if grace is None else op.ret + op.lease + grace + 2 * eps for op in self.ops]
+        self.over = len(self.ops)
+        self.early.append(-inf)
+        self.late.append(inf)
+        self.priority = [op.priority if spec.priority else 0 for op in self.ops]
+        self.claim = [self.index.get(op.claim, -2) for op in self.ops]
+        self.task_of = {op.id: i for i, op in enumerate(self.ops) if op.kind == "push" and op.id is not None}
+        self.like = self._alike()
+        self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
+        self.by_due = spec.fifo and spec.due_order == "due"
+        self.sorted = not spec.fifo or spec.requeue == "any"
+
+    def _alike(self) -> list[int]:
+        """For each push the first that no answer tells from it."""
+        named = {op.id for op in self.ops if op.kind == "claim" and op.id is not None}
+        first: dict[object, int] = {}
+        return [
+            i if op.id in named else first.setdefault((op.work, op.equal, op.priority, op.id is None), i)
+            for i, op in enumerate(self.ops)
+        ]
+
+    def harmless(self, op: Op, state: State) -> bool:
+        """The operation has its answer in this state, and leaves the state as it is."""
+        if op.result == "empty":
+            reading = op.call - self.spec.eps
+            return not any(self.free(entry, op) and entry.due <= reading for entry in state)
+        if op.result == "dup":
+            if self.spec.dedupe == "off":
+                return False
+            done = self.spec.dedupe == "until_done"
+            return any((entry.waiting or done) and self.ops[entry.push].equal == op.equal for entry in state)
+        hold = self.index.get(op.claim, -2)
+        return all(entry.waiting for entry in state if entry.hold == hold)
+
+    def effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
+        """When and how the operation may change the state so that its answer is right; an unknown claim takes only
+        what is wanted."""
+        for then, after in self._effects(i, state, t, ahead):
+            yield then, self._in_place(after)
+
+    def _effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
+        op = self.ops[i]
+        if op.result in OBSERVERS and self.harmless(op, state):
+            yield t, state
+        if op.kind == "push":
+            if op.result == "dup":
+                yield from self._dup_after_expiry(op, state, t)
+            elif not self._refused(op, state):
+                yield t, self._with(i, state)
+        elif op.kind == "claim":
+            if op.result != "empty":
+                yield from self._claims(i, state, t, ahead)
+        else:
+            yield from self._settles(i, state, t)
+
+    def _refused(self, op: Op, state: State) -> bool:
+        """An equal task is surely in the window."""
+        if self.spec.dedupe == "off":
+            return False
+        done = self.spec.dedupe == "until_done"
+        return any(self.ops[e.push].equal == op.equal and (done or self.free(e, op)) for e in state)
+
+    def _dup_after_expiry(self, op: Op, state: State, t: float) -> Iterator[tuple[float, State]]:
+        """An equal task's lease runs out, so that it waits and the push is refused."""
+        if self.spec.dedupe == "until_claimed":
+            for at, entry in enumerate(state):
+                if not entry.waiting and self.ops[entry.push].equal == op.equal:
+                    waits = entry._replace(waiting=True, returned=True)
+                    yield max(t, self.early[entry.hold]), (*state[:at], waits, *state[at + 1 :])
+
+    def _claims(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
+        """The tasks that the claim may have been given."""
+        op, eps = self.ops[i], self.spec.eps
+        for at, entry in enumerate(state):
+            if op.result is not None and not self.takes(entry, op):
+                continue
+            if ahead is not None and (
+                ahead.kept(entry.hold) or (op.result is None and not ahead.wanted(at, self.early[i]))
+            ):
+                continue
+            then = max(t, entry.due - eps)
+            if not entry.waiting:
+                then = max(then, self.early[entry.hold])
+            if not self._overtakes(at, state, op):
+                held = Entry(entry.push, i, False, entry.back, entry.due)
+                yield then, (*state[:at], held, *state[at + 1 :])
+
+    def _overtakes(self, at: int, state: State, op: Op) -> bool:
+        """A task that is surely due stands before the one at `at`."""
+        taken = state[at]
+        reading = max(op.call - self.spec.eps, taken.due)
+        if any(
+            entry.due <= reading and self.free(entry, op) and (self.simple or self.before(entry, taken))
+            for entry in state[:at]
+        ):
+            return True
+        return self.by_due and any(
+            -inf < entry.due <= reading
+            and self.free(entry, op)
+            and self.priority[entry.push] == self.priority[taken.push]
+            and taken.due > -inf
+            and self.before(entry, taken)
+            for entry in state[at + 1 :]
+        )
+
+    def _settles(self, i: int, state: State, t: float) -> Iterator[tuple[float, State]]:
+        op, hold = self.ops[i], self.claim[i]
+        for at, entry in enumerate(state):
+            if entry.hold != hold:
+                continue
+            if op.result == "stale":
+                if not entry.waiting:
+                    waits = entry._replace(waiting=True, returned=True)
+                    yield max(t, self.early[hold]), (*state[:at], waits, *state[at + 1 :])
+            elif op.kind == "ack":
+                yield t, (*state[:at], *state[at + 1 :])
+            else:
+                due = entry.due if op.not_before is None else op.not_before
+                yield t, (*state[:at], Entry(entry.push, -1, True, True, due), *state[at + 1 :])
+            return
+
+    def _with(self, i: int, state: State) -> State:
+        """The state with a new task, behind those that come first."""
+        at = len(state)
+        while at and self.priority[state[at - 1].push] < self.priority[i]:
+            at -= 1
+        return (*state[:at], self.new(i), *state[at:])
+
+    def _place(self, entry: Entry) -> tuple[int, Entry | tuple[()]]:
+        """Tasks whose order says nothing, because there is none or they were handed out once, stand behind the others
+        of their priority, and as they are spelled."""
+        return -self.priority[entry.push], () if self.spec.fifo and not entry.back else entry
+
+    def new(self, i: int) -> Entry:
+        """The task of a push, as it waits for its first claim."""
+        due = self.ops[i].not_before
+        return Entry(self.like[i], -1, True, False, -inf if due is None else due)
+
+    def rested(self, state: State, t: float, since: float, ahead: Ahead) -> State:
+        """The state without what makes no difference to anything that is called at `since` or later and acts at `t`
+        or later."""
+        after = tuple(self._rested(entry, t, since, ahead) for entry in state)
+        return after if after == state else self._in_place(after)
+
+    def _rested(self, entry: Entry, t: float, since: float, ahead: Ahead) -> Entry:
+        push, hold, waiting, returned, due = entry
+        if due + self.spec.eps <= since and not self.by_due:
+            due = -inf
+        if hold >= 0 and ahead.settled(hold):
+            if waiting or self.late[hold] <= since:
+                hold, waiting, returned = -1, True, True
+            elif self.late[hold] == inf and self.early[hold] <= t:
+                hold = self.over
+        return Entry(push, hold, waiting, returned, due)
+
+    def _in_place(self, state: State) -> State:
+        """The state with those tasks in one order whose order says nothing."""
+        return tuple(sorted(state, key=self._place)) if self.sorted else state
+
+    def free(self, entry: Entry, op: Op) -> bool:
+        """Nobody can hold the task: it waits, or its lease must have ended when `op` was called."""
+        return entry.waiting or op.call >= self.late[entry.hold]
+
+    def takes(self, entry: Entry, op: Op) -> bool:
+        """The claim's task is this one: the one of its id, where that was told, and else one of its work."""
+        push = self.ops[entry.push]
+        if push.work != op.work:
+            return False
+        if op.id is None:
+            return True
+        return self.task_of.get(op.id, entry.push) == entry.push and push.id in (None, op.id)
+
+    def before(self, one: Entry, other: Entry) -> bool:
+        """A claim must take `one` rather than `other`, which was pushed later: as `spec.Model.before`."""
+        spec, first, second = self.spec, self.priority[one.push], self.priority[other.push]
+        if first != second:
+            return first > second
+        if not spec.fifo or (spec.requeue == "any" and (one.back or other.back)):
+            return False
+        if spec.due_order == "push" or (one.due == -inf and other.due == -inf):
+            return True
+        if spec.due_order is None or -inf in (one.due, other.due):
+            return False
+        return one.due + 2 * spec.eps < other.due
