@@ -15,18 +15,16 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from lowq_conformance.harness import Subject
 from lowq_conformance.meeting import Meeting
 from lowq_conformance.perform import Hands, NoJournal, Performer, Step
 from lowq_conformance.record import Log
+from lowq_conformance.talk import Talk
 from lowq_conformance.target import maker_of
 from lowq_conformance.words import BrokenHarness, Traits
 
@@ -97,13 +95,13 @@ def _forked(control: socket.socket, own: int) -> int:
 class Agent:
     """One process of a run; its first thread listens, each client has a thread of its own."""
 
-    def __init__(self, talk: socket.socket) -> None:
-        self._talk = talk
-        self._telling = threading.Lock()
+    def __init__(self, own: socket.socket) -> None:
+        self._own = own
+        self._talk = Talk(own)
 
     def run(self) -> None:
         """Everything asked for was done, and nobody asks any more."""
-        listening = self._talk.makefile("rb")
+        listening = self._own.makefile("rb")
         try:
             orders: Orders = pickle.loads(bytes.fromhex(listening.readline().decode()))
             os.chdir(orders.folder)
@@ -113,7 +111,7 @@ class Agent:
         except Exception as error:
             self._failed(error)
             return
-        self._tell(ready=os.getpid())
+        self._talk.tell({"ready": os.getpid()})
         for line in listening:
             for part in json.loads(line):
                 log = Log(orders.logs, part["client"])
@@ -125,7 +123,7 @@ class Agent:
         hands = performer.hands
         try:
             performer.perform(steps, ending, seconds)
-            self._tell(done=hands.log.process)
+            self._talk.tell({"done": hands.log.process})
         except Exception as error:
             self._failed(error)
         finally:
@@ -134,22 +132,11 @@ class Agent:
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, BrokenHarness):
-            self._tell(broken_harness=str(error))
+            self._talk.tell({"broken_harness": str(error)})
         else:
-            self._tell(failed="".join(traceback.format_exception(error)))
-
-    def _tell(self, **event: Any) -> None:
-        with self._telling, suppress(OSError):  # who does not listen any more will end this process
-            self._talk.sendall(json.dumps(event).encode() + b"\n")
+            self._talk.tell({"failed": "".join(traceback.format_exception(error))})
 
 
 def packed(orders: Orders) -> bytes:
     """Orders as one line."""
     return pickle.dumps(orders).hex().encode() + b"\n"
-
-
-def lines(data: bytes) -> Iterator[Any]:
-    """The events in whole lines."""
-    for line in data.split(b"\n"):
-        if line:
-            yield json.loads(line)

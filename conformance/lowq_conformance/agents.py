@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lowq_conformance.agent import Orders, lines, packed
+from lowq_conformance.agent import Orders, packed
+from lowq_conformance.talk import Talk
 from lowq_conformance.words import BrokenHarness
 
 BOUND = 30.0
@@ -33,12 +32,11 @@ class Agent:
     """A process that was started; `dead` is the `time.monotonic_ns()` at which it was seen dead, `exit` its code."""
 
     pid: int
-    talk: socket.socket
+    talk: Talk
     busy: set[str] = field(default_factory=set)
     clients: list[str] = field(default_factory=list)
     dead: int | None = None
     exit: int | None = None
-    rest: bytes = b""
 
     def fileno(self) -> int:
         """For selectors."""
@@ -48,19 +46,14 @@ class Agent:
         """Each part, of `client`, `slot` and `steps`, is carried out by a thread of its own."""
         self.busy.update(part["client"] for part in parts)
         self.clients.extend(part["client"] for part in parts)
-        with suppress(BrokenPipeError, ConnectionResetError):  # it died; `heard` will tell
-            self.talk.sendall(json.dumps(list(parts)).encode() + b"\n")
+        self.talk.tell(list(parts))  # where it died, `heard` will tell
 
     def heard(self) -> bool:
         """What the agent told has been taken note of; False when it is gone. Raises AgentFailed or BrokenHarness."""
-        try:
-            data = self.talk.recv(1 << 16)
-        except ConnectionResetError:
-            data = b""
-        if not data:
+        events = self.talk.heard()
+        if events is None:
             return False
-        whole, _, self.rest = (self.rest + data).rpartition(b"\n")
-        for event in lines(whole):
+        for event in events:
             if "broken_harness" in event:
                 raise BrokenHarness(event["broken_harness"])
             if "failed" in event:
@@ -99,7 +92,7 @@ class Agents:
 
     def await_ready(self, agent: Agent) -> None:
         """The agent, which was told nothing yet, is ready."""
-        agent.talk.settimeout(BOUND)
+        agent.talk.bound(BOUND)
         if not agent.heard():
             raise AgentFailed("an agent died as it started")
 
@@ -109,9 +102,9 @@ class Agents:
         with its:
             socket.send_fds(self._control, [b"fork"], [its.fileno()])
             pid = int(self._answer())
-        agent = Agent(pid, mine)
+        agent = Agent(pid, Talk(mine))
         self._living.append(agent)
-        agent.talk.sendall(packed(orders))
+        agent.talk.send(packed(orders))
         return agent
 
     def kill(self, agent: Agent) -> int:

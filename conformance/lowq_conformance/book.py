@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.talk import events
+
 
 @dataclass(slots=True)
 class Turn:
@@ -70,7 +72,7 @@ class Book:
             file.seek(self._read)
             whole = file.read().rpartition(b"\n")[0]
         self._read += len(whole)
-        return [json.loads(line) for line in whole.split(b"\n") if line]
+        return list(events(whole))
 
     def _write(self, line: list[Any]) -> None:
         """The line stands at the end. Raises FileNotFoundError where the folder is gone."""

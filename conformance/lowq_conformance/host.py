@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 from lowq_conformance.interruption import Interruption
 from lowq_conformance.processes import kill_with_group
 from lowq_conformance.session import INI
+from lowq_conformance.talk import Talk
 
 STARTING = 120.0
 """Seconds within which the interpreter must have imported the tests."""
@@ -33,10 +33,9 @@ class SuiteFailed(Exception):
 class Host:
     """One process that runs tests; `child` is the one that runs those of the run at hand, and is killed alone."""
 
-    talk: socket.socket
+    talk: Talk
     journal: Path
     child: int = 0
-    rest: bytes = b""
 
     def fileno(self) -> int:
         """For select."""
@@ -44,19 +43,13 @@ class Host:
 
     def tell(self, **order: Any) -> None:
         """The host was told; where it died, hearing it will tell."""
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self.talk.sendall(json.dumps(order).encode() + b"\n")
+        self.talk.tell(order)
 
     def heard(self) -> list[dict[str, Any]] | None:
         """The events that have come, or None when the host is gone."""
-        try:
-            data = self.talk.recv(1 << 16)
-        except ConnectionResetError:
-            data = b""
-        if not data:
+        events = self.talk.heard()
+        if events is None:
             return None
-        whole, _, self.rest = (self.rest + data).rpartition(b"\n")
-        events = [json.loads(line) for line in whole.split(b"\n") if line]
         for event in events:
             if "pid" in event:
                 self.child = event["pid"]
@@ -133,7 +126,7 @@ class Hosts:
             )
         for _, its in pairs:
             its.close()
-        self.hosts = [Host(mine, self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
+        self.hosts = [Host(Talk(mine), self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
         for host in self.hosts:
             watched: list[Any] = [host, self.interruption]
             found, _, _ = select.select(watched, [], [], STARTING)

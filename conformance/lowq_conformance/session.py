@@ -8,14 +8,13 @@ tests comes next; each line that it answers is one event as JSON. What tests pri
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hypothesis  # imported once, before the forks
 import hypothesis.stateful  # noqa: F401
@@ -24,6 +23,7 @@ import pytest
 import lowq_conformance.plugin as suite
 from lowq_conformance.processes import kill_with_group
 from lowq_conformance.sides import Run
+from lowq_conformance.talk import Talk
 from pytest_lowq.suite import add_options, configure
 
 UNUSED = (
@@ -97,8 +97,8 @@ class Host:
     def serve(self) -> None:
         """Nobody asks for anything any more."""
         signal.signal(signal.SIGTERM, self._leave)
-        self._talk.tell(ready=True)
-        while (order := self._talk.heard()) is not None:
+        tell(self._talk, ready=True)
+        while (order := self._talk.next()) is not None:
             if "args" in order:  # else a lot for a process that died before it heard of it
                 self._run(order["args"])
 
@@ -114,10 +114,10 @@ class Host:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        self._talk.tell(pid=self._child)
+        tell(self._talk, pid=self._child)
         status = os.waitpid(self._child, 0)[1]
         self._child = 0
-        self._talk.tell(ended=os.waitstatus_to_exitcode(status))
+        tell(self._talk, ended=os.waitstatus_to_exitcode(status))
 
     def _leave(self, *_: object) -> NoReturn:
         if self._child:
@@ -125,33 +125,10 @@ class Host:
         os._exit(0)
 
 
-class Talk:
-    """Events to the runner and orders from it, one JSON object a line."""
-
-    def __init__(self, own: socket.socket) -> None:
-        self._own = own
-        self._rest = b""
-
-    def tell(self, **event: object) -> None:
-        """The event is told; when nobody listens any more, there is nothing left to do."""
-        try:
-            self._own.sendall(json.dumps(event).encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            os._exit(70)
-
-    def heard(self) -> dict[str, Any] | None:
-        """The next order, or None when nobody is there to give one."""
-        while b"\n" not in self._rest:
-            try:
-                data = self._own.recv(1 << 16)
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                return None
-            self._rest += data
-        line, _, self._rest = self._rest.partition(b"\n")
-        order: dict[str, Any] = json.loads(line)
-        return order
+def tell(talk: Talk, **event: object) -> None:
+    """The runner was told; where that is gone there is nothing left to do."""
+    if not talk.tell(event):
+        os._exit(70)
 
 
 def run(args: list[str], talk: Talk) -> int:
@@ -209,10 +186,10 @@ class Teller:
         told = [
             (name, [item.nodeid for item in items], any(map(suite.seeded, items))) for name, items in lots.items()
         ]
-        self._talk.tell(planned=run.planned, lacks=run.lacks, lots=told)
+        tell(self._talk, planned=run.planned, lacks=run.lacks, lots=told)
         while not session.shouldstop:
-            self._talk.tell(asks=True)
-            order = self._talk.heard()
+            tell(self._talk, asks=True)
+            order = self._talk.next()
             if order is None or order["lot"] is NO_LOT:
                 break
             items = lots[order["lot"]]
@@ -224,23 +201,23 @@ class Teller:
         return True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._talk.tell(start=nodeid)
+        tell(self._talk, start=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         told = dict(report.user_properties)
         if suite.TROUBLE in told:
-            self._talk.tell(broken_harness=told[suite.TROUBLE])
+            tell(self._talk, broken_harness=told[suite.TROUBLE])
         elif suite.SIDES in told:
-            self._talk.tell(test=report.nodeid, sides=told[suite.SIDES])
+            tell(self._talk, test=report.nodeid, sides=told[suite.SIDES])
         if report.failed and not told.get(suite.SIDES) and suite.TROUBLE not in told:
-            self._talk.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
+            tell(self._talk, trouble=f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._talk.tell(trouble=f"{report.nodeid}: {report.longreprtext}")
+            tell(self._talk, trouble=f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        self._talk.tell(trouble=str(excrepr))
+        tell(self._talk, trouble=str(excrepr))
 
 
 if __name__ == "__main__":

@@ -250,7 +250,7 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
                 ]
             agent.do([{"client": f"starter {slot}", "slot": slot, "steps": steps}])
         for agent in crew:
-            agent.talk.settimeout(workers.bound + STARTED)
+            agent.talk.bound(workers.bound + STARTED)
             try:
                 while agent.busy and agent.heard():
                     pass
