@@ -44,6 +44,8 @@ class Keeper:
 
     def close(self) -> None:
         """Every process that is still kept has been killed, and the keeper has ended."""
+        with suppress(BrokenPipeError):  # it ended before
+            self._ask("close")  # a worker may hold the other end of the pipe, which then has no end
         self._process.communicate()
 
     def _ask(self, *words: object) -> None:
@@ -53,11 +55,11 @@ class Keeper:
 
 
 def main() -> None:
-    """Do what is asked on standard input, until nobody is there to ask."""
+    """Do what is asked on standard input, until nobody is there to ask, or asks for no more."""
     kept: set[int] = set()
     thawed: set[int] = set()
-    parent, rest = os.getppid(), b""
-    while os.getppid() == parent:
+    parent, rest, closing = os.getppid(), b"", False
+    while not closing and os.getppid() == parent:
         if not select.select([0], [], [], LOOK)[0]:
             send(signal.SIGCONT, thawed)
             continue
@@ -65,17 +67,19 @@ def main() -> None:
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            word, number = line.decode().split()
-            pid = int(number)
-            if word == "forget":
-                kept.discard(pid)
-                thawed.discard(pid)
+            word, *numbers = line.decode().split()
+            pids = {*map(int, numbers)}
+            if word == "close":
+                closing = True
+            elif word == "forget":
+                kept -= pids
+                thawed -= pids
             elif word == "keep":
-                kept.add(pid)
+                kept |= pids
             else:
-                thawed.add(pid)
+                thawed |= pids
                 time.sleep(MOMENT)
-                send(signal.SIGCONT, {pid})
+                send(signal.SIGCONT, pids)
     send(signal.SIGKILL, kept)
 
 
