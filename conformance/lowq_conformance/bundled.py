@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.client import keywords
+from lowq_conformance.processes import is_gone
 from lowq_conformance.words import BrokenHarness, Traits
 
 
@@ -59,10 +60,11 @@ class LowqHarness(FakeTime):
             if not queue.start():
                 return []
             pid, end = queue.active_pid, time.monotonic() + 0.1
-            while pid is None and time.monotonic() < end:  # it has not signed yet, or came and went
+            # It has not signed yet, so that there is none or one that was killed, or it came and went.
+            while (pid is None or is_gone(pid)) and time.monotonic() < end:
                 time.sleep(0.001)
                 pid = queue.active_pid
-            return [] if pid is None else [pid]
+            return [] if pid is None or is_gone(pid) else [pid]
         finally:
             queue.close()
 

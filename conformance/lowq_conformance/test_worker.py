@@ -66,7 +66,7 @@ def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Worker
         each.mkdir()
     made = Workers(subject, place, hall, keeper)
     yield made
-    made.close()
+    made.kill()
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Desk:
         """No worker is left."""
         if self._keeper is None:
             return
-        self.workers.close()
+        self.workers.kill()
         self._keeper.close()
         rmtree(self._hall)
 

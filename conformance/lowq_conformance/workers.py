@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowq_conformance.book import Book, Turn
 from lowq_conformance.expect import text
-from lowq_conformance.findings import Broken
+from lowq_conformance.findings import Broken, NotObserved
 from lowq_conformance.handlers import Handler
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
@@ -36,6 +36,7 @@ class Workers:
         self.told: set[int] = set()
         """The processes that `start` told of."""
         self._living: set[int] = set()
+        self._killed: set[int] = set()
 
     @property
     def bound(self) -> float:
@@ -118,6 +119,7 @@ class Workers:
         self.turns()
         for pid in [pid for pid in self._living if is_gone(pid)]:
             self._living.discard(pid)
+            self._killed.discard(pid)
             self.keeper.forget(pid)
         return sorted(self._living)
 
@@ -127,20 +129,19 @@ class Workers:
         if number is not signal.SIGKILL and not self.told.isdisjoint(running):
             running = [pid for pid in running if pid in self.told]  # what they forked is theirs to tell
         for pid in running:
-            self.note(f"os.kill({pid}, {number.name})")
+            if number is not signal.SIGKILL or pid not in self._killed:
+                self.note(f"os.kill({pid}, {number.name})")
+            if number is signal.SIGKILL:
+                self._killed.add(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         return running
 
     def kill(self) -> None:
-        """No worker is left: all were killed by SIGKILL."""
+        """No worker is left: all were killed by SIGKILL, one of which only its turn told meanwhile too."""
         self.signal(signal.SIGKILL)
-        if not self.until(lambda: not self.running(), LAST):
-            raise RuntimeError(f"SIGKILL did not end the processes {self.running()}")
-
-    def close(self) -> None:
-        """No worker is left."""
-        self.kill()
+        if not self.until(lambda: not self.signal(signal.SIGKILL), LAST):
+            raise NotObserved(f"SIGKILL did not end the processes {self.running()} within {LAST:g} seconds")
 
     def _meet(self, pids: Iterable[int]) -> None:
         for pid in pids:
