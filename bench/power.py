@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench.report import machine
 from bench.trials import Outcome, Outcomes, Trial, carry_out
 
 SOUND = {
@@ -270,10 +269,6 @@ def span(numbers: Iterable[int]) -> str:
     """The least to the largest of the numbers."""
     least, *_, largest = sorted({*numbers}) * 2
     return f"{least}" if least == largest else f"{least} to {largest}"
-
-
-def machine() -> str:
-    return f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def arguments() -> argparse.Namespace:

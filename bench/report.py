@@ -12,6 +12,14 @@ from typing import Any
 from bench.clockwork import Figures
 
 
+def machine() -> str:
+    """What the figures were taken on."""
+    return (
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()} "
+        f"{platform.machine()}, {os.cpu_count()} cores"
+    )
+
+
 class Report:
     """The figures of one run, told as they come; with `as_json` the tables go to standard error, and `end` tells all.
 
@@ -19,13 +27,9 @@ class Report:
     """
 
     def __init__(self, *, as_json: bool, **said: Any) -> None:
-        machine = (
-            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.system()} "
-            f"{platform.machine()}, {os.cpu_count()} cores"
-        )
         self._as_json = as_json
-        self._told: dict[str, Any] = {"machine": machine, **said, "figures": []}
-        self.say(f"{machine}\n")
+        self._told: dict[str, Any] = {"machine": machine(), **said, "figures": []}
+        self.say(f"{machine()}\n")
 
     def say(self, text: str) -> None:
         """A person reads this."""

@@ -9,9 +9,12 @@ order:
 - an operation that is legal now and changes nothing (empty, dup, stale) is placed at once;
 - a lease runs out only right before the operation that needs it, since a leased task blocks nobody;
 - unknown claims without a last instant and with one lease are interchangeable, and used in the order of their calls;
+- unknown operations are left out where no answer needs them (`needs.py`);
+- states that differ in what nothing to come can tell apart are one (`packed.py`);
+- a configuration that an answer to come refutes is not gone on with (`lookahead.py`);
 - operations are tried in the order in which their effects are needed, which only decides how soon an order is found.
 
-The state is that of `spec.Model`, packed: a tuple of `Entry`, in claim order. `tests/checker` holds the two together.
+Most histories are explained at the first attempt, which does without what costs more than it saves there.
 """
 
 from __future__ import annotations
