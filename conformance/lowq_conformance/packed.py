@@ -207,7 +207,7 @@ class Packed:
 
     def _rested(self, entry: Entry, t: float, since: float, ahead: Ahead) -> Entry:
         push, hold, waiting, returned, due = entry
-        if due + self.spec.eps <= since and not self.by_due:
+        if due + self.spec.eps <= since and (self.spec.due_order == "push" or not self.spec.fifo):
             due = -inf
         if hold >= 0 and ahead.settled(hold):
             if waiting or self.late[hold] <= since:

@@ -118,6 +118,22 @@ def test_an_unknown_ack_may_be_what_a_push_after_a_refused_one_needs() -> None:
     assert wgl([op for op in ops if op.kind != "ack"], spec).verdict is False
 
 
+def test_a_delay_that_is_over_still_leaves_the_order_open_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    pushes = [
+        Op(0, "a", "push", 0, 1, "added", "late", "late", "1", not_before=2.0),
+        Op(1, "a", "push", 3, 4, "added", "next", "next", "2"),
+        Op(2, "a", "push", 5, 6, "added", "last", "last", "3"),
+    ]
+    claims = [Op(5 + n, "b", "claim", 10 + n, 10.5 + n, "task", w, id=i) for n, (w, i) in enumerate(TOLD)]
+
+    assert wgl([*pushes, *claims], Spec(due_order=None)).verdict is True
+    assert wgl([*pushes, *claims], Spec(due_order="push")).verdict is False
+
+
+TOLD = [("next", "2"), ("late", "1"), ("last", "3")]
+
+
 def test_what_a_sound_queue_did_is_explained() -> None:
     for seed in range(300):
         random = Random(seed)
