@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
 from lowq_conformance.history import Op
-from lowq_conformance.packed import Entry, Packed, State
+from lowq_conformance.packed import Entry, Packed, State, first_beside
 
 
 class Place(NamedTuple):
@@ -80,7 +80,7 @@ class Lookahead:
         self.ordered = model.spec.fifo or model.spec.priority
         added = [(place, i) for i, place in places.items() if ops[i].kind == "push" and ops[i].result != "dup"]
         claims = [(place, ops[i]) for i, place in places.items() if ops[i].kind == "claim"]
-        self.unknown = [(place, op.call, op.ret) for place, op in claims if not place.known]
+        self.unknown = [(place, model.index[op.number]) for place, op in claims if not place.known]
         answers = [self._answer(place, op, added) for place, op in claims if place.known]
         self.answers = sorted(answers, key=lambda answer: answer.ret)
         self.group = _groups(answers)
@@ -91,6 +91,10 @@ class Lookahead:
                 self.takers[task].append(answer)
             for group in {self.group[task] for task in answer.tasks}:
                 self.rivals[group].append(answer)
+        self.joining: dict[int, list[tuple[Place, float]]] = defaultdict(list)
+        for place, i in added:
+            if model.joins[i]:
+                self.joining[model.priority[i]].append((place, ops[i].call))
         self.added = [(place, model.new(i), ops[i].ret) for place, i in added if place.known]
         self.last_empty = max((answer.call for answer in answers if answer.empty), default=-inf)
         self.equal: dict[str, list[tuple[Place, float]]] = defaultdict(list)
@@ -145,74 +149,140 @@ class Crowd:
 
 
 class Outlook:
-    """What is to come at one configuration."""
+    """What is to come once these operations are placed."""
 
-    def __init__(self, all: Lookahead, placed: Placed, state: State) -> None:
+    def __init__(self, all: Lookahead, placed: Placed) -> None:
+        has = placed.has
         self._all = all
         self._model = all.model
         self._placed = placed
-        self._state = state
-        self._first: dict[int, int] = {}
+        self._answers = [answer for answer in all.answers if not has(answer.place)]
+        left = [i for place, i in all.unknown if not has(place)]
+        self._unknown = [(i, all.model.ops[i].call, all.model.ops[i].ret) for i in left]
+        self._added = [(entry, ret) for place, entry, ret in all.added if ret < all.last_empty and not has(place)]
+        self._rivals: dict[int, list[float]] = {}
+        self._tasks: dict[Place, list[Entry]] = {}
+        self._ends: dict[int, float] = {}
+        self._settles: dict[int, tuple[bool, bool]] = {}
+        self._joins: dict[int, float] = {}
 
     def settled(self, hold: int) -> bool:
         """No settle of that claim is to come."""
-        return all(self._placed.has(place) for place, _ in self._all.settles[hold])
+        return not self._to_come(hold)[0]
 
     def kept(self, hold: int) -> bool:
         """A settle of that claim is still to be taken, so that nobody else may claim its task."""
-        return any(ok and not self._placed.has(place) for place, ok in self._all.settles[hold])
+        return self._to_come(hold)[1]
 
-    def wanted(self, at: int, early: float) -> bool:
-        """An unknown claim whose lease may end at `early` may take the task at that place to some purpose: it is in
-        the way of an answer to come, and this before a known claim takes it anyway."""
-        spec, entry, has = self._model.spec, self._state[at], self._placed.has
-        end = min((answer.ret for answer in self._all.takers[entry.push] if not has(answer.place)), default=inf)
-        if self._all.ordered and spec.requeue == "any" and early <= end:
-            return True
-        if spec.dedupe == "until_claimed" and any(
-            call <= end and not has(place) for place, call in self._all.equal[self._model.ops[entry.push].equal]
-        ):
-            return True
-        return any(
-            answer.empty or (self._all.ordered and self._may_stand_before(at, answer))
-            for answer in self._all.answers
-            if answer.call <= end and not has(answer.place)
+    def _to_come(self, hold: int) -> tuple[bool, bool]:
+        """Whether a settle of that claim is to come, and one that is taken."""
+        found = self._settles.get(hold)
+        if found is None:
+            left = [ok for place, ok in self._all.settles.get(hold, ()) if not self._placed.has(place)]
+            found = self._settles[hold] = (bool(left), any(left))
+        return found
+
+    def joined(self, priority: int, closes: float) -> bool:
+        """A push of that priority that was called by then is to come."""
+        first = self._joins.get(priority)
+        if first is None:
+            left = (call for place, call in self._all.joining[priority] if not self._placed.has(place))
+            first = self._joins[priority] = min(left, default=inf)
+        return first <= closes
+
+    def wanted(self, state: State, at: int, claim: int) -> bool:
+        """That unknown claim may take the task at that place to some purpose, before a known claim takes it anyway:
+        it is in the way of an answer to come, or of an equal push, or of another unknown claim."""
+        task = state[at].push
+        end = self._end(task)
+        return (
+            (self._model.loosens and self._model.early[claim] <= end)
+            or self._repeated(self._model.ops[task].equal, end)
+            or any(
+                answer.empty or (self._all.ordered and self._may_stand_before(state, at, answer))
+                for answer in self._answers
+                if answer.call <= end
+            )
+            or (self._all.ordered and self._lets_pass(claim, end))
         )
 
-    def _may_stand_before(self, at: int, answer: Answer) -> bool:
+    def _repeated(self, equal: str, end: float) -> bool:
+        """A push of an equal work that was called by then is to come, which would be refused while one waits."""
+        return self._model.spec.dedupe == "until_claimed" and any(
+            call <= end and not self._placed.has(place) for place, call in self._all.equal[equal]
+        )
+
+    def _lets_pass(self, claim: int, end: float) -> bool:
+        """Another unknown claim may have to take what stands behind the task before `end`: since it acts before that,
+        or since what it does is needed by then."""
+        for other, call, ret in self._unknown:
+            if other == claim or call > end:
+                continue
+            if ret < end and (self._answers or self._repeats(inf)):
+                return True
+            if self._repeats(end):
+                return True
+            if self._model.loosens and any(answer.ret >= self._model.early[other] for answer in self._answers):
+                return True
+        return False
+
+    def _repeats(self, end: float) -> bool:
+        """A push that was called by then is to come to which another is equal, so that it would be refused."""
+        return any(len(pushes) > 1 and self._repeated(equal, end) for equal, pushes in self._all.equal.items())
+
+    def _end(self, task: int) -> float:
+        """When the first known claim to come that may have been given that task had returned."""
+        end = self._ends.get(task)
+        if end is None:
+            left = (answer.ret for answer in self._all.takers[task] if not self._placed.has(answer.place))
+            end = self._ends[task] = min(left, default=inf)
+        return end
+
+    def _may_stand_before(self, state: State, at: int, answer: Answer) -> bool:
         """The claim may be given a task that stands behind the one at that place when it is given."""
-        first = at + 1 if self._model.simple else 0
-        return any(entry.push in answer.tasks for entry in self._state[first:]) or any(
-            not self._placed.has(place) for place, _ in answer.pushes
-        )
+        first = first_beside(at, state) if self._model.simple else 0
+        behind = (*state[first:at], *state[at + 1 :])
+        return bool(self._pushed(answer)) or any(entry.push in answer.tasks for entry in behind)
 
-    def hopeless(self, t: float) -> bool:
+    def _pushed(self, answer: Answer) -> list[Entry]:
+        """The tasks that the claim may be given and that are still to be pushed."""
+        tasks = self._tasks.get(answer.place)
+        if tasks is None:
+            tasks = self._tasks[answer.place] = [e for place, e in answer.pushes if not self._placed.has(place)]
+        return tasks
+
+    def _calls(self, group: int) -> list[float]:
+        """When the known claims to come were called that compete for the tasks of that group."""
+        calls = self._rivals.get(group)
+        if calls is None:
+            left = [answer.call for answer in self._all.rivals[group] if not self._placed.has(answer.place)]
+            calls = self._rivals[group] = sorted(left)
+        return calls
+
+    def hopeless(self, state: State, t: float) -> bool:
         """More tasks would have to be out of the way of an answer than can have been taken after `t`."""
-        ahead, has, eps = self._all, self._placed.has, self._model.spec.eps
-        self._first = {entry.push: at for at, entry in reversed([*enumerate(self._state)])}
+        ahead, eps = self._all, self._model.spec.eps
         tasks: dict[int, list[Task]] = defaultdict(list)
-        for at, entry in enumerate(self._state):
+        for at, entry in enumerate(state):
             if entry.waiting and (entry.hold < 0 or self.settled(entry.hold)):
                 tasks[ahead.group_of(entry)].append((at, entry, -inf))
-        for place, entry, ret in ahead.added:
-            if ret < ahead.last_empty and not has(place):
-                tasks[ahead.group_of(entry)].append((inf, entry, ret))
-        crowds = [
-            Crowd(waiting, [answer.call for answer in ahead.rivals[group] if not has(answer.place)])
-            for group, waiting in tasks.items()
-        ]
+        for entry, ret in self._added:
+            tasks[ahead.group_of(entry)].append((inf, entry, ret))
+        crowds = [Crowd(waiting, self._calls(group)) for group, waiting in tasks.items()]
         front = min((crowd.front for crowd in crowds), default=inf)
         crowds.sort(key=lambda crowd: crowd.until, reverse=True)
-        unknown = sorted(call for place, call, ret in ahead.unknown if ret >= t and not has(place))
+        unknown = sorted(call for _, call, ret in self._unknown if ret >= t)
+        places = {entry.push: at for at, entry in reversed([*enumerate(state)])}
         needed = 0
-        for answer in ahead.answers:
+        for answer in self._answers:
             if not crowds or answer.ret >= crowds[0].until:
                 return False
-            if not (answer.empty or ahead.ordered) or has(answer.place):
+            if not (answer.empty or ahead.ordered):
                 continue
-            first, behind, steady = self._behind(answer, unknown)
+            first = self._first(answer, state, places)
             if first <= front and not answer.empty:
                 continue
+            behind, steady = self._behind(answer, state, unknown)
             reading = answer.call - eps
             before = needed
             for crowd in crowds:
@@ -235,24 +305,27 @@ class Outlook:
                 return True
         return False
 
-    def _behind(self, answer: Answer, unknown: Sequence[float]) -> tuple[float, list[Entry], bool]:
-        """Where the first task stands that the claim may be given, all such tasks, and whether they stay as they are
+    def _first(self, answer: Answer, state: State, places: Mapping[int, int]) -> int:
+        """Where the first task stands that the claim may be given; `places` are the first of each name."""
+        first = min((places[task] for task in answer.tasks if task in places), default=len(state))
+        return first_beside(first, state) if first < len(state) else first
+
+    def _behind(self, answer: Answer, state: State, unknown: Sequence[float]) -> tuple[set[Entry], bool]:
+        """The tasks that the claim may be given and that may stand before others, and whether they stay as they are
         until then."""
-        model, has = self._model, self._placed.has
-        if not answer.tasks:
-            return len(self._state), [], True
-        first = min((self._first[task] for task in answer.tasks if task in self._first), default=len(self._state))
-        if not first:
-            return first, [], True
-        tasks = [task for place, task in answer.pushes if not has(place)]
-        if model.simple:
-            return first, tasks, True
-        tasks += [entry for entry in self._state if entry.push in answer.tasks]
+        tasks = {*self._pushed(answer)}
+        if self._model.simple or not answer.tasks:
+            return tasks, True
+        tasks.update(entry for entry in state if entry.push in answer.tasks)
+        return tasks, not (unknown and unknown[0] <= answer.ret) and self._alone(answer)
+
+    def _alone(self, answer: Answer) -> bool:
+        """No other claim to come that competes for these tasks is called before this one has returned."""
         group = self._all.group[min(answer.tasks)]
-        steady = not (unknown and unknown[0] <= answer.ret) and all(
-            other is answer or other.call > answer.ret or has(other.place) for other in self._all.rivals[group]
+        return all(
+            other is answer or other.call > answer.ret or self._placed.has(other.place)
+            for other in self._all.rivals[group]
         )
-        return first, tasks, steady
 
     def _stays_before(self, one: Entry, other: Entry, steady: bool) -> bool:
         """The first task comes before the second also when that is claimed; unless `steady`, it may have been handed

@@ -6,6 +6,7 @@ the earliest at which something can be so, and what is left open there (a lease 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import inf
 from typing import NamedTuple, Protocol
@@ -18,28 +19,44 @@ OBSERVERS = ("empty", "dup", "stale")
 
 
 class Entry(NamedTuple):
-    """A live task: its push, the latest unsettled claim or -1, whether it waits, was handed back, and its time."""
+    """A live task: its push, the latest unsettled claim or -1, whether it waits, lost its place, and its time;
+    whether it stands beside the one before it, their order being open, and by when a push must have been called that
+    comes to stand beside them."""
 
     push: int
     hold: int
     waiting: bool
     returned: bool
     due: float
+    beside: bool = False
+    closes: float = -inf
 
     @property
     def back(self) -> bool:
-        """The task was handed out before."""
+        """The task was handed out before, where that tells."""
         return self.returned or self.hold >= 0
 
 
 State = tuple[Entry, ...]
 
 
-class Ahead(Protocol):
-    """What is known at one configuration of the answers to come."""
+def first_beside(at: int, state: State) -> int:
+    """The first place of those whose order with the one at `at` is open."""
+    while state[at].beside:
+        at -= 1
+    return at
 
-    def wanted(self, at: int, early: float) -> bool:
-        """An unknown claim whose lease may end at `early` may take the task at that place to some purpose."""
+
+def _closed_up(state: State) -> State:
+    """The tasks from the first one on, which stands beside none before it."""
+    return (state[0]._replace(beside=False), *state[1:]) if state and state[0].beside else state
+
+
+class Ahead(Protocol):
+    """What is known of the answers to come."""
+
+    def wanted(self, state: State, at: int, claim: int) -> bool:
+        """That unknown claim may take the task at that place to some purpose."""
 
     def settled(self, hold: int) -> bool:
         """No settle of that claim is to come."""
@@ -47,12 +64,21 @@ class Ahead(Protocol):
     def kept(self, hold: int) -> bool:
         """A settle of that claim is still to be taken, so that nobody else may claim its task."""
 
+    def joined(self, priority: int, closes: float) -> bool:
+        """A push of that priority that was called by then is to come."""
+
 
 class Packed:
     """The operations as flat lists, indexed by call order, and what each may do.
 
     Pushes that no answer tells apart (one work, one priority, no id that a claim names) make the same entries, and
     entries whose order says nothing stand in one order: so states that differ in names only are one state.
+
+    In which order pushes that overlap were kept is left open until a claim tells it: they stand beside each other,
+    and the first to be handed out was the first. Any of their orders could have been, for all may be kept at one
+    instant, when the last had been called and none returned: there is one, since every two overlap (Helly). And
+    nothing that was told meanwhile depends on it: one of them waited all the while, in the way of everything behind,
+    and where equal works are refused, those to which another push is equal stand beside none.
     """
 
     def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
@@ -71,7 +97,9 @@ class Packed:
         self.like = self._alike()
         self.simple = spec.fifo and spec.due_order == "push" and spec.requeue == "place"
         self.by_due = spec.fifo and spec.due_order == "due"
-        self.sorted = not spec.fifo or spec.requeue == "any"
+        self.loosens = spec.fifo and spec.requeue == "any"
+        self.sorted = self.loosens or not spec.fifo
+        self.joins = self._joins()
 
     def _alike(self) -> list[int]:
         """For each push the first that no answer tells from it."""
@@ -80,6 +108,18 @@ class Packed:
         return [
             i if op.id in named else first.setdefault((op.work, op.equal, op.priority, op.id is None), i)
             for i, op in enumerate(self.ops)
+        ]
+
+    def _joins(self) -> list[bool]:
+        """For each push whether it may stand beside others: it is due at once, and no other push is equal where that
+        would be refused."""
+        equal = Counter(op.equal for op in self.ops if op.kind == "push")
+        spec = self.spec
+        if not spec.fifo:
+            return [False] * len(self.ops)
+        return [
+            op.kind == "push" and op.not_before is None and (spec.dedupe == "off" or equal[op.equal] == 1)
+            for op in self.ops
         ]
 
     def harmless(self, op: Op, state: State) -> bool:
@@ -128,7 +168,7 @@ class Packed:
         if self.spec.dedupe == "until_claimed":
             for at, entry in enumerate(state):
                 if not entry.waiting and self.ops[entry.push].equal == op.equal:
-                    waits = entry._replace(waiting=True, returned=True)
+                    waits = entry._replace(waiting=True)
                     yield max(t, self.early[entry.hold]), (*state[:at], waits, *state[at + 1 :])
 
     def _claims(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
@@ -138,15 +178,16 @@ class Packed:
             if op.result is not None and not self.takes(entry, op):
                 continue
             if ahead is not None and (
-                ahead.kept(entry.hold) or (op.result is None and not ahead.wanted(at, self.early[i]))
+                ahead.kept(entry.hold) or (op.result is None and not ahead.wanted(state, at, i))
             ):
                 continue
             then = max(t, entry.due - eps)
             if not entry.waiting:
                 then = max(then, self.early[entry.hold])
             if not self._overtakes(at, state, op):
-                held = Entry(entry.push, i, False, entry.back, entry.due)
-                yield then, (*state[:at], held, *state[at + 1 :])
+                held = Entry(entry.push, i, False, False, entry.due)
+                first = first_beside(at, state)
+                yield then, (*state[:first], held, *_closed_up(state[first:at] + state[at + 1 :]))
 
     def _overtakes(self, at: int, state: State, op: Op) -> bool:
         """A task that is surely due stands before the one at `at`."""
@@ -154,7 +195,7 @@ class Packed:
         reading = max(op.call - self.spec.eps, taken.due)
         if any(
             entry.due <= reading and self.free(entry, op) and (self.simple or self.before(entry, taken))
-            for entry in state[:at]
+            for entry in state[: first_beside(at, state)]
         ):
             return True
         return self.by_due and any(
@@ -173,21 +214,35 @@ class Packed:
                 continue
             if op.result == "stale":
                 if not entry.waiting:
-                    waits = entry._replace(waiting=True, returned=True)
+                    waits = entry._replace(waiting=True)
                     yield max(t, self.early[hold]), (*state[:at], waits, *state[at + 1 :])
             elif op.kind == "ack":
                 yield t, (*state[:at], *state[at + 1 :])
             else:
                 due = entry.due if op.not_before is None else op.not_before
-                yield t, (*state[:at], Entry(entry.push, -1, True, True, due), *state[at + 1 :])
+                yield t, (*state[:at], Entry(entry.push, -1, True, self.loosens, due), *state[at + 1 :])
             return
 
     def _with(self, i: int, state: State) -> State:
         """The state with a new task, behind those that come first."""
-        at = len(state)
-        while at and self.priority[state[at - 1].push] < self.priority[i]:
-            at -= 1
-        return (*state[:at], self.new(i), *state[at:])
+        new, end = self.new(i), len(state)
+        while end and self.priority[state[end - 1].push] < self.priority[i]:
+            end -= 1
+        last = end
+        while self.sorted and last and state[last - 1].back:
+            last -= 1
+        if not last or not self._overlaps(state[last - 1], i):
+            before = (each if each.closes == -inf else each._replace(closes=-inf) for each in state[:last])
+            return (*before, new, *state[last:])
+        first = first_beside(last - 1, state)
+        closes = min(new.closes, state[first].closes)
+        beside = sorted(each._replace(beside=True, closes=closes) for each in (*state[first:last], new))
+        return (*state[:first], *_closed_up(tuple(beside)), *state[last:])
+
+    def _overlaps(self, entry: Entry, i: int) -> bool:
+        """The new task stands beside that one, which waits for its first claim."""
+        called = entry.closes >= self.ops[i].call
+        return called and self.joins[i] and self.priority[entry.push] == self.priority[i]
 
     def _place(self, entry: Entry) -> tuple[int, Entry | tuple[()]]:
         """Tasks whose order says nothing, because there is none or they were handed out once, stand behind the others
@@ -197,24 +252,29 @@ class Packed:
     def new(self, i: int) -> Entry:
         """The task of a push, as it waits for its first claim."""
         due = self.ops[i].not_before
-        return Entry(self.like[i], -1, True, False, -inf if due is None else due)
+        closes = self.ops[i].ret if self.joins[i] else -inf
+        return Entry(self.like[i], -1, True, False, -inf if due is None else due, False, closes)
 
     def rested(self, state: State, t: float, since: float, ahead: Ahead) -> State:
         """The state without what makes no difference to anything that is called at `since` or later and acts at `t`
         or later."""
-        after = tuple(self._rested(entry, t, since, ahead) for entry in state)
-        return after if after == state else self._in_place(after)
-
-    def _rested(self, entry: Entry, t: float, since: float, ahead: Ahead) -> Entry:
-        push, hold, waiting, returned, due = entry
-        if due + self.spec.eps <= since and (self.spec.due_order == "push" or not self.spec.fifo):
-            due = -inf
-        if hold >= 0 and ahead.settled(hold):
-            if waiting or self.late[hold] <= since:
-                hold, waiting, returned = -1, True, True
-            elif self.late[hold] == inf and self.early[hold] <= t:
-                hold = self.over
-        return Entry(push, hold, waiting, returned, due)
+        past = since - self.spec.eps if self.spec.due_order == "push" or not self.spec.fifo else -inf
+        after = list(state)
+        for at, (push, hold, waiting, returned, due, beside, closes) in enumerate(state):
+            if -inf < due <= past:
+                due = -inf
+            if closes > -inf and not ahead.joined(self.priority[push], closes):
+                closes = -inf
+            if 0 <= hold < self.over and ahead.settled(hold):
+                if waiting or self.late[hold] <= since:
+                    hold, waiting, returned = -1, True, self.loosens
+                elif self.late[hold] == inf and self.early[hold] <= t:
+                    hold = self.over
+            entry = state[at]
+            if due != entry.due or closes != entry.closes or hold != entry.hold:
+                after[at] = Entry(push, hold, waiting, returned, due, beside, closes)
+        rested = tuple(after)
+        return rested if rested == state else self._in_place(rested)
 
     def _in_place(self, state: State) -> State:
         """The state with those tasks in one order whose order says nothing."""

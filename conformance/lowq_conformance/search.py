@@ -10,7 +10,8 @@ order:
 - a lease runs out only right before the operation that needs it, since a leased task blocks nobody;
 - unknown claims without a last instant and with one lease are interchangeable, and used in the order of their calls;
 - unknown operations are left out where no answer needs them (`needs.py`);
-- states that differ in what nothing to come can tell apart are one (`packed.py`);
+- the order of pushes that overlap is left open until a claim tells it, and states that differ in what nothing to come
+  can tell apart are one (`packed.py`);
 - a configuration that an answer to come refutes is not gone on with (`lookahead.py`);
 - operations are tried in the order in which their effects are needed, which only decides how soon an order is found.
 
@@ -19,7 +20,7 @@ Most histories are explained at the first attempt, which does without what costs
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from random import Random
@@ -28,7 +29,6 @@ from lowq_conformance.history import Op
 from lowq_conformance.lookahead import Lookahead, Outlook, Place, Placed
 from lowq_conformance.needs import by_when, needless, unmet
 from lowq_conformance.packed import OBSERVERS, Packed, State
-from lowq_conformance.precedence import precedence
 from lowq_conformance.spec import Spec
 
 BUDGET = 200_000
@@ -57,7 +57,10 @@ class Stuck:
 
 @dataclass(slots=True)
 class Found:
-    """True with an order, False with where it gets stuck, or None: given up. `configs` were looked at."""
+    """True with an order, False with where it gets stuck, or None: given up. `configs` were looked at.
+
+    In the order, pushes that overlap may stand in another order than that in which they were kept.
+    """
 
     verdict: bool | None
     order: list[Op]
@@ -88,8 +91,9 @@ class _Search:
         self.others = [at for at in range(len(self.unknown)) if not any(alike >> at & 1 for alike in self.alike)]
         self.ending = [at for at in self.others if self.ops[self.unknown[at]].ret < inf]
         self.all_unknown = (1 << len(self.unknown)) - 1
-        self.lead: dict[int, list[Place]] = {}
         self.lookahead: Lookahead | None = None
+        self.outlooks: dict[Placed, Outlook] = {}
+        self.fronts: dict[tuple[int, int], tuple[list[int], float]] = {}
 
     def _alike(self) -> list[int]:
         """The places in `unknown`, as bits, of unbounded claims of one lease, and of unbounded pushes of one task: an
@@ -109,25 +113,16 @@ class _Search:
         is forgotten before the next attempt, so that the attempts together are one search.
         """
         seen: dict[Config, float] = {}
-        led: dict[Config, float] = {}
-        found = self._attempt(seen, None, 0, min(budget, self._patience(0)), {})
+        found = self._attempt(seen, None, 0, min(budget, self._patience(0)))
         if found.verdict is not None:
             return found
         if unmet(self.ops, self.spec):
             return replace(found, verdict=False)
         self.lookahead = Lookahead(self.model, self.place)
-        self._lead()
-        attempt, leads = 1, bool(self.lead)
+        attempt = 1
         while found.verdict is None and found.configs < budget:
-            more = self._patience(attempt)
-            random = Random(attempt) if attempt > 1 else None
-            if leads:
-                found = self._attempt(led, random, found.configs, min(budget, found.configs + more), self.lead)
-                if found.verdict:
-                    return found
-                leads = found.verdict is None
-            random = Random(attempt)
-            found = self._attempt(seen, random, found.configs, min(budget, found.configs + more), {})
+            limit = min(budget, found.configs + self._patience(attempt))
+            found = self._attempt(seen, Random(attempt), found.configs, limit)
             attempt += 1
         return found if found.verdict is not None else replace(found, stuck=None)
 
@@ -135,22 +130,11 @@ class _Search:
         """How many configurations the attempt may look at."""
         return PATIENCE * (2 + len(self.ops) // 100) * (1 + attempt)
 
-    def _lead(self) -> None:
-        """For each push the places of those that must come before it, as far as that can be told."""
-        for number, earlier in precedence(self.ops, self.spec).items():
-            self.lead[self.index[number]] = [self.place[self.index[each]] for each in earlier]
-
-    def _attempt(
-        self,
-        seen: dict[Config, float],
-        random: Random | None,
-        looks: int,
-        limit: int,
-        lead: Mapping[int, Sequence[Place]],
-    ) -> Found:
+    def _attempt(self, seen: dict[Config, float], random: Random | None, looks: int, limit: int) -> Found:
         """An order from the start, with `looks` configurations behind it and at most `limit` in all."""
         total = len(self.known)
         path: list[int] = []
+        tried: dict[Config, float] = {}
         start: Config = (Placed(0, 0, 0), ())
         farthest, reach, stuck = -1, 0, start
         order: list[int] | None = None  # the farthest path, kept when it is left and not at each step of it
@@ -165,6 +149,9 @@ class _Search:
                 stack.pop()
                 continue
             placed, config, t = choice
+            if tried.get(config, inf) <= t:
+                continue
+            tried[config] = t
             path.append(placed)
             config, t = self._at_once(config, t, path)
             done = config[0].base + config[0].window.bit_count()
@@ -178,9 +165,10 @@ class _Search:
                 break
             looks += 1
             seen[config] = t
-            if self.lookahead is not None and Outlook(self.lookahead, *config).hopeless(t):
+            outlook = self._outlook(config[0])
+            if outlook is not None and outlook.hopeless(config[1], t):
                 continue
-            stack.append((self._choices(config, t, random, lead), len(path), config))
+            stack.append((self._choices(config, t, random), len(path), config))
         for _, _, unfinished in stack:
             seen.pop(unfinished, None)
         front = [self.ops[self.known[at]] for at in self._front(stuck[0])[0]]
@@ -193,6 +181,8 @@ class _Search:
     def _front(self, placed: Placed) -> tuple[list[int], float]:
         """The places in `known` that may come next as far as real time goes, and the first return among them."""
         at, window, _ = placed
+        if (front := self.fronts.get((at, window))) is not None:
+            return front
         known, ops = self.known, self.ops
         found: list[int] = []
         least = inf
@@ -205,6 +195,7 @@ class _Search:
                 least = min(least, op.ret)
             window >>= 1
             at += 1
+        self.fronts[placed.base, placed.window] = found, least
         return found, least
 
     def _at_once(self, config: Config, t: float, path: list[int]) -> tuple[Config, float]:
@@ -228,9 +219,18 @@ class _Search:
                     path.append(self.known[at])
                     again = True
                     break
-        return (placed, state) if self.lookahead is None else self._rested(self.lookahead, placed, state, t), t
+        return (placed, state) if self.lookahead is None else self._rested(placed, state, t), t
 
-    def _rested(self, ahead: Lookahead, placed: Placed, state: State, t: float) -> Config:
+    def _outlook(self, placed: Placed) -> Outlook | None:
+        """What is to come then, where the search looks ahead."""
+        if self.lookahead is None:
+            return None
+        outlook = self.outlooks.get(placed)
+        if outlook is None:
+            outlook = self.outlooks[placed] = Outlook(self.lookahead, placed)
+        return outlook
+
+    def _rested(self, placed: Placed, state: State, t: float) -> Config:
         """The configuration without what makes no difference any more."""
         for at in self.ending:
             if self.ops[self.unknown[at]].ret < t:
@@ -239,7 +239,8 @@ class _Search:
         since = self.ops[self.known[placed.base]].call if placed.base < len(self.known) else inf
         if left:
             since = min(since, self.ops[self.unknown[(left & -left).bit_length() - 1]].call)
-        return placed, self.model.rested(state, t, since, Outlook(ahead, placed, state))
+        outlook = self._outlook(placed)
+        return placed, state if outlook is None else self.model.rested(state, t, since, outlook)
 
     def _claimed(self, i: int, placed: Placed) -> bool:
         """A settle comes after its claim, also where that returned at the instant at which the settle was called."""
@@ -250,9 +251,7 @@ class _Search:
         """Waiting from `t` to `then` would pass the last instant of an unknown operation."""
         return any(t <= self.ops[self.unknown[at]].ret < then and not placed.used >> at & 1 for at in self.ending)
 
-    def _choices(
-        self, config: Config, t: float, random: Random | None, lead: Mapping[int, Sequence[Place]]
-    ) -> Iterator[Choice]:
+    def _choices(self, config: Config, t: float, random: Random | None) -> Iterator[Choice]:
         """Each operation that may come next, with every effect that it may have."""
         placed, state = config
         front, least = self._front(placed)
@@ -264,11 +263,11 @@ class _Search:
         found.sort(key=lambda each: (each[0], not each[1].known, each[1].at))
         if random is not None and random.random() < 0.3:
             random.shuffle(found)
-        outlook = None if self.lookahead is None else Outlook(self.lookahead, placed, state)
+        outlook = self._outlook(placed)
         for _, place in found:
             i = self.known[place.at] if place.known else self.unknown[place.at]
             op = self.ops[i]
-            if not self._claimed(i, placed) or not all(map(placed.has, lead.get(i, ()))):
+            if not self._claimed(i, placed):
                 continue
             for then, after in self.model.effects(i, state, max(t, op.call), outlook):
                 if then <= least and then <= op.ret:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
 from lowq_conformance import search
 from lowq_conformance.history import Op
+from lowq_conformance.packed import Packed
 from lowq_conformance.search import wgl
 from lowq_conformance.spec import Mismatch, Model, Span, Spec
 
@@ -50,6 +52,108 @@ def test_looking_ahead_from_the_start_the_search_agrees_with_brute_force(
             bad += not verdict
     assert judged > 150
     assert bad > 20
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_with_the_order_of_pushes_left_open_the_search_says_what_it_says_without(
+    part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = [crowded(Random(seed)) for seed in range(part * 1000, part * 1000 + 150)]
+    open = [wgl(ops, spec, 20_000) for ops, spec in histories]
+    monkeypatch.setattr(Packed, "_joins", lambda self: [False] * len(self.ops))
+    told = [wgl(ops, spec, 20_000) for ops, spec in histories]
+
+    assert all({one.verdict, other.verdict} != {True, False} for one, other in zip(open, told, strict=True))
+    assert sum(one.verdict is not None is not other.verdict for one, other in zip(open, told, strict=True)) > 140
+    assert {one.verdict for one in open} >= {True, False}
+
+
+def crowded(random: Random) -> tuple[list[Op], Spec]:
+    """Many pushes overlap."""
+    spec, load = varied(
+        random,
+        bug=random.choice(["", "", "newest first", "tail requeue", "racy push", "kill loses task"]),
+        ops=random.randint(12, 24),
+        processes=6,
+        delays=random.choice([0.0, 0.0, 0.2]),
+        kills=random.choice([0.0, 0.05]),
+        raises=random.choice([0.0, 0.05]),
+        drain=True,
+    )
+    return simulate(random, spec, load), spec
+
+
+def test_the_orders_of_pushes_that_overlap_are_not_tried_one_by_one() -> None:
+    pushes = [Op(n, f"p{n}", "push", n / 100, 1, "added", f"x{n}", f"x{n}", f"{n}") for n in range(8)]
+    given = [Op(20 + n, "c", "claim", 20 + n, 20.5 + n, "task", f"x{n}", id=f"{n}") for n in [*range(8), 0]]
+
+    assert wgl([*pushes, *given], Spec(), budget=300).verdict is False
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "possible"),
+    [
+        ((0, 3), (1, 4), True),
+        ((0, 3), (3, 4), True),
+        ((0, 2), (3, 4), False),
+    ],
+)
+def test_pushes_that_overlap_come_in_either_order(
+    first: tuple[float, float], second: tuple[float, float], possible: bool
+) -> None:
+    """As claimed at the end; and though the first had long been kept when an ack came between."""
+    pushes = [
+        Op(0, "a", "push", -9, -8, "added", "o", "o", "0"),
+        Op(1, "b", "claim", -7, -6, "task", "o", id="0"),
+        Op(2, "a", "push", *first, "added", "x", "x", "1"),
+        Op(3, "b", "ack", 2, 2.5, "ok", claim=1),
+        Op(4, "c", "push", *second, "added", "y", "y", "2"),
+    ]
+    claims = [Op(5, "d", "claim", 5, 6, "task", "y", id="2"), Op(6, "d", "claim", 7, 8, "task", "x", id="1")]
+
+    assert wgl([*pushes, *claims], Spec()).verdict is possible
+
+
+def test_what_came_between_two_pushes_keeps_them_apart() -> None:
+    """An empty answer: the second was not kept yet, though it had been called before the first was kept."""
+    pushes = [
+        Op(0, "a", "push", 0, 3, "added", "x", "x", "1"),
+        Op(1, "b", "push", 1, 9, "added", "y", "y", "2"),
+        Op(2, "c", "claim", 4, 5, "task", "x", id="1", lease=2.0),
+        Op(3, "c", "claim", 6, 7, "empty", lease=2.0),
+    ]
+    again = [Op(4, "d", "claim", 10, 11, "task", "y", id="2"), Op(5, "d", "claim", 12, 13, "task", "x", id="1")]
+
+    assert wgl([*pushes, again[1]], Spec()).verdict is True
+    assert wgl([*pushes, *again], Spec(grace=0.0)).verdict is False
+    assert wgl([*pushes, *again], Spec(grace=0.0, requeue="any")).verdict is True
+
+
+def test_a_push_that_was_refused_since_tells_that_the_first_was_kept() -> None:
+    ops = [
+        Op(0, "a", "push", 0, 9, "added", "x", "x", "1"),
+        Op(1, "b", "push", 1, 2, "dup", "x", "x"),
+        Op(2, "c", "push", 3, 4, "added", "y", "y", "2"),
+        Op(3, "d", "claim", 10, 11, "task", "y", id="2"),
+        Op(4, "d", "claim", 12, 13, "task", "x", id="1"),
+    ]
+
+    assert wgl(ops, Spec("until_done")).verdict is False
+    assert wgl([*ops[:1], *ops[2:]], Spec("until_done")).verdict is True
+
+
+def test_of_three_pushes_the_last_may_come_after_the_first_though_the_second_overlaps_with_both() -> None:
+    pushes = [
+        Op(0, "a", "push", 0, 2, "added", "x", "x", "1"),
+        Op(1, "b", "push", 1, 9, "added", "y", "y", "2"),
+        Op(2, "c", "push", 3, 4, "added", "z", "z", "3"),
+    ]
+    for order in permutations("xyz"):
+        claims = [
+            Op(5 + n, "d", "claim", 10 + 2 * n, 11 + 2 * n, "task", work, id=str(" xyz".index(work)))
+            for n, work in enumerate(order)
+        ]
+        assert wgl([*pushes, *claims], Spec()).verdict is (order.index("x") < order.index("z"))
 
 
 def ambiguous(random: Random) -> tuple[list[Op], Spec]:
@@ -116,6 +220,39 @@ def test_an_unknown_ack_may_be_what_a_push_after_a_refused_one_needs() -> None:
 
     assert wgl(ops, spec).verdict is True
     assert wgl([op for op in ops if op.kind != "ack"], spec).verdict is False
+
+
+def test_an_unknown_claim_may_have_let_another_one_take_what_stands_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second push of y was not refused, so one has taken y, which the other could not leave behind x."""
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    ops = [
+        Op(0, "a", "push", 0, 4, "added", "x", "x"),
+        Op(1, "b", "claim", 1, 3, None, lease=40.0),
+        Op(2, "c", "push", 5, 6, "added", "y", "y"),
+        Op(3, "b", "claim", 7, 9, None, lease=40.0),
+        Op(4, "c", "push", 10, 11, "added", "y", "y"),
+        Op(5, "a", "push", 10, 12, None, "z", "z"),
+    ]
+
+    assert wgl(ops, Spec("until_claimed")).verdict is True
+    assert wgl([ops[0], *ops[2:]], Spec("until_claimed")).verdict is False
+
+
+def test_an_unknown_release_may_have_put_a_task_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing was left, long after the lease had ended."""
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x", "1"),
+        Op(1, "a", "claim", 2, 3, "task", "x", id="1", lease=4.0),
+        Op(2, "a", "release", 4, 5, None, claim=1, not_before=90.0),
+        Op(3, "b", "claim", 20, 21, "empty", lease=4.0),
+        Op(4, "b", "claim", 30, 31, "empty", lease=4.0),
+    ]
+
+    assert wgl(ops, Spec(grace=0.0)).verdict is True
+    assert wgl([*ops[:2], *ops[3:]], Spec(grace=0.0)).verdict is False
+    ops[2].not_before = None
+    assert wgl(ops, Spec(grace=0.0)).verdict is False
 
 
 def test_a_delay_that_is_over_still_leaves_the_order_open_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
