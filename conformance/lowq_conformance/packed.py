@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -47,9 +48,14 @@ def first_beside(at: int, state: State) -> int:
     return at
 
 
-def _closed_up(state: State) -> State:
-    """The tasks from the first one on, which stands beside none before it."""
-    return (state[0]._replace(beside=False), *state[1:]) if state and state[0].beside else state
+def _apart(state: State) -> State:
+    """These tasks beside each other, the first beside none before it."""
+    return tuple(each if each.beside is (at > 0) else each._replace(beside=at > 0) for at, each in enumerate(state))
+
+
+def _closed(state: State) -> State:
+    """The state with all pushes to come behind these."""
+    return tuple(each if each.closes == -inf else each._replace(closes=-inf) for each in state)
 
 
 class Ahead(Protocol):
@@ -75,10 +81,11 @@ class Packed:
     entries whose order says nothing stand in one order: so states that differ in names only are one state.
 
     In which order pushes that overlap were kept is left open until a claim tells it: they stand beside each other,
-    and the first to be handed out was the first. Any of their orders could have been, for all may be kept at one
-    instant, when the last had been called and none returned: there is one, since every two overlap (Helly). And
-    nothing that was told meanwhile depends on it: one of them waited all the while, in the way of everything behind,
-    and where equal works are refused, those to which another push is equal stand beside none.
+    and the first to be handed out was before all that were due. Any of their orders could have been, for all may be
+    kept at one instant, when the last had been called and none returned: there is one, since every two overlap
+    (Helly). And nothing that was told meanwhile depends on it. While one of them waited and was due, it stood in
+    the way of all behind; what tells of all that is due, an empty answer or a task of less priority, ends the time in
+    which others may join them; and where equal works are refused, those to which another push is equal join none.
     """
 
     def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
@@ -111,14 +118,16 @@ class Packed:
         ]
 
     def _joins(self) -> list[bool]:
-        """For each push whether it may stand beside others: it is due at once, and no other push is equal where that
-        would be refused."""
+        """For each push whether it may stand beside others: it comes in the order of the pushes, and no other one is
+        equal where that would be refused."""
         equal = Counter(op.equal for op in self.ops if op.kind == "push")
         spec = self.spec
         if not spec.fifo:
             return [False] * len(self.ops)
         return [
-            op.kind == "push" and op.not_before is None and (spec.dedupe == "off" or equal[op.equal] == 1)
+            op.kind == "push"
+            and (op.not_before is None or spec.due_order == "push")
+            and (spec.dedupe == "off" or equal[op.equal] == 1)
             for op in self.ops
         ]
 
@@ -135,6 +144,10 @@ class Packed:
         hold = self.index.get(op.claim, -2)
         return all(entry.waiting for entry in state if entry.hold == hold)
 
+    def told(self, op: Op, state: State) -> State:
+        """The state after that answer: nothing that is kept later was there when there was nothing to claim."""
+        return _closed(state) if op.result == "empty" else state
+
     def effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
         """When and how the operation may change the state so that its answer is right; an unknown claim takes only
         what is wanted."""
@@ -144,7 +157,7 @@ class Packed:
     def _effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
         op = self.ops[i]
         if op.result in OBSERVERS and self.harmless(op, state):
-            yield t, state
+            yield t, self.told(op, state)
         if op.kind == "push":
             if op.result == "dup":
                 yield from self._dup_after_expiry(op, state, t)
@@ -187,7 +200,23 @@ class Packed:
             if not self._overtakes(at, state, op):
                 held = Entry(entry.push, i, False, False, entry.due)
                 first = first_beside(at, state)
-                yield then, (*state[:first], held, *_closed_up(state[first:at] + state[at + 1 :]))
+                higher = sum(self.priority[each.push] > self.priority[entry.push] for each in state[:first])
+                front = (*_closed(state[:higher]), *state[higher:first])
+                for before, after in self._parted(first, at, state, max(op.call - eps, entry.due)):
+                    yield then, (*front, *before, held, *after)
+
+    def _parted(self, first: int, at: int, state: State, reading: float) -> Iterator[tuple[State, State]]:
+        """Those that were kept before the one at `at`, of those beside it from `first` on, and all behind it: what is
+        due by that reading was not before, and where its place is lost to it, neither is anything else."""
+        last = at + 1
+        while last < len(state) and state[last].beside:
+            last += 1
+        others = (*state[first:at], *state[at + 1 : last])
+        late = [] if self.loosens else [k for k, each in enumerate(others) if each.due > reading]
+        for size in range(len(late) + 1):
+            for chosen in combinations(late, size):
+                after = tuple(each for k, each in enumerate(others) if k not in chosen)
+                yield _apart(_closed(tuple(others[k] for k in chosen))), (*_apart(after), *state[last:])
 
     def _overtakes(self, at: int, state: State, op: Op) -> bool:
         """A task that is surely due stands before the one at `at`."""
@@ -232,12 +261,11 @@ class Packed:
         while self.sorted and last and state[last - 1].back:
             last -= 1
         if not last or not self._overlaps(state[last - 1], i):
-            before = (each if each.closes == -inf else each._replace(closes=-inf) for each in state[:last])
-            return (*before, new, *state[last:])
+            return (*_closed(state[:last]), new, *state[last:])
         first = first_beside(last - 1, state)
         closes = min(new.closes, state[first].closes)
         beside = sorted(each._replace(beside=True, closes=closes) for each in (*state[first:last], new))
-        return (*state[:first], *_closed_up(tuple(beside)), *state[last:])
+        return (*state[:first], *_apart(tuple(beside)), *state[last:])
 
     def _overlaps(self, entry: Entry, i: int) -> bool:
         """The new task stands beside that one, which waits for its first claim."""

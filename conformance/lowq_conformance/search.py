@@ -216,6 +216,7 @@ class _Search:
                     and (then == t or not self._cuts(placed, t, then))
                 ):
                     placed, t = placed.adding(Place(True, at)), then
+                    state = self.model.told(op, state)
                     path.append(self.known[at])
                     again = True
                     break

@@ -129,6 +129,43 @@ def test_what_came_between_two_pushes_keeps_them_apart() -> None:
     assert wgl([*pushes, *again], Spec(grace=0.0, requeue="any")).verdict is True
 
 
+@pytest.mark.parametrize("told", ["empty", "low"])
+def test_what_tells_that_nothing_was_due_tells_apart_what_is_kept_later(told: str) -> None:
+    """What was put off was kept by then, and the other one was not, though it had been called before."""
+    low = [
+        Op(0, "a", "push", -3, -2, "added", "low", "low", "0", priority=-1),
+        Op(1, "a", "claim", 2, 3, "task", "low", id="0"),
+    ]
+    pushes = [
+        Op(3, "b", "push", 0, 1.5, "added", "late", "late", "1", not_before=50.0),
+        Op(4, "c", "push", 1, 9, "added", "next", "next", "2"),
+    ]
+    seen = low if told == "low" else [Op(1, "a", "claim", 2, 3, "empty")]
+    first = [Op(5, "d", "claim", 60, 61, "task", "late", id="1"), Op(6, "d", "claim", 62, 63, "task", "next", id="2")]
+    other = [Op(5, "d", "claim", 60, 61, "task", "next", id="2"), Op(6, "d", "claim", 62, 63, "task", "late", id="1")]
+
+    assert wgl([*seen, *pushes, *first], Spec()).verdict is True
+    assert wgl([*seen, *pushes, *other], Spec()).verdict is False
+    assert wgl([*pushes, *other], Spec()).verdict is True
+
+
+@pytest.mark.parametrize("again", ["x", "y"])
+@pytest.mark.parametrize(("not_before", "open"), [(50.0, True), (None, False)])
+def test_what_is_handed_out_comes_before_what_was_due_and_overlaps(
+    again: str, not_before: float | None, open: bool
+) -> None:
+    ops = [
+        Op(0, "a", "push", 0, 3, "added", "x", "x", "x"),
+        Op(1, "b", "push", 1, 2, "added", "y", "y", "y", not_before=not_before),
+        Op(2, "a", "claim", 5, 6, "task", "x", id="x"),
+        Op(3, "a", "release", 7, 8, "ok", claim=2),
+        Op(4, "a", "claim", 60, 61, "task", again, id=again),
+    ]
+
+    assert wgl(ops, Spec()).verdict is (open or again == "x")
+    assert wgl(ops, Spec(requeue="any")).verdict is True
+
+
 def test_a_push_that_was_refused_since_tells_that_the_first_was_kept() -> None:
     ops = [
         Op(0, "a", "push", 0, 9, "added", "x", "x", "1"),
