@@ -79,6 +79,7 @@ class Lookahead:
         self.model = model
         self.ordered = model.spec.fifo or model.spec.priority
         added = [(place, i) for i, place in places.items() if ops[i].kind == "push" and ops[i].result != "dup"]
+        self.least = min((model.priority[i] for _, i in added), default=0)
         claims = [(place, ops[i]) for i, place in places.items() if ops[i].kind == "claim"]
         self.unknown = [(place, model.index[op.number]) for place, op in claims if not place.known]
         answers = [self._answer(place, op, added) for place, op in claims if place.known]
@@ -131,7 +132,8 @@ def _groups(answers: Sequence[Answer]) -> dict[int, int]:
 
 
 Task = tuple[float, Entry, float]
-"""A task that waits, its place in the state, and when its push returned; one that is not pushed yet stands last."""
+"""A task, its place in the state, and since when it surely waits unless it is claimed: since its lease was over, or
+its push had returned; one that is not pushed yet stands last."""
 
 
 class Crowd:
@@ -193,17 +195,15 @@ class Outlook:
     def wanted(self, state: State, at: int, claim: int) -> bool:
         """That unknown claim may take the task at that place to some purpose, before a known claim takes it anyway:
         it is in the way of an answer to come, or of an equal push, or of another unknown claim."""
-        task = state[at].push
-        end = self._end(task)
+        task = state[at]
+        end = self._end(task.push)
         return (
-            (self._model.loosens and self._model.early[claim] <= end)
-            or self._repeated(self._model.ops[task].equal, end)
+            (self._model.loosens and not task.back and self._model.early[claim] <= end)
+            or self._repeated(self._model.ops[task.push].equal, end)
             or any(
-                answer.empty or (self._all.ordered and self._may_stand_before(state, at, answer))
-                for answer in self._answers
-                if answer.call <= end
+                answer.empty or self._in_the_way(state, at, answer) for answer in self._answers if answer.call <= end
             )
-            or (self._all.ordered and self._lets_pass(claim, end))
+            or (self._may_precede(task, self._all.least) and self._lets_pass(state, at, claim, end))
         )
 
     def _repeated(self, equal: str, end: float) -> bool:
@@ -212,19 +212,18 @@ class Outlook:
             call <= end and not self._placed.has(place) for place, call in self._all.equal[equal]
         )
 
-    def _lets_pass(self, claim: int, end: float) -> bool:
+    def _lets_pass(self, state: State, at: int, claim: int, end: float) -> bool:
         """Another unknown claim may have to take what stands behind the task before `end`: since it acts before that,
         or since what it does is needed by then."""
-        for other, call, ret in self._unknown:
-            if other == claim or call > end:
-                continue
-            if ret < end and (self._answers or self._repeats(inf)):
-                return True
-            if self._repeats(end):
-                return True
-            if self._model.loosens and any(answer.ret >= self._model.early[other] for answer in self._answers):
-                return True
-        return False
+        others = [each for each in self._unknown if each[0] != claim and each[1] <= end]
+        if any(ret < end for _, _, ret in others) and (
+            any(answer.empty or self._in_the_way(state, at, answer) for answer in self._answers) or self._repeats(inf)
+        ):
+            return True
+        if others and self._repeats(end):
+            return True
+        early = min((self._model.early[other] for other, _, _ in others), default=inf)
+        return self._model.loosens and any(answer.ret >= early for answer in self._answers)
 
     def _repeats(self, end: float) -> bool:
         """A push that was called by then is to come to which another is equal, so that it would be refused."""
@@ -238,11 +237,18 @@ class Outlook:
             end = self._ends[task] = min(left, default=inf)
         return end
 
-    def _may_stand_before(self, state: State, at: int, answer: Answer) -> bool:
-        """The claim may be given a task that stands behind the one at that place when it is given."""
+    def _in_the_way(self, state: State, at: int, answer: Answer) -> bool:
+        """The claim may be given a task that comes behind the one at that place."""
+        task, priority = state[at], self._model.priority
         first = first_beside(at, state) if self._model.simple else 0
-        behind = (*state[first:at], *state[at + 1 :])
-        return bool(self._pushed(answer)) or any(entry.push in answer.tasks for entry in behind)
+        behind = (entry for entry in (*state[first:at], *state[at + 1 :]) if entry.push in answer.tasks)
+        return any(self._may_precede(task, priority[each.push]) for each in (*behind, *self._pushed(answer)))
+
+    def _may_precede(self, task: Entry, priority: int) -> bool:
+        """A claim may have to take the task rather than another one, of that priority."""
+        own = self._model.priority[task.push]
+        in_order = self._model.spec.fifo and not (self._model.loosens and task.back)
+        return own > priority or (own == priority and in_order)
 
     def _pushed(self, answer: Answer) -> list[Entry]:
         """The tasks that the claim may be given and that are still to be pushed."""
@@ -264,8 +270,9 @@ class Outlook:
         ahead, eps = self._all, self._model.spec.eps
         tasks: dict[int, list[Task]] = defaultdict(list)
         for at, entry in enumerate(state):
-            if entry.waiting and (entry.hold < 0 or self.settled(entry.hold)):
-                tasks[ahead.group_of(entry)].append((at, entry, -inf))
+            since = -inf if entry.waiting else self._model.late[entry.hold]
+            if since < inf and (entry.hold < 0 or self.settled(entry.hold)):
+                tasks[ahead.group_of(entry)].append((at, entry, since))
         for entry, ret in self._added:
             tasks[ahead.group_of(entry)].append((inf, entry, ret))
         crowds = [Crowd(waiting, self._calls(group)) for group, waiting in tasks.items()]
@@ -293,10 +300,11 @@ class Outlook:
                 able = bisect_right(crowd.takers, answer.ret)
                 if len(crowd.tasks) - able > crowd.needed:
                     late = sum(
-                        (ret < answer.call if at == inf and answer.empty else at < first)
+                        since < answer.call
+                        and (answer.empty or at < first)
                         and entry.due <= reading
                         and all(self._stays_before(entry, task, steady) for task in behind)
-                        for at, entry, ret in crowd.tasks
+                        for at, entry, since in crowd.tasks
                     )
                     if late - able > crowd.needed:
                         needed += late - able - crowd.needed
