@@ -10,9 +10,9 @@ hopeless. And what is in nobody's way no unknown claim need take.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -82,7 +82,15 @@ class Lookahead:
         self.least = min((model.priority[i] for _, i in added), default=0)
         claims = [(place, ops[i]) for i, place in places.items() if ops[i].kind == "claim"]
         self.unknown = [(place, model.index[op.number]) for place, op in claims if not place.known]
-        answers = [self._answer(place, op, added) for place, op in claims if place.known]
+        made: dict[str | int, list[tuple[Place, int]]] = defaultdict(list)
+        for each in added:
+            made[ops[each[1]].work].append(each)
+            made[each[1]].append(each)
+        answers = [
+            self._answer(place, op, made[op.work if op.id is None else model.task_of.get(op.id, op.work)])
+            for place, op in claims
+            if place.known
+        ]
         self.answers = sorted(answers, key=lambda answer: answer.ret)
         self.group = _groups(answers)
         self.takers: dict[int, list[Answer]] = defaultdict(list)
@@ -96,8 +104,10 @@ class Lookahead:
         for place, i in added:
             if model.joins[i]:
                 self.joining[model.priority[i]].append((place, ops[i].call))
-        self.added = [(place, model.new(i), ops[i].ret) for place, i in added if place.known]
-        self.last_empty = max((answer.call for answer in answers if answer.empty), default=-inf)
+        last_empty = max((answer.call for answer in answers if answer.empty), default=-inf)
+        known = [(place, i) for place, i in added if place.known and ops[i].ret < last_empty]
+        self.added = [(place, model.new(i), ops[i].ret) for place, i in known]
+        self.calls = {place.at: ops[i].call for i, place in places.items() if place.known}
         self.equal: dict[str, list[tuple[Place, float]]] = defaultdict(list)
         for place, i in added:
             self.equal[ops[i].equal].append((place, ops[i].call))
@@ -111,6 +121,7 @@ class Lookahead:
         return self.group.get(task.push, NOBODY)
 
     def _answer(self, place: Place, op: Op, added: Sequence[tuple[Place, int]]) -> Answer:
+        """What the claim may have been given, of these pushes."""
         empty = op.result == "empty"
         pushes = tuple(
             (each, task)
@@ -158,15 +169,31 @@ class Outlook:
         self._all = all
         self._model = all.model
         self._placed = placed
-        self._answers = [answer for answer in all.answers if not has(answer.place)]
+        self._answers: list[Answer] = []
+        since = all.calls.get(placed.base, inf)
+        self._next = bisect_left(all.answers, since, key=lambda answer: answer.ret)
         left = [i for place, i in all.unknown if not has(place)]
         self._unknown = [(i, all.model.ops[i].call, all.model.ops[i].ret) for i in left]
-        self._added = [(entry, ret) for place, entry, ret in all.added if ret < all.last_empty and not has(place)]
+        self._added = [(entry, ret) for place, entry, ret in all.added if not has(place)]
         self._rivals: dict[int, list[float]] = {}
         self._tasks: dict[Place, list[Entry]] = {}
         self._ends: dict[int, float] = {}
         self._settles: dict[int, tuple[bool, bool]] = {}
         self._joins: dict[int, float] = {}
+
+    def _left(self) -> Iterator[Answer]:
+        """The answers to come, in the order of their returns; few are asked for, of however many there are."""
+        at = 0
+        while True:
+            while at == len(self._answers):
+                if self._next == len(self._all.answers):
+                    return
+                answer = self._all.answers[self._next]
+                self._next += 1
+                if not self._placed.has(answer.place):
+                    self._answers.append(answer)
+            yield self._answers[at]
+            at += 1
 
     def settled(self, hold: int) -> bool:
         """No settle of that claim is to come."""
@@ -201,7 +228,7 @@ class Outlook:
             (self._model.loosens and not task.back and self._model.early[claim] <= end)
             or self._repeated(self._model.ops[task.push].equal, end)
             or any(
-                answer.empty or self._in_the_way(state, at, answer) for answer in self._answers if answer.call <= end
+                answer.empty or self._in_the_way(state, at, answer) for answer in self._left() if answer.call <= end
             )
             or (self._may_precede(task, self._all.least) and self._lets_pass(state, at, claim, end))
         )
@@ -217,13 +244,13 @@ class Outlook:
         or since what it does is needed by then."""
         others = [each for each in self._unknown if each[0] != claim and each[1] <= end]
         if any(ret < end for _, _, ret in others) and (
-            any(answer.empty or self._in_the_way(state, at, answer) for answer in self._answers) or self._repeats(inf)
+            any(answer.empty or self._in_the_way(state, at, answer) for answer in self._left()) or self._repeats(inf)
         ):
             return True
         if others and self._repeats(end):
             return True
         early = min((self._model.early[other] for other, _, _ in others), default=inf)
-        return self._model.loosens and any(answer.ret >= early for answer in self._answers)
+        return self._model.loosens and any(answer.ret >= early for answer in self._left())
 
     def _repeats(self, end: float) -> bool:
         """A push that was called by then is to come to which another is equal, so that it would be refused."""
@@ -281,7 +308,7 @@ class Outlook:
         unknown = sorted(call for _, call, ret in self._unknown if ret >= t)
         places = {entry.push: at for at, entry in reversed([*enumerate(state)])}
         needed = 0
-        for answer in self._answers:
+        for answer in self._left():
             if not crowds or answer.ret >= crowds[0].until:
                 return False
             if not (answer.empty or ahead.ordered):
