@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import inf
 
 from lowq_conformance.history import Op
@@ -68,9 +68,20 @@ def needless(ops: Sequence[Op], spec: Spec) -> Iterator[Op]:
                 yield op
 
 
+def _only_push(ops: Sequence[Op]) -> Callable[[Op], int | None]:
+    """The number of the only push whose task that claim can have been given, where there is but one."""
+    ids = {op.id: op.number for op in ops if op.kind == "push" and op.id is not None and op.result != "dup"}
+    works: dict[str, int | None] = {}
+    for op in ops:
+        if op.kind == "push" and op.result != "dup":
+            works[op.work] = None if op.work in works else op.number
+    return lambda claim: works.get(claim.work) if claim.id is None else ids.get(claim.id)
+
+
 def unmet(ops: Sequence[Op], spec: Spec) -> list[Op]:
-    """The answers that nothing else accounts for, in any order: a task of which no push tells, a settle that was
-    refused within its lease although no other settle of that claim may have been taken, and one that was taken twice.
+    """The answers that nothing else accounts for, in any order: a task of which no push tells, or that was acked
+    before; a settle that was refused within its lease although no other settle of that claim may have been taken, and
+    one that was taken twice.
     """
     pushed = {op.id for op in ops if op.kind == "push"}
     works = {(op.work, op.id) for op in ops if op.kind == "push" and op.result != "dup"}
@@ -81,10 +92,15 @@ def unmet(ops: Sequence[Op], spec: Spec) -> list[Op]:
         if op.claim in of:
             settles[op.claim].append(op)
     found = []
+    only = _only_push(ops)
+    acked: dict[object, float] = {}
+    for op in ops:
+        if op.kind == "ack" and op.result == "ok" and op.claim in of and (task := only(of[op.claim])) is not None:
+            acked[task] = min(acked.get(task, inf), op.ret)
     for op in ops:
         if op.kind == "claim" and op.result == "task":
             told = op.id is not None and op.id in pushed
-            if op.work not in some or (told and (op.work, op.id) not in works):
+            if op.work not in some or (told and (op.work, op.id) not in works) or op.call > acked.get(only(op), inf):
                 found.append(op)
         elif op.result == "stale" and op.claim in of:
             claim = of[op.claim]

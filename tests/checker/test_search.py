@@ -166,6 +166,23 @@ def test_what_is_handed_out_comes_before_what_was_due_and_overlaps(
     assert wgl(ops, Spec(requeue="any")).verdict is True
 
 
+@pytest.mark.parametrize("id", ["1", None])
+def test_a_task_that_was_acked_and_comes_again_is_found_without_a_search(id: str | None) -> None:
+    known = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x", id),
+        Op(1, "a", "claim", 2, 3, "task", "x", id=id, lease=4.0),
+        Op(2, "a", "ack", 4, 5, "ok", claim=1),
+    ]
+    again = Op(60, "b", "claim", 6, 7, "task", "x", id=id, lease=4.0)
+    early = replace(again, call=4.5)
+
+    assert wgl([*known, again], Spec(), budget=1).verdict is False
+    assert wgl([*known, early], Spec(), budget=1).verdict is None
+    if id is None:
+        anew = Op(99, "c", "push", 5, 6, "added", "x", "x")
+        assert wgl([*known, anew, again], Spec()).verdict is True
+
+
 def test_a_push_that_was_refused_since_tells_that_the_first_was_kept() -> None:
     ops = [
         Op(0, "a", "push", 0, 9, "added", "x", "x", "1"),
