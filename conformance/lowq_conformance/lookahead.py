@@ -83,9 +83,9 @@ class Lookahead:
         claims = [(place, ops[i]) for i, place in places.items() if ops[i].kind == "claim"]
         self.unknown = [(place, model.index[op.number]) for place, op in claims if not place.known]
         made: dict[str | int, list[tuple[Place, int]]] = defaultdict(list)
-        for each in added:
-            made[ops[each[1]].work].append(each)
-            made[each[1]].append(each)
+        for place, i in added:
+            made[ops[i].work].append((place, i))
+            made[i].append((place, i))
         answers = [
             self._answer(place, op, made[op.work if op.id is None else model.task_of.get(op.id, op.work)])
             for place, op in claims
@@ -109,7 +109,7 @@ class Lookahead:
         self.added = [(place, model.new(i), ops[i].ret) for place, i in known]
         self.calls = {place.at: ops[i].call for i, place in places.items() if place.known}
         self.equal: dict[str, list[tuple[Place, float]]] = defaultdict(list)
-        for place, i in added:
+        for place, i in added if model.spec.dedupe == "until_claimed" else ():
             self.equal[ops[i].equal].append((place, ops[i].call))
         self.settles: dict[int, list[tuple[Place, bool]]] = defaultdict(list)
         for i, place in places.items():
@@ -235,9 +235,7 @@ class Outlook:
 
     def _repeated(self, equal: str, end: float) -> bool:
         """A push of an equal work that was called by then is to come, which would be refused while one waits."""
-        return self._model.spec.dedupe == "until_claimed" and any(
-            call <= end and not self._placed.has(place) for place, call in self._all.equal[equal]
-        )
+        return any(call <= end and not self._placed.has(place) for place, call in self._all.equal.get(equal, ()))
 
     def _lets_pass(self, state: State, at: int, claim: int, end: float) -> bool:
         """Another unknown claim may have to take what stands behind the task before `end`: since it acts before that,
