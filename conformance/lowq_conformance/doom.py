@@ -39,9 +39,7 @@ class Watched:
         self._fate: tuple[float, bool, Callable[[], None]] | None = None
         self._doomed = False
         self.counts = False
-        if audit not in hooks:
-            hooks.append(audit)
-            sys.addaudithook(audit)
+        listen()
 
     def doom(self, where: float, steps: bool = False) -> None:
         """The next call ends in death: there, or right after it where it ends before."""
@@ -74,6 +72,13 @@ class Watched:
                 self._known[name] = lines.count, audit.count
 
         return watched
+
+
+def listen() -> None:
+    """This process hears what Python tells its auditors."""
+    if audit not in hooks:
+        hooks.append(audit)
+        sys.addaudithook(audit)
 
 
 tracing = threading.Lock()
@@ -109,7 +114,7 @@ class Counter:
 
 
 audited: list[Counter] = []
-"""The counters of calls that are being made; only a process with one client has doomed ones."""
+"""The counters of calls that are being made, where only a process with one client has doomed ones, or of a worker."""
 
 
 def audit(event: str, arguments: Any) -> None:  # noqa: ARG001  what an audit hook gets

@@ -6,14 +6,12 @@ pickled to another interpreter, or made anew there by `Handler(folder)`.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance import ending
 from lowq_conformance.book import Book
 
 LONGEST = 60.0
@@ -30,8 +28,10 @@ class Handler:
     """Runs one work. `folder` is where its book is; with `gated`, each turn waits until it is let go on.
 
     A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
-    gate is open, ``{"does": "take", "seconds": s}`` takes so long, and ``{"does": "freeze", "after": s, "at": gate}``
-    returns, and so long after it opens the gate and lets its process stand still. Any other work is nothing to do.
+    gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
+    ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
+    n-th "line" or "step" or n "seconds" later, and ``{"does": "count", "at": name}`` has lines and steps counted. Any
+    other work is nothing to do.
     """
 
     folder: str
@@ -48,6 +48,7 @@ class Handler:
             book.end(turn, error)
             raise
         book.end(turn)
+        self._end(work)
 
     def __repr__(self) -> str:
         return "handler"
@@ -60,6 +61,10 @@ class Handler:
         """Whether somebody has opened this gate."""
         return self._gate(gate).exists()
 
+    def counted(self, name: str) -> tuple[int, int]:
+        """How many lines and steps came after the turn that was to count them by this name."""
+        return ending.counted(self._count(name))
+
     def _obey(self, work: Any) -> None:
         match work:
             case {"does": "fail"}:
@@ -68,14 +73,13 @@ class Handler:
                 self._wait(gate)
             case {"does": "take", "seconds": float(seconds)}:
                 time.sleep(seconds)
-            case {"does": "freeze", "after": float(seconds), "at": str(gate)}:
-                threading.Thread(target=self._freeze, args=(seconds, gate), daemon=True).start()
 
-    def _freeze(self, seconds: float, gate: str) -> None:
-        """What the operating system may do to anybody at any time: this process stands still until it is sent on."""
-        time.sleep(seconds)
-        self.open(gate)
-        os.kill(os.getpid(), signal.SIGSTOP)
+    def _end(self, work: Any) -> None:
+        match work:
+            case {"does": "freeze", "after": [str(kind), float(after) | int(after)], "at": str(gate)}:
+                ending.freeze(self._gate(gate), kind, after)
+            case {"does": "count", "at": str(name)}:
+                ending.count(self._count(name))
 
     def _wait(self, gate: str) -> None:
         """Raises TimeoutError where nobody opens it, or the test is over."""
@@ -87,3 +91,6 @@ class Handler:
 
     def _gate(self, gate: str) -> Path:
         return Path(self.folder, f"gate {gate}")
+
+    def _count(self, name: str) -> Path:
+        return Path(self.folder, f"count {name}")

@@ -16,8 +16,6 @@ from contextlib import suppress
 
 LOOK = 0.2
 """Seconds between two looks at whether the tests are still there."""
-MOMENT = 0.015
-"""Seconds for which a process stands still that is to go on."""
 
 
 class Keeper:
@@ -38,9 +36,9 @@ class Keeper:
         """The process has ended; its number may soon be another's."""
         self._ask("forget", pid)
 
-    def thaw(self, pid: int) -> None:
-        """The process, which stands still, goes on in a moment, and whenever it should stand still again."""
-        self._ask("thaw", pid)
+    def thaw(self, pid: int, seconds: float) -> None:
+        """The process, which stands still, goes on after so long, and whenever it should stand still again."""
+        self._ask("thaw", pid, int(1e6 * seconds))
 
     def close(self) -> None:
         """Every process that is still kept has been killed, and the keeper has ended."""
@@ -57,29 +55,29 @@ class Keeper:
 def main() -> None:
     """Do what is asked on standard input, until nobody is there to ask, or asks for no more."""
     kept: set[int] = set()
-    thawed: set[int] = set()
+    thawed: dict[int, float] = {}
     parent, rest, closing = os.getppid(), b"", False
     while not closing and os.getppid() == parent:
-        if not select.select([0], [], [], LOOK)[0]:
-            send(signal.SIGCONT, thawed)
+        now = time.monotonic()
+        due = {pid for pid, instant in thawed.items() if instant <= now}
+        send(signal.SIGCONT, due)
+        thawed.update(dict.fromkeys(due, now + LOOK))
+        if not select.select([0], [], [], min([LOOK, *(instant - now for instant in thawed.values())]))[0]:
             continue
         if not (data := os.read(0, 4096)):
             break
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            word, *numbers = line.decode().split()
-            pids = {*map(int, numbers)}
-            if word == "close":
-                closing = True
-            elif word == "forget":
-                kept -= pids
-                thawed -= pids
-            elif word == "keep":
-                kept |= pids
-            else:
-                thawed |= pids
-                time.sleep(MOMENT)
-                send(signal.SIGCONT, pids)
+            match line.decode().split():
+                case ["close"]:
+                    closing = True
+                case ["keep", pid]:
+                    kept.add(int(pid))
+                case ["forget", pid]:
+                    kept.discard(int(pid))
+                    thawed.pop(int(pid), None)
+                case ["thaw", pid, microseconds]:
+                    thawed[int(pid)] = time.monotonic() + int(microseconds) / 1e6
     send(signal.SIGKILL, kept)
 
 

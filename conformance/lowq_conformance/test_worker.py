@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,16 +19,15 @@ import pytest
 
 from lowq_conformance.agent import Orders
 from lowq_conformance.agents import Agents
-from lowq_conformance.book import Turn
 from lowq_conformance.client import Client
 from lowq_conformance.findings import Broken, NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
 from lowq_conformance.perform import Step
-from lowq_conformance.processes import is_gone
 from lowq_conformance.profile import Profile
 from lowq_conformance.starter import Starter
+from lowq_conformance.way import SOON, measured, met
 from lowq_conformance.workers import Workers, most_at_once, told
 
 MANY = 40
@@ -35,10 +35,6 @@ BUSY = 6.0
 """Seconds for which they are met at most: far more than it takes where the machine is not busy."""
 TURN = 0.003
 """Seconds that a turn takes."""
-SHORTEST = 0.00003
-"""Seconds from the last turn to the first instant at which a worker is met on its way to its end."""
-SOON = 0.3
-"""Seconds after which a worker that has not ended by itself is taken for one that stays."""
 SHORTLY = 0.012
 """Seconds from a start to a kill, at most."""
 STARTERS = 3
@@ -121,40 +117,21 @@ def test_a_falsy_work_is_run_like_any_other(q: Client, workers: Workers) -> None
 def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
     q: Client, workers: Workers, random: Random, profile: Profile
 ) -> None:
-    longest = time_to_end(q, workers)
+    fresh = count()
+    way = measured(q, workers, lambda **does: task(next(fresh), **does))
     end = time.monotonic() + BUSY
-    for number in range(0, 2 * profile.endings, 2):
+    for point in way.points(random, profile.endings):
         if time.monotonic() > end:
             break
-        meet = SHORTEST * (longest / SHORTEST) ** random.random()
-        last, after = task(number, does="freeze", after=meet, at=f"frozen {number}"), task(number + 1)
+        number = next(fresh)
+        last, after = task(number, does="freeze", after=point, at=f"point {number}"), task(next(fresh))
         q.push(last)
         workers.start()
-        frozen_or_gone(workers, workers.begun(last), f"frozen {number}")
-        q.push(after)
-        workers.start()
+        with met(workers, workers.begun(last), way.moment):
+            q.push(after)
+            workers.start()
 
         workers.run(after, last)
-
-
-def frozen_or_gone(workers: Workers, turn: Turn, gate: str) -> None:
-    """The worker stands still where it is, for a moment, or has ended before."""
-    workers.until(lambda: workers.handler.is_open(gate) or is_gone(turn.pid), SOON)
-    workers.keeper.thaw(turn.pid)
-
-
-def time_to_end(q: Client, workers: Workers) -> float:
-    """Seconds from the end of its last turn to when a worker has ended; of one that stays, a few milliseconds."""
-    longest = TURN
-    for number in (-3, -2, -1):
-        q.push(task(number))
-        workers.start()
-        workers.run(task(number))
-        if not workers.until(lambda: not workers.running(), SOON):
-            break
-        over = max(turn.end or 0 for turn in workers.turns())
-        longest = max(longest, (time.monotonic_ns() - over) / 1e9)
-    return min(longest, SOON / 10)
 
 
 @pytest.mark.clause("WORKER-3")

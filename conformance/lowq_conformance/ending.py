@@ -1,0 +1,78 @@
+"""On the way from its turn to its end, a worker is counted, or stands still: in the worker's own process.
+
+The way is measured in lines of Python that the thread of the turn runs, and in steps of the process of which Python
+tells its auditors: at a chosen one of them, a worker is met where it is on a busy machine as on an idle one. What it
+does in C, or in another thread, is met after so many seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from lowq_conformance.doom import Counter, audited, listen, trace
+
+WIDTH = 8
+"""Bytes of a number in the file of the counted."""
+
+
+class Tally(Counter):
+    """Counts, and writes down what it counted."""
+
+    def __init__(self, fd: int, place: int) -> None:
+        super().__init__(0, None)
+        self._fd, self._place = fd, place
+
+    def one_more(self) -> None:
+        """Something is about to happen."""
+        super().one_more()
+        os.pwrite(self._fd, self.count.to_bytes(WIDTH, "little"), self._place)
+
+
+def count(path: Path) -> None:
+    """From here on, the file says how many lines and how many steps there were."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    follow(Tally(fd, 0), Tally(fd, WIDTH))
+
+
+def counted(path: Path) -> tuple[int, int]:
+    """How many lines and how many steps there were; none where nobody counted them."""
+    data = path.read_bytes() if path.exists() else b""
+    return int.from_bytes(data[:WIDTH], "little"), int.from_bytes(data[WIDTH:], "little")
+
+
+def freeze(gate: Path, kind: str, after: float) -> None:
+    """This process makes the gate and stands still before a line or step to come, or after so many seconds."""
+    still = partial(stand_still, gate, os.getpid())
+    match kind:
+        case "line":
+            follow(Counter(int(after), still), Counter(0, None))
+        case "step":
+            follow(Counter(0, None), Counter(int(after), still))
+        case "seconds":
+            timer = threading.Timer(after, still)
+            timer.daemon = True
+            timer.start()
+
+
+def stand_still(gate: Path, pid: int) -> None:
+    """What the operating system may do to anybody at any time: the process stands still until it is sent on."""
+    if os.getpid() == pid:  # what it forked meanwhile counts for itself
+        gate.touch()
+        os.kill(pid, signal.SIGSTOP)
+
+
+def follow(lines: Counter, steps: Counter) -> None:
+    """Those count from here on, and nobody else: the lines of this thread, the steps of this process."""
+    listen()
+    frame: FrameType | None = sys._getframe(1)
+    trace(lines.frame)
+    while frame is not None:
+        frame.f_trace = lines.line
+        frame = frame.f_back
+    audited[:] = [steps]

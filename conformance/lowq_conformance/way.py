@@ -1,0 +1,96 @@
+"""Where a worker is met on its way from its last turn to its end, and how it stands still there while others act."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from lowq_conformance.book import Turn
+from lowq_conformance.client import Client
+from lowq_conformance.processes import is_gone
+from lowq_conformance.workers import Workers
+
+SHORTEST = 0.00003
+"""Seconds from the last turn to the first instant at which a worker is met."""
+AT_LEAST = 0.003
+"""Seconds that the way to the end is taken to be long."""
+SOON = 0.3
+"""Seconds after which a worker that has not ended by itself is taken for one that stays."""
+STEPS, LINES = 60, 3000
+"""The last ones at which a worker is met."""
+MOMENTS = 0.015, 0.25
+"""Seconds for which a worker stands still where others wait for it, at least and at most."""
+
+Point = tuple[str, float]
+"""So many lines, steps or seconds after the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What there is from the end of a turn to the worker's: seconds, and lines and steps of Python where it is such.
+
+    `call` is how many seconds it takes to push and to start.
+    """
+
+    seconds: float
+    lines: int
+    steps: int
+    call: float
+
+    @property
+    def moment(self) -> float:
+        """Seconds in which others surely have pushed and started, where nobody is in their way."""
+        least, most = MOMENTS
+        return max(least, min(most, 3 * self.call))
+
+    def points(self, random: Random, many: int) -> Iterator[Point]:
+        """So many: steps first, each one once where they are few, and then lines and instants in turn."""
+        steps = random.sample(range(1, self.steps + 1), min(self.steps, many // 3))
+        yield from (("step", step) for step in steps)
+        rest = many - len(steps)
+        lines = random.sample(range(1, self.lines + 1), min(self.lines, rest // 2))
+        for number in range(rest - len(lines)):
+            yield "seconds", SHORTEST * (self.seconds / SHORTEST) ** random.random()
+            if number < len(lines):
+                yield "line", lines[number]
+
+
+def measured(q: Client, workers: Workers, work: Callable[..., Any]) -> Way:
+    """The way, as it is found to be by walking it three times, once with everything counted.
+
+    `work` makes a work like no other. Of a worker that stays it is the beginning of what it does then.
+    """
+    seconds, call = AT_LEAST, 0.0
+    for does in ({"does": "count", "at": "the end"}, {}, {}):
+        last = work(**does)
+        began = time.monotonic()
+        q.push(last)
+        workers.start()
+        called = time.monotonic()
+        workers.run(last)
+        over = max(turn.end or 0 for turn in workers.turns())
+        ended = workers.until(lambda: not workers.running(), SOON)
+        if not does:
+            call = max(call, called - began)
+            seconds = max(seconds, (time.monotonic_ns() - over) / 1e9 if ended else 0)
+    lines, steps = workers.handler.counted("the end")
+    return Way(min(seconds, SOON / 10), min(lines, LINES), min(steps, STEPS), call)
+
+
+@contextmanager
+def met(workers: Workers, turn: Turn, moment: float) -> Iterator[None]:
+    """In the block, the worker of the turn stands still where it was told to, or has ended before.
+
+    It goes on after the block, or in a moment, in seconds: what is done there may wait for what it holds.
+    """
+    workers.until(lambda: workers.handler.is_open(turn.work["at"]) or is_gone(turn.pid), SOON)
+    workers.keeper.thaw(turn.pid, moment)
+    yield
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(turn.pid, signal.SIGCONT)

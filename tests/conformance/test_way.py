@@ -1,0 +1,134 @@
+"""A worker is met on its way to its end wherever the suite chooses to, on a busy machine as on an idle one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from lowq_conformance.handlers import Handler
+from lowq_conformance.keeper import Keeper
+from lowq_conformance.way import Way
+from processes import BOUND, python
+
+PROGRAM = """
+    import json, os, sys
+    from lowq_conformance.handlers import Handler
+
+    def make(name):
+        os.close(os.open(sys.argv[1] + "/" + name, os.O_CREAT | os.O_WRONLY))
+
+    Handler(sys.argv[1])(json.loads(sys.argv[2]))
+    make("a")
+    make("b")
+    os.read(0, 1)
+    os._exit(0)
+"""
+
+
+def made(folder: Path) -> str:
+    """The files that the program has made on its way."""
+    return "".join(name for name in "ab" if (folder / name).exists())
+
+
+def stands_still(pid: int) -> bool:
+    """Whether the process stands still, rather than having ended."""
+    end = time.monotonic() + BOUND
+    while time.monotonic() < end:
+        there, status = os.waitpid(pid, os.WUNTRACED | os.WNOHANG)
+        if there:
+            return os.WIFSTOPPED(status)
+        time.sleep(0.001)
+    raise AssertionError(f"process {pid} neither ended nor stood still")
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "there"),
+    [
+        ("step", 1, {""}),
+        ("step", 2, {"a"}),
+        ("line", 1, {""}),
+        ("line", 2, {""}),
+        ("line", 3, {"a"}),
+        ("line", 5, {"ab"}),
+        ("seconds", 0.0, {"", "a", "ab"}),
+    ],
+)
+def test_a_worker_stands_still_where_it_is_told_to(tmp_path: Path, kind: str, after: float, there: set[str]) -> None:
+    work = {"does": "freeze", "after": [kind, after], "at": "gate"}
+    worker = python(PROGRAM, tmp_path, json.dumps(work))
+    try:
+        assert stands_still(worker.pid)
+        assert Handler(str(tmp_path)).is_open("gate")
+        assert made(tmp_path) in there
+
+        os.kill(worker.pid, signal.SIGCONT)
+        worker.communicate(timeout=BOUND)
+        assert (worker.returncode, made(tmp_path)) == (0, "ab")
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_a_worker_goes_on_when_its_moment_is_over(tmp_path: Path) -> None:
+    worker = python(PROGRAM, tmp_path, json.dumps({"does": "freeze", "after": ["step", 1], "at": "gate"}))
+    keeper = Keeper()
+    try:
+        assert stands_still(worker.pid)
+        keeper.thaw(worker.pid, 0.001)
+        worker.communicate(timeout=BOUND)
+        assert worker.returncode == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        keeper.close()
+
+
+def test_the_lines_and_steps_of_a_worker_are_counted(tmp_path: Path) -> None:
+    worker = python(PROGRAM, tmp_path, json.dumps({"does": "count", "at": "end"}))
+    worker.communicate(timeout=BOUND)
+
+    # two calls and the line of each, which opens a file; and the last two
+    assert Handler(str(tmp_path)).counted("end") == (6, 2)
+
+
+def test_what_nobody_counted_is_nothing(tmp_path: Path) -> None:
+    assert Handler(str(tmp_path)).counted("end") == (0, 0)
+
+
+def points(way: Way, many: int) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {"step": [], "line": [], "seconds": []}
+    for kind, after in way.points(Random(1), many):
+        found[kind].append(after)
+    return found
+
+
+def test_a_worker_is_met_at_each_step_where_they_are_few() -> None:
+    found = points(Way(seconds=0.01, lines=500, steps=7, call=0.001), 60)
+
+    assert sorted(found["step"]) == [1, 2, 3, 4, 5, 6, 7]
+    assert len(set(found["line"])) == 26
+    assert len(found["seconds"]) == 27
+    assert all(0 < seconds <= 0.01 for seconds in found["seconds"])
+
+
+def test_where_steps_are_many_the_lines_and_instants_are_not_forgotten() -> None:
+    found = points(Way(seconds=0.01, lines=500, steps=50, call=0.001), 60)
+
+    assert [len(set(each)) for each in found.values()] == [20, 20, 20]
+
+
+def test_a_worker_that_is_no_python_is_met_after_a_while() -> None:
+    found = points(Way(seconds=0.01, lines=0, steps=0, call=0.001), 60)
+
+    assert [len(each) for each in found.values()] == [0, 0, 60]
+
+
+@pytest.mark.parametrize(("call", "moment"), [(0.001, 0.015), (0.02, 0.06), (3.0, 0.25)])
+def test_others_have_the_time_to_act_which_they_were_seen_to_need(call: float, moment: float) -> None:
+    assert Way(seconds=0.01, lines=0, steps=0, call=call).moment == pytest.approx(moment)
