@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -38,14 +39,31 @@ class _PipeClosedError(Exception):
 
 
 class _Commands(click.Group):
+    """Tells of what click would end in its own way: a closed pipe with 1, which means "no" here."""
+
+    def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
+        """The context, whose help may have been shown."""
+        with _told():
+            return super().make_context(*arguments, **keywords)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """What the command returns; click itself would end a closed pipe with 1, which means "no" here."""
-        try:
+        """What the command returns."""
+        with _told():
             return super().invoke(ctx)
-        except BrokenPipeError as error:
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _PipeClosedError from error
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # which rich ends with 1
             raise _PipeClosedError from error
-        except KeyboardInterrupt:
-            raise click.Abort from None
+        raise
+    except KeyboardInterrupt:
+        raise click.Abort from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -64,8 +82,16 @@ for command in (push, list_tasks, show, cancel, redrive, work, check):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; whatever goes wrong is one or two lines on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        _never_fail_to_encode(stream)
+    for name in ("stdout", "stderr"):
+        _open(name)
+    try:
+        return _run(arguments)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _give_up(stream)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = commands.main(args=arguments, prog_name="lowq", standalone_mode=False)
         sys.stdout.flush()
@@ -85,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LowqError as error:
         return _say(f"lowq: {error}", BAD_INPUT)
     except (BrokenPipeError, _PipeClosedError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would complain again
         return PIPE_CLOSED
     except OSError as error:
         return _say(f"lowq: {error}", NO_STORAGE)
@@ -93,11 +118,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(text, err=True)
+    with suppress(OSError):  # then the code says it alone
+        click.echo(text, err=True)
     return code
 
 
-def _never_fail_to_encode(stream: Any) -> None:
-    """A character that the terminal cannot show is shown by its escape."""
+def _open(name: str) -> None:
+    """A stream that is closed takes anything; a character that a terminal cannot show is shown by its escape."""
+    if getattr(sys, name) is None:
+        setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  as long as the process lives
+    stream = getattr(sys, name)
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up(stream: Any) -> None:
+    """What a stream could not write is forgotten: the interpreter would try once more, and end with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

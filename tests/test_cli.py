@@ -7,15 +7,16 @@ import json
 import os
 import pty
 import select
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -468,6 +469,34 @@ class TestLocations:
         assert "q.db" in answer.err
 
 
+OUTPUTS = [
+    (["--help"], 3),
+    (["list", "q.db"], 3),
+    (["list", "q.db", "--json"], 3),
+    (["show", "q.db", "1"], 3),
+    (["push", "q.db", "2"], 3),
+    (["check", "--help"], 3),
+    (["check", "sqlite", "--only", "NAMES-1"], 2),
+]
+"""Commands that write something, and how they end where that is not possible."""
+
+
+def into(
+    output: BinaryIO, command: Sequence[str], folder: Path, unbuffered: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with this standard output."""
+    return subprocess.run(
+        [sys.executable, "-m", "lowq", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 class TestShell:
     """As a process of its own."""
 
@@ -524,24 +553,65 @@ class TestShell:
             assert process.wait(60) == 130
             assert process.stderr.read() == b"lowq: interrupted\n"
 
-    def test_a_full_disk_under_the_output_is_told(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @pytest.mark.parametrize(("command", "code"), OUTPUTS)
+    def test_a_full_disk_under_the_output_is_told(
+        self, tmp_path: Path, command: list[str], code: int, unbuffered: str
+    ) -> None:
         if not Path("/dev/full").exists():
             pytest.skip("this system has no /dev/full")
         shell("push", "q.db", "1", cwd=tmp_path)
 
-        with Path("/dev/full").open("w") as full:
+        with Path("/dev/full").open("wb") as full:
+            answer = into(full, command, tmp_path, unbuffered)
+
+        assert answer.returncode == code
+        assert answer.stderr.splitlines()[1:] == []
+        assert "No space left on device" in answer.stderr
+
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @pytest.mark.parametrize("command", [command for command, _ in OUTPUTS])
+    def test_a_reader_that_has_gone_is_no_error(self, tmp_path: Path, command: list[str], unbuffered: str) -> None:
+        shell("push", "q.db", "1", cwd=tmp_path)
+        nobody, end = os.pipe()
+        os.close(nobody)
+
+        with open(end, "wb") as pipe:
+            answer = into(pipe, command, tmp_path, unbuffered)
+
+        assert (answer.returncode, answer.stderr) == (141, "")
+
+    @pytest.mark.parametrize("command", [command for command, _ in OUTPUTS])
+    def test_output_that_is_closed_is_not_missed(self, tmp_path: Path, command: list[str]) -> None:
+        shell("push", "q.db", "1", cwd=tmp_path)
+        closed = shlex.join([sys.executable, "-m", "lowq", *command]) + " >&-"
+
+        answer = subprocess.run(
+            closed, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+
+        assert (answer.returncode, answer.stderr) == (0, "")
+
+    def test_trouble_that_cannot_be_told_has_its_exit_code(self, tmp_path: Path) -> None:
+        if not Path("/dev/full").exists():
+            pytest.skip("this system has no /dev/full")
+        command = [sys.executable, "-m", "lowq", "push", "q.db", "{"]
+
+        with Path("/dev/full").open("wb") as full:
             answer = subprocess.run(
-                [sys.executable, "-m", "lowq", "list", "q.db"],
-                cwd=tmp_path,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=60,
-                check=False,
+                command, cwd=tmp_path, stderr=full, stdout=subprocess.PIPE, timeout=60, check=False
             )
 
-        assert answer.returncode == 3
-        assert len(answer.stderr.splitlines()) == 1
+        assert (answer.returncode, answer.stdout) == (2, b"")
+
+    def test_a_page_is_written_though_nobody_reads_the_table(self, tmp_path: Path) -> None:
+        nobody, end = os.pipe()
+        os.close(nobody)
+
+        with open(end, "wb") as pipe:
+            into(pipe, ["check", "sqlite", "--only", "NAMES-1", "--html", "page.html"], tmp_path)
+
+        assert "NAMES-1" in (tmp_path / "page.html").read_text()
 
     def test_an_ascii_terminal_gets_escapes(self, tmp_path: Path) -> None:
         ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}

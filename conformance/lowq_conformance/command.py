@@ -96,12 +96,13 @@ Exit status
   0    every promised clause was kept
   1    a clause is broken
   2    a TARGET cannot be loaded or turns out to be no harness, whatever the
-       others are, or the command is misused
+       others are, the command is misused, or the report cannot be written
   3    nothing is broken, but a promised clause was not observed, or none was
        tried
   70   the suite itself failed
   130  interrupted, by Ctrl-C or SIGTERM; what was seen is reported, also to
        --json and --html, and no process is left
+  141  the reader of the report went away (lowq check … | head)
 
 \b
 Exit status with --history
@@ -236,12 +237,15 @@ def check_targets(
         code = worst(reports)
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
-    if reports:
-        show(reports, console)
     told = [report.as_json() for report in reports]
-    write_json(told[0] if len(told) == 1 else told, json_file)
-    if page_file is not None and reports:
-        page_file.write(page(reports, typed(), datetime.now(UTC)))
+    try:
+        with written():
+            if reports:
+                show(reports, console)
+            write_json(told[0] if len(told) == 1 else told, json_file)
+    finally:
+        if page_file is not None and reports:
+            page_file.write(page(reports, typed(), datetime.now(UTC)))
     return code
 
 
@@ -263,11 +267,25 @@ def judge_history(
         raise BadHistory(f"{file}: {error}") from None
     except OSError as error:
         raise BadHistory(f"{file} cannot be read: {error.strerror}") from None
-    report.show(console)
-    write_json(report.as_json(), json_file)
-    if page_file is not None:
-        page_file.write(report.page(typed(), datetime.now(UTC)))
+    try:
+        with written():
+            report.show(console)
+            write_json(report.as_json(), json_file)
+    finally:
+        if page_file is not None:
+            page_file.write(report.page(typed(), datetime.now(UTC)))
     return report.exit_code
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """The block writes the report. Raises Unwritable, and BrokenPipeError where its reader has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unwritable(f"the report cannot be written: {error.strerror}") from error
 
 
 def write_json(told: Any, file: Any) -> None:
@@ -275,6 +293,7 @@ def write_json(told: Any, file: Any) -> None:
     if file is not None:
         json.dump(told, file, indent=2, ensure_ascii=False)
         file.write("\n")
+        file.flush()
 
 
 def typed() -> str:

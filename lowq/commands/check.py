@@ -22,5 +22,6 @@ def check(arguments: tuple[str, ...]) -> int:
             raise
         click.echo(f'lowq check: {error.name} is missing: pip install "lowq[pytest]"', err=True)
         return 2
-    code = run.main(args=list(arguments), prog_name="lowq check", standalone_mode=False)
-    return code if isinstance(code, int) else 0
+    with run.make_context("lowq check", list(arguments)) as ctx:
+        run.invoke(ctx)
+    return 0
