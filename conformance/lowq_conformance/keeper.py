@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 LOOK = 0.2
-"""Seconds between two looks at whether the tests are still there."""
+"""Seconds between two looks at whether the tests are still there, and for which a process stands still at most that
+nobody asks for: it may hold what the one who would ask waits for."""
 
 
 class Keeper:
@@ -29,7 +31,7 @@ class Keeper:
         )
 
     def keep(self, pid: int) -> None:
-        """The process is killed when the tests are gone."""
+        """The process does not stand still for long, and is killed when the tests are gone."""
         self._ask("keep", pid)
 
     def forget(self, pid: int) -> None:
@@ -37,7 +39,7 @@ class Keeper:
         self._ask("forget", pid)
 
     def thaw(self, pid: int, seconds: float) -> None:
-        """The process, which stands still, goes on after so long, and whenever it should stand still again."""
+        """The process, which stands still, goes on after so long, if it is kept."""
         self._ask("thaw", pid, int(1e6 * seconds))
 
     def close(self) -> None:
@@ -54,15 +56,14 @@ class Keeper:
 
 def main() -> None:
     """Do what is asked on standard input, until nobody is there to ask, or asks for no more."""
-    kept: set[int] = set()
-    thawed: dict[int, float] = {}
+    kept: dict[int, float] = {}
     parent, rest, closing = os.getppid(), b"", False
     while not closing and os.getppid() == parent:
         now = time.monotonic()
-        due = {pid for pid, instant in thawed.items() if instant <= now}
+        due = {pid for pid, instant in kept.items() if instant <= now}
         send(signal.SIGCONT, due)
-        thawed.update(dict.fromkeys(due, now + LOOK))
-        if not select.select([0], [], [], min([LOOK, *(instant - now for instant in thawed.values())]))[0]:
+        kept.update(dict.fromkeys(due, now + LOOK))
+        if not select.select([0], [], [], min([LOOK, *(instant - now for instant in kept.values())]))[0]:
             continue
         if not (data := os.read(0, 4096)):
             break
@@ -72,16 +73,15 @@ def main() -> None:
                 case ["close"]:
                     closing = True
                 case ["keep", pid]:
-                    kept.add(int(pid))
+                    kept[int(pid)] = time.monotonic() + LOOK
                 case ["forget", pid]:
-                    kept.discard(int(pid))
-                    thawed.pop(int(pid), None)
-                case ["thaw", pid, microseconds]:
-                    thawed[int(pid)] = time.monotonic() + int(microseconds) / 1e6
+                    kept.pop(int(pid), None)
+                case ["thaw", pid, microseconds] if int(pid) in kept:
+                    kept[int(pid)] = time.monotonic() + int(microseconds) / 1e6
     send(signal.SIGKILL, kept)
 
 
-def send(number: signal.Signals, pids: set[int]) -> None:
+def send(number: signal.Signals, pids: Iterable[int]) -> None:
     """The processes were sent the signal; one that has ended needs none."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):

@@ -80,6 +80,7 @@ def test_a_worker_goes_on_when_its_moment_is_over(tmp_path: Path) -> None:
     keeper = Keeper()
     try:
         assert stands_still(worker.pid)
+        keeper.keep(worker.pid)
         keeper.thaw(worker.pid, 0.001)
         worker.communicate(timeout=BOUND)
         assert worker.returncode == 0
@@ -87,6 +88,32 @@ def test_a_worker_goes_on_when_its_moment_is_over(tmp_path: Path) -> None:
         worker.kill()
         worker.wait()
         keeper.close()
+
+
+def test_a_worker_that_stands_still_unasked_goes_on(tmp_path: Path) -> None:
+    """One that still ran took the next task before another one was started, and held what the starter waits for."""
+    worker = python(PROGRAM, tmp_path, json.dumps({"does": "freeze", "after": ["step", 1], "at": "gate"}))
+    keeper = Keeper()
+    try:
+        keeper.keep(worker.pid)
+        worker.communicate(timeout=BOUND)
+        assert worker.returncode == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        keeper.close()
+
+
+def test_a_process_that_was_forgotten_is_not_kept_again() -> None:
+    other = python("import sys; sys.stdin.read()")
+    keeper = Keeper()
+    keeper.keep(other.pid)
+    keeper.forget(other.pid)
+    keeper.thaw(other.pid, 0.001)
+    keeper.close()
+
+    other.communicate(timeout=BOUND)
+    assert other.returncode == 0
 
 
 def test_the_lines_and_steps_of_a_worker_are_counted(tmp_path: Path) -> None:

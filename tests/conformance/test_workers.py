@@ -50,3 +50,16 @@ def test_a_worker_that_begins_a_turn_while_the_others_are_killed_is_killed_too(
 
     assert workers.running() == []
     assert unheard.wait(30) is not None
+
+
+def test_a_worker_whose_turn_was_over_before_it_was_read_is_ended_too(
+    sleepers: list[subprocess.Popen[bytes]], workers: Workers, tmp_path: Path
+) -> None:
+    """`start` need not tell of it."""
+    lines = [["begin", "quick", 1, sleepers[0].pid, "work"], ["end", "quick", 2, None]]
+    (tmp_path / "book").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    workers.turns()
+    workers.kill()
+
+    assert sleepers[0].wait(30) is not None
