@@ -40,10 +40,11 @@ def test_a_sound_worker_is_accused_of_nothing(target: str) -> None:
 
 
 HARNESSES = """
-from lowq_conformance.broken.worker import SkipsTheFalsy
+from lowq_conformance.broken.worker import PATIENCE, SkipsTheFalsy
 from lowq_conformance.sound.forked import Pushing
 
 class Skips(Pushing):
+    patience = PATIENCE
     _worker = SkipsTheFalsy._worker
 """
 
