@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,14 +60,20 @@ def lowq(
 
 
 def shell(
-    *arguments: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None
+    *arguments: str,
+    cwd: Path,
+    stdin: bytes = b"",
+    stdout: BinaryIO | None = None,
+    stderr: BinaryIO | None = None,
+    env: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command as a shell would."""
+    """Run the command as a shell would; what it writes is caught where nothing else is to take it."""
     return subprocess.run(
         [sys.executable, "-m", "lowq", *arguments],
         cwd=cwd,
         input=stdin.decode(),
-        capture_output=True,
+        stdout=stdout or subprocess.PIPE,
+        stderr=stderr or subprocess.PIPE,
         text=True,
         timeout=60,
         env={**os.environ, **(env or {})},
@@ -481,20 +487,22 @@ OUTPUTS = [
 """Commands that write something, and how they end where that is not possible."""
 
 
-def into(
-    output: BinaryIO, command: Sequence[str], folder: Path, unbuffered: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, with this standard output."""
-    return subprocess.run(
-        [sys.executable, "-m", "lowq", *command],
-        cwd=folder,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        stdout=output,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def full() -> Iterator[BinaryIO]:
+    """A file on a disk that is full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "wb") as file:
+        yield file
+
+
+@pytest.fixture
+def unread() -> Iterator[BinaryIO]:
+    """A pipe whose reader has gone."""
+    nobody, end = os.pipe()
+    os.close(nobody)
+    with open(end, "wb") as pipe:
+        yield pipe
 
 
 class TestShell:
@@ -556,14 +564,11 @@ class TestShell:
     @pytest.mark.parametrize("unbuffered", ["", "1"])
     @pytest.mark.parametrize(("command", "code"), OUTPUTS)
     def test_a_full_disk_under_the_output_is_told(
-        self, tmp_path: Path, command: list[str], code: int, unbuffered: str
+        self, tmp_path: Path, full: BinaryIO, command: list[str], code: int, unbuffered: str
     ) -> None:
-        if not Path("/dev/full").exists():
-            pytest.skip("this system has no /dev/full")
         shell("push", "q.db", "1", cwd=tmp_path)
 
-        with Path("/dev/full").open("wb") as full:
-            answer = into(full, command, tmp_path, unbuffered)
+        answer = shell(*command, cwd=tmp_path, stdout=full, env={"PYTHONUNBUFFERED": unbuffered})
 
         assert answer.returncode == code
         assert answer.stderr.splitlines()[1:] == []
@@ -571,13 +576,12 @@ class TestShell:
 
     @pytest.mark.parametrize("unbuffered", ["", "1"])
     @pytest.mark.parametrize("command", [command for command, _ in OUTPUTS])
-    def test_a_reader_that_has_gone_is_no_error(self, tmp_path: Path, command: list[str], unbuffered: str) -> None:
+    def test_a_reader_that_has_gone_is_no_error(
+        self, tmp_path: Path, unread: BinaryIO, command: list[str], unbuffered: str
+    ) -> None:
         shell("push", "q.db", "1", cwd=tmp_path)
-        nobody, end = os.pipe()
-        os.close(nobody)
 
-        with open(end, "wb") as pipe:
-            answer = into(pipe, command, tmp_path, unbuffered)
+        answer = shell(*command, cwd=tmp_path, stdout=unread, env={"PYTHONUNBUFFERED": unbuffered})
 
         assert (answer.returncode, answer.stderr) == (141, "")
 
@@ -592,24 +596,13 @@ class TestShell:
 
         assert (answer.returncode, answer.stderr) == (0, "")
 
-    def test_trouble_that_cannot_be_told_has_its_exit_code(self, tmp_path: Path) -> None:
-        if not Path("/dev/full").exists():
-            pytest.skip("this system has no /dev/full")
-        command = [sys.executable, "-m", "lowq", "push", "q.db", "{"]
+    def test_trouble_that_cannot_be_told_has_its_exit_code(self, tmp_path: Path, full: BinaryIO) -> None:
+        answer = shell("push", "q.db", "{", cwd=tmp_path, stderr=full)
 
-        with Path("/dev/full").open("wb") as full:
-            answer = subprocess.run(
-                command, cwd=tmp_path, stderr=full, stdout=subprocess.PIPE, timeout=60, check=False
-            )
+        assert (answer.returncode, answer.stdout) == (2, "")
 
-        assert (answer.returncode, answer.stdout) == (2, b"")
-
-    def test_a_page_is_written_though_nobody_reads_the_table(self, tmp_path: Path) -> None:
-        nobody, end = os.pipe()
-        os.close(nobody)
-
-        with open(end, "wb") as pipe:
-            into(pipe, ["check", "sqlite", "--only", "NAMES-1", "--html", "page.html"], tmp_path)
+    def test_a_page_is_written_though_nobody_reads_the_table(self, tmp_path: Path, unread: BinaryIO) -> None:
+        shell("check", "sqlite", "--only", "NAMES-1", "--html", "page.html", cwd=tmp_path, stdout=unread)
 
         assert "NAMES-1" in (tmp_path / "page.html").read_text()
 

@@ -238,14 +238,10 @@ def check_targets(
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
     told = [report.as_json() for report in reports]
-    try:
-        with written():
-            if reports:
-                show(reports, console)
-            write_json(told[0] if len(told) == 1 else told, json_file)
-    finally:
-        if page_file is not None and reports:
-            page_file.write(page(reports, typed(), datetime.now(UTC)))
+    with written(page_file if reports else None, lambda: page(reports, typed(), datetime.now(UTC))):
+        if reports:
+            show(reports, console)
+        write_json(told[0] if len(told) == 1 else told, json_file)
     return code
 
 
@@ -267,25 +263,27 @@ def judge_history(
         raise BadHistory(f"{file}: {error}") from None
     except OSError as error:
         raise BadHistory(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        with written():
-            report.show(console)
-            write_json(report.as_json(), json_file)
-    finally:
-        if page_file is not None:
-            page_file.write(report.page(typed(), datetime.now(UTC)))
+    with written(page_file, lambda: report.page(typed(), datetime.now(UTC))):
+        report.show(console)
+        write_json(report.as_json(), json_file)
     return report.exit_code
 
 
 @contextmanager
-def written() -> Iterator[None]:
-    """The block writes the report. Raises Unwritable, and BrokenPipeError where its reader has gone."""
+def written(page_file: OutFile | None, page: Callable[[], str]) -> Iterator[None]:
+    """The block writes the report; its page, where it is asked for, is written whatever becomes of that.
+
+    Raises Unwritable, and BrokenPipeError where the reader has gone.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise Unwritable(f"the report cannot be written: {error.strerror}") from error
+    finally:
+        if page_file is not None:
+            page_file.write(page())
 
 
 def write_json(told: Any, file: Any) -> None:

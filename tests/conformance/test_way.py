@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,6 +49,37 @@ def stands_still(pid: int) -> bool:
     raise AssertionError(f"process {pid} neither ended nor stood still")
 
 
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a worker that has one turn, at this work, and is not there any more after the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(**work: Any) -> subprocess.Popen[str]:
+        started.append(python(PROGRAM, tmp_path, json.dumps(work)))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    made = Keeper()
+    yield made
+    made.close()
+
+
+def ended(worker: subprocess.Popen[str]) -> int:
+    """The exit code of a worker whose way is free."""
+    worker.communicate(timeout=BOUND)
+    return worker.returncode
+
+
 @pytest.mark.parametrize(
     ("kind", "after", "there"),
     [
@@ -59,49 +92,33 @@ def stands_still(pid: int) -> bool:
         ("seconds", 0.0, {"", "a", "ab"}),
     ],
 )
-def test_a_worker_stands_still_where_it_is_told_to(tmp_path: Path, kind: str, after: float, there: set[str]) -> None:
-    work = {"does": "freeze", "after": [kind, after], "at": "gate"}
-    worker = python(PROGRAM, tmp_path, json.dumps(work))
-    try:
-        assert stands_still(worker.pid)
-        assert Handler(str(tmp_path)).is_open("gate")
-        assert made(tmp_path) in there
+def test_a_worker_stands_still_where_it_is_told_to(
+    start: Start, tmp_path: Path, kind: str, after: float, there: set[str]
+) -> None:
+    worker = start(does="freeze", after=[kind, after], at="gate")
+    assert stands_still(worker.pid)
+    assert Handler(str(tmp_path)).is_open("gate")
+    assert made(tmp_path) in there
 
-        os.kill(worker.pid, signal.SIGCONT)
-        worker.communicate(timeout=BOUND)
-        assert (worker.returncode, made(tmp_path)) == (0, "ab")
-    finally:
-        worker.kill()
-        worker.wait()
+    os.kill(worker.pid, signal.SIGCONT)
+    assert (ended(worker), made(tmp_path)) == (0, "ab")
 
 
-def test_a_worker_goes_on_when_its_moment_is_over(tmp_path: Path) -> None:
-    worker = python(PROGRAM, tmp_path, json.dumps({"does": "freeze", "after": ["step", 1], "at": "gate"}))
-    keeper = Keeper()
-    try:
-        assert stands_still(worker.pid)
-        keeper.keep(worker.pid)
-        keeper.thaw(worker.pid, 0.001)
-        worker.communicate(timeout=BOUND)
-        assert worker.returncode == 0
-    finally:
-        worker.kill()
-        worker.wait()
-        keeper.close()
+def test_a_worker_goes_on_when_its_moment_is_over(start: Start, keeper: Keeper) -> None:
+    worker = start(does="freeze", after=["step", 1], at="gate")
+    assert stands_still(worker.pid)
+    keeper.keep(worker.pid)
+    keeper.thaw(worker.pid, 0.001)
+
+    assert ended(worker) == 0
 
 
-def test_a_worker_that_stands_still_unasked_goes_on(tmp_path: Path) -> None:
+def test_a_worker_that_stands_still_unasked_goes_on(start: Start, keeper: Keeper) -> None:
     """One that still ran took the next task before another one was started, and held what the starter waits for."""
-    worker = python(PROGRAM, tmp_path, json.dumps({"does": "freeze", "after": ["step", 1], "at": "gate"}))
-    keeper = Keeper()
-    try:
-        keeper.keep(worker.pid)
-        worker.communicate(timeout=BOUND)
-        assert worker.returncode == 0
-    finally:
-        worker.kill()
-        worker.wait()
-        keeper.close()
+    worker = start(does="freeze", after=["step", 1], at="gate")
+    keeper.keep(worker.pid)
+
+    assert ended(worker) == 0
 
 
 def test_a_process_that_was_forgotten_is_not_kept_again() -> None:
@@ -112,13 +129,11 @@ def test_a_process_that_was_forgotten_is_not_kept_again() -> None:
     keeper.thaw(other.pid, 0.001)
     keeper.close()
 
-    other.communicate(timeout=BOUND)
-    assert other.returncode == 0
+    assert ended(other) == 0
 
 
-def test_the_lines_and_steps_of_a_worker_are_counted(tmp_path: Path) -> None:
-    worker = python(PROGRAM, tmp_path, json.dumps({"does": "count", "at": "end"}))
-    worker.communicate(timeout=BOUND)
+def test_the_lines_and_steps_of_a_worker_are_counted(start: Start, tmp_path: Path) -> None:
+    ended(start(does="count", at="end"))
 
     # two calls and the line of each, which opens a file; and the last two
     assert Handler(str(tmp_path)).counted("end") == (6, 2)
