@@ -1,4 +1,4 @@
-"""A low-maintenance task queue: work is JSON, it is kept in one SQLite file, a worker runs it once, in order."""
+"""A low-maintenance task queue: work is JSON, kept in one SQLite file; a worker runs it in order, at least once."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     )
     from lowq.clock import Clock, FakeClock, SystemClock
     from lowq.location import open_backend
-    from lowq.retry import Retry
+    from lowq.run import Run
     from lowq.taskqueue import TaskQueue, task_queue
-    from lowq.worker import Run, Worker
+    from lowq.worker.retry import Retry
+    from lowq.worker.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -62,11 +63,11 @@ __all__ = [
 _ELSEWHERE = {
     "Clock": "clock",
     "FakeClock": "clock",
-    "Retry": "retry",
-    "Run": "worker",
+    "Retry": "worker.retry",
+    "Run": "run",
     "SystemClock": "clock",
     "TaskQueue": "taskqueue",
-    "Worker": "worker",
+    "Worker": "worker.worker",
     "open_backend": "location",
     "task_queue": "taskqueue",
 }

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BACKENDS = {
-    "sqlite": ("lowq.backends.sqlite", "SQLiteBackend"),
-    "memory": ("lowq.backends.memory", "MemoryBackend"),
+    "sqlite": ("lowq.backends.sqlite.backend", "SQLiteBackend"),
+    "memory": ("lowq.backends.memory.backend", "MemoryBackend"),
 }
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")

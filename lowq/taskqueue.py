@@ -33,16 +33,17 @@ from functools import update_wrapper
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
-from lowq import background, seam
+from lowq import override
 from lowq.backend import Backend, Dedupe, Item, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
-from lowq.executor import check_handler
-from lowq.handlers import register
 from lowq.location import Location, check_name, locate, open_backend
-from lowq.logfile import line
-from lowq.retry import Retry
+from lowq.registry import register
 from lowq.run import Run
-from lowq.worker import Worker
+from lowq.worker import background
+from lowq.worker.executor import check_handler
+from lowq.worker.logfile import line
+from lowq.worker.retry import Retry
+from lowq.worker.worker import Worker
 
 
 class TaskQueue:
@@ -106,8 +107,8 @@ class TaskQueue:
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
-        if seam.start is not None:
-            return seam.start(self)
+        if override.start is not None:
+            return override.start(self)
         return background.start(self.worker(), self.location, linger=self.linger, output=output)
 
     def worker(self, *, processes: int = 1) -> Worker:
@@ -119,15 +120,15 @@ class TaskQueue:
             retry=self.retry,
             time_limit=self.time_limit,
             processes=processes,
-            clock=self.clock if seam.clock is None else seam.clock,
+            clock=self.clock if override.clock is None else override.clock,
             on_run=self._log_run,
         )
 
     @property
     def backend(self) -> Backend:
         """The queue itself, opened when it is first asked for."""
-        if seam.backend is not None:
-            return seam.backend(self)
+        if override.backend is not None:
+            return override.backend(self)
         if (kept := self._kept) is not None:
             return kept
         with self._opening:
@@ -164,7 +165,7 @@ class TaskQueue:
     def _write(self, level: int, word: str, message: tuple[object, ...]) -> None:
         if level > self.log_level or sys.stderr is None:
             return
-        text = line((seam.clock or self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
+        text = line((override.clock or self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
         with suppress(OSError, ValueError):  # a full disk or a closed stream is no failure of the task
             sys.stderr.write(text)
 

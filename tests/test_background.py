@@ -20,9 +20,9 @@ import pytest
 from processes import BOUND, answer, python
 
 from lowq import Backend, BackendUnavailable, InvalidLocation, Item, Retry, State, Worker, open_backend
-from lowq.background import active_pid, start
-from lowq.forking import ForkUnavailable
-from lowq.workerlock import WorkerLock
+from lowq.process.forking import ForkUnavailable
+from lowq.worker.background import active_pid, start
+from lowq.worker.lock import WorkerLock
 
 NOTHING = timedelta(0)
 SOON = timedelta(seconds=BOUND)
@@ -318,7 +318,7 @@ def test_many_starters_in_many_processes_make_one_worker_at_a_time_and_strand_no
         import fcntl, os, sys
         from datetime import timedelta
         import lowq
-        from lowq.background import start
+        from lowq.worker.background import start
 
         path, number = sys.argv[1], int(sys.argv[2])
         queue = lowq.open_backend(path)
@@ -425,7 +425,7 @@ class TestTheCaller:
             import atexit, os, sys
             from datetime import timedelta
             import lowq
-            from lowq.background import start
+            from lowq.worker.background import start
 
             class Closing:
                 def __enter__(self): return self
@@ -473,7 +473,7 @@ class TestTheCaller:
             import logging, sys
             from datetime import timedelta
             import lowq
-            from lowq.background import start
+            from lowq.worker.background import start
 
             logging.basicConfig(stream=sys.stdout, format="%(message)s")
             sys.stdout.write("buffered by the caller\\n")

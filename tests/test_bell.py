@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from processes import BOUND, answer, python
 
-from lowq.bell import Bell
+from lowq.backends.wakeup import Bell
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_a_ring_is_heard_by_who_listens(path: Path) -> None:
 
 def test_a_ring_wakes_another_process(path: Path) -> None:
     with Bell(path).listening() as heard:
-        ringer = python("import sys; from lowq.bell import Bell; Bell(sys.argv[1]).ring()", path)
+        ringer = python("import sys; from lowq.backends.wakeup import Bell; Bell(sys.argv[1]).ring()", path)
         assert heard(BOUND)
         answer(ringer)
 

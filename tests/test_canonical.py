@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lowq import InvalidWork
-from lowq.canonical import MAX_DEPTH, check_key, decode, digest, encode
+from lowq.rules.canonical import MAX_DEPTH, check_key, decode, digest, encode
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -17,7 +17,7 @@ import pytest
 from processes import BOUND, answer, python
 
 from lowq import Backend, Item, Retry, Run, State, Worker, open_backend
-from lowq.failure import HandlerDied, HandlerFailed, TimeLimitExceeded
+from lowq.worker.failure import HandlerDied, HandlerFailed, TimeLimitExceeded
 
 LIMIT = timedelta(seconds=BOUND)
 SHORT = timedelta(seconds=0.3)
@@ -135,7 +135,7 @@ def test_an_exception_comes_back_with_its_traceback(queue: Backend) -> None:
     assert run.error.args == ("no such thing",)
     (task,) = queue.tasks()
     assert "in handler\n" in (task.reason or "")
-    assert "lowq/executor.py" not in (task.reason or "")
+    assert "lowq/worker/executor.py" not in (task.reason or "")
 
 
 class Picky(Exception):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from processes import answer, python
 
-from lowq.forking import close_private, open_private, spawn
+from lowq.process.forking import close_private, open_private, spawn
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_program_whose_standard_streams_are_closed_can_still_fork() -> None:
     program = python(
         """
         import os, sys
-        from lowq.forking import spawn
+        from lowq.process.forking import spawn
 
         kept = os.dup(1)
         for descriptor in (0, 1, 2):
@@ -135,7 +135,7 @@ def test_a_program_with_threads_may_have_warnings_as_errors() -> None:
     program = python(
         """
         import os, threading, warnings
-        from lowq.forking import spawn
+        from lowq.process.forking import spawn
 
         warnings.simplefilter("error")
         waiting = threading.Event()

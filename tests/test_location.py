@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lowq import InvalidLocation, open_backend
-from lowq.backends.memory import MemoryBackend
-from lowq.backends.sqlite import SQLiteBackend
+from lowq.backends.memory.backend import MemoryBackend
+from lowq.backends.sqlite.backend import SQLiteBackend
 from lowq.location import Location, beside, locate
 
 

@@ -11,7 +11,7 @@ import lowq
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
-ABOVE = ("lowq.worker", "lowq.background", "lowq.taskqueue", "lowq.cli", "lowq.web")
+ABOVE = ("lowq.worker", "lowq.taskqueue", "lowq.cli", "lowq.web")
 PLUGIN = "pytest_lowq/plugin.py"
 
 
@@ -97,13 +97,13 @@ def imported_tests(path: str, tree: ast.AST) -> list[str]:
 
 Rule = Callable[[str, ast.AST], list[str]]
 RULES: dict[Rule, tuple[str, str]] = {
-    relative_imports: ("lowq/worker.py", "from .clock import Clock"),
+    relative_imports: ("lowq/worker/worker.py", "from .clock import Clock"),
     pytest_in_lowq: ("lowq/testing.py", "def f():\n    import pytest"),
-    strangers_in_lowq: ("lowq/worker.py", "try:\n    import rich.table\nexcept ImportError:\n    pass"),
-    concrete_backends: ("lowq/worker.py", "later('lowq.backends.sqlite')"),
-    storage_that_knows_its_users: ("lowq/backends/sqlite.py", "from lowq.worker import Worker"),
-    time_outside_the_clock: ("lowq/worker.py", "import datetime\ndatetime.datetime.now()"),
-    private_names_in_the_suite: ("conformance/lowq_conformance/spec.py", "from lowq.canonical import encode"),
+    strangers_in_lowq: ("lowq/worker/worker.py", "try:\n    import rich.table\nexcept ImportError:\n    pass"),
+    concrete_backends: ("lowq/worker/worker.py", "later('lowq.backends.sqlite')"),
+    storage_that_knows_its_users: ("lowq/backends/sqlite/backend.py", "from lowq.worker.worker import Worker"),
+    time_outside_the_clock: ("lowq/worker/worker.py", "import datetime\ndatetime.datetime.now()"),
+    private_names_in_the_suite: ("conformance/lowq_conformance/spec.py", "from lowq.rules.canonical import encode"),
     eager_plugin: (PLUGIN, "import freezegun"),
     imported_tests: ("bench/queues.py", "from processes import spawn"),
 }

@@ -28,7 +28,7 @@ from lowq import (
     QueueClosed,
     open_backend,
 )
-from lowq.backends import sqlite
+from lowq.backends.sqlite import backend as sqlite
 
 MINUTE = timedelta(minutes=1)
 
@@ -200,7 +200,7 @@ def test_a_full_disk_is_a_named_error_and_loses_nothing_that_was_pushed(path: Pa
 
 
 READ_ONLY = """
-    import os, sys, lowq, lowq.backends.sqlite
+    import os, sys, lowq, lowq.backends.sqlite.backend
     if os.getuid() == 0:  # whom no permission stops
         os.setgid(65534); os.setuid(65534)
     try:
@@ -471,4 +471,4 @@ def test_names_share_the_file_and_nothing_else(path: Path) -> None:
         assert a.task(two.id) is None
         assert not a.cancel(two.id)
         assert (a.count(), b.count()) == (Counts(ready=1), Counts(ready=1))
-        assert sys.modules["lowq.backends.sqlite"] is sqlite
+        assert sys.modules["lowq.backends.sqlite.backend"] is sqlite

@@ -28,7 +28,7 @@ from lowq import (
     State,
     TaskQueue,
     open_backend,
-    seam,
+    override,
     task_queue,
 )
 
@@ -414,7 +414,7 @@ class TestTheSeam:
             asked.append((str(queue.location), queue.name))
             return mine
 
-        with seam.standing_in(backend=backend, start=lambda _: False):
+        with override.standing_in(backend=backend, start=lambda _: False):
             note("during")
 
         assert [task.work for task in mine.tasks()] == ["during"]
@@ -424,10 +424,13 @@ class TestTheSeam:
         note.queue.close()
 
     def test_what_stood_in_before_does_so_afterwards(self) -> None:
-        with pytest.raises(RuntimeError), seam.standing_in(backend=lambda _: open_backend("memory://x"), start=bool):
+        with (
+            pytest.raises(RuntimeError),
+            override.standing_in(backend=lambda _: open_backend("memory://x"), start=bool),
+        ):
             raise RuntimeError
 
-        assert (seam.backend, seam.start) == (None, None)
+        assert (override.backend, override.start) == (None, None)
 
 
 def test_an_application_from_the_readme_of_the_ancestor_runs(folder: Path) -> None:

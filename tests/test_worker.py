@@ -30,7 +30,7 @@ from lowq import (
     open_backend,
 )
 from lowq.backend import QueueGone
-from lowq.stopping import Stopping
+from lowq.worker.stopping import Stopping
 
 MINUTE = timedelta(minutes=1)
 BOUND = 20.0
@@ -119,7 +119,7 @@ def test_a_task_that_raises_stops_no_other_and_waits_for_its_next_attempt(queue:
     assert task.reason is not None
     assert task.reason.endswith("RuntimeError: cannot do bad\n")
     assert "in handler\n    fail(work)" in task.reason
-    assert "lowq/executor.py" not in task.reason
+    assert "lowq/worker/executor.py" not in task.reason
 
 
 def test_delays_grow_and_are_jittered(queue: Backend, clock: FakeClock) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lowq import BackendUnavailable
-from lowq.workerlock import WorkerLock, active_pid
+from lowq.worker.lock import WorkerLock, active_pid
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 
 from lowq.backend import LowqError, Work
 from lowq.commands.output import one_line
-from lowq.retry import Retry
 from lowq.taskqueue import QueuedFunction, TaskQueue
+from lowq.worker.retry import Retry
 
 
 @dataclass(frozen=True, slots=True)

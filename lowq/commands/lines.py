@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn
 
 from lowq.backend import InvalidWork, Work
-from lowq.canonical import encode
+from lowq.rules.canonical import encode
 
 BATCH_BYTES = 8 * 1024 * 1024
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowq.backend import State, Task, Work
-from lowq.canonical import encode
+from lowq.rules.canonical import encode
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from lowq.clock import SystemClock
 from lowq.commands.lines import Batch, batches, length_of, parse
 from lowq.commands.output import console, write_json
 from lowq.commands.parameters import duration, instant, of_a_queue, opened
-from lowq.entry import MAX_PRIORITY, MIN_PRIORITY
+from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 
 
 @click.command(short_help="Push works, from the command line or from standard input.")

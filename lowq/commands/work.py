@@ -16,10 +16,10 @@ import click
 
 from lowq.commands.output import console, iso, one_line, write_json
 from lowq.commands.parameters import lasting, of_a_queue, opened
-from lowq.retry import Retry
+from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
-    from lowq.worker import Run
+    from lowq.worker.worker import Run
 
 
 @click.command(short_help="Run a worker in the foreground.")
@@ -61,7 +61,7 @@ def work(
     With --json every run is a line on standard output; a run that failed is one on standard error.
     """
     from lowq.commands.handler import load
-    from lowq.worker import Worker
+    from lowq.worker.worker import Worker
 
     found = load(handler)
     retry = found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from lowq.backend import InvalidWork, State, Task, Work
-from lowq.canonical import decode, encode
+from lowq.rules.canonical import decode, encode
 from lowq.run import Run
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
 from lowq.testing.worker import SyncWorker

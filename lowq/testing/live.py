@@ -12,10 +12,10 @@ from datetime import timedelta
 
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
-from lowq.forking import close_private, open_private, spawn
+from lowq.process.forking import close_private, open_private, spawn
 from lowq.taskqueue import TaskQueue
 from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
-from lowq.worker import Worker
+from lowq.worker.worker import Worker
 
 BOUND = timedelta(seconds=30)
 """Real time in which a worker must have begun, ended, or run what was due."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, LowqError, Pushed, State, Task, Work
-from lowq.canonical import decode, encode
 from lowq.clock import Clock
+from lowq.rules.canonical import decode, encode
 
 Heard = Callable[["Observed", list[Task]], None]
 """Told of each push that added something: the tasks, as they stood then."""

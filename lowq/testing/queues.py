@@ -15,15 +15,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lowq import seam
+from lowq import override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
-from lowq.handlers import is_registered
 from lowq.location import Location, locate, open_backend
-from lowq.retry import Retry
+from lowq.registry import is_registered
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
+from lowq.worker.retry import Retry
 
 OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
 """Makes the queue that takes SQLite's place: `(path, clock) -> Backend`, at a path where nothing is yet."""
@@ -199,7 +199,7 @@ def temp_queue(
         queue = TempQueue(Path(folder), clock or running_clock(), backend)
         stack.callback(queue.close)
         stack.enter_context(
-            seam.standing_in(backend=lambda each: queue.of(each).backend, start=queue.start, clock=queue.clock)
+            override.standing_in(backend=lambda each: queue.of(each).backend, start=queue.start, clock=queue.clock)
         )
         _running.append(queue)
         stack.callback(_running.remove, queue)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
-from lowq.canonical import encode
+from lowq.rules.canonical import encode
 from lowq.run import Run
 
 ROWS = 20

@@ -17,18 +17,18 @@ from typing import Any
 
 from lowq.backend import Lease, LowqError, State, Work
 from lowq.clock import FakeClock, to_micros
-from lowq.executor import Executor, attempt
-from lowq.failure import Failure
 from lowq.location import open_backend
-from lowq.retry import Retry
 from lowq.run import Run
-from lowq.stopping import Stop
 from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
 from lowq.testing.loops import outside_of_loops
 from lowq.testing.queues import Kept, QueueRef, TempQueue
 from lowq.testing.table import clock_time, indented, run_line
-from lowq.worker import Worker
+from lowq.worker.executor import Executor, attempt
+from lowq.worker.failure import Failure
+from lowq.worker.retry import Retry
+from lowq.worker.stopping import Stop
+from lowq.worker.worker import Worker
 
 MAX_RUNS = 1000
 

@@ -11,7 +11,7 @@ from lowq_conformance.harness import load
 from lowq_conformance.machine import explore
 
 from lowq import Lease, Pushed
-from lowq.backends.memory import MemoryBackend
+from lowq.backends.memory.backend import MemoryBackend
 
 
 class _Changed(MemoryBackend):

@@ -70,7 +70,7 @@ def test_an_added_promise_that_is_unknown_is_refused() -> None:
 
 
 def test_a_backend_speaks_for_itself() -> None:
-    subject = load("lowq.backends.memory:MemoryBackend")
+    subject = load("lowq.backends.memory.backend:MemoryBackend")
 
     assert {"fifo", "names", "clock", "lease"} <= subject.promises
     assert subject.traits.dedupe == "until_done"

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from lowq.backend import BackendUnavailable, QueueGone
 from lowq.clock import Clock
-from lowq.stopping import Stop
+from lowq.worker.stopping import Stop
 
 _FIRST, _LONGEST = timedelta(seconds=0.1), timedelta(seconds=30)
 _SLICE = timedelta(seconds=0.25)

@@ -7,9 +7,9 @@ from datetime import datetime
 from heapq import merge
 
 from lowq.backend import Counts, State, Task
-from lowq.canonical import decode
 from lowq.clock import to_datetime, to_micros
-from lowq.paging import place_in_list
+from lowq.rules.canonical import decode
+from lowq.rules.paging import place_in_list
 
 COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due"
 

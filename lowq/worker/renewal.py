@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 
 from lowq.backend import Backend, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
-from lowq.stopping import Stop
+from lowq.worker.stopping import Stop
 
 _log = logging.getLogger("lowq.worker")
 

@@ -21,14 +21,14 @@ from lowq.backend import (
     Task,
     Work,
 )
-from lowq.backends.database import Database, Durability
-from lowq.backends.rows import COLUMNS, Row, counts, listed, task_of
-from lowq.bell import Bell
+from lowq.backends.sqlite.database import Database, Durability
+from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
+from lowq.backends.wakeup import Bell
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.entry import Entry, entries, entry
 from lowq.location import beside, check_dedupe, check_name
-from lowq.paging import check_page
-from lowq.settling import check_id, check_lease, check_reason, lost, number
+from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.leases import check_id, check_lease, check_reason, lost, number
+from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
 

@@ -11,7 +11,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from lowq.backend import Dedupe, State
-from lowq.entry import Entry
+from lowq.rules.entry import Entry
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 Every TaskQueue asks here whenever it uses its backend or is started, so that queues made when the application was
 imported are moved too::
 
-    with seam.standing_in(backend=lambda queue: mine(queue.location, queue.name), start=lambda queue: False):
+    with override.standing_in(backend=lambda queue: mine(queue.location, queue.name), start=lambda queue: False):
         thumbnails(1, 2, 3)
 """
 

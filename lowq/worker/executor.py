@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from lowq.backend import Backend, Lease, Work
 from lowq.clock import Clock
-from lowq.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
-from lowq.forking import close_private, open_private, spawn
-from lowq.frames import receive, send
-from lowq.stopping import Stop, Stopping, disregard
-from lowq.watch import Watch, extend
+from lowq.process.forking import close_private, open_private, spawn
+from lowq.process.messages import receive, send
+from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
+from lowq.worker.renewal import Watch, extend
+from lowq.worker.stopping import Stop, Stopping, disregard
 
 Handler = Callable[[Work], Any]
 

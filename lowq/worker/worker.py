@@ -15,13 +15,13 @@ from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
 from lowq.clock import Clock, SystemClock
-from lowq.executor import Executor, Handler, Inline, LastingChild, check_handler
-from lowq.failure import Failure
-from lowq.forking import check_fork
-from lowq.patience import Patience
-from lowq.retry import Retry
+from lowq.process.forking import check_fork
 from lowq.run import Outcome, Run
-from lowq.stopping import Stop, Stopping
+from lowq.worker.backoff import Patience
+from lowq.worker.executor import Executor, Handler, Inline, LastingChild, check_handler
+from lowq.worker.failure import Failure
+from lowq.worker.retry import Retry
+from lowq.worker.stopping import Stop, Stopping
 
 __all__ = ["Run", "Worker"]
 
@@ -183,7 +183,7 @@ class Worker:
             self._crew(expects, self._stop)
 
     def _crew(self, expects: Callable[[], bool] | None, stop: Stop, runs: list[Run] | None = None) -> None:
-        from lowq.crew import Crew
+        from lowq.worker.pool import Crew
 
         def tell(run: Run) -> None:
             if runs is not None:

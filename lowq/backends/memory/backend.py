@@ -22,13 +22,13 @@ from lowq.backend import (
     Task,
     Work,
 )
-from lowq.backends.heaps import Kept, Place, Queue, place_of
-from lowq.canonical import decode
+from lowq.backends.memory.heaps import Kept, Place, Queue, place_of
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.entry import Entry, entries, entry
 from lowq.location import check_dedupe, check_name
-from lowq.paging import check_page, page_of
-from lowq.settling import check_id, check_lease, check_reason, lost, number
+from lowq.rules.canonical import decode
+from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.leases import check_id, check_lease, check_reason, lost, number
+from lowq.rules.paging import check_page, page_of
 
 
 class MemoryBackend:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from lowq.backend import InvalidLocation
-from lowq.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.location import Location, locate
-from lowq.logfile import open_log
-from lowq.worker import Worker
-from lowq.workerlock import WorkerLock
-from lowq.workerlock import active_pid as pid_in
+from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
+from lowq.worker.lock import WorkerLock
+from lowq.worker.lock import active_pid as pid_in
+from lowq.worker.logfile import open_log
+from lowq.worker.worker import Worker
 
 LINGER = timedelta(minutes=15)
 """A worker stays for what falls due this soon."""

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from lowq.backend import InvalidWork, Item, Work
-from lowq.canonical import check_key, digest, encode
 from lowq.clock import to_micros
+from lowq.rules.canonical import check_key, digest, encode
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 

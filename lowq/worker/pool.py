@@ -13,14 +13,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from lowq.backend import LowqError
-from lowq.failure import Failure, failure_of, pack, unpack
-from lowq.forking import close_private, open_private, spawn
-from lowq.frames import receive, send
+from lowq.process.forking import close_private, open_private, spawn
+from lowq.process.messages import receive, send
 from lowq.run import Run
-from lowq.stopping import Stop
+from lowq.worker.failure import Failure, failure_of, pack, unpack
+from lowq.worker.stopping import Stop
 
 if TYPE_CHECKING:
-    from lowq.worker import Worker
+    from lowq.worker.worker import Worker
 
 _SLICE = 0.1
 """Real seconds between two looks whether the crew was asked to stop or one of it may be replaced."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lowq.backend import BackendUnavailable
 from lowq.clock import SystemClock
-from lowq.forking import close_private, open_private
+from lowq.process.forking import close_private, open_private
 
 _STOPPING = "stopping"
 _LOOK_AGAIN = timedelta(milliseconds=20)

@@ -1,0 +1,1 @@
+"""Forked processes, and the messages that pass between them."""

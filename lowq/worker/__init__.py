@@ -1,0 +1,1 @@
+"""Runs a queue's tasks: the loop, what carries out a handler, retries, stopping, the background process."""
