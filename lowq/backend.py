@@ -25,7 +25,7 @@ Misuse (a naive datetime, a priority that is no int, ``lease_for`` of zero or le
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -81,6 +81,36 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Headers(Mapping[str, str]):
+    """What goes with a work beside it, such as a trace's context: names to values, both text.
+
+    It cannot be changed, can be hashed and pickled, and equals every mapping of the same content.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = dict(pairs)
+
+    def __getitem__(self, name: str) -> str:
+        return self._pairs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._pairs.items()))
+
+    def __repr__(self) -> str:
+        return f"Headers({self._pairs})"
+
+
+NO_HEADERS = Headers()
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A work to push, with what goes with it: the arguments of `Backend.push` as one value."""
@@ -89,6 +119,7 @@ class Item:
     key: str | None = None
     priority: int = 0
     not_before: datetime | None = None
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +135,8 @@ class Task:
     """A work in the queue.
 
     `key` is the explicit key of the push, or None; `attempts` counts the claims so far; `reason` is what the
-    last release or dead-lettering said.
+    last release or dead-lettering said; `pushed_at` is when the push added it, by the queue's clock; `headers` came
+    with that push, and play no part in which works are equal.
     """
 
     id: str
@@ -115,6 +147,8 @@ class Task:
     attempts: int
     state: State
     reason: str | None
+    pushed_at: datetime
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +199,15 @@ class Backend(Protocol):
         ...
 
     def push(
-        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
-        """The work is kept, or an equal one already stood and nothing changed.
+        """The work is kept, or an equal one already stood and nothing changed, its headers neither.
 
         Raises InvalidWork where the work is not JSON.
         """

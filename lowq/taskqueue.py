@@ -34,7 +34,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from lowq import override
-from lowq.backend import Backend, Dedupe, Item, Pushed, Work
+from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
 from lowq.location import Location, check_name, locate, open_backend
 from lowq.registry import register
@@ -96,14 +96,24 @@ class TaskQueue:
         raise NotImplementedError
 
     def push(
-        self, *works: Work, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        *works: Work,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> list[Pushed]:
-        """All of the works are kept, or none; each is answered with its task's id and whether it was added."""
+        """All of the works are kept, or none; each is answered with its task's id and whether it was added.
+
+        `headers` go with each of them, for whatever is no part of the work: a trace's context, who asked for it.
+        """
         if key is not None and len(works) != 1:
             raise ValueError(f"push: a key names one work, and {len(works)} were given; push them one by one")
         if len(works) == 1:
-            return [self.backend.push(works[0], key=key, priority=priority, not_before=not_before)]
-        return self.backend.push_many([Item(work, None, priority, not_before) for work in works])
+            pushed = self.backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)
+            return [pushed]
+        also = NO_HEADERS if headers is None else headers
+        return self.backend.push_many([Item(work, None, priority, not_before, also) for work in works])
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
@@ -205,10 +215,15 @@ class QueuedFunction(Generic[R]):
         self.queue = queue
 
     def __call__(
-        self, *works: Work, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        *works: Work,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> list[Pushed]:
         """The works are kept, and a worker runs them in the background."""
-        pushed = self.queue.push(*works, key=key, priority=priority, not_before=not_before)
+        pushed = self.queue.push(*works, key=key, priority=priority, not_before=not_before, headers=headers)
         self.queue.start()
         return pushed
 

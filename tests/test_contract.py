@@ -106,7 +106,7 @@ def test_a_claim_gives_the_task_with_all_that_was_pushed(queue: Backend, clock: 
 
     lease = claimed(queue)
 
-    assert lease.task == Task(id, [1, {"x": None}], "k", -7, due, 1, State.LEASED, None)
+    assert lease.task == Task(id, [1, {"x": None}], "k", -7, due, 1, State.LEASED, None, clock.now())
     assert (lease.id, lease.work, lease.expires) == (id, [1, {"x": None}], clock.now() + MINUTE)
 
 
@@ -533,7 +533,7 @@ def test_a_queue_is_opened_with_the_dedupe_it_was_made_with(open_queue: Open) ->
     assert first.push(1).added
 
 
-def test_a_redriven_task_waits_in_its_old_place_with_no_attempts(queue: Backend) -> None:
+def test_a_redriven_task_waits_in_its_old_place_with_no_attempts(queue: Backend, clock: FakeClock) -> None:
     queue.push("x", key="k", priority=0)
     queue.push("y")
     lease = claimed(queue)
@@ -541,7 +541,7 @@ def test_a_redriven_task_waits_in_its_old_place_with_no_attempts(queue: Backend)
 
     assert queue.redrive(lease.id)
 
-    assert queue.task(lease.id) == Task(lease.id, "x", "k", 0, None, 0, State.READY, "broken")
+    assert queue.task(lease.id) == Task(lease.id, "x", "k", 0, None, 0, State.READY, "broken", clock.now())
     assert drained(queue) == ["x", "y"]
 
 

@@ -79,7 +79,7 @@ def test_an_id_is_never_used_again(path: Path) -> None:
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     open_backend(path).close()
     raw(path, "PRAGMA user_version = 99")
-    with pytest.raises(InvalidLocation, match=r"newer lowq \(schema 99, this lowq knows 1\); upgrade lowq"):
+    with pytest.raises(InvalidLocation, match=r"newer lowq \(schema 99, this lowq knows 2\); upgrade lowq"):
         open_backend(path)
 
 

@@ -50,6 +50,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("cancel", "a waiting task can be taken out", methods=("cancel",)),
         Promise("batch", "many works are pushed together or not at all", methods=("push_many",)),
         Promise("key", "an explicit key decides what is equal", push="key"),
+        Promise("headers", "headers go with a work, and play no part in what is equal", push="headers"),
         Promise("names", "one place holds several queues", open="name"),
         Promise("inspect", "tasks are listed and counted", methods=("tasks", "count")),
         Promise("json", "what is not JSON is refused at push, and works are copied"),

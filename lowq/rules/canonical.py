@@ -107,13 +107,19 @@ def _fault(value: Work, path: str, above: tuple[int, ...]) -> str | None:
     return None
 
 
+def surrogate_fault(text: str) -> str | None:
+    """Why UTF-8 cannot hold the text, or None."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"the lone surrogate {text[error.start]!a} is not JSON"
+    return None
+
+
 def _scalar_fault(value: Any) -> str | None:
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            return f"the lone surrogate {value[error.start]!a} is not JSON"
-    elif isinstance(value, float):
+        return surrogate_fault(value)
+    if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):
             return f"{value} is not JSON"
     elif isinstance(value, int):

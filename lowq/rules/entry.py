@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
+from zlib import crc32
 
 from lowq.backend import InvalidWork, Item, Work
 from lowq.clock import to_micros
 from lowq.rules.canonical import check_key, digest, encode
+from lowq.rules.headers import headers_text
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
 
 class Entry(NamedTuple):
-    """A checked item: canonical text, the digest that dedupes it, and its time in microseconds since 1970."""
+    """A checked item: canonical text, the digest that dedupes it, its time in microseconds since 1970, and the
+    canonical text of its headers, None where there are none."""
 
     text: str
     key: str | None
     digest: bytes
     priority: int
     not_before: int | None
+    headers: str | None
+    crc: int
 
 
-def entry(work: Work, key: str | None, priority: int, not_before: datetime | None) -> Entry:
+def entry(
+    work: Work,
+    key: str | None,
+    priority: int,
+    not_before: datetime | None,
+    headers: Mapping[str, str] | None,
+) -> Entry:
     """The entry of a push. Raises InvalidWork, TypeError or ValueError, naming the part that is wrong."""
     if key is not None:
         check_key(key)
     check_priority(priority)
     due = None if not_before is None else to_micros(not_before, "not_before")
+    heads = headers_text(headers)
     text = encode(work)
-    return Entry(text, key, digest(text, key), priority, due)
+    return Entry(text, key, digest(text, key), priority, due, heads, checksum(text, key, heads))
+
+
+def checksum(text: str, key: str | None, headers: str | None) -> int:
+    """A CRC-32 of a work's text, its key and its headers' text, by which storage that was damaged shows itself."""
+    sum = crc32(text.encode())
+    if key is not None:
+        sum = crc32(b"\0key" + key.encode(), sum)
+    return sum if headers is None else crc32(b"\0headers" + headers.encode(), sum)
 
 
 def entries(items: Iterable[Item]) -> list[Entry]:
@@ -40,7 +60,7 @@ def entries(items: Iterable[Item]) -> list[Entry]:
         if not isinstance(item, Item):
             raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
         try:
-            checked.append(entry(item.work, item.key, item.priority, item.not_before))
+            checked.append(entry(item.work, item.key, item.priority, item.not_before, item.headers))
         except (InvalidWork, TypeError, ValueError) as error:
             raise type(error)(f"item {index}: {error}") from None
     return checked

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
-from lowq.backend import NOW, Backend, Counts, Dedupe, Item, Lease, LowqError, Pushed, State, Task, Work
+from lowq.backend import NO_HEADERS, NOW, Backend, Counts, Dedupe, Item, Lease, LowqError, Pushed, State, Task, Work
 from lowq.clock import Clock
 from lowq.rules.canonical import decode, encode
+from lowq.rules.headers import headers_of, headers_text
 
 Heard = Callable[["Observed", list[Task]], None]
 """Told of each push that added something: the tasks, as they stood then."""
@@ -63,15 +65,24 @@ class Observed:
             self.need("priority", "a push with priority=")
         if item.not_before is not None:
             self.need("not_before", "a push with not_before=")
+        if item.headers:
+            self.need("headers", "a push with headers=")
 
     def push(
-        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         """As Backend.push; the work is checked before, and heard of afterwards."""
         self._check(work)
-        item = Item(work, key, priority, not_before)
+        item = Item(work, key, priority, not_before, NO_HEADERS if headers is None else headers)
         self._need_of(item)
-        answer = self.backend.push(work, key=key, priority=priority, not_before=not_before)
+        also: dict[str, Any] = {} if headers is None else {"headers": headers}
+        answer = self.backend.push(work, key=key, priority=priority, not_before=not_before, **also)
         self._tell([answer], [item])
         return answer
 
@@ -155,4 +166,5 @@ class Observed:
 
 def _task(id: str, item: Item, now: datetime) -> Task:
     state = State.SCHEDULED if item.not_before is not None and item.not_before > now else State.READY
-    return Task(id, decode(encode(item.work)), item.key, item.priority, item.not_before, 0, state, None)
+    work, headers = decode(encode(item.work)), headers_of(headers_text(item.headers))
+    return Task(id, work, item.key, item.priority, item.not_before, 0, state, None, now, headers)

@@ -33,10 +33,10 @@ class Unordered(_Changed):
 
 
 class Forgetful(_Changed):
-    def push(self, work: Any, *, key: Any = None, priority: int = 0, not_before: Any = None) -> Pushed:
+    def push(self, work: Any, **arguments: Any) -> Pushed:
         if work == "b":
             return Pushed("0", True)
-        return super().push(work, key=key, priority=priority, not_before=not_before)
+        return super().push(work, **arguments)
 
 
 class Unfenced(_Changed):
@@ -51,11 +51,11 @@ class Unfenced(_Changed):
 class Bumping(_Changed):
     """A refused duplicate brings its own priority along."""
 
-    def push(self, work: Any, *, key: Any = None, priority: int = 0, not_before: Any = None) -> Pushed:
-        pushed = super().push(work, key=key, priority=priority, not_before=not_before)
+    def push(self, work: Any, *, priority: int = 0, **arguments: Any) -> Pushed:
+        pushed = super().push(work, priority=priority, **arguments)
         kept = self._find(pushed.id)
         if not pushed.added and kept is not None and kept.state == "ready":
-            kept.entry = type(kept.entry)(kept.entry.text, kept.entry.key, kept.entry.digest, priority, None)
+            kept.entry = kept.entry._replace(priority=priority, not_before=None)
             self._queue.wait(kept, None, 0)
         return pushed
 

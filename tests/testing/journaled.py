@@ -7,15 +7,16 @@ here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from lowq_conformance.sound.journal import Queue
 from lowq_conformance.sound.rows import EPOCH, Row
 
-from lowq import Clock, Lease, Task
+from lowq import Clock, Lease, Pushed, Task
 from lowq.clock import SystemClock
 
 NOW = timedelta(0)
@@ -28,6 +29,19 @@ class Journaled(Queue):
         place.mkdir(exist_ok=True)
         self.place = place
         super().__init__(place, "default", clock)
+
+    def push(
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pushed:
+        """As Backend.push, but that this queue promises no headers."""
+        assert not headers
+        return super().push(work, key=key, priority=priority, not_before=not_before)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:  # type: ignore[override]
         """As Backend.claim, looking every few milliseconds."""

@@ -182,8 +182,8 @@ class Queue(Rows):
 
     def shown(self, row: Row) -> Task:
         not_before = None if row.not_before is None else EPOCH + timedelta(microseconds=row.not_before)
-        state, work = State(row.state), self.decode(row.text)
-        return Task(self.id(row), work, row.key, row.priority, not_before, row.attempts, state, row.reason)
+        state, work, pushed = State(row.state), self.decode(row.text), EPOCH + timedelta(microseconds=row.pushed)
+        return Task(self.id(row), work, row.key, row.priority, not_before, row.attempts, state, row.reason, pushed)
 
     def lease(self, row: Row) -> Lease:
         assert row.token is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micro
 from lowq.location import check_dedupe, check_name
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.headers import headers_of
 from lowq.rules.leases import check_id, check_lease, check_reason, lost, number
 from lowq.rules.paging import check_page, page_of
 
@@ -37,8 +38,8 @@ class MemoryBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key names"
-        " inspect json prompt close clock threads".split()
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key headers"
+        " names inspect json prompt close clock threads".split()
     )
 
     def __init__(
@@ -62,10 +63,16 @@ class MemoryBackend:
         return self._queue.dedupe
 
     def push(
-        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        return self._keep([entry(work, key, priority, not_before)])[0]
+        return self._keep([entry(work, key, priority, not_before, headers)])[0]
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
@@ -213,7 +220,7 @@ class MemoryBackend:
                 stands = self._queue.standing_equal(each.digest)
                 if added := stands is None:
                     stands = next(place.numbers)
-                    kept = Kept(stands, each, State.READY, not_before=each.not_before)
+                    kept = Kept(stands, each, State.READY, now, not_before=each.not_before)
                     self._queue.add(kept)
                     self._queue.wait(kept, each.not_before, now)
                 answers.append(Pushed(str(stands), added))
@@ -252,4 +259,6 @@ class MemoryBackend:
             attempts=kept.attempts,
             state=kept.state,
             reason=kept.reason,
+            pushed_at=to_datetime(kept.pushed_at),
+            headers=headers_of(kept.entry.headers),
         )

@@ -22,6 +22,7 @@ class Kept:
     number: int
     entry: Entry
     state: State
+    pushed_at: int
     due: int | None = None
     not_before: int | None = None
     attempts: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar, cast
 
@@ -39,8 +39,8 @@ _EQUAL = "FROM task WHERE queue = ? AND digest = ? AND state < 3 AND (state < 2 
 """The tasks that refuse a push; `SQLiteBackend._same` has the values."""
 
 _INSERT = (
-    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
-    f" SELECT ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 {_EQUAL})"
+    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)"
+    f" SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 {_EQUAL})"
 )
 
 _EVER = 2**63 - 1
@@ -61,8 +61,8 @@ class SQLiteBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key names"
-        " inspect json prompt close clock persistent threads processes crash".split()
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key headers"
+        " names inspect json prompt close clock persistent threads processes crash".split()
     )
 
     def __init__(
@@ -85,7 +85,7 @@ class SQLiteBackend:
         self.name = name
         self._clock = clock or SystemClock()
         self._bell = Bell(beside(file, "bell", name))
-        self._database = Database(file, create=create, durability=durability, patience=patience)
+        self._database = Database(file, create=create, durability=durability, patience=patience, now=self._now)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
         except BaseException:
@@ -99,12 +99,18 @@ class SQLiteBackend:
         return self._dedupe
 
     def push(
-        self, work: Work, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        new = entry(work, key, priority, not_before)
+        new = entry(work, key, priority, not_before, headers)
         with self._database as db:
-            pushed = self._keep(db, new, self._now() if self._timed(new) else 0)
+            pushed = self._keep(db, new, self._now())
         if pushed.added:
             self._bell.ring()
         return pushed
@@ -113,7 +119,7 @@ class SQLiteBackend:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
         with self._database.writing() as db:
-            now = self._now() if any(map(self._timed, batch)) else 0
+            now = self._now()
             pushed = [self._keep(db, new, now) for new in batch]
         if any(each.added for each in pushed):
             self._bell.ring()
@@ -282,15 +288,12 @@ class SQLiteBackend:
             )
         return row[0], row[1]
 
-    def _timed(self, new: Entry) -> bool:
-        """Whether keeping it takes the time: a clock that several processes share is not free."""
-        return new.not_before is not None or self._dedupe == "until_claimed"
-
     def _keep(self, db: sqlite3.Connection, new: Entry, now: int) -> Pushed:
-        text, key, digest, priority, not_before = new
+        text, key, digest, priority, not_before, headers, crc = new
         due = not_before if not_before is not None and not_before > now else None
         state = _READY if due is None else _SCHEDULED
-        values = (self._queue, state, -priority, due, digest, not_before, key, text, *self._same(digest, now))
+        row = (self._queue, state, -priority, due, digest, not_before, key, text, now, headers, crc)
+        values = (*row, *self._same(digest, now))
         while True:
             inserted = db.execute(_INSERT, values)
             if inserted.rowcount == 1:

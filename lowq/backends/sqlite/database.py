@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
 from typing import Literal
@@ -28,6 +29,7 @@ from lowq.backend import (
     QueueClosed,
     QueueGone,
 )
+from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
 
 Durability = Literal["power", "process", "none"]
@@ -36,30 +38,15 @@ that in a file which the loss of power may damage (OFF): for tests."""
 
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
-APPLICATION_ID = int.from_bytes(b"lowq")
-SCHEMA_VERSION = 1
-SCHEMA = (
-    "CREATE TABLE queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dedupe TEXT NOT NULL)",
-    # rank: the priority with its sign turned, so that one ascending index is the claim order.
-    # due: when something scheduled falls due, or a lease ends. token: of the latest claim, until it is settled.
-    # AUTOINCREMENT: ids are the push order and are never used again.
-    """CREATE TABLE task (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, state INTEGER NOT NULL,
-        rank INTEGER NOT NULL, due INTEGER, attempts INTEGER NOT NULL DEFAULT 0, token TEXT,
-        digest BLOB NOT NULL, not_before INTEGER, key TEXT, reason TEXT, work TEXT NOT NULL)""",
-    "CREATE INDEX ready ON task (queue, rank, id) WHERE state = 1",
-    "CREATE INDEX timed ON task (queue, due, id, state) WHERE due IS NOT NULL",
-    "CREATE INDEX standing ON task (queue, digest) WHERE state < 3",
-    "CREATE INDEX dead ON task (queue, id) WHERE state = 3",
-)
-
 
 class Database:
     """A connection to a queue file, for one thread at a time, with errors that have names."""
 
     _connection: sqlite3.Connection | None = None
 
-    def __init__(self, path: str, *, create: bool, durability: Durability, patience: timedelta) -> None:
+    def __init__(
+        self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
+    ) -> None:
         if durability not in _SYNCHRONOUS:
             raise ValueError(f"durability: expected {', '.join(_SYNCHRONOUS)}, got {durability!r}")
         if sqlite3.sqlite_version_info < (3, 35):
@@ -67,6 +54,7 @@ class Database:
         self.path = path
         self._durability = durability
         self._patience = patience
+        self._now = now
         self._lock = threading.RLock()
         self._identity: tuple[int, int] | None = None
         self._closed = False
@@ -170,37 +158,29 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The file is a queue of this version in WAL mode; nothing is written to a file that is anything else."""
         connection.execute("BEGIN")  # one look: what is made between two questions makes no sense together
-        known = self._recognise(connection)
+        version = version_of(connection, self.path)
         connection.execute("COMMIT")
-        if not known:
-            connection.execute("BEGIN IMMEDIATE")
-            if not self._recognise(connection):
-                for statement in SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            connection.execute("COMMIT")
+        if version < SCHEMA_VERSION:
+            self._bring_up_to_date(connection, version)
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(connection)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         if sys.platform == "darwin" and self._durability == "power":
             connection.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
 
-    def _recognise(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is a queue of this version; False: it is empty. Raises InvalidLocation otherwise."""
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if application == APPLICATION_ID:
-            if version > SCHEMA_VERSION:
-                raise InvalidLocation(
-                    f"{self.path} was made by a newer lowq (schema {version}, this lowq knows {SCHEMA_VERSION}); "
-                    "upgrade lowq"
-                )
-            return True
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if application or version or tables:
-            raise InvalidLocation(f"{self.path} is an SQLite database of another program; name another file")
-        return False
+    def _bring_up_to_date(self, connection: sqlite3.Connection, version: int) -> None:
+        """The tables are those of this version, made or upgraded by this process or by another one meanwhile."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            bring_up_to_date(connection, self.path, self._now())
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if version and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+                raise BackendUnavailable(
+                    f"{self.path} was made by an older lowq (schema {version}), and this one, which must bring it to"
+                    f" schema {SCHEMA_VERSION} first, cannot write it; make the file and its folder writable"
+                ) from None
+            raise
 
     def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
         """The file is in WAL mode. SQLite does not wait for others at this one statement, so this does."""

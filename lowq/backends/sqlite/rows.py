@@ -9,18 +9,19 @@ from heapq import merge
 from lowq.backend import Counts, State, Task
 from lowq.clock import to_datetime, to_micros
 from lowq.rules.canonical import decode
+from lowq.rules.headers import headers_of
 from lowq.rules.paging import place_in_list
 
-COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due"
+COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers"
 
 _STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
 
-Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | None]
+Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | None, int, str | None]
 
 
 def task_of(row: Row, now: int) -> Task:
     """The task of a row of `COLUMNS`; what fell due and what was leased for too long is ready."""
-    id, work, key, rank, not_before, attempts, state, reason, due = row
+    id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers = row
     return Task(
         id=str(id),
         work=decode(work),
@@ -30,6 +31,8 @@ def task_of(row: Row, now: int) -> Task:
         attempts=attempts,
         state=State.READY if due is not None and due <= now else _STATES[state],
         reason=reason,
+        pushed_at=to_datetime(pushed_at),
+        headers=headers_of(headers),
     )
 
 
