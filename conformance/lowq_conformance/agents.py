@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowq_conformance.agent import Orders, packed
-from lowq_conformance.talk import Talk
+from lowq_conformance.support.channel import Talk
 from lowq_conformance.words import BrokenHarness
 
 BOUND = 30.0

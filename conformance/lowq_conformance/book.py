@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.talk import events
+from lowq_conformance.support.channel import events
 
 
 @dataclass(slots=True)

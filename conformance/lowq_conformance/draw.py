@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
 from lowq_conformance.search import Found
+from lowq_conformance.support.text import excerpt, printable
 
 LONGEST_LABEL = 60
 LONGEST_NAME = 24

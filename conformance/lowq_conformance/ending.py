@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from lowq_conformance.doom import Counter, audited, listen, trace
+from lowq_conformance.support.tracepoints import Counter, audited, listen, trace
 
 WIDTH = 8
 """Bytes of a number in the file of the counted."""

@@ -12,8 +12,8 @@ import pytest
 
 from lowq_conformance.client import Client
 from lowq_conformance.harness import Subject
-from lowq_conformance.places import quick_folder
 from lowq_conformance.profile import Profile
+from lowq_conformance.support.scratch import quick_folder
 
 MANY_CLIENTS = ("threads", "processes", "persistent", "shared_lease")
 

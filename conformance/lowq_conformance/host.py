@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.interruption import Interruption
-from lowq_conformance.processes import kill_with_group
 from lowq_conformance.session import INI
-from lowq_conformance.talk import Talk
+from lowq_conformance.support.channel import Talk
+from lowq_conformance.support.processes import kill_with_group
 
 STARTING = 120.0
 """Seconds within which the interpreter must have imported the tests."""

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from lowq import Item, Task
-from lowq_conformance.excerpt import excerpt
+from lowq_conformance.support.text import excerpt
 
 LONGEST_VALUE = 70
 LONGEST_PROGRAM = 30

@@ -39,10 +39,10 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from lowq_conformance.excerpt import excerpt
-from lowq_conformance.garbage import not_collected
 from lowq_conformance.history import BadHistory, Op, check, spelled
 from lowq_conformance.spec import Spec
+from lowq_conformance.support.gc_pause import not_collected
+from lowq_conformance.support.text import excerpt
 
 _ANYWHERE = {"process", "op", "call", "ret", "unknown", "name", "killed", "note"}
 _WORDS: Mapping[str, set[str]] = {

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from lowq_conformance import history, jsonlines
 from lowq_conformance.accusation import Accusation
 from lowq_conformance.draw import reason, timeline
-from lowq_conformance.garbage import not_collected
 from lowq_conformance.history import Op
 from lowq_conformance.keys import per_key
 from lowq_conformance.patterns import fast_check
 from lowq_conformance.search import BUDGET, wgl
 from lowq_conformance.shrink import confirm, keep_keys, minimise
 from lowq_conformance.spec import Spec
+from lowq_conformance.support.gc_pause import not_collected
 
 Verdict = Literal["bad", "proved", "not refuted"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lowq_conformance.excerpt import excerpt, printable
+from lowq_conformance.support.text import excerpt, printable
 
 LONGEST = 20_000
 """Characters of one text that a page shows."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from lowq_conformance.excerpt import printable
+from lowq_conformance.support.text import printable
 
 
 class Unwritable(OSError):

@@ -20,13 +20,13 @@ from typing import Any, NoReturn
 
 from lowq import Item
 from lowq_conformance.client import Held, Refused
-from lowq_conformance.doom import Watched, die
 from lowq_conformance.handlers import Handler
 from lowq_conformance.harness import Subject
 from lowq_conformance.journal import Call, Journal
 from lowq_conformance.meeting import Meeting
-from lowq_conformance.processes import alone
 from lowq_conformance.record import Log, Recorder, nanoseconds, recorded
+from lowq_conformance.support.processes import alone
+from lowq_conformance.support.tracepoints import Watched, die
 
 Step = list[Any]
 

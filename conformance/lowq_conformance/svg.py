@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf
 
 from lowq_conformance.draw import LONGEST_NAME, Layout, counted, label, laid_out
-from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
 from lowq_conformance.markup import element, text
+from lowq_conformance.support.text import excerpt, printable
 
 CHARACTER, ROW, BAR = 7.4, 46, 28
 """The width of a character, the height of a row and that of a bar, in pixels."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from lowq_conformance.book import Turn
 from lowq_conformance.client import Client
-from lowq_conformance.processes import is_gone
+from lowq_conformance.support.processes import is_gone
 from lowq_conformance.workers import Workers
 
 SHORTEST = 0.00003

@@ -16,7 +16,7 @@ from lowq_conformance.findings import Broken, NotObserved
 from lowq_conformance.handlers import Handler
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
-from lowq_conformance.processes import alone, is_gone
+from lowq_conformance.support.processes import alone, is_gone
 from lowq_conformance.words import BrokenHarness
 
 if TYPE_CHECKING:

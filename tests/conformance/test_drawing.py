@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 
 from lowq_conformance.draw import counted, timeline
-from lowq_conformance.excerpt import excerpt, printable
 from lowq_conformance.history import Op
+from lowq_conformance.support.text import excerpt, printable
 
 
 def test_an_open_end_a_kill_and_a_culprit_have_their_signs() -> None:

@@ -1,0 +1,1 @@
+"""What knows no queue: text, processes, sockets, trace points, scratch folders."""
