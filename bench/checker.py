@@ -20,8 +20,8 @@ sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands
 
 from checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
 from checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
-from lowq_conformance.history import Op, check, spelled  # noqa: E402
-from lowq_conformance.jsonlines import write  # noqa: E402
+from lowq_conformance.history.jsonlines import write  # noqa: E402
+from lowq_conformance.history.operation import Op, check, spelled  # noqa: E402
 from lowq_conformance.keys import per_key  # noqa: E402
 from lowq_conformance.patterns import fast_check  # noqa: E402
 from lowq_conformance.search import wgl  # noqa: E402

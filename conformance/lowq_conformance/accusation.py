@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 
 
 @dataclass(frozen=True, slots=True)

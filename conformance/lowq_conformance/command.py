@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lowq_conformance.budget import BadLength, seconds_of
 from lowq_conformance.clauses import UnknownClause
-from lowq_conformance.history import BadHistory
+from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.outfile import OutFile, Unwritable
 from lowq_conformance.page import page
 from lowq_conformance.profile import DEFAULT, PROFILES, QUICK, THOROUGH

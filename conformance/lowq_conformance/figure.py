@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lowq_conformance.draw import label
+from lowq_conformance.history.timeline import label
 from lowq_conformance.judge import Fault
 from lowq_conformance.markup import element, text
 from lowq_conformance.svg import Unit, drawn, ended

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
 
-from lowq_conformance import history, jsonlines
 from lowq_conformance.accusation import Accusation
-from lowq_conformance.draw import reason, timeline
-from lowq_conformance.history import Op
+from lowq_conformance.history import jsonlines
+from lowq_conformance.history import operation as history
+from lowq_conformance.history.operation import Op
+from lowq_conformance.history.timeline import reason, timeline
 from lowq_conformance.keys import per_key
 from lowq_conformance.patterns import fast_check
 from lowq_conformance.search import BUDGET, wgl

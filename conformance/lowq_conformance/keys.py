@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from operator import attrgetter
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.search import wgl
 from lowq_conformance.spec import Spec
 

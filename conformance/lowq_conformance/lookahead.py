@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.packed import Entry, Packed, State, first_beside
 
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from lowq_conformance.accusation import Accusation
 from lowq_conformance.front import Front
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.spec import Spec
 from lowq_conformance.tying import Task, Tied
 from lowq_conformance.waiting import Unknown, Wait, waits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.record import Call
 
 

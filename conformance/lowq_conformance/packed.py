@@ -12,7 +12,7 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.spec import Spec
 
 OBSERVERS = ("empty", "dup", "stale")

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from math import inf
 
 from lowq_conformance.accusation import Accusation
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.order import order_and_emptiness
 from lowq_conformance.spec import Spec
 from lowq_conformance.tying import Task, Tied

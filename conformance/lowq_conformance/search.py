@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.lookahead import Lookahead, Outlook, Place, Placed
 from lowq_conformance.needs import by_when, needless, unmet
 from lowq_conformance.packed import OBSERVERS, Packed, State

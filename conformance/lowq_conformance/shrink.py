@@ -8,7 +8,7 @@ from math import inf
 from typing import TypeVar
 
 from lowq_conformance.accusation import Accusation
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.keys import grouped
 from lowq_conformance.search import wgl
 from lowq_conformance.spec import Spec

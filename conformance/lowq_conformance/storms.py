@@ -19,7 +19,7 @@ from lowq_conformance.findings import Broken, NotObserved, NotPromised
 from lowq_conformance.fixtures import loaded_key, profile_key, seed_key
 from lowq_conformance.grounds import Grounds
 from lowq_conformance.harness import Subject
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.judge import Judgement, check
 from lowq_conformance.plan import Plan
 from lowq_conformance.profile import DEFAULT, Deaths, Profile

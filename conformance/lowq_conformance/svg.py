@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from lowq_conformance.draw import LONGEST_NAME, Layout, counted, label, laid_out
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
+from lowq_conformance.history.timeline import LONGEST_NAME, Layout, counted, label, laid_out
 from lowq_conformance.markup import element, text
 from lowq_conformance.support.text import excerpt, printable
 

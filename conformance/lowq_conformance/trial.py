@@ -9,9 +9,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.history import BadHistory
+from lowq_conformance.history.jsonlines import load
+from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.history_report import HistoryReport
-from lowq_conformance.jsonlines import load
 from lowq_conformance.judge import check
 from lowq_conformance.spec import Spec
 from lowq_conformance.words import PROMISES, BrokenHarness

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.spec import Spec
 
 

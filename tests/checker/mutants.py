@@ -7,7 +7,7 @@ from copy import copy
 from math import inf
 from random import Random
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 
 
 def _pick(random: Random, ops: list[Op], wanted: Callable[[Op], bool]) -> Op | None:

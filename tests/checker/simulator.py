@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import Any
 
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.spec import Spec
 
 BUGS = (

@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 from checker.simulator import simulate, varied
-from lowq_conformance.history import BadHistory
-from lowq_conformance.jsonlines import load, read, write
+from lowq_conformance.history.jsonlines import load, read, write
+from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.judge import check
 from lowq_conformance.spec import Spec
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.judge import check
 from lowq_conformance.keys import per_key
 from lowq_conformance.patterns import fast_check

@@ -11,7 +11,7 @@ from checker.brute import brute
 from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
 from lowq_conformance import search
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.packed import Packed
 from lowq_conformance.search import wgl
 from lowq_conformance.spec import Mismatch, Model, Span, Spec

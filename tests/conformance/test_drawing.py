@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from lowq_conformance.draw import counted, timeline
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
+from lowq_conformance.history.timeline import counted, timeline
 from lowq_conformance.support.text import excerpt, printable
 
 

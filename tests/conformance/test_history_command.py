@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from lowq_conformance.command import check
-from lowq_conformance.jsonlines import read
+from lowq_conformance.history.jsonlines import read
 from lowq_conformance.judge import SMALL
 from lowq_conformance.judge import check as judged
 from lowq_conformance.spec import Spec

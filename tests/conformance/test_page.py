@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from conformance.pages import Page
 from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.command import check as command
-from lowq_conformance.history import Op
+from lowq_conformance.history.operation import Op
 from lowq_conformance.judge import Fault, check
 from lowq_conformance.page import page
 from lowq_conformance.report import Report

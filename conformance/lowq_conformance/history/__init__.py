@@ -1,0 +1,1 @@
+"""Recorded histories: operations, their JSON lines, how a history is drawn."""
