@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from lowq_conformance.broken import BROKEN, Broken
-from lowq_conformance.verdict import Verdict
+from lowq_conformance.contract.verdict import Verdict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table

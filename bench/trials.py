@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
 
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report import Report
 from lowq_conformance.runner import run
-from lowq_conformance.verdict import Verdict
 
 TELLING = 4000
 """Characters that are kept of a clause's evidence."""

@@ -6,9 +6,9 @@ import pytest
 from lowq_conformance import broken as broken_queues
 from lowq_conformance.broken import BROKEN, Broken
 from lowq_conformance.broken.register import enter
-from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.runner import run
-from lowq_conformance.verdict import Verdict
 
 MODULES = "deliver dedupe keys order due lease settle keep inputs".split()
 

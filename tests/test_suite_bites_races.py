@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 from lowq_conformance import harness
 from lowq_conformance.broken import BROKEN
-from lowq_conformance.clauses import CLAUSES
-from lowq_conformance.profile import DEFAULT, Deaths
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.storms import Storms
 
 PATIENT = replace(

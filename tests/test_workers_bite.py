@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from lowq_conformance import broken as broken_queues
 from lowq_conformance.broken import BROKEN
-from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.runner import run
-from lowq_conformance.verdict import Verdict
 
 WORKERS = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.worker"]
 SOUND = ["sqlite", "lowq_conformance.sound.forked:Forked"]

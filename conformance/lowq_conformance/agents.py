@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowq_conformance.agent import Orders, packed
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.support.channel import Talk
-from lowq_conformance.words import BrokenHarness
 
 BOUND = 30.0
 """Seconds within which an interpreter must have started, or a killed process be gone."""

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lowq import Item, State
-from lowq_conformance.findings import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.journal import called, spelt
-from lowq_conformance.words import BrokenHarness
 
 if TYPE_CHECKING:
     from lowq_conformance.harness import Subject

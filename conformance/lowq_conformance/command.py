@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lowq_conformance.budget import BadLength, seconds_of
-from lowq_conformance.clauses import UnknownClause
+from lowq_conformance.contract.clauses import UnknownClause
+from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
+from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.outfile import OutFile, Unwritable
 from lowq_conformance.page import page
-from lowq_conformance.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report import show, worst
 from lowq_conformance.runner import Interrupted, SuiteFailed, run
 from lowq_conformance.trial import tried
-from lowq_conformance.words import PROMISES, BrokenHarness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

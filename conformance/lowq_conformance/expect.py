@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lowq_conformance.client import MINUTE, Client, Held, Refused
-from lowq_conformance.findings import Broken, NotPromised
+from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.journal import spelt
 
 ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryError, SystemError, UnboundLocalError)

@@ -10,11 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lowq_conformance.client import MINUTE, Client, Refused, keywords, raised
-from lowq_conformance.handlers import Handler
-from lowq_conformance.journal import Journal, called
-from lowq_conformance.loops import Loop
-from lowq_conformance.target import Maker, maker_of
-from lowq_conformance.words import (
+from lowq_conformance.contract.promises import (
     HARNESS_NAMES,
     PROMISES,
     TRAITS,
@@ -24,6 +20,10 @@ from lowq_conformance.words import (
     read_promises,
     read_traits,
 )
+from lowq_conformance.handlers import Handler
+from lowq_conformance.journal import Journal, called
+from lowq_conformance.loops import Loop
+from lowq_conformance.target import Maker, maker_of
 from lowq_conformance.worked import Desk, Worked
 
 SLACK = timedelta(milliseconds=20)

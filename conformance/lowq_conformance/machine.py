@@ -24,10 +24,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from lowq import Item
 from lowq_conformance import blame
 from lowq_conformance.blame import spelled
-from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.client import Answer, Client, Held, Refused
 from lowq_conformance.client import field as carried
-from lowq_conformance.findings import NotPromised
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.spec import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
 

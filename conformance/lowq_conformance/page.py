@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from lowq_conformance.clauses import CLAUSES, GROUPS
+from lowq_conformance.contract.clauses import CLAUSES, GROUPS
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.figure import proof
 from lowq_conformance.markup import document, element, text
 from lowq_conformance.report import SIGNS, ClauseReport, Report, ranges
 from lowq_conformance.stylesheet import STYLE
 from lowq_conformance.svg import MILLISECONDS
-from lowq_conformance.verdict import Verdict
 
 LOOKS = {
     Verdict.KEPT: "kept",

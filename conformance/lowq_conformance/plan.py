@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from lowq_conformance.findings import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.harness import Subject
 from lowq_conformance.perform import Step
 

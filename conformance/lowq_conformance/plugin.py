@@ -12,9 +12,12 @@ import pytest
 from rich.console import Console
 
 from lowq_conformance import report as reports
-from lowq_conformance.clauses import CLAUSES, UnknownClause, select
 from lowq_conformance.client import Refused
-from lowq_conformance.findings import NotObserved, NotPromised, broken_in
+from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
+from lowq_conformance.contract.profile import PROFILES
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.fixtures import (
     loaded_key,
     other,
@@ -32,11 +35,8 @@ from lowq_conformance.fixtures import (
 )
 from lowq_conformance.harness import load
 from lowq_conformance.journal import Journal
-from lowq_conformance.profile import PROFILES
 from lowq_conformance.sides import Run, Side
 from lowq_conformance.storms import Storms, made_as, storms
-from lowq_conformance.verdict import Verdict
-from lowq_conformance.words import BrokenHarness
 
 __all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject"]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from random import SystemRandom
 from tempfile import TemporaryDirectory
 
-from lowq_conformance import clauses
+from lowq_conformance.contract import clauses
+from lowq_conformance.contract.profile import DEFAULT, Profile
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.host import Hosts, SuiteFailed
 from lowq_conformance.interruption import Interruption
-from lowq_conformance.profile import DEFAULT, Profile
 from lowq_conformance.report import Report
 from lowq_conformance.sharing import Sharing
 from lowq_conformance.sides import Run
 from lowq_conformance.support.scratch import quick_folder
-from lowq_conformance.words import BrokenHarness
 
 USED_UP = "the budget was used up"
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lowq_conformance.clauses import CLAUSES
-from lowq_conformance.grounds import Grounds
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.profile import DEFAULT, Profile
+from lowq_conformance.contract.verdict import Verdict, of_sides
 from lowq_conformance.judge import Fault
-from lowq_conformance.profile import DEFAULT, Profile
 from lowq_conformance.report import ClauseReport, Report
-from lowq_conformance.verdict import Verdict, of_sides
 
 UNSEEN = "no test of it came to an end"
 

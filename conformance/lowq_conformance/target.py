@@ -16,8 +16,8 @@ from typing import Any
 
 from lowq_conformance.bundled import BUNDLED, BackendHarness, FactoryHarness, of_url
 from lowq_conformance.client import raised
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.peers import PEERS, harness_of
-from lowq_conformance.words import BrokenHarness
 
 FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join((*BUNDLED, *PEERS))
 

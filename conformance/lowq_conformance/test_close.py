@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lowq_conformance.client import MINUTE, Client
+from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.expect import ACCIDENTS, named, refused, takes, wrong
-from lowq_conformance.findings import NotPromised
 from lowq_conformance.harness import Subject
 
 LONGEST = 5.0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.findings import Broken
+from lowq_conformance.contract.outcomes import Broken
+from lowq_conformance.contract.profile import Profile
 from lowq_conformance.harness import Subject
 from lowq_conformance.machine import explore
-from lowq_conformance.profile import Profile
 
 
 @pytest.mark.judges(

@@ -6,9 +6,9 @@ import time
 from datetime import datetime, timedelta
 
 from lowq_conformance.client import Client
+from lowq_conformance.contract.outcomes import NotObserved
+from lowq_conformance.contract.promises import Traits
 from lowq_conformance.expect import wrong
-from lowq_conformance.findings import NotObserved
-from lowq_conformance.words import Traits
 
 ZERO = timedelta(0)
 FINE = Traits().resolution

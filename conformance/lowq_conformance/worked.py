@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from lowq import Item
 from lowq_conformance.book import Turn
 from lowq_conformance.client import MINUTE, Answer, Client, Held
+from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.expect import text
-from lowq_conformance.findings import Broken, NotPromised
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
 from lowq_conformance.workers import Workers

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowq_conformance.book import Book, Turn
+from lowq_conformance.contract.outcomes import Broken, NotObserved
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.expect import text
-from lowq_conformance.findings import Broken, NotObserved
 from lowq_conformance.handlers import Handler
 from lowq_conformance.journal import spelt
 from lowq_conformance.keeper import Keeper
 from lowq_conformance.support.processes import alone, is_gone
-from lowq_conformance.words import BrokenHarness
 
 if TYPE_CHECKING:
     from lowq_conformance.harness import Subject

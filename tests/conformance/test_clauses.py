@@ -8,8 +8,8 @@ from pathlib import Path
 
 import lowq_conformance
 import pytest
-from lowq_conformance.clauses import CLAUSES, UnknownClause, needs_of, select
-from lowq_conformance.words import PROMISES, TRAITS
+from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, needs_of, select
+from lowq_conformance.contract.promises import PROMISES, TRAITS
 
 SUITE = Path(lowq_conformance.__file__).parent
 README = SUITE.parent / "README.md"

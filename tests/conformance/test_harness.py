@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.harness import load
-from lowq_conformance.words import BrokenHarness
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conformance.pages import Page
-from lowq_conformance.clauses import CLAUSES
 from lowq_conformance.command import check as command
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.operation import Op
 from lowq_conformance.judge import Fault, check
 from lowq_conformance.page import page
@@ -24,7 +25,6 @@ from lowq_conformance.report import Report
 from lowq_conformance.sides import Run
 from lowq_conformance.spec import Spec
 from lowq_conformance.stylesheet import STYLE
-from lowq_conformance.verdict import Verdict
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HARNESSES = Path(__file__).with_name("harnesses.py")

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from lowq_conformance.budget import BadLength, seconds_of
-from lowq_conformance.clauses import CLAUSES
-from lowq_conformance.grounds import Grounds
-from lowq_conformance.profile import DEFAULT, PROFILES, QUICK, THOROUGH
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report import show
 from lowq_conformance.sides import Run
 from lowq_conformance.storms import made_as

@@ -6,10 +6,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.report import worst
 from lowq_conformance.runner import run
 from lowq_conformance.sides import Run
-from lowq_conformance.words import BrokenHarness
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lowq_conformance.verdict import Verdict, of_clauses, of_sides
+from lowq_conformance.contract.verdict import Verdict, of_clauses, of_sides
 
 KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from lowq_conformance.words import BrokenHarness
+from lowq_conformance.contract.promises import BrokenHarness
 
 
 @dataclass(frozen=True, slots=True)

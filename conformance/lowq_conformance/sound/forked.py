@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lowq import Lease, Pushed
+from lowq_conformance.contract.promises import Traits
 from lowq_conformance.sound.journal import Journal, Queue
-from lowq_conformance.words import Traits
 
 Handler = Callable[[Any], object]
 LEASE = Traits().shortest_lease

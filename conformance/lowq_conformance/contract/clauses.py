@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from lowq_conformance.words import PROMISES, Traits
+from lowq_conformance.contract.promises import PROMISES, Traits
 
 GROUPS: Mapping[str, str] = {
     "DELIVER": "What goes in comes out",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lowq_conformance.clauses import CLAUSES
+from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.judge import Fault
 
 
