@@ -20,13 +20,13 @@ sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands
 
 from checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
 from checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
+from lowq_conformance.checker.bad_patterns import fast_check  # noqa: E402
+from lowq_conformance.checker.model import Spec  # noqa: E402
+from lowq_conformance.checker.partition import per_key  # noqa: E402
+from lowq_conformance.checker.shrink import minimise  # noqa: E402
+from lowq_conformance.checker.wgl import wgl  # noqa: E402
 from lowq_conformance.history.jsonlines import write  # noqa: E402
 from lowq_conformance.history.operation import Op, check, spelled  # noqa: E402
-from lowq_conformance.keys import per_key  # noqa: E402
-from lowq_conformance.patterns import fast_check  # noqa: E402
-from lowq_conformance.search import wgl  # noqa: E402
-from lowq_conformance.shrink import minimise  # noqa: E402
-from lowq_conformance.spec import Spec  # noqa: E402
 from lowq_conformance.support.gc_pause import not_collected  # noqa: E402
 
 SPEC = Spec("until_done", grace=30.0)

@@ -6,8 +6,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lowq_conformance.checker.judge import Fault
 from lowq_conformance.history.operation import Op
-from lowq_conformance.judge import Fault
 from lowq_conformance.record import Call
 from lowq_conformance.stress import WEDGED, Run
 from lowq_conformance.timeline import Told, surfaced, trouble

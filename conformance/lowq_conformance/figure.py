@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lowq_conformance.checker.judge import Fault
 from lowq_conformance.history.timeline import label
-from lowq_conformance.judge import Fault
 from lowq_conformance.markup import element, text
 from lowq_conformance.svg import Unit, drawn, ended
 

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lowq_conformance.checker.judge import SMALL, Fault, Judgement
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.figure import proof
-from lowq_conformance.judge import SMALL, Fault, Judgement
 from lowq_conformance.markup import document, element, text
 from lowq_conformance.page import facts, stamp, versions
-from lowq_conformance.spec import Spec
 from lowq_conformance.stylesheet import STYLE
 from lowq_conformance.support.text import printable
 from lowq_conformance.svg import Unit

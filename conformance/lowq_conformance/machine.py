@@ -22,14 +22,14 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from lowq import Item
-from lowq_conformance import blame
-from lowq_conformance.blame import spelled
+from lowq_conformance.checker import attribution as blame
+from lowq_conformance.checker.attribution import spelled
+from lowq_conformance.checker.model import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
 from lowq_conformance.client import Answer, Client, Held, Refused
 from lowq_conformance.client import field as carried
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.harness import Subject
-from lowq_conformance.spec import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
 
 WORKS = ["a", "a", "a", "b", "b", "c", {"x": 1, "y": 2}, {"y": 2, "x": 1}, 1, True]
 PRIORITIES = [0, 0, 0, 1, 2, -1, 2**31 - 1, -(2**31)]

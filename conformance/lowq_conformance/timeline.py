@@ -16,9 +16,9 @@ from math import inf
 from typing import Any
 
 from lowq_conformance import expect
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op, spelled
 from lowq_conformance.record import Call, instant, nanoseconds
-from lowq_conformance.spec import Spec
 from lowq_conformance.stress import Run
 
 UNSURE = timedelta(milliseconds=5)

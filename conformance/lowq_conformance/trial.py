@@ -9,12 +9,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.checker.judge import check
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.jsonlines import load
 from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.history_report import HistoryReport
-from lowq_conformance.judge import check
-from lowq_conformance.spec import Spec
 
 
 def tried(file: str, promises: Iterable[str], lease: float | None, words: Mapping[str, Any]) -> HistoryReport:

@@ -9,8 +9,8 @@ from math import inf
 from random import Random
 from typing import Any
 
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
-from lowq_conformance.spec import Spec
 
 BUGS = (
     "newest first",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lowq_conformance.spec import Dedupe, Mismatch, Model, Span, Spec
+from lowq_conformance.checker.model import Dedupe, Mismatch, Model, Span, Spec
 
 
 class Calls:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from lowq_conformance.checker.judge import SMALL
+from lowq_conformance.checker.judge import check as judged
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.command import check
 from lowq_conformance.history.jsonlines import read
-from lowq_conformance.judge import SMALL
-from lowq_conformance.judge import check as judged
-from lowq_conformance.spec import Spec
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = str(ROOT / "examples" / "histories" / "good.jsonl")

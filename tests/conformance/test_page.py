@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conformance.pages import Page
+from lowq_conformance.checker.judge import Fault, check
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.command import check as command
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.operation import Op
-from lowq_conformance.judge import Fault, check
 from lowq_conformance.page import page
 from lowq_conformance.report import Report
 from lowq_conformance.sides import Run
-from lowq_conformance.spec import Spec
 from lowq_conformance.stylesheet import STYLE
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

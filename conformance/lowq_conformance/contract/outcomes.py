@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lowq_conformance.checker.judge import Fault
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.judge import Fault
 
 
 class Broken(AssertionError):

@@ -39,8 +39,8 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import BadHistory, Op, check, spelled
-from lowq_conformance.spec import Spec
 from lowq_conformance.support.gc_pause import not_collected
 from lowq_conformance.support.text import excerpt
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from lowq_conformance.checker.wgl import Found
 from lowq_conformance.history.operation import Op
-from lowq_conformance.search import Found
 from lowq_conformance.support.text import excerpt, printable
 
 LONGEST_LABEL = 60

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from math import inf
 from operator import attrgetter
 
-from lowq_conformance.accusation import Accusation
-from lowq_conformance.front import Front
+from lowq_conformance.checker.accusation import Accusation
+from lowq_conformance.checker.matching import Task, Tied
+from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.wait_index import Front
+from lowq_conformance.checker.wait_intervals import Unknown, Wait, waits
 from lowq_conformance.history.operation import Op
-from lowq_conformance.spec import Spec
-from lowq_conformance.tying import Task, Tied
-from lowq_conformance.waiting import Unknown, Wait, waits
 
 LEVELS = 16
 """Priorities for which chains are looked at."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
-from lowq_conformance.accusation import Accusation
+from lowq_conformance.checker.accusation import Accusation
+from lowq_conformance.checker.matching import Tied
+from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.partition import grouped
+from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
-from lowq_conformance.keys import grouped
-from lowq_conformance.search import wgl
-from lowq_conformance.spec import Spec
-from lowq_conformance.tying import Tied
 
 BUDGET = 10_000
 LOOKS = 400

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, NamedTuple
 
-from lowq_conformance import blame
+from lowq_conformance.checker import attribution as blame
 
 Dedupe = Literal["until_done", "until_claimed", "off"]
 

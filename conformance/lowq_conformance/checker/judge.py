@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
 
-from lowq_conformance.accusation import Accusation
+from lowq_conformance.checker.accusation import Accusation
+from lowq_conformance.checker.bad_patterns import fast_check
+from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.partition import per_key
+from lowq_conformance.checker.shrink import confirm, keep_keys, minimise
+from lowq_conformance.checker.wgl import BUDGET, wgl
 from lowq_conformance.history import jsonlines
 from lowq_conformance.history import operation as history
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.timeline import reason, timeline
-from lowq_conformance.keys import per_key
-from lowq_conformance.patterns import fast_check
-from lowq_conformance.search import BUDGET, wgl
-from lowq_conformance.shrink import confirm, keep_keys, minimise
-from lowq_conformance.spec import Spec
 from lowq_conformance.support.gc_pause import not_collected
 
 Verdict = Literal["bad", "proved", "not refuted"]

@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 
+from lowq_conformance.checker.dependencies import by_when, needless, unmet
+from lowq_conformance.checker.lookahead import Lookahead, Outlook, Place, Placed
+from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.states import OBSERVERS, Packed, State
 from lowq_conformance.history.operation import Op
-from lowq_conformance.lookahead import Lookahead, Outlook, Place, Placed
-from lowq_conformance.needs import by_when, needless, unmet
-from lowq_conformance.packed import OBSERVERS, Packed, State
-from lowq_conformance.spec import Spec
 
 BUDGET = 200_000
 """Configurations after which the search gives up."""

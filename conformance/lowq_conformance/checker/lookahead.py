@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+from lowq_conformance.checker.states import Entry, Packed, State, first_beside
 from lowq_conformance.history.operation import Op
-from lowq_conformance.packed import Entry, Packed, State, first_beside
 
 
 class Place(NamedTuple):

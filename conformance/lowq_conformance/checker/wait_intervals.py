@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import accumulate
 from math import inf
 
-from lowq_conformance.spec import Spec
-from lowq_conformance.tying import Task, Tied
+from lowq_conformance.checker.matching import Task, Tied
+from lowq_conformance.checker.model import Spec
 
 
 class Wait:

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lowq_conformance.spec import Hold, Kept, Spec
+    from lowq_conformance.checker.model import Hold, Kept, Spec
 
 Blame = tuple[str, str]
 """A clause and a sentence."""
