@@ -1,6 +1,6 @@
 """Whether some order explains a history, by trying everything: no memo, no reductions, explicit clock readings.
 
-Written apart from `lowq_conformance.search`, to be compared with it on histories of at most 8 operations.
+Written apart from `lowq_conformance.checker.wgl`, to be compared with it on histories of at most 8 operations.
 """
 
 from __future__ import annotations
