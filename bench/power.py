@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lowq_conformance.broken import BROKEN, Broken
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues.broken import BROKEN, Broken
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,8 +30,8 @@ from bench.trials import Outcome, Outcomes, Trial, carry_out
 SOUND = {
     "memory": "memory",
     "sqlite": "sqlite",
-    "journal": "lowq_conformance.sound.journal:Journal",
-    "folder": "lowq_conformance.sound.folder:Folder",
+    "journal": "lowq_conformance.queues.sound.journal:Journal",
+    "folder": "lowq_conformance.queues.sound.folder:Folder",
 }
 KINDS = {"race": "races", "crash": "kills", "worker": "workers"}
 """What the broken queues of a module are called; all others are broken for one client at a time."""

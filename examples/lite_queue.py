@@ -7,7 +7,7 @@ in lowq_conformance/peers/litequeue.py: a queue whose claimed message is settled
 
 from __future__ import annotations
 
-from lowq_conformance.peers import litequeue
+from lowq_conformance.queues.peers import litequeue
 
 LiteQueue = litequeue.Installed
 

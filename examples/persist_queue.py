@@ -8,6 +8,6 @@ process, and whose `claim` and `ack` are `get` and `ack`. Check them from here w
 
 from __future__ import annotations
 
-from lowq_conformance.peers.persist_queue import AckQueue, UniqueQ
+from lowq_conformance.queues.peers.persist_queue import AckQueue, UniqueQ
 
 __all__ = ["AckQueue", "UniqueQ"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness, check_names, read_promises
 from lowq_conformance.harness import load
-from lowq_conformance.peers import PEERS, harness_of
+from lowq_conformance.queues.peers import PEERS, harness_of
 from lowq_conformance.runner import run
 
 ROOT = Path(__file__).parent.parent
@@ -133,7 +133,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(tmp_path: Path)
 WORKER = """
 import os, signal, sys, time
 from pathlib import Path
-from lowq_conformance.peers.huey import Worker
+from lowq_conformance.queues.peers.huey import Worker
 
 place = Path(sys.argv[1])
 ran = place / "ran"

@@ -103,7 +103,10 @@ RULES: dict[Rule, tuple[str, str]] = {
     concrete_backends: ("lowq/worker/worker.py", "later('lowq.backends.sqlite')"),
     storage_that_knows_its_users: ("lowq/backends/sqlite/backend.py", "from lowq.worker.worker import Worker"),
     time_outside_the_clock: ("lowq/worker/worker.py", "import datetime\ndatetime.datetime.now()"),
-    private_names_in_the_suite: ("conformance/lowq_conformance/checker/model.py", "from lowq.rules.canonical import encode"),
+    private_names_in_the_suite: (
+        "conformance/lowq_conformance/checker/model.py",
+        "from lowq.rules.canonical import encode",
+    ),
     eager_plugin: (PLUGIN, "import freezegun"),
     imported_tests: ("bench/queues.py", "from processes import spawn"),
 }

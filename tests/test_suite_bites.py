@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from lowq_conformance import broken as broken_queues
-from lowq_conformance.broken import BROKEN, Broken
-from lowq_conformance.broken.register import enter
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues import broken as broken_queues
+from lowq_conformance.queues.broken import BROKEN, Broken
+from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.runner import run
 
 MODULES = "deliver dedupe keys order due lease settle keep inputs".split()
@@ -25,9 +25,9 @@ SOUND = [
     "sqlite",
     "memory://?dedupe=until_claimed",
     "memory://?dedupe=off",
-    "lowq_conformance.sound.journal:Journal",
-    "lowq_conformance.sound.folder:Folder",
-    "lowq_conformance.sound.plain:Plain",
+    "lowq_conformance.queues.sound.journal:Journal",
+    "lowq_conformance.queues.sound.folder:Folder",
+    "lowq_conformance.queues.sound.plain:Plain",
 ]
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 from lowq_conformance import harness
-from lowq_conformance.broken import BROKEN
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.profile import DEFAULT, Deaths
+from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storms import Storms
 
 PATIENT = replace(
@@ -48,7 +48,7 @@ RACING = [
 MORTAL = ["BuffersPushes", "BuffersAcks", "BatchLineByLine", "WorkAfterItsTask", "OnlyTheHolderKnows"]
 SEVERAL = [id for id, clause in CLAUSES.items() if clause.group in ("RACE", "CRASH")] + ["DEDUPE-9", "LEASE-12"]
 
-SOUND = ["sqlite", "lowq_conformance.sound.journal:Journal", "lowq_conformance.sound.folder:Folder"]
+SOUND = ["sqlite", "lowq_conformance.queues.sound.journal:Journal", "lowq_conformance.queues.sound.folder:Folder"]
 
 Made = Callable[[str], Storms]
 

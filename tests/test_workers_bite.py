@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from lowq_conformance import broken as broken_queues
-from lowq_conformance.broken import BROKEN
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues import broken as broken_queues
+from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.runner import run
 
 WORKERS = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.worker"]
-SOUND = ["sqlite", "lowq_conformance.sound.forked:Forked"]
+SOUND = ["sqlite", "lowq_conformance.queues.sound.forked:Forked"]
 
 
 def test_every_broken_worker_is_accused_of_what_it_breaks() -> None:
@@ -40,8 +40,8 @@ def test_a_sound_worker_is_accused_of_nothing(target: str) -> None:
 
 
 HARNESSES = """
-from lowq_conformance.broken.worker import PATIENCE, SkipsTheFalsy
-from lowq_conformance.sound.forked import Pushing
+from lowq_conformance.queues.broken.worker import PATIENCE, SkipsTheFalsy
+from lowq_conformance.queues.sound.forked import Pushing
 
 class Skips(Pushing):
     patience = PATIENCE
@@ -53,7 +53,7 @@ def test_a_queue_whose_worker_alone_claims_is_judged_by_what_its_handler_begins_
     told = ["DELIVER-1", "DELIVER-2", "DELIVER-7", "ORDER-1", "ORDER-3", "DEDUPE-1"]
     silent = ["DELIVER-5", "RACE-1", "LEASE-1", "CLOSE-3", "DEDUPE-5"]
 
-    (report,) = run(["lowq_conformance.sound.forked:Pushing"], only=[*told, *silent], seed=1)
+    (report,) = run(["lowq_conformance.queues.sound.forked:Pushing"], only=[*told, *silent], seed=1)
 
     verdicts = {id: report[id].verdict for id in (*told, *silent)}
     assert verdicts == dict.fromkeys(told, Verdict.KEPT) | dict.fromkeys(silent, Verdict.NOT_PROMISED)

@@ -128,7 +128,7 @@ def test_a_sound_queue_is_not_accused(target: str, tmp_path: Path) -> None:
 
 
 def test_a_task_that_is_not_dead_may_keep_an_old_reason(tmp_path: Path) -> None:
-    subject = load("lowq_conformance.sound.journal:Journal")
+    subject = load("lowq_conformance.queues.sound.journal:Journal")
 
     found = explore(subject, tmp_path, 9, seconds=100)  # sets aside, redrives, claims, gives back, and lists
 

@@ -24,7 +24,7 @@ class Busy(Storms):
 @pytest.fixture
 def storms(tmp_path: Path) -> Iterator[Busy]:
     runs = iter(range(100))
-    made = Busy(harness.load("lowq_conformance.sound.journal:Journal"), 1, lambda: tmp_path / f"{next(runs)}")
+    made = Busy(harness.load("lowq_conformance.queues.sound.journal:Journal"), 1, lambda: tmp_path / f"{next(runs)}")
     yield made
     made.close()
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from lowq_conformance.sound.folder import Folder
+from lowq_conformance.queues.sound.folder import Folder
 
 
 def test_a_task_that_was_given_back_is_not_taken_before_what_is_more_urgent_by_then(

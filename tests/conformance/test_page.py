@@ -178,7 +178,7 @@ def test_a_check_writes_its_page_as_the_umask_says(tmp_path: Path) -> None:
 
 def test_what_a_run_of_many_clients_found_reaches_the_page_as_a_picture(tmp_path: Path) -> None:
     file, said = tmp_path / "page.html", tmp_path / "report.json"
-    target = "lowq_conformance.broken.race:SelectsThenUpdates"
+    target = "lowq_conformance.queues.broken.race:SelectsThenUpdates"
     arguments = [target, "--only", "RACE-1", "--seed", "3", "--html", str(file), "--json", str(said)]
     done = CliRunner().invoke(command, arguments)
     told = Page(file.read_text(encoding="utf-8"))

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import EPOCH, Row
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import EPOCH, Row
 
 from lowq import Clock, Lease, Pushed, Task
 from lowq.clock import SystemClock

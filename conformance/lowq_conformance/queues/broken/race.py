@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lowq import Clock, Item, Lease, Pushed
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import DAY, Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import DAY, Queue
+from lowq_conformance.queues.sound.rows import Row
 
 
 @breaks("DEDUPE-9", "RACE-3")

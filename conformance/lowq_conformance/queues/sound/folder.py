@@ -19,7 +19,7 @@ from secrets import token_hex
 from typing import Any, ClassVar
 
 from lowq import QueueClosed
-from lowq_conformance.sound.values import check_priority, encode
+from lowq_conformance.queues.sound.values import check_priority, encode
 
 HIGHEST = 2**31 - 1
 

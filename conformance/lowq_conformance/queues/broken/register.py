@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lowq_conformance.sound.journal import Journal, Queue
+from lowq_conformance.queues.sound.journal import Journal, Queue
 
 
 @dataclass(frozen=True, slots=True)

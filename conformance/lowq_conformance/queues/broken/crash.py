@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lowq import Clock, Item, Lease, Pushed
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
 
 
 class Buffered(Queue):

@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from lowq import Clock, Counts, Item, Lease, Pushed, Task
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import DAY, Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import DAY, Queue
+from lowq_conformance.queues.sound.rows import Row
 
 
 class Forgetful(Queue):

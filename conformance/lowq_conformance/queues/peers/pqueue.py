@@ -19,8 +19,8 @@ from typing import Any
 
 import pqueue
 
-from lowq_conformance.peers.shared import Client, Shared
-from lowq_conformance.peers.taken import Taken
+from lowq_conformance.queues.peers.shared import Client, Shared
+from lowq_conformance.queues.peers.taken import Taken
 
 
 class Queue:

@@ -18,7 +18,7 @@ from typing import Any
 
 import litequeue
 
-from lowq_conformance.peers.shared import Client, Shared
+from lowq_conformance.queues.peers.shared import Client, Shared
 
 NAMED = "claim_id" not in {field.name for field in fields(litequeue.Message)}
 """Whether this is the older interface, in which a message does not know its claim and queues have names."""

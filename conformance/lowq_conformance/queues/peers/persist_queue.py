@@ -18,8 +18,8 @@ from typing import Any
 import persistqueue
 from persistqueue.serializers import json
 
-from lowq_conformance.peers.shared import Client, Shared
-from lowq_conformance.peers.taken import Taken
+from lowq_conformance.queues.peers.shared import Client, Shared
+from lowq_conformance.queues.peers.taken import Taken
 
 _PROMISES = frozenset({"persistent", "threads", "crash"})
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lowq import Clock, Item, Pushed
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
-from lowq_conformance.sound.values import check, check_key, check_priority, check_time, each_scalar
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.values import check, check_key, check_priority, check_time, each_scalar
 
 
 @breaks("INPUT-1")

@@ -11,10 +11,10 @@ from typing import Any
 from unicodedata import normalize
 
 from lowq import Clock, Counts, Item, Lease, Pushed, Task
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import DAY, Queue
-from lowq_conformance.sound.rows import Row
-from lowq_conformance.sound.values import each_scalar
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import DAY, Queue
+from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.values import each_scalar
 
 
 @breaks("DELIVER-1")

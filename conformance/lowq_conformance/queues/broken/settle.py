@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from lowq import Item, Lease, Pushed
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
 
 
 @breaks("RELEASE-1")

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lowq import Item
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
 
 SECOND = 1_000_000
 

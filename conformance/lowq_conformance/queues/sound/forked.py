@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from lowq import Lease, Pushed
 from lowq_conformance.contract.promises import Traits
-from lowq_conformance.sound.journal import Journal, Queue
+from lowq_conformance.queues.sound.journal import Journal, Queue
 
 Handler = Callable[[Any], object]
 LEASE = Traits().shortest_lease

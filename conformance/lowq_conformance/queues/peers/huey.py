@@ -32,8 +32,8 @@ from typing import Any
 
 import huey
 
-from lowq_conformance.bundled import FakeTime
-from lowq_conformance.peers.taken import Taken
+from lowq_conformance.queues.lowq import FakeTime
+from lowq_conformance.queues.peers.taken import Taken
 
 
 class _Huey(FakeTime):

@@ -46,7 +46,7 @@ def harness_of(name: str) -> Callable[[], Any]:
     """The harness that the short name stands for. Raises BrokenHarness where its package is not installed."""
     peer = PEERS[name]
     try:
-        module = import_module(f"lowq_conformance.peers.{peer.module}")
+        module = import_module(f"lowq_conformance.queues.peers.{peer.module}")
     except ModuleNotFoundError as error:
         raise BrokenHarness(f"{name}: {error.name} is missing: pip install {peer.install}") from error
     harness: Callable[[], Any] = getattr(module, peer.harness)

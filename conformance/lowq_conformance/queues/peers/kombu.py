@@ -20,7 +20,7 @@ from typing import Any
 import kombu
 from kombu.transport import filesystem
 
-from lowq_conformance.peers.taken import Taken
+from lowq_conformance.queues.peers.taken import Taken
 
 
 class Filesystem:

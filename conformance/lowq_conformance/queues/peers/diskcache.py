@@ -16,7 +16,7 @@ from typing import Any
 
 import diskcache
 
-from lowq_conformance.peers.taken import Taken
+from lowq_conformance.queues.peers.taken import Taken
 
 
 class Deque:

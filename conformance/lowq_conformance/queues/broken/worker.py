@@ -11,9 +11,9 @@ from contextlib import suppress
 from datetime import timedelta
 
 from lowq import Lease
-from lowq_conformance.broken.register import enter
-from lowq_conformance.sound.forked import Forked, Worker
-from lowq_conformance.sound.journal import Queue
+from lowq_conformance.queues.broken.register import enter
+from lowq_conformance.queues.sound.forked import Forked, Worker
+from lowq_conformance.queues.sound.journal import Queue
 
 PATIENCE = timedelta(seconds=0.3)
 """Less than a sound queue asks for, so that what a broken one never does is not waited for as long."""

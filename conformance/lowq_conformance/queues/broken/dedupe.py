@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from unicodedata import normalize
 
 from lowq import Clock, Dedupe, Item, Lease, Pushed
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
-from lowq_conformance.sound.values import check
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.values import check
 
 
 @breaks("DEDUPE-1")

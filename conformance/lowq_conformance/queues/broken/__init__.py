@@ -1,6 +1,6 @@
 """Broken queues, each a few lines on a sound one, to see the suite bite: `lowq check` with the `target` of one."""
 
-from lowq_conformance.broken import (
+from lowq_conformance.queues.broken import (
     crash,
     dedupe,
     deliver,
@@ -14,7 +14,7 @@ from lowq_conformance.broken import (
     settle,
     worker,
 )
-from lowq_conformance.broken.register import BROKEN, Broken
+from lowq_conformance.queues.broken.register import BROKEN, Broken
 
 __all__ = [
     "BROKEN",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lowq import Counts, Dedupe, Item, Lease, LeaseLost, Pushed, State, Task
-from lowq_conformance.bundled import FakeTime
-from lowq_conformance.sound.rows import EPOCH, Row, Rows
-from lowq_conformance.sound.values import check_item, encode
+from lowq_conformance.queues.lowq import FakeTime
+from lowq_conformance.queues.sound.rows import EPOCH, Row, Rows
+from lowq_conformance.queues.sound.values import check_item, encode
 
 DAY = timedelta(days=1)
 

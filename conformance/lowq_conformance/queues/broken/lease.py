@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lowq import Clock, Lease, LeaseLost
-from lowq_conformance.broken.register import breaks
-from lowq_conformance.sound.journal import Queue
-from lowq_conformance.sound.rows import Row
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
 
 
 @breaks("LEASE-1")
