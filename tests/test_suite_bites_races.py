@@ -19,11 +19,11 @@ from math import inf
 from pathlib import Path
 
 import pytest
-from lowq_conformance import harness
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storms import Storms
+from lowq_conformance.subject import subject as harness
 
 PATIENT = replace(
     DEFAULT,

@@ -70,7 +70,7 @@ def test_a_worker_that_alone_claims_and_skips_falsy_works_is_accused(tmp_path: P
 
 KEEPING = """
 import subprocess, sys
-from lowq_conformance.keeper import Keeper
+from lowq_conformance.subject.reaper import Keeper
 
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
 Keeper().keep(worker.pid)

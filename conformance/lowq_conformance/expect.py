@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lowq_conformance.client import MINUTE, Client, Held, Refused
 from lowq_conformance.contract.outcomes import Broken, NotPromised
-from lowq_conformance.journal import spelt
+from lowq_conformance.subject.client import MINUTE, Client, Held, Refused
+from lowq_conformance.subject.program import spelt
 
 ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryError, SystemError, UnboundLocalError)
 """Errors that no queue raises on purpose."""

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
-from lowq_conformance.client import Client
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.harness import Subject
+from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.scratch import quick_folder
 
 MANY_CLIENTS = ("threads", "processes", "persistent", "shared_lease")

@@ -25,11 +25,11 @@ from lowq import Item
 from lowq_conformance.checker import attribution as blame
 from lowq_conformance.checker.attribution import spelled
 from lowq_conformance.checker.model import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
-from lowq_conformance.client import Answer, Client, Held, Refused
-from lowq_conformance.client import field as carried
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.harness import Subject
+from lowq_conformance.subject.client import Answer, Client, Held, Refused
+from lowq_conformance.subject.client import field as carried
+from lowq_conformance.subject.subject import Subject
 
 WORKS = ["a", "a", "a", "b", "b", "c", {"x": 1, "y": 2}, {"y": 2, "x": 1}, 1, True]
 PRIORITIES = [0, 0, 0, 1, 2, -1, 2**31 - 1, -(2**31)]

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lowq import Item
-from lowq_conformance.client import Held, Refused
-from lowq_conformance.handlers import Handler
-from lowq_conformance.harness import Subject
-from lowq_conformance.journal import Call, Journal
 from lowq_conformance.meeting import Meeting
 from lowq_conformance.record import Log, Recorder, nanoseconds, recorded
+from lowq_conformance.subject.client import Held, Refused
+from lowq_conformance.subject.handler import Handler
+from lowq_conformance.subject.program import Call, Journal
+from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.processes import alone
 from lowq_conformance.support.tracepoints import Watched, die
 

@@ -13,8 +13,8 @@ from random import Random
 from typing import Any
 
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.harness import Subject
 from lowq_conformance.perform import Step
+from lowq_conformance.subject.subject import Subject
 
 HOT = ("hot-1", "hot-2", "hot-3")
 PRIORITIES = (0, 0, 0, 0, 1, 2, 3)  # whether a queue takes negative ones is for ORDER-5 to say

@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 from lowq_conformance import report as reports
-from lowq_conformance.client import Refused
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
 from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
 from lowq_conformance.contract.profile import PROFILES
@@ -33,10 +32,11 @@ from lowq_conformance.fixtures import (
     subject,
     used_key,
 )
-from lowq_conformance.harness import load
-from lowq_conformance.journal import Journal
 from lowq_conformance.sides import Run, Side
 from lowq_conformance.storms import Storms, made_as, storms
+from lowq_conformance.subject.client import Refused
+from lowq_conformance.subject.program import Journal
+from lowq_conformance.subject.subject import load
 
 __all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.agent import Orders
-from lowq_conformance.handlers import Handler
+from lowq_conformance.subject.handler import Handler
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Deaths, Profile
 from lowq_conformance.fixtures import loaded_key, profile_key, seed_key
-from lowq_conformance.harness import Subject
 from lowq_conformance.history.operation import Op
 from lowq_conformance.plan import Plan
 from lowq_conformance.record import Call
 from lowq_conformance.stress import Kills, Run, Stress, Victim
+from lowq_conformance.subject.subject import Subject
 from lowq_conformance.timeline import Told, tell
 
 MILLISECOND = 1e6

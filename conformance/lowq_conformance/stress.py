@@ -20,11 +20,11 @@ from typing import Any
 
 from lowq_conformance.agent import Orders
 from lowq_conformance.agents import Agent, Agents
-from lowq_conformance.harness import Subject
 from lowq_conformance.meeting import Meeting
 from lowq_conformance.perform import Step
 from lowq_conformance.plan import ENDING, Shares
 from lowq_conformance.record import SUFFIX, Call, Recording, load
+from lowq_conformance.subject.subject import Subject
 
 WEDGED = 12.0
 """Seconds after which a call that has not returned waits for ever."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lowq import Item
-from lowq_conformance.client import Client
 from lowq_conformance.expect import expect, gives_all, nothing, refused, wrong
+from lowq_conformance.subject.client import Client
 
 
 @pytest.mark.clause("BATCH-1")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lowq_conformance.client import Client, Refused
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.expect import expect, gives, known, nothing, something, takes
+from lowq_conformance.subject.client import Client, Refused
 from lowq_conformance.timing import fall_due, later
 
 

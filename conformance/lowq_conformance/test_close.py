@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.client import MINUTE, Client
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.expect import ACCIDENTS, named, refused, takes, wrong
-from lowq_conformance.harness import Subject
+from lowq_conformance.subject.client import MINUTE, Client
+from lowq_conformance.subject.subject import Subject
 
 LONGEST = 5.0
 """Seconds that threads and processes have to come to their end after a close."""

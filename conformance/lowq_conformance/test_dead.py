@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.client import Client, field
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.expect import expect, gives, known, nothing, takes
+from lowq_conformance.subject.client import Client, field
 from lowq_conformance.timing import run_out
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.client import Client, Refused
 from lowq_conformance.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
+from lowq_conformance.subject.client import Client, Refused
 
 
 def cycle() -> list[Any]:

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from lowq_conformance.client import MINUTE, Client, Held, Refused
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.expect import expect, gives, known, nothing, refused, something, takes
+from lowq_conformance.subject.client import MINUTE, Client, Held, Refused
 from lowq_conformance.timing import Stopwatch, run_out
 
 

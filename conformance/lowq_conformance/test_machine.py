@@ -8,8 +8,8 @@ import pytest
 
 from lowq_conformance.contract.outcomes import Broken
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.harness import Subject
 from lowq_conformance.machine import explore
+from lowq_conformance.subject.subject import Subject
 
 
 @pytest.mark.judges(

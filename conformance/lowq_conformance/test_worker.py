@@ -19,16 +19,16 @@ import pytest
 
 from lowq_conformance.agent import Orders
 from lowq_conformance.agents import Agents
-from lowq_conformance.client import Client
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.harness import Subject
-from lowq_conformance.journal import spelt
-from lowq_conformance.keeper import Keeper
 from lowq_conformance.perform import Step
 from lowq_conformance.starter import Starter
+from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.program import spelt
+from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.subject import Subject
+from lowq_conformance.subject.workers import Workers, most_at_once, told
 from lowq_conformance.way import SOON, measured, met
-from lowq_conformance.workers import Workers, most_at_once, told
 
 MANY = 40
 BUSY = 6.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
-from lowq_conformance.client import Client
 from lowq_conformance.contract.outcomes import NotObserved
 from lowq_conformance.contract.promises import Traits
 from lowq_conformance.expect import wrong
+from lowq_conformance.subject.client import Client
 
 ZERO = timedelta(0)
 FINE = Traits().resolution

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from lowq_conformance.book import Turn
-from lowq_conformance.client import Client
+from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.workers import Workers
 from lowq_conformance.support.processes import is_gone
-from lowq_conformance.workers import Workers
 
 SHORTEST = 0.00003
 """Seconds from the last turn to the first instant at which a worker is met."""

@@ -14,9 +14,9 @@ import pytest
 from lowq_conformance.agent import Orders
 from lowq_conformance.agents import Agent, AgentFailed, Agents
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.harness import load as harness
 from lowq_conformance.meeting import Meeting
 from lowq_conformance.record import Call, load
+from lowq_conformance.subject.subject import load as harness
 
 BOUND = 30
 

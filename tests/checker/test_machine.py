@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lowq_conformance.harness import load
 from lowq_conformance.machine import explore
+from lowq_conformance.subject.subject import load
 
 from lowq import Lease, Pushed
 from lowq.backends.memory.backend import MemoryBackend

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lowq_conformance import harness, overlaps
+from lowq_conformance import overlaps
 from lowq_conformance.storms import Storms
 from lowq_conformance.stress import Stress
+from lowq_conformance.subject import subject as harness
 
 
 class Busy(Storms):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lowq_conformance.journal import Call, written
+from lowq_conformance.subject.program import Call, written
 
 
 def test_a_call_that_was_made_again_and_again_is_told_once() -> None:

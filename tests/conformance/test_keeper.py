@@ -10,7 +10,7 @@ from contextlib import suppress
 from threading import Thread
 
 import pytest
-from lowq_conformance.keeper import Keeper
+from lowq_conformance.subject.reaper import Keeper
 
 BOUND = 30.0
 

@@ -13,14 +13,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from lowq_conformance.handlers import Handler
-from lowq_conformance.keeper import Keeper
+from lowq_conformance.subject.handler import Handler
+from lowq_conformance.subject.reaper import Keeper
 from lowq_conformance.way import Way
 from processes import BOUND, python
 
 PROGRAM = """
     import json, os, sys
-    from lowq_conformance.handlers import Handler
+    from lowq_conformance.subject.handler import Handler
 
     def make(name):
         os.close(os.open(sys.argv[1] + "/" + name, os.O_CREAT | os.O_WRONLY))

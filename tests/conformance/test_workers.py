@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lowq_conformance.harness import load
-from lowq_conformance.keeper import Keeper
-from lowq_conformance.workers import Workers
+from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.subject import load
+from lowq_conformance.subject.workers import Workers
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_worker_that_begins_a_turn_while_the_others_are_killed_is_killed_too(
             (tmp_path / "book").write_text(json.dumps(["begin", "late", 1, unheard.pid, "work"]) + "\n")
         kill(pid, number)
 
-    monkeypatch.setattr("lowq_conformance.workers.os.kill", begun_just_before)
+    monkeypatch.setattr("lowq_conformance.subject.workers.os.kill", begun_just_before)
 
     workers.kill()
 

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
-from lowq_conformance.client import keywords
 from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.subject.client import keywords
 from lowq_conformance.support.processes import is_gone
 
 

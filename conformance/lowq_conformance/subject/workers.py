@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lowq_conformance.book import Book, Turn
 from lowq_conformance.contract.outcomes import Broken, NotObserved
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.expect import text
-from lowq_conformance.handlers import Handler
-from lowq_conformance.journal import spelt
-from lowq_conformance.keeper import Keeper
+from lowq_conformance.subject.handler import Handler
+from lowq_conformance.subject.program import spelt
+from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.turns import Book, Turn
 from lowq_conformance.support.processes import alone, is_gone
 
 if TYPE_CHECKING:
-    from lowq_conformance.harness import Subject
+    from lowq_conformance.subject.subject import Subject
 
 SLOWER = 10
 """A worker is taken to do nothing when it has done nothing for so many times the queue's patience."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance import ending
-from lowq_conformance.book import Book
+from lowq_conformance.subject import freezing as ending
+from lowq_conformance.subject.turns import Book
 
 LONGEST = 60.0
 """Seconds after which a turn that waits to be let go on gives up, so that no worker outlives its test for long."""

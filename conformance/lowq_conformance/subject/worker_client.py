@@ -14,16 +14,16 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lowq import Item
-from lowq_conformance.book import Turn
-from lowq_conformance.client import MINUTE, Answer, Client, Held
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.expect import text
-from lowq_conformance.journal import spelt
-from lowq_conformance.keeper import Keeper
-from lowq_conformance.workers import Workers
+from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
+from lowq_conformance.subject.program import spelt
+from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.workers import Workers
 
 if TYPE_CHECKING:
-    from lowq_conformance.harness import Subject
+    from lowq_conformance.subject.subject import Subject
 
 
 class Desk:

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lowq_conformance.client import MINUTE, Client, Refused, keywords, raised
 from lowq_conformance.contract.promises import (
     HARNESS_NAMES,
     PROMISES,
@@ -20,11 +19,12 @@ from lowq_conformance.contract.promises import (
     read_promises,
     read_traits,
 )
-from lowq_conformance.handlers import Handler
-from lowq_conformance.journal import Journal, called
-from lowq_conformance.loops import Loop
-from lowq_conformance.target import Maker, maker_of
-from lowq_conformance.worked import Desk, Worked
+from lowq_conformance.subject.client import MINUTE, Client, Refused, keywords, raised
+from lowq_conformance.subject.event_loop import Loop
+from lowq_conformance.subject.handler import Handler
+from lowq_conformance.subject.program import Journal, called
+from lowq_conformance.subject.target import Maker, maker_of
+from lowq_conformance.subject.worker_client import Desk, Worked
 
 SLACK = timedelta(milliseconds=20)
 """Waited on top wherever time really passes, because sleeping and clocks are not exact."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lowq_conformance.client import raised
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.queues.lowq import BUNDLED, BackendHarness, FactoryHarness, of_url
 from lowq_conformance.queues.peers import PEERS, harness_of
+from lowq_conformance.subject.client import raised
 
 FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join((*BUNDLED, *PEERS))
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lowq import Item, State
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.journal import called, spelt
+from lowq_conformance.subject.program import called, spelt
 
 if TYPE_CHECKING:
-    from lowq_conformance.harness import Subject
+    from lowq_conformance.subject.subject import Subject
 
 MINUTE = timedelta(minutes=1)
 
