@@ -22,7 +22,7 @@ import pytest
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.queues.broken import BROKEN
-from lowq_conformance.storms import Storms
+from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject import subject as harness
 
 PATIENT = replace(

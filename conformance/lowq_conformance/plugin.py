@@ -33,7 +33,7 @@ from lowq_conformance.fixtures import (
     used_key,
 )
 from lowq_conformance.sides import Run, Side
-from lowq_conformance.storms import Storms, made_as, storms
+from lowq_conformance.storm.storms import Storms, made_as, storms
 from lowq_conformance.subject.client import Refused
 from lowq_conformance.subject.program import Journal
 from lowq_conformance.subject.subject import load

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.agent import Orders
+from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.subject.handler import Handler
 
 

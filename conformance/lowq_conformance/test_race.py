@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lowq_conformance import overlaps
-from lowq_conformance.storms import Storms
+from lowq_conformance.storm import coverage as overlaps
+from lowq_conformance.storm.storms import Storms
 
 threads_and_processes = pytest.mark.parametrize(
     "how",

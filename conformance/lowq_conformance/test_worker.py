@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.agent import Orders
-from lowq_conformance.agents import Agents
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.perform import Step
 from lowq_conformance.starter import Starter
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper

@@ -11,11 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from lowq_conformance.agent import Orders
-from lowq_conformance.agents import Agent, AgentFailed, Agents
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.meeting import Meeting
-from lowq_conformance.record import Call, load
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import Agent, AgentFailed, Agents
+from lowq_conformance.storm.barrier import Meeting
+from lowq_conformance.storm.recorder import Call, load
 from lowq_conformance.subject.subject import load as harness
 
 BOUND = 30
@@ -166,7 +166,7 @@ def test_leaving_ends_every_agent_whatever_it_does(orders: Orders) -> None:
 def test_no_agent_outlives_who_started_it(orders: Orders, how: signal.Signals) -> None:
     program = """
         import sys, time, pickle
-        from lowq_conformance.agents import Agents
+        from lowq_conformance.storm.agents import Agents
         with Agents() as agents:
             agent = agents.start(pickle.loads(bytes.fromhex(sys.argv[1])))
             agent.do([{"client": "a", "slot": 0, "steps": [["nap", 1000]]}])

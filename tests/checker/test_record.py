@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from lowq_conformance.record import SUFFIX, Log, Recorder
-from lowq_conformance.record import load as loaded
+from lowq_conformance.storm.recorder import SUFFIX, Log, Recorder
+from lowq_conformance.storm.recorder import load as loaded
 from lowq_conformance.subject.client import Client, Refused
 from lowq_conformance.subject.subject import Subject, load
 

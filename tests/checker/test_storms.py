@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lowq_conformance import overlaps
-from lowq_conformance.storms import Storms
-from lowq_conformance.stress import Stress
+from lowq_conformance.storm import coverage as overlaps
+from lowq_conformance.storm.execution import Stress
+from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject import subject as harness
 
 

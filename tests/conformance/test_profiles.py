@@ -19,7 +19,7 @@ from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report import show
 from lowq_conformance.sides import Run
-from lowq_conformance.storms import made_as
+from lowq_conformance.storm.storms import made_as
 from rich.console import Console
 
 HARNESSES = Path(__file__).with_name("harnesses.py")

@@ -18,8 +18,8 @@ from typing import Any
 from lowq_conformance import expect
 from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op, spelled
-from lowq_conformance.record import Call, instant, nanoseconds
-from lowq_conformance.stress import Run
+from lowq_conformance.storm.execution import Run
+from lowq_conformance.storm.recorder import Call, instant, nanoseconds
 
 UNSURE = timedelta(milliseconds=5)
 """How far the machine's wall clock may drift from its monotonic one in a run."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import zip_longest
 
 from lowq_conformance.contract.profile import Deaths
-from lowq_conformance.perform import Step
-from lowq_conformance.plan import Plan
-from lowq_conformance.stress import Victim
+from lowq_conformance.storm.execution import Victim
+from lowq_conformance.storm.performer import Step
+from lowq_conformance.storm.workload import Plan
 from lowq_conformance.subject.subject import Subject
 
 SOON, LATE = 0.005, 0.15

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lowq import Item
-from lowq_conformance.meeting import Meeting
-from lowq_conformance.record import Log, Recorder, nanoseconds, recorded
+from lowq_conformance.storm.barrier import Meeting
+from lowq_conformance.storm.recorder import Log, Recorder, nanoseconds, recorded
 from lowq_conformance.subject.client import Held, Refused
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Call, Journal

@@ -12,20 +12,22 @@ from tempfile import mkdtemp
 
 import pytest
 
-from lowq_conformance import charges, crash, overlaps
-from lowq_conformance.agents import Agents
-from lowq_conformance.charges import Charge
 from lowq_conformance.checker.judge import Judgement, check
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Deaths, Profile
 from lowq_conformance.fixtures import loaded_key, profile_key, seed_key
 from lowq_conformance.history.operation import Op
-from lowq_conformance.plan import Plan
-from lowq_conformance.record import Call
-from lowq_conformance.stress import Kills, Run, Stress, Victim
+from lowq_conformance.storm import charges
+from lowq_conformance.storm import coverage as overlaps
+from lowq_conformance.storm import nemesis as crash
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.charges import Charge
+from lowq_conformance.storm.execution import Kills, Run, Stress, Victim
+from lowq_conformance.storm.recorder import Call
+from lowq_conformance.storm.to_history import Told, tell
+from lowq_conformance.storm.workload import Plan
 from lowq_conformance.subject.subject import Subject
-from lowq_conformance.timeline import Told, tell
 
 MILLISECOND = 1e6
 LATE = 0.25

@@ -21,9 +21,9 @@ from math import inf
 from pathlib import Path
 
 from lowq_conformance.contract.promises import BrokenHarness, Traits
-from lowq_conformance.meeting import Meeting
-from lowq_conformance.perform import Hands, NoJournal, Performer, Step
-from lowq_conformance.record import Log
+from lowq_conformance.storm.barrier import Meeting
+from lowq_conformance.storm.performer import Hands, NoJournal, Performer, Step
+from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
 from lowq_conformance.support.channel import Talk

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from lowq_conformance.checker.judge import Fault
 from lowq_conformance.history.operation import Op
-from lowq_conformance.record import Call
-from lowq_conformance.stress import WEDGED, Run
-from lowq_conformance.timeline import Told, surfaced, trouble
+from lowq_conformance.storm.execution import WEDGED, Run
+from lowq_conformance.storm.recorder import Call
+from lowq_conformance.storm.to_history import Told, surfaced, trouble
 
 AROUND = 8
 """How many calls are shown around one that went wrong."""

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lowq_conformance.agent import Orders, packed
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.storm.agent_process import Orders, packed
 from lowq_conformance.support.channel import Talk
 
 BOUND = 30.0
 """Seconds within which an interpreter must have started, or a killed process be gone."""
 
 
-PROGRAM = "from lowq_conformance.agent import main; main()"
+PROGRAM = "from lowq_conformance.storm.agent_process import main; main()"
 
 
 class AgentFailed(Exception):

@@ -18,12 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lowq_conformance.agent import Orders
-from lowq_conformance.agents import Agent, Agents
-from lowq_conformance.meeting import Meeting
-from lowq_conformance.perform import Step
-from lowq_conformance.plan import ENDING, Shares
-from lowq_conformance.record import SUFFIX, Call, Recording, load
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import Agent, Agents
+from lowq_conformance.storm.barrier import Meeting
+from lowq_conformance.storm.performer import Step
+from lowq_conformance.storm.recorder import SUFFIX, Call, Recording, load
+from lowq_conformance.storm.workload import ENDING, Shares
 from lowq_conformance.subject.subject import Subject
 
 WEDGED = 12.0

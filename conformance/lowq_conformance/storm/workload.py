@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.perform import Step
+from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.subject import Subject
 
 HOT = ("hot-1", "hot-2", "hot-3")

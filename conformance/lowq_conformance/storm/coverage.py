@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.record import Call
+from lowq_conformance.storm.recorder import Call
 
 
 def claims(ops: Iterable[Op]) -> int:
