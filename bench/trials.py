@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.report import Report
+from lowq_conformance.report.report import Report
 from lowq_conformance.runner import run
 
 TELLING = 4000

@@ -21,15 +21,15 @@ from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.outfile import OutFile, Unwritable
-from lowq_conformance.page import page
-from lowq_conformance.report import show, worst
+from lowq_conformance.report.page import page
+from lowq_conformance.report.report import show, worst
 from lowq_conformance.runner import Interrupted, SuiteFailed, run
 from lowq_conformance.trial import tried
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lowq_conformance.sides import Run
+    from lowq_conformance.report.tally import Run
 
 _OF = "With --history, what the queue says of"
 _LENGTH = click.FloatRange(min=0)

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
-from lowq_conformance import report as reports
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
 from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
 from lowq_conformance.contract.profile import PROFILES
@@ -32,7 +31,8 @@ from lowq_conformance.fixtures import (
     subject,
     used_key,
 )
-from lowq_conformance.sides import Run, Side
+from lowq_conformance.report import report as reports
+from lowq_conformance.report.tally import Run, Side
 from lowq_conformance.storm.storms import Storms, made_as, storms
 from lowq_conformance.subject.client import Refused
 from lowq_conformance.subject.program import Journal

@@ -21,7 +21,7 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.plugin as suite
-from lowq_conformance.sides import Run
+from lowq_conformance.report.tally import Run
 from lowq_conformance.support.channel import Talk
 from lowq_conformance.support.processes import kill_with_group
 from pytest_lowq.suite import add_options, configure

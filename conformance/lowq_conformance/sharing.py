@@ -18,8 +18,8 @@ from typing import Any
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.host import ENDING, Host, Hosts, SuiteFailed
+from lowq_conformance.report.tally import Run, Side
 from lowq_conformance.session import NO_LOT
-from lowq_conformance.sides import Run, Side
 from lowq_conformance.subject.program import read
 
 Watch = Callable[[Run, str], None]

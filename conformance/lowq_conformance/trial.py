@@ -14,7 +14,7 @@ from lowq_conformance.checker.model import Spec
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.jsonlines import load
 from lowq_conformance.history.operation import BadHistory
-from lowq_conformance.history_report import HistoryReport
+from lowq_conformance.report.history_report import HistoryReport
 
 
 def tried(file: str, promises: Iterable[str], lease: float | None, words: Mapping[str, Any]) -> HistoryReport:

@@ -21,10 +21,10 @@ from lowq_conformance.command import check as command
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.operation import Op
-from lowq_conformance.page import page
-from lowq_conformance.report import Report
-from lowq_conformance.sides import Run
-from lowq_conformance.stylesheet import STYLE
+from lowq_conformance.report.page import page
+from lowq_conformance.report.report import Report
+from lowq_conformance.report.stylesheet import STYLE
+from lowq_conformance.report.tally import Run
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HARNESSES = Path(__file__).with_name("harnesses.py")

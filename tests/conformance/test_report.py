@@ -6,8 +6,8 @@ import io
 
 import pytest
 from lowq_conformance.contract.verdict import Verdict, of_sides
-from lowq_conformance.report import ranges, show, worst
-from lowq_conformance.sides import Run
+from lowq_conformance.report.report import ranges, show, worst
+from lowq_conformance.report.tally import Run
 from rich.console import Console
 
 KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict

@@ -8,7 +8,7 @@ from math import inf
 
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.timeline import LONGEST_NAME, Layout, counted, label, laid_out
-from lowq_conformance.markup import element, text
+from lowq_conformance.report.html import element, text
 from lowq_conformance.support.text import excerpt, printable
 
 CHARACTER, ROW, BAR = 7.4, 46, 28

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from lowq_conformance.checker.judge import SMALL, Fault, Judgement
 from lowq_conformance.checker.model import Spec
-from lowq_conformance.figure import proof
-from lowq_conformance.markup import document, element, text
-from lowq_conformance.page import facts, stamp, versions
-from lowq_conformance.stylesheet import STYLE
+from lowq_conformance.report.figure import proof
+from lowq_conformance.report.html import document, element, text
+from lowq_conformance.report.page import facts, stamp, versions
+from lowq_conformance.report.stylesheet import STYLE
+from lowq_conformance.report.svg import Unit
 from lowq_conformance.support.text import printable
-from lowq_conformance.svg import Unit
 
 SIGNS = {"bad": "✗", "proved": "✓", "not refuted": "?"}
 STYLES = {"bad": "bold red", "proved": "bold green", "not refuted": "bold yellow"}

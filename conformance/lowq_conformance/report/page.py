@@ -10,11 +10,11 @@ from importlib.metadata import version
 
 from lowq_conformance.contract.clauses import CLAUSES, GROUPS
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.figure import proof
-from lowq_conformance.markup import document, element, text
-from lowq_conformance.report import SIGNS, ClauseReport, Report, ranges
-from lowq_conformance.stylesheet import STYLE
-from lowq_conformance.svg import MILLISECONDS
+from lowq_conformance.report.figure import proof
+from lowq_conformance.report.html import document, element, text
+from lowq_conformance.report.report import SIGNS, ClauseReport, Report, ranges
+from lowq_conformance.report.stylesheet import STYLE
+from lowq_conformance.report.svg import MILLISECONDS
 
 LOOKS = {
     Verdict.KEPT: "kept",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lowq_conformance.checker.judge import Fault
 from lowq_conformance.history.timeline import label
-from lowq_conformance.markup import element, text
-from lowq_conformance.svg import Unit, drawn, ended
+from lowq_conformance.report.html import element, text
+from lowq_conformance.report.svg import Unit, drawn, ended
 
 MOST_BARS = 40
 """Operations that are drawn; more of them are only listed."""

@@ -13,7 +13,7 @@ from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.verdict import Verdict, of_sides
-from lowq_conformance.report import ClauseReport, Report
+from lowq_conformance.report.report import ClauseReport, Report
 
 UNSEEN = "no test of it came to an end"
 
