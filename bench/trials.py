@@ -12,7 +12,7 @@ from threading import Event
 
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.report import Report
-from lowq_conformance.runner import run
+from lowq_conformance.run.runner import run
 
 TELLING = 4000
 """Characters that are kept of a clause's evidence."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness, check_names, read_promises
 from lowq_conformance.queues.peers import PEERS, harness_of
-from lowq_conformance.runner import run
+from lowq_conformance.run.runner import run
 from lowq_conformance.subject.subject import load
 
 ROOT = Path(__file__).parent.parent

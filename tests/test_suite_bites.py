@@ -8,7 +8,7 @@ from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues import broken as broken_queues
 from lowq_conformance.queues.broken import BROKEN, Broken
 from lowq_conformance.queues.broken.register import enter
-from lowq_conformance.runner import run
+from lowq_conformance.run.runner import run
 
 MODULES = "deliver dedupe keys order due lease settle keep inputs".split()
 

@@ -13,7 +13,7 @@ from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues import broken as broken_queues
 from lowq_conformance.queues.broken import BROKEN
-from lowq_conformance.runner import run
+from lowq_conformance.run.runner import run
 
 WORKERS = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.worker"]
 SOUND = ["sqlite", "lowq_conformance.queues.sound.forked:Forked"]

@@ -16,7 +16,7 @@ _NEEDED = ("pytest", "_pytest", "hypothesis", "xdist", "freezegun")
 def check(arguments: tuple[str, ...]) -> int:
     """Check any queue against the promises it makes."""
     try:
-        from lowq_conformance.command import check as run
+        from lowq_conformance.run.command import check as run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from lowq_conformance.checker.judge import SMALL
 from lowq_conformance.checker.judge import check as judged
 from lowq_conformance.checker.model import Spec
-from lowq_conformance.command import check
 from lowq_conformance.history.jsonlines import read
+from lowq_conformance.run.command import check
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = str(ROOT / "examples" / "histories" / "good.jsonl")

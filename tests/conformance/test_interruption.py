@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conformance.processes import MARK, left_by, started_by
-from lowq_conformance.interruption import Interruption
+from lowq_conformance.run.interrupt import Interruption
 
 STARTING, IN_A_TEST, IN_A_STORM = "log", "journal*", "*.calls"
 """Files of which the first shows how far a check is."""

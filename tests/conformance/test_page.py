@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from conformance.pages import Page
 from lowq_conformance.checker.judge import Fault, check
 from lowq_conformance.checker.model import Spec
-from lowq_conformance.command import check as command
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.operation import Op
@@ -25,6 +24,7 @@ from lowq_conformance.report.page import page
 from lowq_conformance.report.report import Report
 from lowq_conformance.report.stylesheet import STYLE
 from lowq_conformance.report.tally import Run
+from lowq_conformance.run.command import check as command
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 HARNESSES = Path(__file__).with_name("harnesses.py")

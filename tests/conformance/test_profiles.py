@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lowq_conformance.budget import BadLength, seconds_of
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report.report import show
 from lowq_conformance.report.tally import Run
+from lowq_conformance.run.durations import BadLength, seconds_of
 from lowq_conformance.storm.storms import made_as
 from rich.console import Console
 

@@ -9,7 +9,7 @@ import pytest
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.report.report import worst
 from lowq_conformance.report.tally import Run
-from lowq_conformance.runner import run
+from lowq_conformance.run.runner import run
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
 

@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from lowq_conformance.contract import clauses
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.host import Hosts, SuiteFailed
-from lowq_conformance.interruption import Interruption
 from lowq_conformance.report.report import Report
 from lowq_conformance.report.tally import Run
-from lowq_conformance.sharing import Sharing
+from lowq_conformance.run.hosts import Hosts, SuiteFailed
+from lowq_conformance.run.interrupt import Interruption
+from lowq_conformance.run.scheduler import Sharing
 from lowq_conformance.support.scratch import quick_folder
 
 USED_UP = "the budget was used up"

@@ -15,16 +15,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lowq_conformance.budget import BadLength, seconds_of
 from lowq_conformance.contract.clauses import UnknownClause
 from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.operation import BadHistory
-from lowq_conformance.outfile import OutFile, Unwritable
 from lowq_conformance.report.page import page
 from lowq_conformance.report.report import show, worst
-from lowq_conformance.runner import Interrupted, SuiteFailed, run
-from lowq_conformance.trial import tried
+from lowq_conformance.run.durations import BadLength, seconds_of
+from lowq_conformance.run.judge_history import tried
+from lowq_conformance.run.output_file import OutFile, Unwritable
+from lowq_conformance.run.runner import Interrupted, SuiteFailed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

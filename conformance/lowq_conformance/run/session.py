@@ -20,7 +20,7 @@ import hypothesis  # imported once, before the forks
 import hypothesis.stateful  # noqa: F401
 import pytest
 
-import lowq_conformance.plugin as suite
+import lowq_conformance.run.plugin as suite
 from lowq_conformance.report.tally import Run
 from lowq_conformance.support.channel import Talk
 from lowq_conformance.support.processes import kill_with_group
