@@ -54,4 +54,4 @@ def add_options(parser: pytest.Parser) -> None:
 def configure(config: pytest.Config) -> None:
     """The suite's plugin is registered where `--lowq-harness` is given."""
     if config.getoption("lowq_harness", None) and not config.pluginmanager.has_plugin("lowq-conformance"):
-        config.pluginmanager.register(import_module("lowq_conformance.plugin"), "lowq-conformance")
+        config.pluginmanager.register(import_module("lowq_conformance.run.plugin"), "lowq-conformance")

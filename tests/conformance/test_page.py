@@ -197,7 +197,7 @@ def test_a_page_that_cannot_be_written_is_an_error_before_the_run(
         raise AssertionError("the run began")
 
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr("lowq_conformance.command.run", ran)
+    monkeypatch.setattr("lowq_conformance.run.command.run", ran)
     done = CliRunner().invoke(command, ["memory", "--html", f"{tmp_path}/{place}"])
 
     assert done.exit_code == 2

@@ -116,7 +116,7 @@ class Hosts:
         theirs = [its.fileno() for _, its in pairs]
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lowq_conformance.session", str(self.folder), *map(str, theirs)],
+                [sys.executable, "-P", "-m", "lowq_conformance.run.session", str(self.folder), *map(str, theirs)],
                 pass_fds=theirs,
                 stdin=subprocess.PIPE,
                 stdout=log,
