@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option("--lowq-twice", action="store_true", help="Deliver every task that is done once more.")
     option("--lowq-shuffle", action="store_true", help="Let the queues take turns in a random order.")
     option("--lowq-keep-db", action="store_true", help="Say in each failed report where its queues are kept.")
-    import_module("pytest_lowq.suite").add_options(parser)
+    import_module("lowq_conformance.run.options").add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(import_module("pytest_lowq.distributed"), "lowq-distributed")
     if config.option.lowq_shuffle:
         _settings().draw_seed(config)
-    import_module("pytest_lowq.suite").configure(config)
+    import_module("lowq_conformance.run.options").configure(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lowq_conformance.machine import explore
+from lowq_conformance.cases.programs import explore
 from lowq_conformance.subject.subject import load
 
 from lowq import Lease, Pushed

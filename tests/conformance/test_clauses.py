@@ -37,7 +37,7 @@ NUMBERS = {
 def marked(kind: str) -> set[str]:
     """The clauses that the suite's tests are marked with."""
     found = set()
-    for file in SUITE.glob("test_*.py"):
+    for file in SUITE.rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == f"pytest.mark.{kind}":
                 found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}

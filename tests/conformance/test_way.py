@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from lowq_conformance.cases.exit_window import Way
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.reaper import Keeper
-from lowq_conformance.way import Way
 from processes import BOUND, python
 
 PROGRAM = """

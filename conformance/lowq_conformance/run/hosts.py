@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.run.interrupt import Interruption
-from lowq_conformance.run.session import INI
+from lowq_conformance.run.wire import INI
 from lowq_conformance.support.channel import Talk
 from lowq_conformance.support.processes import kill_with_group
 

@@ -11,12 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from rich.console import Console
 
-from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
-from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
-from lowq_conformance.contract.profile import PROFILES
-from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.fixtures import (
+from lowq_conformance.cases.fixtures import (
     loaded_key,
     other,
     place,
@@ -31,8 +26,14 @@ from lowq_conformance.fixtures import (
     subject,
     used_key,
 )
+from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
+from lowq_conformance.contract.profile import PROFILES
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report import report as reports
 from lowq_conformance.report.tally import Run, Side
+from lowq_conformance.run.wire import CASES
 from lowq_conformance.storm.storms import Storms, made_as, storms
 from lowq_conformance.subject.client import Refused
 from lowq_conformance.subject.program import Journal
@@ -118,7 +119,7 @@ class Listener:
 def clauses_of(nodeid: str) -> tuple[str, ...]:
     """The clauses with which the test of that id is marked."""
     file, _, rest = nodeid.partition("::")
-    module = import_module(f"{__package__}.{Path(file).stem}")
+    module = import_module(f"{CASES}.{Path(file).stem}")
     marks = getattr(getattr(module, rest.partition("[")[0].partition("@")[0]), "pytestmark", [])
     return tuple(id for mark in marks if mark.name == "clause" for id in mark.args)
 

@@ -19,7 +19,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Run, Side
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
-from lowq_conformance.run.session import NO_LOT
+from lowq_conformance.run.wire import NO_LOT
 from lowq_conformance.subject.program import read
 
 Watch = Callable[[Run, str], None]

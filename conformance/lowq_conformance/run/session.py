@@ -22,25 +22,16 @@ import pytest
 
 import lowq_conformance.run.plugin as suite
 from lowq_conformance.report.tally import Run
+from lowq_conformance.run.options import add_options, configure
+from lowq_conformance.run.wire import CASES, NO_LOT
 from lowq_conformance.support.channel import Talk
 from lowq_conformance.support.processes import kill_with_group
-from pytest_lowq.suite import add_options, configure
 
 UNUSED = (
     "cacheprovider doctest faulthandler junitxml legacypath logging monkeypatch nose pastebin recwarn setuponly"
     " setupplan stepwise subtests threadexception unittest unraisableexception warnings"
 )
 """Plugins of pytest's own that the suite does without, for the time they take."""
-
-INI = """[pytest]
-addopts = --strict-markers
-python_files = test_*.py
-tmp_path_retention_policy = failed
-"""
-
-
-NO_LOT = None
-"""Instead of a lot: there is none left."""
 
 
 def main() -> None:
@@ -154,7 +145,7 @@ def options(folder: Path, number: int) -> list[str]:
         "--tb=no",
         "-q",
         "--pyargs",
-        "lowq_conformance",
+        CASES,
     ]
 
 

@@ -12,11 +12,11 @@ from tempfile import mkdtemp
 
 import pytest
 
+from lowq_conformance.cases.fixtures import loaded_key, profile_key, seed_key
 from lowq_conformance.checker.judge import Judgement, check
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Deaths, Profile
-from lowq_conformance.fixtures import loaded_key, profile_key, seed_key
 from lowq_conformance.history.operation import Op
 from lowq_conformance.storm import charges
 from lowq_conformance.storm import coverage as overlaps

@@ -15,7 +15,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
-from lowq_conformance import expect
+from lowq_conformance.cases import expect
 from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op, spelled
 from lowq_conformance.storm.execution import Run

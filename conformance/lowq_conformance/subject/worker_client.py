@@ -14,8 +14,8 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lowq import Item
+from lowq_conformance.cases.expect import text
 from lowq_conformance.contract.outcomes import Broken, NotPromised
-from lowq_conformance.expect import text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
 from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lowq_conformance.cases.expect import text
 from lowq_conformance.contract.outcomes import Broken, NotObserved
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.expect import text
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from lowq_conformance.cases.expect import expect, gives, gives_all, known, nothing, something, takes, text
+from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.expect import expect, gives, gives_all, known, nothing, something, takes, text
 from lowq_conformance.subject.client import Client, field
-from lowq_conformance.timing import fall_due, later, run_out
 
 Reopen = Callable[[Client], Client]
 

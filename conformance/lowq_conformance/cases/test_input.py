@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
+from lowq_conformance.cases.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
 from lowq_conformance.subject.client import Client, Refused
 
 

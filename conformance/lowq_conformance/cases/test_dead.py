@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from lowq_conformance.cases.expect import expect, gives, known, nothing, takes
+from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.expect import expect, gives, known, nothing, takes
 from lowq_conformance.subject.client import Client, field
-from lowq_conformance.timing import run_out
 
 
 def buried(q: Client) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from lowq_conformance.cases.expect import expect, gives_all, named, nothing, something, takes, text, wrong
+from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.contract.outcomes import Broken
-from lowq_conformance.expect import expect, gives_all, named, nothing, something, takes, text, wrong
 from lowq_conformance.subject.client import Client, Refused
-from lowq_conformance.timing import later, run_out
 
 WORKS: list[Any] = [
     "a",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
+from lowq_conformance.cases.expect import wrong
 from lowq_conformance.contract.outcomes import NotObserved
 from lowq_conformance.contract.promises import Traits
-from lowq_conformance.expect import wrong
 from lowq_conformance.subject.client import Client
 
 ZERO = timedelta(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.expect import ACCIDENTS, expect, gives_all, nothing
+from lowq_conformance.cases.expect import ACCIDENTS, expect, gives_all, nothing
 from lowq_conformance.subject.client import Client, Refused
 from lowq_conformance.subject.subject import Subject
 

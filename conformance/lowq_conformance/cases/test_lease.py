@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from lowq_conformance.cases.expect import expect, gives, known, nothing, refused, something, takes
+from lowq_conformance.cases.timing import Stopwatch, run_out
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.expect import expect, gives, known, nothing, refused, something, takes
 from lowq_conformance.subject.client import MINUTE, Client, Held, Refused
-from lowq_conformance.timing import Stopwatch, run_out
 
 
 def overtaken(q: Client, other: Client) -> tuple[Held, Held]:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from lowq_conformance.cases.expect import gives, gives_all, takes
+from lowq_conformance.cases.timing import FINE, fall_due, later, not_yet
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.expect import gives, gives_all, takes
 from lowq_conformance.subject.client import Client
-from lowq_conformance.timing import FINE, fall_due, later, not_yet
 
 MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)

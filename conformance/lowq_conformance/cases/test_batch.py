@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lowq import Item
-from lowq_conformance.expect import expect, gives_all, nothing, refused, wrong
+from lowq_conformance.cases.expect import expect, gives_all, nothing, refused, wrong
 from lowq_conformance.subject.client import Client
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lowq_conformance.cases.programs import explore
 from lowq_conformance.contract.outcomes import Broken
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.machine import explore
 from lowq_conformance.subject.subject import Subject
 
 

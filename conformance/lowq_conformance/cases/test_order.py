@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from lowq import Item
-from lowq_conformance.expect import gives, something, takes
+from lowq_conformance.cases.expect import gives, something, takes
+from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.subject.client import Client
-from lowq_conformance.timing import fall_due, later, run_out
 
 HOUR = timedelta(hours=1)
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
+from lowq_conformance.cases.exit_window import SOON, measured, met
+from lowq_conformance.cases.starter import Starter
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.starter import Starter
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.performer import Step
@@ -28,7 +29,6 @@ from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.workers import Workers, most_at_once, told
-from lowq_conformance.way import SOON, measured, met
 
 MANY = 40
 BUSY = 6.0
@@ -311,7 +311,7 @@ def carried_out(starter: Starter) -> int:
     """The program has ended well; the process that it was."""
     with open(starter.folder / "stdout", "wb") as out, open(starter.folder / "stderr", "wb") as errors:
         program = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lowq_conformance.starter"],
+            [sys.executable, "-P", "-m", "lowq_conformance.cases.starter"],
             env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stdin=subprocess.PIPE,
             stdout=out,

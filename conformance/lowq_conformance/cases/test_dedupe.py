@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lowq import Item
-from lowq_conformance.expect import claim, gives, gives_all, known, nothing, says_added, something, takes, wrong
+from lowq_conformance.cases.expect import claim, gives, gives_all, known, nothing, says_added, something, takes, wrong
+from lowq_conformance.cases.timing import fall_due, later, not_yet, run_out
 from lowq_conformance.subject.client import Answer, Client, Held
-from lowq_conformance.timing import fall_due, later, not_yet, run_out
 
 
 def added(q: Client, answer: Answer) -> None:

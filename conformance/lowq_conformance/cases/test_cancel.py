@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lowq_conformance.cases.expect import expect, gives, known, nothing, something, takes
+from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.expect import expect, gives, known, nothing, something, takes
 from lowq_conformance.subject.client import Client, Refused
-from lowq_conformance.timing import fall_due, later
 
 
 def pushed_id(q: Client, work: str) -> object:

@@ -1,0 +1,1 @@
+"""The tests of the clauses, and what they share."""
