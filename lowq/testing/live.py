@@ -46,7 +46,7 @@ class LiveWorker:
 
         def main() -> None:
             os.write(writing, b"!")
-            worker.serve(None, parent=parent)
+            worker.run_under(parent)
 
         try:
             self.pid = spawn(main, keep=(writing,))

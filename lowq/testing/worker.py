@@ -7,15 +7,14 @@ renew a lease, and nothing is waited for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
 
-from lowq.backend import Lease, LowqError, State, Work
+from lowq.backend import Backend, Lease, LowqError, State, Work
 from lowq.clock import FakeClock, to_micros
 from lowq.location import open_backend
 from lowq.run import Run
@@ -24,11 +23,11 @@ from lowq.testing.crash import CrashPoint, cut_off
 from lowq.testing.loops import outside_of_loops
 from lowq.testing.queues import Kept, QueueRef, TempQueue
 from lowq.testing.table import clock_time, indented, run_line
-from lowq.worker.executor import Executor, attempt
+from lowq.worker.executor import attempt
 from lowq.worker.failure import Failure
+from lowq.worker.loop import Loop
 from lowq.worker.retry import Retry
 from lowq.worker.stopping import Stop
-from lowq.worker.worker import Worker
 
 MAX_RUNS = 1000
 
@@ -69,7 +68,6 @@ class SyncWorker:
         self._twice = twice
         self._shuffle = shuffle
         self._ran: list[tuple[Kept, Run]] = []
-        self._workers: dict[int, Worker] = {}
 
     def perform(
         self, process: QueueRef | Callable[[Work], Any], work: Work, attempt: int = 1, *, retry: Retry | None = None
@@ -88,9 +86,7 @@ class SyncWorker:
                 lease = backend.claim(lease_for=timedelta(days=1))
                 if lease is not None:
                     backend.release(lease)
-            run = _Steps(
-                backend, handler, retry=retry or policy, clock=self._store.clock, random=self._random
-            ).run_one()
+            run = self._loop(backend, handler, timedelta(minutes=1), retry or policy).run_one()
         finally:
             backend.close()
         if run is None:
@@ -108,7 +104,8 @@ class SyncWorker:
         """One task of this queue was run, if any is due."""
         if kept.handler is None and not kept.backend.count().ready:
             return None
-        run = self._worker(kept).run_one()
+        handler, retry = self._store.handler_of(kept.backend)
+        run = self._loop(kept.backend, handler, kept.lease_for, retry).run_one()
         if run is None:
             return None
         self.runs.append(run)
@@ -170,17 +167,16 @@ class SyncWorker:
             raise ValueError(f"at: expected before, during or after, got {at!r}")
         _number(lines, "lines", 0)
         for kept in self._turns(queue):
-            worker = self._worker(kept)
+            handler, _ = self._store.handler_of(kept.backend)
             kept.backend.need("lease", "a crash, whose task comes again when the lease ends,")
-            lease = kept.backend.claim(lease_for=worker.lease_for)
+            lease = kept.backend.claim(lease_for=kept.lease_for)
             if lease is None:
                 continue
             if at == "during":
-                outside_of_loops(partial(cut_off, worker.handler, lease.work, lines))
+                outside_of_loops(partial(cut_off, handler, lease.work, lines))
             elif at == "after":
-                failure = outside_of_loops(
-                    partial(attempt, worker.handler, lease.work, Stop(worker.clock, timedelta(0)))
-                )
+                stop = Stop(self._store.clock, timedelta(0))
+                failure = outside_of_loops(partial(attempt, handler, lease.work, stop))
                 if failure is not None:
                     raise failure.error
             return lease
@@ -213,19 +209,19 @@ class SyncWorker:
                 if len(runs) > limit:
                     raise TooManyRuns(self._too_many(len(runs), limit))
 
-    def _worker(self, kept: Kept) -> Worker:
-        handler, retry = self._store.handler_of(kept.backend)
-        worker = self._workers.get(id(kept))
-        if worker is None or (worker.handler, worker.retry, worker.lease_for) != (handler, retry, kept.lease_for):
-            worker = self._workers[id(kept)] = _Steps(
-                kept.backend,
-                handler,
-                lease_for=kept.lease_for,
-                retry=retry,
-                clock=self._store.clock,
-                random=self._random,
-            )
-        return worker
+    def _loop(self, backend: Backend, handler: Callable[[Work], Any], lease_for: timedelta, retry: Retry) -> Loop:
+        """The real worker's loop, with nothing beside the handler."""
+        clock = self._store.clock
+        return Loop(
+            backend,
+            partial(_Direct, handler),
+            lease_for=lease_for,
+            retry=retry,
+            clock=clock,
+            random=self._random,
+            patience=timedelta(0),
+            stop=Stop(clock, timedelta(0)),
+        )
 
     def _queues(self, queue: QueueRef) -> list[Kept]:
         return list(self._store.queues.values()) if queue is None else [self._store.known(queue)]
@@ -283,14 +279,6 @@ def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None
     if last < now:
         raise ValueError(f"until: {clock_time(last)} is before now, {clock_time(now)}")
     return last
-
-
-class _Steps(Worker):
-    """The real worker, with nothing beside the handler."""
-
-    @contextmanager
-    def _executor(self, stop: Stop) -> Iterator[Executor]:
-        yield _Direct(self.handler, stop)
 
 
 class _Direct:

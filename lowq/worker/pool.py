@@ -10,20 +10,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from random import Random
-from typing import TYPE_CHECKING
 
 from lowq.backend import LowqError
 from lowq.process.forking import close_private, open_private, spawn
 from lowq.process.messages import receive, send
 from lowq.run import Run
 from lowq.worker.failure import Failure, failure_of, pack, unpack
+from lowq.worker.loop import Loop
 from lowq.worker.stopping import Stop
 
-if TYPE_CHECKING:
-    from lowq.worker.worker import Worker
-
 _SLICE = 0.1
-"""Real seconds between two looks whether the crew was asked to stop or one of it may be replaced."""
+"""Real seconds between two looks whether the pool was asked to stop or one of it may be replaced."""
 
 _FIRST_DELAY, _LONGEST_DELAY = timedelta(seconds=0.1), timedelta(seconds=30)
 _SOUND = timedelta(seconds=10)
@@ -32,11 +29,12 @@ _SOUND = timedelta(seconds=10)
 _log = logging.getLogger("lowq.worker")
 
 
-class Crew:
-    """`worker.processes` children, each a worker of its own; the parent runs no task."""
+class Pool:
+    """So many children, each with a copy of `loop`; the parent runs no task, and tells `tell` of each run."""
 
-    def __init__(self, worker: Worker, stop: Stop, tell: Callable[[Run], object] | None) -> None:
-        self._worker = worker
+    def __init__(self, loop: Loop, processes: int, stop: Stop, tell: Callable[[Run], object] | None) -> None:
+        self._loop = loop
+        self._processes = processes
         self._tell = tell
         self._stop = stop
         self._members: dict[int, _Member] = {}
@@ -46,11 +44,11 @@ class Crew:
         self._delay_left: Callable[[], timedelta] | None = None
 
     def run(self, expects: Callable[[], bool] | None) -> None:
-        """As Worker.serve, in `processes` processes; no child is left.
+        """As Loop.serve, in `processes` processes; no child is left.
 
         Raises what ended a child, where it ended by an error.
         """
-        wanted, self._may_finish = self._worker.processes, expects is not None
+        wanted, self._may_finish = self._processes, expects is not None
         told, hurried = False, False
         with self._stop.on_signals():
             try:
@@ -79,18 +77,18 @@ class Crew:
         parent = os.getpid()
         reports, report = open_private(os.pipe)
         try:
-            pid = spawn(lambda: _serve(self._worker, expects, parent, report), keep=(report,))
+            pid = spawn(lambda: _serve(self._loop, expects, parent, report), keep=(report,))
         except BaseException:
             close_private(reports)
             raise
         finally:
             close_private(report)
-        self._members[reports] = _Member(pid, self._worker.clock.countdown(_SOUND))
+        self._members[reports] = _Member(pid, self._loop.clock.countdown(_SOUND))
 
     def _hear(self) -> int:
         """What the members report was passed on, for a moment; how many ended because nothing is left to do."""
         if not self._members:
-            self._worker.clock.wait(_pause, timedelta(seconds=_SLICE))
+            self._loop.clock.wait(_pause, timedelta(seconds=_SLICE))
             return 0
         poll = select.poll()
         for descriptor in self._members:
@@ -119,7 +117,7 @@ class Crew:
             return True
         if self._error is None and not self._stop.requested:
             self._delay = _FIRST_DELAY if member.sound_in() <= timedelta(0) else self._delay
-            self._delay_left = self._worker.clock.countdown(self._delay)
+            self._delay_left = self._loop.clock.countdown(self._delay)
             _log.warning("worker process %d ended with status %d and is replaced", member.pid, status)
             self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return False
@@ -162,17 +160,17 @@ class _Report:
         return Run(run.task, run.outcome, error, run.at, run.next_due)
 
 
-def _serve(worker: Worker, expects: Callable[[], bool] | None, parent: int, report: int) -> None:
-    """One member's life: a worker that reports its runs, and the error that ended it."""
+def _serve(loop: Loop, expects: Callable[[], bool] | None, parent: int, report: int) -> None:
+    """One member's life: a loop that reports its runs, and the error that ended it."""
 
     def tell(run: Run) -> None:
         with suppress(BrokenPipeError):  # the parent was killed; this worker will see that and end
             send(report, _Report(run))
 
-    worker.on_run = tell
-    worker.random = Random(worker.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
+    loop.tell = tell
+    loop.random = Random(loop.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
     try:
-        worker.serve(expects, parent=parent)
+        loop.serve(expects, parent=parent)
     except LowqError as error:
         send(report, pack(Failure(error, str(error))))
         raise

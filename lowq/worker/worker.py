@@ -1,4 +1,4 @@
-"""Claim, run, settle: one loop, used inline, in the foreground and in the background.
+"""A worker in the foreground: how a queue's tasks are run, by a loop in this process or by a pool of them.
 
 A task is run at least once. Its lease is renewed while it runs; one whose handler raises is tried again later, as
 `Retry` says, and set aside past the last attempt; a worker that is told to stop lets its task end or gives it back.
@@ -6,35 +6,21 @@ A task is run at least once. Its lease is renewed while it runs; one whose handl
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from random import Random
-from typing import Protocol, TypeVar
 
-from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
+from lowq.backend import NOW, Backend
 from lowq.clock import Clock, SystemClock
 from lowq.process.forking import check_fork
-from lowq.run import Outcome, Run
-from lowq.worker.backoff import Patience
+from lowq.run import Run
 from lowq.worker.executor import Executor, Handler, Inline, LastingChild, check_handler
-from lowq.worker.failure import Failure
+from lowq.worker.loop import Loop
+from lowq.worker.pool import Pool
 from lowq.worker.retry import Retry
-from lowq.worker.stopping import Stop, Stopping
+from lowq.worker.stopping import Stop
 
 __all__ = ["Run", "Worker"]
-
-SLICE = timedelta(seconds=0.5)
-"""How long an idle worker trusts the backend to wake it, and how long a stop of an idle worker takes at most."""
-
-Answer = TypeVar("Answer")
-
-
-class _Patiently(Protocol):
-    """Calls a verb of the backend, and deals with storage that is away."""
-
-    def __call__(self, verb: Callable[[], Answer]) -> Answer: ...
 
 
 class Worker:
@@ -94,24 +80,25 @@ class Worker:
 
     def run_one(self) -> Run | None:
         """The most urgent due task was run once; None: none was due."""
-        with self._executor(Stop(self.clock, self._grace)) as executor:
-            lease = self.backend.claim(lease_for=self.lease_for)
-            return None if lease is None else self._take(executor, lease, _at_once)[0]
+        return self._loop(Stop(self.clock, self._grace)).run_one()
 
     def drain(self) -> list[Run]:
         """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for.
 
         In several processes it stops for signals as `run_forever` does.
         """
+        stop = Stop(self.clock, self._grace)
+        loop = self._loop(stop)
+        if self.processes == 1:
+            return loop.drain()
         runs: list[Run] = []
-        if self.processes > 1:
-            self._crew(lambda: False, Stop(self.clock, self._grace), runs)
-            return runs
-        lease: Lease | None = None
-        with self._executor(Stop(self.clock, self._grace)) as executor:
-            while (lease := lease or self.backend.claim(lease_for=self.lease_for)) is not None:
-                run, lease = self._take(executor, lease, _at_once, then_claim=True)
-                runs.append(run)
+
+        def tell(run: Run) -> None:
+            runs.append(run)
+            if self.on_run is not None:
+                self.on_run(run)
+
+        Pool(loop, self.processes, stop, tell).run(lambda: False)
         return runs
 
     def run_forever(self) -> None:
@@ -131,6 +118,10 @@ class Worker:
         _check_length(linger, "linger", zero=True)
         self._run(lambda: self.expects(linger))
 
+    def run_under(self, parent: int) -> None:
+        """As `run_forever`, in this forked child of `parent`: the parent is gone, or asked it to stop by SIGTERM."""
+        self._loop(self._stop).serve(parent=parent)
+
     def stop(self) -> None:
         """This worker takes no further task, now or later; called twice, it gives back the one in hand."""
         self._stop.request()
@@ -146,144 +137,32 @@ class Worker:
 
     def expects(self, linger: timedelta) -> bool:
         """Whether anything is due or leased now, or falls due within `linger`; waits for storage that is away."""
-
-        def look() -> bool:
-            due = self.backend.next_due()
-            if due is not None and due - self.clock.now() <= linger:
-                return True
-            counts = self.backend.count()
-            return bool(counts.ready or counts.leased)
-
-        return Patience(self.clock, self._patience, self._stop)(look)
-
-    def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
-        """The loop of one process: until told to stop, until nothing `expects` more, or until `parent` is gone."""
-        stop = self._stop
-        patiently = Patience(self.clock, self._patience, stop)
-        lease: Lease | None = None
-        wait = NOW
-        with stop.on_signals(child=parent is not None), self._executor(stop) as executor:
-            while not stop.requested:
-                if parent is not None and os.getppid() != parent:
-                    break
-                if lease is not None:
-                    _, lease = self._take(executor, lease, patiently, then_claim=True)
-                elif (lease := self._next(patiently, wait)) is None:
-                    if expects is not None and not expects():
-                        return
-                    wait = SLICE
-            if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
-                with suppress(LeaseLost):
-                    self._return(lease, patiently)
+        return self._loop(self._stop).expects(linger)
 
     def _run(self, expects: Callable[[], bool] | None = None) -> None:
+        loop = self._loop(self._stop)
         if self.processes == 1:
-            self.serve(expects)
+            loop.serve(expects)
         else:
-            self._crew(expects, self._stop)
+            Pool(loop, self.processes, self._stop, self.on_run).run(expects)
 
-    def _crew(self, expects: Callable[[], bool] | None, stop: Stop, runs: list[Run] | None = None) -> None:
-        from lowq.worker.pool import Crew
+    def _loop(self, stop: Stop) -> Loop:
+        return Loop(
+            self.backend,
+            self._executor,
+            lease_for=self.lease_for,
+            retry=self.retry,
+            clock=self.clock,
+            random=self.random,
+            patience=self._patience,
+            stop=stop,
+            tell=self.on_run,
+        )
 
-        def tell(run: Run) -> None:
-            if runs is not None:
-                runs.append(run)
-            if self.on_run is not None:
-                self.on_run(run)
-
-        Crew(self, stop, tell).run(expects)
-
-    def _next(self, patiently: Patience, wait: timedelta) -> Lease | None:
-        """The next lease; None where nothing is due or the worker was told to stop while the storage was away."""
-        try:
-            return patiently(lambda: self.backend.claim(lease_for=self.lease_for, wait=wait))
-        except BackendUnavailable:
-            if self._stop.requested:
-                return None
-            raise
-
-    def _take(
-        self, executor: Executor, lease: Lease, patiently: _Patiently, *, then_claim: bool = False
-    ) -> tuple[Run, Lease | None]:
-        """The task was run and settled, unless its workers were killed too often; and what was claimed with that."""
-        if lease.task.attempts > self.retry.max_attempts:
-            return self._bury(lease, patiently), None
-        try:
-            failure = executor.run(lease)
-        except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
-            run = self._give_back(lease, interruption, patiently)
-            if isinstance(interruption, Stopping):
-                return run, None
-            raise
-        if failure is None:
-            return self._done(lease, patiently, then_claim=then_claim)
-        return self._failed(lease, failure, patiently), None
-
-    def _done(self, lease: Lease, patiently: _Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
-        claim_for = self.lease_for if then_claim and not self._stop.requested else None
-        try:
-            following = patiently(lambda: self.backend.ack(lease, claim_for=claim_for))
-        except LeaseLost:
-            return self._tell(lease, "lost"), None
-        return self._tell(lease, "done"), following
-
-    def _failed(self, lease: Lease, failure: Failure, patiently: _Patiently) -> Run:
-        delay = self.retry.delay(lease.task.attempts, self.random)
-        again = None if delay is None else self.clock.now() + delay
-        try:
-            if again is None:
-                patiently(lambda: self.backend.dead_letter(lease, reason=failure.reason))
-            else:
-                patiently(lambda: self.backend.release(lease, not_before=again, reason=failure.reason))
-        except LeaseLost:
-            return self._tell(lease, "lost", failure.error)
-        return self._tell(lease, "dead" if again is None else "retry", failure.error, again)
-
-    def _bury(self, lease: Lease, patiently: _Patiently) -> Run:
-        """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
-        reason = lease.task.reason or f"its worker was killed or lost in each of {self.retry.max_attempts} attempts"
-        try:
-            patiently(lambda: self.backend.dead_letter(lease, reason=reason))
-        except LeaseLost:
-            return self._tell(lease, "lost")
-        return self._tell(lease, "dead")
-
-    def _return(self, lease: Lease, patiently: _Patiently) -> None:
-        """The task waits again as if it had not been claimed."""
-        patiently(lambda: self.backend.release(lease, reason=lease.task.reason, uncount=True))
-
-    def _give_back(self, lease: Lease, interruption: BaseException, patiently: _Patiently) -> Run:
-        try:
-            self._return(lease, patiently)
-        except LeaseLost:
-            return self._tell(lease, "lost", interruption)
-        return self._tell(lease, "released", interruption, self.clock.now())
-
-    def _tell(
-        self, lease: Lease, outcome: Outcome, error: BaseException | None = None, next_due: datetime | None = None
-    ) -> Run:
-        run = Run(lease.task, outcome, error, self.clock.now(), next_due)
-        if self.on_run is not None:
-            self.on_run(run)
-        return run
-
-    @contextmanager
-    def _executor(self, stop: Stop) -> Iterator[Executor]:
-        """What runs the handler; afterwards no thread and no process of it is left."""
-        executor: Executor
+    def _executor(self, stop: Stop) -> Executor:
         if self.time_limit is None:
-            executor = Inline(self.handler, self.backend, self.lease_for, self.clock, stop)
-        else:
-            executor = LastingChild(self.handler, self.backend, self.lease_for, self.clock, stop, self.time_limit)
-        try:
-            yield executor
-        finally:
-            executor.close()
-
-
-def _at_once(verb: Callable[[], Answer]) -> Answer:
-    """Whoever runs tasks by hand hears of storage that is away at once."""
-    return verb()
+            return Inline(self.handler, self.backend, self.lease_for, self.clock, stop)
+        return LastingChild(self.handler, self.backend, self.lease_for, self.clock, stop, self.time_limit)
 
 
 def _check_length(length: object, what: str, *, zero: bool) -> None:

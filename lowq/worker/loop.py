@@ -1,0 +1,195 @@
+"""Claim, run, settle: the loop of one process, used inline, in the foreground, in a pool and in the background."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from random import Random
+from typing import Protocol, TypeVar
+
+from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
+from lowq.clock import Clock
+from lowq.run import Outcome, Run
+from lowq.worker.backoff import Patience
+from lowq.worker.executor import Executor
+from lowq.worker.failure import Failure
+from lowq.worker.retry import Retry
+from lowq.worker.stopping import Stop, Stopping
+
+SLICE = timedelta(seconds=0.5)
+"""How long an idle worker trusts the backend to wake it, and how long a stop of an idle worker takes at most."""
+
+Answer = TypeVar("Answer")
+
+
+class _Patiently(Protocol):
+    """Calls a verb of the backend, and deals with storage that is away."""
+
+    def __call__(self, verb: Callable[[], Answer]) -> Answer: ...
+
+
+class Loop:
+    """Runs a queue's tasks one at a time, with the executor that `make_executor` gives; `tell` hears of each run.
+
+    `patience` is how long storage may be away before `serve` and `expects` give up. `tell` and `random` may be
+    replaced before it runs: a process of a pool has its own.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        make_executor: Callable[[Stop], Executor],
+        *,
+        lease_for: timedelta,
+        retry: Retry,
+        clock: Clock,
+        random: Random,
+        patience: timedelta,
+        stop: Stop,
+        tell: Callable[[Run], object] | None = None,
+    ) -> None:
+        self.backend = backend
+        self.clock = clock
+        self.random = random
+        self.tell = tell
+        self._make_executor = make_executor
+        self._lease_for = lease_for
+        self._retry = retry
+        self._stop = stop
+        self._patience = Patience(clock, patience, stop)
+
+    def run_one(self) -> Run | None:
+        """The most urgent due task was run once; None: none was due."""
+        with self._executor() as executor:
+            lease = self.backend.claim(lease_for=self._lease_for)
+            return None if lease is None else self._take(executor, lease, _at_once)[0]
+
+    def drain(self) -> list[Run]:
+        """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for."""
+        runs: list[Run] = []
+        lease: Lease | None = None
+        with self._executor() as executor:
+            while (lease := lease or self.backend.claim(lease_for=self._lease_for)) is not None:
+                run, lease = self._take(executor, lease, _at_once, then_claim=True)
+                runs.append(run)
+        return runs
+
+    def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
+        """Told to stop, or nothing `expects` more, or the process `parent` is gone."""
+        lease: Lease | None = None
+        wait = NOW
+        with self._stop.on_signals(child=parent is not None), self._executor() as executor:
+            while not self._stop.requested:
+                if parent is not None and os.getppid() != parent:
+                    break
+                if lease is not None:
+                    _, lease = self._take(executor, lease, self._patience, then_claim=True)
+                elif (lease := self._next(wait)) is None:
+                    if expects is not None and not expects():
+                        return
+                    wait = SLICE
+            if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
+                with suppress(LeaseLost):
+                    self._return(lease, self._patience)
+
+    def expects(self, linger: timedelta) -> bool:
+        """Whether anything is due or leased now, or falls due within `linger`; waits for storage that is away."""
+
+        def look() -> bool:
+            due = self.backend.next_due()
+            if due is not None and due - self.clock.now() <= linger:
+                return True
+            counts = self.backend.count()
+            return bool(counts.ready or counts.leased)
+
+        return self._patience(look)
+
+    def _next(self, wait: timedelta) -> Lease | None:
+        """The next lease; None where nothing is due or the worker was told to stop while the storage was away."""
+        try:
+            return self._patience(lambda: self.backend.claim(lease_for=self._lease_for, wait=wait))
+        except BackendUnavailable:
+            if self._stop.requested:
+                return None
+            raise
+
+    def _take(
+        self, executor: Executor, lease: Lease, patiently: _Patiently, *, then_claim: bool = False
+    ) -> tuple[Run, Lease | None]:
+        """The task was run and settled, unless its workers were killed too often; and what was claimed with that."""
+        if lease.task.attempts > self._retry.max_attempts:
+            return self._bury(lease, patiently), None
+        try:
+            failure = executor.run(lease)
+        except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
+            run = self._give_back(lease, interruption, patiently)
+            if isinstance(interruption, Stopping):
+                return run, None
+            raise
+        if failure is None:
+            return self._done(lease, patiently, then_claim=then_claim)
+        return self._failed(lease, failure, patiently), None
+
+    def _done(self, lease: Lease, patiently: _Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
+        claim_for = self._lease_for if then_claim and not self._stop.requested else None
+        try:
+            following = patiently(lambda: self.backend.ack(lease, claim_for=claim_for))
+        except LeaseLost:
+            return self._told(lease, "lost"), None
+        return self._told(lease, "done"), following
+
+    def _failed(self, lease: Lease, failure: Failure, patiently: _Patiently) -> Run:
+        delay = self._retry.delay(lease.task.attempts, self.random)
+        again = None if delay is None else self.clock.now() + delay
+        try:
+            if again is None:
+                patiently(lambda: self.backend.dead_letter(lease, reason=failure.reason))
+            else:
+                patiently(lambda: self.backend.release(lease, not_before=again, reason=failure.reason))
+        except LeaseLost:
+            return self._told(lease, "lost", failure.error)
+        return self._told(lease, "dead" if again is None else "retry", failure.error, again)
+
+    def _bury(self, lease: Lease, patiently: _Patiently) -> Run:
+        """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
+        reason = lease.task.reason or f"its worker was killed or lost in each of {self._retry.max_attempts} attempts"
+        try:
+            patiently(lambda: self.backend.dead_letter(lease, reason=reason))
+        except LeaseLost:
+            return self._told(lease, "lost")
+        return self._told(lease, "dead")
+
+    def _return(self, lease: Lease, patiently: _Patiently) -> None:
+        """The task waits again as if it had not been claimed."""
+        patiently(lambda: self.backend.release(lease, reason=lease.task.reason, uncount=True))
+
+    def _give_back(self, lease: Lease, interruption: BaseException, patiently: _Patiently) -> Run:
+        try:
+            self._return(lease, patiently)
+        except LeaseLost:
+            return self._told(lease, "lost", interruption)
+        return self._told(lease, "released", interruption, self.clock.now())
+
+    def _told(
+        self, lease: Lease, outcome: Outcome, error: BaseException | None = None, next_due: datetime | None = None
+    ) -> Run:
+        run = Run(lease.task, outcome, error, self.clock.now(), next_due)
+        if self.tell is not None:
+            self.tell(run)
+        return run
+
+    @contextmanager
+    def _executor(self) -> Iterator[Executor]:
+        """What runs the handler; afterwards no thread and no process of it is left."""
+        executor = self._make_executor(self._stop)
+        try:
+            yield executor
+        finally:
+            executor.close()
+
+
+def _at_once(verb: Callable[[], Answer]) -> Answer:
+    """Whoever runs tasks by hand hears of storage that is away at once."""
+    return verb()
