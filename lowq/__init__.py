@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lowq.backend import (
+        Acked,
         Backend,
         BackendUnavailable,
         CorruptQueue,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Acked",
     "Backend",
     "BackendUnavailable",
     "Clock",

@@ -171,6 +171,18 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Acked:
+    """The answer to `ack_many`.
+
+    `lost` has an entry for each lease, in their order: None where the task is done and gone, and what LeaseLost says
+    where the lease was no longer the caller's. `claimed` are the next leases, in claim order.
+    """
+
+    lost: tuple[str | None, ...] = ()
+    claimed: tuple[Lease, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many tasks are in each state; a lease that ran out counts as ready."""
 
@@ -224,6 +236,13 @@ class Backend(Protocol):
         """
         ...
 
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order; promise ``bulk``.
+
+        One transaction or round trip; none: at some instant of the call none was due.
+        """
+        ...
+
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token. Raises LeaseLost."""
         ...
@@ -232,6 +251,14 @@ class Backend(Protocol):
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction.
 
         Raises LeaseLost, and then claims nothing.
+        """
+        ...
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """Each task whose lease is still the caller's is done and gone; a lost lease keeps no other from that.
+
+        Up to `claim` next ones are claimed for `lease_for` in the same transaction or round trip, also where leases
+        were lost. Promise ``bulk``.
         """
         ...
 

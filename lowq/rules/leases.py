@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
+
 from lowq.backend import Lease, State, Task
+from lowq.clock import deadline
 
 
 def check_lease(lease: Lease) -> None:
     """Raise TypeError unless `lease` is a Lease."""
     if not isinstance(lease, Lease):
         raise TypeError(f"lease: expected the Lease that claim gave, got {type(lease).__name__}")
+
+
+def check_leases(leases: Iterable[Lease]) -> list[Lease]:
+    """The leases as a list. Raises TypeError, with the index, where one is no Lease."""
+    found = list(leases)
+    for index, lease in enumerate(found):
+        if not isinstance(lease, Lease):
+            raise TypeError(f"lease {index}: expected a Lease that claim gave, got {type(lease).__name__}")
+    return found
+
+
+def check_number(number: int, what: str, *, least: int) -> int:
+    """How many tasks are asked for, cut to what any storage counts. Raises TypeError or ValueError."""
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{what}: expected an int, got {type(number).__name__}")
+    if number < least:
+        raise ValueError(f"{what}: expected {least} or more, got {number}")
+    return min(number, 2**31 - 1)
+
+
+def deadline_of_next(claim: int, lease_for: timedelta | None, now: int) -> int:
+    """The microsecond at which leases end that an `ack_many` takes `now`; `now` where it takes none.
+
+    Raises TypeError or ValueError where the two arguments do not say how many and for how long.
+    """
+    if lease_for is not None:
+        return deadline(now, lease_for)
+    if claim:
+        raise TypeError("lease_for: missing; with claim=… say for how long, lease_for=timedelta(…)")
+    return now
 
 
 def check_id(id: str) -> None:

@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from lowq.backend import NO_HEADERS, NOW, Backend, Counts, Dedupe, Item, Lease, LowqError, Pushed, State, Task, Work
+from lowq.backend import (
+    NO_HEADERS,
+    NOW,
+    Acked,
+    Backend,
+    Counts,
+    Dedupe,
+    Item,
+    Lease,
+    LowqError,
+    Pushed,
+    State,
+    Task,
+    Work,
+)
 from lowq.clock import Clock
 from lowq.rules.canonical import decode, encode
 from lowq.rules.headers import headers_of, headers_text
@@ -108,6 +122,11 @@ class Observed:
         """As Backend.claim."""
         return self.backend.claim(lease_for=lease_for, wait=wait)
 
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """As Backend.claim_many."""
+        self.need("bulk", "claim_many")
+        return self.backend.claim_many(limit, lease_for=lease_for)
+
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """As Backend.extend."""
         self.need("extend", "extend")
@@ -116,6 +135,11 @@ class Observed:
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """As Backend.ack."""
         return self.backend.ack(lease, claim_for=claim_for)
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """As Backend.ack_many."""
+        self.need("bulk", "ack_many")
+        return self.backend.ack_many(leases, claim=claim, lease_for=lease_for)
 
     def release(
         self, lease: Lease, *, not_before: datetime | None = None, reason: str | None = None, uncount: bool = False

@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import EPOCH, Row
 
-from lowq import Clock, Lease, Pushed, Task
+from lowq import Acked, Clock, Lease, LeaseLost, Pushed, Task
 from lowq.clock import SystemClock
 
 NOW = timedelta(0)
@@ -49,6 +49,22 @@ class Journaled(Queue):
         while (lease := super().claim(lease_for=lease_for)) is None and left() > NOW:
             SystemClock().sleep(timedelta(milliseconds=5))
         return lease
+
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """As Backend.claim_many, one after another."""
+        claims = (self.claim(lease_for=lease_for) for _ in range(limit))
+        return [lease for lease in claims if lease is not None]
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """As Backend.ack_many, one after another."""
+        lost: list[str | None] = []
+        for lease in leases:
+            try:
+                self.ack(lease)
+                lost.append(None)
+            except LeaseLost as error:
+                lost.append(str(error))
+        return Acked(tuple(lost), tuple(self.claim_many(claim, lease_for=lease_for or NOW)))
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:  # type: ignore[override]
         """As Backend.ack, but that the next claim is a step of its own."""

@@ -49,6 +49,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("dead_letter", "a claimed task can be set aside for a person", methods=("dead_letter",)),
         Promise("cancel", "a waiting task can be taken out", methods=("cancel",)),
         Promise("batch", "many works are pushed together or not at all", methods=("push_many",)),
+        Promise("bulk", "many tasks are claimed and acked together", methods=("claim_many", "ack_many")),
         Promise("key", "an explicit key decides what is equal", push="key"),
         Promise("headers", "headers go with a work, and play no part in what is equal", push="headers"),
         Promise("names", "one place holds several queues", open="name"),

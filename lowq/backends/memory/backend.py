@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from lowq.backend import (
     NOW,
+    Acked,
     BackendUnavailable,
     Counts,
     Dedupe,
@@ -28,7 +29,16 @@ from lowq.location import check_dedupe, check_name
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
-from lowq.rules.leases import check_id, check_lease, check_reason, lost, number
+from lowq.rules.leases import (
+    check_id,
+    check_lease,
+    check_leases,
+    check_number,
+    check_reason,
+    deadline_of_next,
+    lost,
+    number,
+)
 from lowq.rules.paging import check_page, page_of
 
 
@@ -38,8 +48,8 @@ class MemoryBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key headers"
-        " names inspect json prompt close clock threads".split()
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        " headers names inspect json prompt close clock threads".split()
     )
 
     def __init__(
@@ -95,6 +105,13 @@ class MemoryBackend:
                 self._clock.wait(place.change(), nap)
                 self._open()
 
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
+        limit = check_number(limit, "limit", least=1)
+        with self._open().changed:
+            now = self._now()
+            return self._claim_up_to(limit, now, deadline(now, lease_for))
+
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
         until = deadline(self._now(), lease_for)
@@ -110,6 +127,22 @@ class MemoryBackend:
         with self._open().changed:
             self._queue.remove(self._held(lease))
             return None if until is None else self._claim(now, until)
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
+        settled = check_leases(leases)
+        claim = check_number(claim, "claim", least=0)
+        with self._open().changed:
+            now = self._now()
+            until = deadline_of_next(claim, lease_for, now)
+            lost: list[str | None] = []
+            for lease in settled:
+                try:
+                    self._queue.remove(self._held(lease))
+                    lost.append(None)
+                except LeaseLost as error:
+                    lost.append(str(error))
+            return Acked(tuple(lost), tuple(self._claim_up_to(claim, now, until)))
 
     def release(
         self,
@@ -236,6 +269,12 @@ class MemoryBackend:
         kept.attempts += 1
         self._queue.hold(kept, until)
         return Lease(self._task(kept), kept.token, to_datetime(until))
+
+    def _claim_up_to(self, limit: int, now: int, until: int) -> list[Lease]:
+        leases: list[Lease] = []
+        while len(leases) < limit and (lease := self._claim(now, until)) is not None:
+            leases.append(lease)
+        return leases
 
     def _held(self, lease: Lease) -> Kept:
         """The task of a lease that is still the caller's."""

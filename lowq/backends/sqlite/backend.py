@@ -10,6 +10,7 @@ from typing import ClassVar, cast
 
 from lowq.backend import (
     NOW,
+    Acked,
     Counts,
     Dedupe,
     InvalidLocation,
@@ -27,7 +28,16 @@ from lowq.backends.wakeup import Bell
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.location import beside, check_dedupe, check_name
 from lowq.rules.entry import Entry, entries, entry
-from lowq.rules.leases import check_id, check_lease, check_reason, lost, number
+from lowq.rules.leases import (
+    check_id,
+    check_lease,
+    check_leases,
+    check_number,
+    check_reason,
+    deadline_of_next,
+    lost,
+    number,
+)
 from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
@@ -61,8 +71,8 @@ class SQLiteBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key headers"
-        " names inspect json prompt close clock persistent threads processes crash".split()
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        " headers names inspect json prompt close clock persistent threads processes crash".split()
     )
 
     def __init__(
@@ -128,7 +138,7 @@ class SQLiteBackend:
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
-        lease = self._claim(lease_for)
+        lease = next(iter(self._claim(lease_for, 1)), None)
         if lease is not None or wait == NOW:
             return lease
         left = self._clock.countdown(wait)
@@ -136,7 +146,7 @@ class SQLiteBackend:
         with self._bell.listening() as heard:
             while True:
                 last = left() <= NOW
-                lease = self._claim(lease_for)
+                lease = next(iter(self._claim(lease_for, 1)), None)
                 if lease is not None and woken and self._anything_due():
                     self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
                 if lease is not None or last:
@@ -146,6 +156,11 @@ class SQLiteBackend:
                 if due is not None:
                     nap = min(nap, due - self._clock.now())
                 woken = self._clock.wait(heard, nap)
+
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
+        limit = check_number(limit, "limit", least=1)
+        return self._claim(lease_for, limit)
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
@@ -165,9 +180,20 @@ class SQLiteBackend:
         until = deadline(now, claim_for)
         with self._database.writing() as db:
             self._settle(db, lease, "DELETE FROM task")
-            while not self._promote(db, now):
-                pass  # the ack must not be kept apart from the claim, however much fell due
-            return self._take(db, until)
+            self._promote_all(db, now)
+            return next(iter(self._take(db, until, 1)), None)
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
+        settled = check_leases(leases)
+        claim = check_number(claim, "claim", least=0)
+        now = self._now()
+        until = deadline_of_next(claim, lease_for, now)
+        with self._database.writing() as db:
+            lost = tuple(self._lost(db, lease) for lease in settled)
+            if claim:
+                self._promote_all(db, now)
+            return Acked(lost, tuple(self._take(db, until, claim)) if claim else ())
 
     def release(
         self,
@@ -316,15 +342,15 @@ class SQLiteBackend:
             now if self._dedupe == "until_claimed" else _EVER,
         )
 
-    def _claim(self, lease_for: timedelta) -> Lease | None:
+    def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:
         deadline(0, lease_for)
         if self._was_empty and not self._anything_due():
-            return None  # without the write lock, which idle workers would fight for
+            return []  # without the write lock, which idle workers would fight for
         while True:
             with self._database.writing() as db:
                 now = self._now()
                 if self._promote(db, now):
-                    return self._take(db, deadline(now, lease_for))
+                    return self._take(db, deadline(now, lease_for), limit)
 
     def _anything_due(self) -> bool:
         with self._database.reading() as db:
@@ -344,16 +370,25 @@ class SQLiteBackend:
         )
         return promoted.rowcount < _PROMOTED
 
-    def _take(self, db: sqlite3.Connection, until: int) -> Lease | None:
+    def _promote_all(self, db: sqlite3.Connection, now: int) -> None:
+        """Nothing due is left to promote, however much it is: an ack and the next claim are one transaction."""
+        while not self._promote(db, now):
+            pass
+
+    def _take(self, db: sqlite3.Connection, until: int, limit: int) -> list[Lease]:
+        """The most urgent ready tasks are leased. One token for all, told apart by their ids."""
         token = os.urandom(8).hex()
-        row = db.execute(
-            "UPDATE task SET state = 2, token = ?, due = ?, attempts = attempts + 1 WHERE id ="
-            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT 1)"
+        which = "=" if limit == 1 else "IN"  # which costs a table for the ids
+        rows = db.execute(
+            f"UPDATE task SET state = 2, token = ? || id, due = ?, attempts = attempts + 1 WHERE id {which}"
+            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT ?)"
             f" RETURNING {COLUMNS}",
-            (token, until, self._queue),
-        ).fetchone()
-        self._was_empty = row is None
-        return None if row is None else Lease(task_of(row, until - 1), token, to_datetime(until))
+            (f"{token}-", until, self._queue, limit),
+        ).fetchall()
+        self._was_empty = not rows
+        expires = to_datetime(until)
+        rows.sort(key=lambda row: (row[3], row[0]))  # rank, id: in which order they are returned is left open
+        return [Lease(task_of(row, until - 1), f"{token}-{row[0]}", expires) for row in rows]
 
     def _settle(self, db: sqlite3.Connection, lease: Lease, change: str, *values: object) -> None:
         """Do `change` to the task of a lease that is still the caller's."""
@@ -363,8 +398,18 @@ class SQLiteBackend:
             (*values, number(lease.id), lease.token, self._queue),
         )
         if changed.rowcount != 1:
-            row = self._row(db, lease.id)
-            raise LeaseLost(lost(lease, None if row is None else task_of(row, self._now())))
+            raise LeaseLost(self._told_lost(db, lease))
+
+    def _lost(self, db: sqlite3.Connection, lease: Lease) -> str | None:
+        """The task of a lease that is still the caller's is gone; what LeaseLost says where it is not."""
+        gone = db.execute(
+            "DELETE FROM task WHERE id = ? AND token = ? AND queue = ?", (number(lease.id), lease.token, self._queue)
+        )
+        return None if gone.rowcount == 1 else self._told_lost(db, lease)
+
+    def _told_lost(self, db: sqlite3.Connection, lease: Lease) -> str:
+        row = self._row(db, lease.id)
+        return lost(lease, None if row is None else task_of(row, self._now()))
 
     def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
         row = db.execute(f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?", (number(id), self._queue))
