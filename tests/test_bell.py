@@ -17,25 +17,27 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_ring_is_heard_by_who_listens(path: Path) -> None:
-    with Bell(path).listening() as heard:
-        Bell(path).ring()
+    with Bell(path, path).listening() as heard:
+        Bell(path, path).ring()
         assert heard(BOUND)
 
 
 def test_a_ring_wakes_another_process(path: Path) -> None:
-    with Bell(path).listening() as heard:
-        ringer = python("import sys; from lowq.backends.wakeup import Bell; Bell(sys.argv[1]).ring()", path)
+    with Bell(path, path).listening() as heard:
+        ringer = python(
+            "import sys; from lowq.backends.wakeup import Bell; Bell(sys.argv[1], sys.argv[1]).ring()", path
+        )
         assert heard(BOUND)
         answer(ringer)
 
 
 def test_without_a_ring_a_listener_gives_up(path: Path) -> None:
-    with Bell(path).listening() as heard:
+    with Bell(path, path).listening() as heard:
         assert not heard(0.01)
 
 
 def test_rings_while_nobody_listens_are_forgotten(path: Path) -> None:
-    bell = Bell(path)
+    bell = Bell(path, path)
     bell.ring()
     with bell.listening():
         pass
@@ -45,7 +47,7 @@ def test_rings_while_nobody_listens_are_forgotten(path: Path) -> None:
 
 
 def test_many_rings_are_heard_as_one(path: Path) -> None:
-    bell = Bell(path)
+    bell = Bell(path, path)
     with bell.listening() as heard:
         for _ in range(100_000):  # more than a pipe holds: a ring never blocks
             bell.ring()
@@ -55,7 +57,7 @@ def test_many_rings_are_heard_as_one(path: Path) -> None:
 
 
 def test_each_ring_wakes_one_of_two(path: Path) -> None:
-    bell = Bell(path)
+    bell = Bell(path, path)
     ready = threading.Barrier(3)
     heards: list[bool] = []
 
@@ -80,7 +82,7 @@ def test_each_ring_wakes_one_of_two(path: Path) -> None:
 
 def test_where_no_fifo_can_be_made_the_listener_just_waits(path: Path) -> None:
     path.mkdir()
-    bell = Bell(path)
+    bell = Bell(path, path)
     bell.ring()
     with bell.listening() as heard:
         assert not heard(0.01)
@@ -88,5 +90,5 @@ def test_where_no_fifo_can_be_made_the_listener_just_waits(path: Path) -> None:
 
 def test_a_file_in_the_bells_place_is_left_as_it_is(path: Path) -> None:
     path.write_text("not a bell")
-    Bell(path).ring()
+    Bell(path, path).ring()
     assert path.read_text() == "not a bell"

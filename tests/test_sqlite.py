@@ -200,7 +200,7 @@ def test_a_full_disk_is_a_named_error_and_loses_nothing_that_was_pushed(path: Pa
 
 
 READ_ONLY = """
-    import os, sys, lowq, lowq.backends.sqlite.backend
+    import os, pathlib, sys, lowq, lowq.backends.sqlite.backend
     if os.getuid() == 0:  # whom no permission stops
         os.setgid(65534); os.setuid(65534)
     try:

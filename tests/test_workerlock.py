@@ -94,7 +94,7 @@ def test_the_pid_of_a_process_that_was_killed_names_nobody(path: Path) -> None:
 def test_a_lock_file_that_cannot_be_read_is_said_so(path: Path) -> None:
     path.mkdir()
 
-    with pytest.raises(BackendUnavailable, match=r"q\.db-lock cannot be read: Is a directory"):
+    with pytest.raises(BackendUnavailable, match=r"q\.db-lock cannot be opened: Is a directory"):
         active_pid(path)
     with pytest.raises(BackendUnavailable, match=r"q\.db-lock cannot be opened: Is a directory"):
         WorkerLock(path).take()

@@ -9,26 +9,27 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from io import FileIO
+
+from lowq.beside import make_fifo, open_fifo
 
 
 class Bell:
-    """The bell at one path. Where a file system has no FIFOs nobody is woken; waiters look by themselves."""
+    """The bell at one path, beside a database. Where a file system has no FIFOs nobody is woken; waiters look."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str], database: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
+        self._database = os.fspath(database)
 
     def ring(self) -> None:
         """One of those who listen is woken."""
         if not os.access(self._path, os.F_OK):
             return  # a third of what a refused open() costs
-        fd = self._open(os.O_WRONLY)
-        if fd is not None:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full of rings, or nobody listens any more
-                os.write(fd, b"!")
-            os.close(fd)
+        fifo = open_fifo(self._path, os.O_WRONLY)
+        if fifo is not None:
+            with fifo, contextlib.suppress(BrokenPipeError):  # nobody listens any more
+                fifo.write(b"!")  # None where it is full of rings
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Callable[[float], bool]]:
@@ -36,36 +37,21 @@ class Bell:
 
         What has rung meanwhile is taken together.
         """
-        with contextlib.suppress(OSError):
-            os.mkfifo(self._path)
-        # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
-        fd = self._open(os.O_RDWR)
+        fifo: FileIO | None = None
         poll = select.poll()
 
         def heard(seconds: float) -> bool:
-            if not poll.poll(max(0.0, seconds) * 1000) or fd is None:
+            if not poll.poll(max(0.0, seconds) * 1000) or fifo is None:
                 return False
-            try:
-                return bool(os.read(fd, 65536))
-            except BlockingIOError:  # somebody else took it
-                return False
+            return bool(fifo.read(65536))  # None where somebody else took it
 
-        if fd is None:
-            yield heard
-            return
         try:
-            poll.register(fd, select.POLLIN)
+            make_fifo(self._path, self._database)
+            # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
+            fifo = open_fifo(self._path, os.O_RDWR)
+            if fifo is not None:
+                poll.register(fifo, select.POLLIN)
             yield heard
         finally:
-            os.close(fd)
-
-    def _open(self, how: int) -> int | None:
-        """The FIFO, opened; None where there is none, or nobody listens at it."""
-        try:
-            fd = os.open(self._path, how | os.O_NONBLOCK)
-        except OSError:
-            return None
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            return fd
-        os.close(fd)
-        return None
+            if fifo is not None:
+                fifo.close()

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 from lowq.backend import InvalidLocation
@@ -57,11 +56,11 @@ def start(
             f"start(): {where} stays in its process, and a background worker is another one; "
             "keep the queue in a file, or run a Worker in a thread"
         )
-    lock = WorkerLock(where.beside("lock", worker.backend.name))
+    lock = WorkerLock(where.beside("lock", worker.backend.name), where.place)
     if not lock.take() and not lock.is_stopping():
         return False
     try:
-        (log,) = open_private(lambda: (_descriptor(output, where.beside("log", worker.backend.name)),))
+        (log,) = open_private(lambda: (_descriptor(output, where, worker.backend.name),))
         try:
             _detach(worker, lock, log, linger)
         finally:
@@ -76,8 +75,8 @@ def active_pid(location: str | os.PathLike[str] | Location, name: str = "default
     return pid_in(locate(location).beside("lock", name))
 
 
-def _descriptor(output: HasFileno | None, log: Path) -> int:
-    return open_log(log) if output is None else os.dup(output.fileno())
+def _descriptor(output: HasFileno | None, where: Location, name: str) -> int:
+    return open_log(where.beside("log", name), where.place) if output is None else os.dup(output.fileno())
 
 
 def _detach(worker: Worker, lock: WorkerLock, log: int, linger: timedelta) -> None:

@@ -17,18 +17,22 @@ from datetime import timedelta
 from pathlib import Path
 
 from lowq.backend import BackendUnavailable
+from lowq.beside import open_beside
 from lowq.clock import SystemClock
 from lowq.process.forking import close_private, open_private
 
 _STOPPING = "stopping"
+_LONGEST = 100
+"""Bytes that are read of a lock file; a pid and a word are fewer."""
 _LOOK_AGAIN = timedelta(milliseconds=20)
 
 
 class WorkerLock:
     """A try at being the active worker. Only a process that is about to run the queue may take it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, database: str | os.PathLike[str] | None = None) -> None:
         self._path = path
+        self._database = database
         self._descriptor: int | None = None
         self._signed = ""
 
@@ -106,10 +110,8 @@ class WorkerLock:
             self._descriptor = None
 
     def _open(self) -> tuple[int]:
-        try:
-            return (os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666),)
-        except OSError as error:
-            raise BackendUnavailable(f"{self._path} cannot be opened: {error.strerror}") from None
+        with open_beside(self._path, self._database, os.O_RDWR | os.O_CREAT) as file:
+            return (fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 0),)
 
     def _is_at_path(self, descriptor: int) -> bool:
         """Whether the next to try would meet this very file: its folder may have been deleted and made anew."""
@@ -140,8 +142,7 @@ def active_pid(path: Path) -> int | None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("ascii", errors="replace")
+        with open_beside(path, None, os.O_RDONLY) as file:
+            return file.read(_LONGEST).decode("ascii", errors="replace")
     except FileNotFoundError:
         return ""
-    except OSError as error:
-        raise BackendUnavailable(f"{path} cannot be read: {error.strerror}") from None

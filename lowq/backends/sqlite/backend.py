@@ -94,7 +94,7 @@ class SQLiteBackend:
         file = os.path.abspath(path)
         self.name = name
         self._clock = clock or SystemClock()
-        self._bell = Bell(beside(file, "bell", name))
+        self._bell = Bell(beside(file, "bell", name), file)
         self._database = Database(file, create=create, durability=durability, patience=patience, now=self._now)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
