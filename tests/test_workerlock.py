@@ -98,3 +98,30 @@ def test_a_lock_file_that_cannot_be_read_is_said_so(path: Path) -> None:
         active_pid(path)
     with pytest.raises(BackendUnavailable, match=r"q\.db-lock cannot be opened: Is a directory"):
         WorkerLock(path).take()
+
+
+def test_a_holder_that_was_told_to_stop_or_is_gone_serves_nobody(path: Path) -> None:
+    lock, other = WorkerLock(path), WorkerLock(path)
+    assert lock.take()
+    served = [other.is_served()]
+    lock.sign()
+    served.append(other.is_served())
+    lock.sign_off()
+    served.append(other.is_served())
+    lock.let_go()
+    served.append(other.is_served())
+
+    assert served == [True, True, False, False]
+
+
+def test_a_process_that_is_killed_counts_as_gone_before_it_is_reaped(path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    path.write_text(f"{process.pid}\n")
+    before = active_pid(path)
+
+    process.kill()
+    if sys.platform == "linux":
+        assert active_pid(path) is None
+    process.communicate()
+
+    assert (before, active_pid(path)) == (process.pid, None)

@@ -7,6 +7,7 @@ is neither written twice nor lost; and the parent's signal handlers are not its 
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import io
 import os
@@ -17,7 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Literal, TextIO
+from typing import Literal, NoReturn, TextIO, TypeVar
 
 from lowq.backend import LowqError
 
@@ -26,7 +27,10 @@ class ForkUnavailable(LowqError):
     """This Python cannot fork, or the system is out of processes, and what was asked for needs one."""
 
 
-_private: set[int] = set()
+Answer = TypeVar("Answer")
+
+_private: dict[int, tuple[int, int] | None] = {}
+"""The private descriptors, and which file each is."""
 _opening = threading.RLock()
 _passing = threading.local()
 _inherited: list[object] = []
@@ -44,21 +48,55 @@ def check_fork(what: str) -> None:
 def open_private(opener: Callable[[], Iterable[int]]) -> tuple[int, ...]:
     """The descriptors that `opener` opened, which no child forked by Python holds, but the one they are passed to.
 
-    Nobody forks between their opening and their being known as private.
+    Nobody forks between their opening and their being known as private. They are above the standard streams' numbers,
+    which may be free: whatever is put there later would take the place of one of ours.
     """
     with _opening:
-        opened = tuple(opener())
-        _private.update(opened)
+        opened = tuple(map(lifted, opener()))
+        _private.update((descriptor, file_at(descriptor)) for descriptor in opened)
         return opened
 
 
+def lifted(descriptor: int) -> int:
+    """The same file under a number above 2, closed in programs that this one runs; the old number is free then."""
+    if descriptor > 2:
+        return descriptor
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(descriptor)
+
+
 def close_private(*descriptors: int) -> None:
-    """The descriptors are closed; those that this process does not hold, because it was forked, are left alone."""
+    """The descriptors are closed; those that this process does not hold, because it was forked, are left alone.
+
+    So is one whose number is another file's by now, because a handler closed all that it found.
+    """
     with _opening:
         for descriptor in descriptors:
             if descriptor in _private:
-                _private.discard(descriptor)
-                os.close(descriptor)
+                _close(descriptor)
+
+
+def holds(descriptor: int) -> bool:
+    """Whether the private descriptor is still the file that it was opened as."""
+    known = _private.get(descriptor)
+    return known is not None and file_at(descriptor) == known
+
+
+def file_at(descriptor: int) -> tuple[int, int] | None:
+    """Which file the descriptor is: device and inode; None where it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _close(descriptor: int) -> None:
+    if holds(descriptor):
+        os.close(descriptor)
+    del _private[descriptor]
 
 
 def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callable[[], None] | None = None) -> int:
@@ -69,7 +107,7 @@ def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callab
     """
     # Python 3.12 warns of a fork beside threads, which a test run may have turned into an error after the child was
     # made. This child takes no lock of the parent's: its streams are new, and the standard library renews its own.
-    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning, r"lowq\.forking")
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning, r"lowq\.process\.forking")
     _passing.keep = frozenset(keep)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     parent = os.getpid()
@@ -106,12 +144,48 @@ def _live(main: Callable[[], None], prepare: Callable[[], None] | None) -> None:
         leave(status)
 
 
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """This forked process ends at once, with what it wrote written and no clean-up code run."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # a full disk or a closed pipe must not keep it alive
             stream.flush()
-    os._exit(status)
+    os._exit(status & 0xFF)
+
+
+def confine(run: Callable[[], Answer]) -> Answer:
+    """What `run` answered or raised; a process that was forked inside, and comes out of it, ends here.
+
+    It ends as a program would: with 0, with the status of its SystemExit, or with its traceback and 1.
+    """
+    owner = os.getpid()
+    try:
+        answer = run()
+    except BaseException as error:
+        if os.getpid() != owner:
+            _end_stray(error)
+        raise
+    if os.getpid() != owner:
+        _end_stray(None)
+    return answer
+
+
+def _end_stray(error: BaseException | None) -> NoReturn:
+    status = 0
+    try:
+        if isinstance(error, SystemExit):
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            if status == 1 and not isinstance(error.code, int):
+                print(error.code, file=sys.stderr)
+        elif error is not None:
+            status = 1
+            traceback.print_exception(error)
+        print(
+            f"lowq: process {os.getpid()} was forked by a task's handler and left it: it ends here with {status}, "
+            "as only its parent is the worker; end such a process with os._exit()",
+            file=sys.stderr,
+        )
+    finally:
+        leave(status)
 
 
 def _forget_signals() -> None:
@@ -163,11 +237,10 @@ def _after_fork_in_child() -> None:
     """Only the child they were passed to holds private descriptors; they are closed here, never unlocked."""
     global _opening
     _opening = threading.RLock()
-    kept = _private & getattr(_passing, "keep", frozenset())
+    kept: frozenset[int] = getattr(_passing, "keep", frozenset())
     _passing.keep = frozenset()
-    for descriptor in _private - kept:
-        os.close(descriptor)
-    _private.intersection_update(kept)
+    for descriptor in set(_private) - kept:
+        _close(descriptor)
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,7 +2,9 @@
 
 Nothing that was pushed before a `start` is left behind. Whoever finds the lock held may rely on its holder, which
 looks at the queue once more after letting go of it; whoever gets it starts a worker. A holder that was told to stop
-says so in the lock's file and does not look again: a worker is started that waits for its end.
+says so in the lock's file and does not look again, nor does one that was killed and is not quite gone: then one
+worker, and no more than one, waits for its end. It holds the turn until it has the lock, and looks at the queue after
+that, so whoever finds the turn held may rely on it as well.
 """
 
 from __future__ import annotations
@@ -57,16 +59,18 @@ def start(
             "keep the queue in a file, or run a Worker in a thread"
         )
     lock = WorkerLock(where.beside("lock", worker.backend.name), where.place)
-    if not lock.take() and not lock.is_stopping():
-        return False
+    turn = WorkerLock(where.beside("next", worker.backend.name), where.place)
     try:
+        if not _is_wanted(lock, turn):
+            return False
         (log,) = open_private(lambda: (_descriptor(output, where, worker.backend.name),))
         try:
-            _detach(worker, lock, log, linger)
+            _detach(worker, lock, turn, log, linger)
         finally:
             close_private(log)
     finally:
         lock.leave()
+        turn.leave()
     return True
 
 
@@ -79,13 +83,18 @@ def _descriptor(output: HasFileno | None, where: Location, name: str) -> int:
     return open_log(where.beside("log", name), where.place) if output is None else os.dup(output.fileno())
 
 
-def _detach(worker: Worker, lock: WorkerLock, log: int, linger: timedelta) -> None:
+def _is_wanted(lock: WorkerLock, turn: WorkerLock) -> bool:
+    """Whether nobody is there who will look at the queue: a worker is to begin at once, or to wait for the lock."""
+    return lock.take() or (not lock.is_served() and (lock.take() or turn.take() or not turn.is_served()))
+
+
+def _detach(worker: Worker, lock: WorkerLock, turn: WorkerLock, log: int, linger: timedelta) -> None:
     """A grandchild serves the queue; the child between was reaped, so that nobody has to wait for either."""
-    passed = (lock.descriptor, log) if lock.held else (log,)
+    passed = (log, *(each.descriptor for each in (lock, turn) if each.held))
 
     def begin_session() -> None:
         os.setsid()
-        spawn(lambda: _serve(worker, lock, linger), keep=passed, prepare=lambda: _redirect(log))
+        spawn(lambda: _serve(worker, lock, turn, linger), keep=passed, prepare=lambda: _redirect(log))
 
     child = spawn(begin_session, keep=passed)
     try:
@@ -112,7 +121,8 @@ def _redirect(log: int) -> None:
             mode = os.fstat(descriptor).st_mode
             if descriptor > 2 and (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
                 os.dup2(null, descriptor, inheritable=os.get_inheritable(descriptor))
-    os.close(null)
+    if null > 2:
+        os.close(null)
 
 
 def _open_descriptors() -> Iterator[int]:
@@ -122,9 +132,9 @@ def _open_descriptors() -> Iterator[int]:
         yield from range(min(os.sysconf("SC_OPEN_MAX"), 4096))
 
 
-def _serve(worker: Worker, lock: WorkerLock, linger: timedelta) -> None:
+def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta) -> None:
     """The active worker's life. Between letting go of the lock and looking once more, others may come and go."""
-    if not lock.held and not lock.succeed():
+    if not lock.held and not _await(lock, turn):
         return
     worker.on_stop(lock.sign_off)
     while True:
@@ -133,3 +143,13 @@ def _serve(worker: Worker, lock: WorkerLock, linger: timedelta) -> None:
         lock.let_go()
         if worker.stopped or not worker.expects(linger) or not lock.take():
             return
+
+
+def _await(lock: WorkerLock, turn: WorkerLock) -> bool:
+    """Whether the lock is held now; this was the only process that waited for it."""
+    if not turn.held and not turn.succeed():
+        return False
+    turn.sign()
+    held = lock.succeed()
+    turn.let_go()
+    return held

@@ -4,8 +4,9 @@ The lock is flock(2) on a file beside the queue, which is never deleted. It belo
 takes it and passes it on by forking; it ends when the last process that has the file open has closed it, or when one
 of them unlocks it.
 
-The holder's pid stands in the file, with the word "stopping" behind it once it was told to stop: it will not look at
-the queue any more, so whoever wants a worker then waits for the lock.
+The holder's pid stands in the file; with the word "starting" behind it, it is about to fork the worker; with
+"stopping", it was told to stop and will not look at the queue any more. Whoever meets such a lock, or one whose holder
+was killed and is not quite gone, has one process wait for it: the one that holds a second lock, the turn.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from pathlib import Path
 from lowq.backend import BackendUnavailable
 from lowq.beside import open_beside
 from lowq.clock import SystemClock
-from lowq.process.forking import close_private, open_private
+from lowq.process.forking import close_private, holds, open_private
+from lowq.process.liveness import is_alive
 
-_STOPPING = "stopping"
+_STARTING, _STOPPING = "starting", "stopping"
 _LONGEST = 100
 """Bytes that are read of a lock file; a pid and a word are fewer."""
-_LOOK_AGAIN = timedelta(milliseconds=20)
+_FIRST_LOOK, _LATER_LOOK = timedelta(milliseconds=2), timedelta(milliseconds=100)
 
 
 class WorkerLock:
@@ -34,7 +36,7 @@ class WorkerLock:
         self._path = path
         self._database = database
         self._descriptor: int | None = None
-        self._signed = ""
+        self._signer: int | None = None
 
     @property
     def descriptor(self) -> int:
@@ -56,6 +58,7 @@ class WorkerLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_at_path(descriptor):
                     self._descriptor = descriptor
+                    self._write(os.getpid(), _STARTING)
                     return True
             except BlockingIOError:
                 return False
@@ -66,41 +69,38 @@ class WorkerLock:
                     close_private(descriptor)
 
     def succeed(self) -> bool:
-        """The lock is held now, after its holder that was told to stop; False: somebody else holds it meanwhile."""
+        """The lock is held now, after a holder that looks no more; False: one that does has taken it meanwhile."""
         clock = SystemClock()
+        nap = _FIRST_LOOK
         while not self.take():
-            if not self.is_stopping():
+            if self.is_served():
                 return False
-            clock.sleep(_LOOK_AGAIN)
+            clock.sleep(nap)
+            nap = min(2 * nap, _LATER_LOOK)
         return True
 
-    def is_stopping(self) -> bool:
-        """Whether the holder was told to stop, and will not look at the queue after letting go."""
-        return _STOPPING in _read(self._path)
+    def is_served(self) -> bool:
+        """Whether the holder runs and was not told to stop: it looks at the queue again after this call."""
+        pid, word = _holder(self._path)
+        return pid is not None and word != _STOPPING and is_alive(pid)
 
     def sign(self) -> None:
         """This process's id stands in the file, for `active_pid`."""
-        self._signed = f"{os.getpid()}\n"
-        with suppress(OSError):  # a full disk must not end the worker
-            os.pwrite(self.descriptor, self._signed.encode(), 0)
-            os.ftruncate(self.descriptor, len(self._signed))
+        self._signer = os.getpid()
+        self._write(self._signer)
 
     def sign_off(self) -> None:
         """The file says that this process, which signed, was told to stop; one that was forked of it says nothing."""
-        pid = str(os.getpid())
-        if self._signed == f"{pid}\n":
-            self._signed = f"{pid} {_STOPPING}\n"
-            with suppress(OSError):
-                os.pwrite(self.descriptor, self._signed.encode(), 0)
+        if self._signer == os.getpid() and self._descriptor is not None:
+            self._write(self._signer, _STOPPING)
 
     def let_go(self) -> None:
         """Nobody holds the lock, and no pid stands in the file; it is never without the word of one that stops."""
-        pid, _, word = self._signed.partition(" ")
-        if word:
-            os.pwrite(self.descriptor, b" " * len(pid), 0)
-        else:
-            os.ftruncate(self.descriptor, 0)
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        _, word = _holder(self._path)
+        self._write(None, word if word == _STOPPING else "")
+        self._signer = None
+        if holds(self.descriptor):  # a handler that closed it unlocked it too
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         self.leave()
 
     def leave(self) -> None:
@@ -111,7 +111,13 @@ class WorkerLock:
 
     def _open(self) -> tuple[int]:
         with open_beside(self._path, self._database, os.O_RDWR | os.O_CREAT) as file:
-            return (fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 0),)
+            return (fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3),)
+
+    def _write(self, pid: int | None, word: str = "") -> None:
+        """One write of one length, so that nobody reads half of it; a full disk must not end the worker."""
+        if holds(self.descriptor):
+            with suppress(OSError):
+                os.pwrite(self.descriptor, f"{pid or '':<10} {word:<8}\n".encode(), 0)
 
     def _is_at_path(self, descriptor: int) -> bool:
         """Whether the next to try would meet this very file: its folder may have been deleted and made anew."""
@@ -127,17 +133,15 @@ def active_pid(path: Path) -> int | None:
     It is read, not tried: a try that succeeded would keep a worker from starting. A pid that a killed worker left
     counts only where some process has it now.
     """
-    first, *_ = _read(path).split() or [""]
-    if not first.isdigit():
-        return None
-    pid = int(first)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:  # somebody else's process
-        pass
-    return pid
+    pid, word = _holder(path)
+    return pid if pid is not None and word != _STARTING and is_alive(pid) else None
+
+
+def _holder(path: Path) -> tuple[int | None, str]:
+    """The pid in the file, and the word behind it."""
+    line, *_ = _read(path).splitlines() or [""]
+    pid, _, word = line.partition(" ")
+    return int(pid) if pid.isdecimal() and pid.isascii() and len(pid) <= 10 else None, word.strip()
 
 
 def _read(path: Path) -> str:

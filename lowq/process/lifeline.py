@@ -1,0 +1,37 @@
+"""A lifeline: a pipe whose other end the parent holds, so that a child ends when its parent is gone, however it went."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+from contextlib import suppress
+
+_LOOK = 0.25
+"""Seconds between two looks at the parent where the pipe was closed under us."""
+
+
+def end_with_parent(lifeline: int, parent: int, *, group: bool = False) -> None:
+    """This process, or all of its own process `group`, is killed when nobody holds the lifeline's other end any more.
+
+    Where the kernel can send SIGKILL for a pipe (Linux), it does, also to a process that is suspended or never gives
+    a thread its turn; a thread does it elsewhere.
+    """
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp() if group else os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_watch, args=(lifeline, parent, group), name="lowq-lifeline", daemon=True).start()
+
+
+def _watch(lifeline: int, parent: int, group: bool) -> None:
+    try:
+        os.read(lifeline, 1)
+    except OSError:  # a handler closed it: then the parent is looked at
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(_LOOK)
+    if group:
+        os.killpg(0, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
