@@ -107,7 +107,9 @@ def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callab
     """
     # Python 3.12 warns of a fork beside threads, which a test run may have turned into an error after the child was
     # made. This child takes no lock of the parent's: its streams are new, and the standard library renews its own.
-    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning, r"lowq\.process\.forking")
+    warnings.filterwarnings(
+        "ignore", "This process .* is multi-threaded", DeprecationWarning, r"lowq\.process\.forking"
+    )
     _passing.keep = frozenset(keep)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     parent = os.getpid()
