@@ -18,7 +18,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Literal, NoReturn, TextIO, TypeVar
+from types import TracebackType
+from typing import Literal, NoReturn, TextIO
 
 from lowq.backend import LowqError
 
@@ -26,8 +27,6 @@ from lowq.backend import LowqError
 class ForkUnavailable(LowqError):
     """This Python cannot fork, or the system is out of processes, and what was asked for needs one."""
 
-
-Answer = TypeVar("Answer")
 
 _private: dict[int, tuple[int, int] | None] = {}
 """The private descriptors, and which file each is."""
@@ -154,21 +153,22 @@ def leave(status: int) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def confine(run: Callable[[], Answer]) -> Answer:
-    """What `run` answered or raised; a process that was forked inside, and comes out of it, ends here.
+class Confined:
+    """A `with` block that a process forked inside does not leave: it ends there, only its parent goes on.
 
     It ends as a program would: with 0, with the status of its SystemExit, or with its traceback and 1.
     """
-    owner = os.getpid()
-    try:
-        answer = run()
-    except BaseException as error:
-        if os.getpid() != owner:
+
+    __slots__ = ("_owner",)
+
+    def __enter__(self) -> None:
+        self._owner = os.getpid()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._owner:
             _end_stray(error)
-        raise
-    if os.getpid() != owner:
-        _end_stray(None)
-    return answer
 
 
 def _end_stray(error: BaseException | None) -> NoReturn:
@@ -176,15 +176,14 @@ def _end_stray(error: BaseException | None) -> NoReturn:
     try:
         if isinstance(error, SystemExit):
             status = error.code if isinstance(error.code, int) else int(error.code is not None)
-            if status == 1 and not isinstance(error.code, int):
-                print(error.code, file=sys.stderr)
+            if status and error.code != status:
+                sys.stderr.write(f"{error.code}\n")
         elif error is not None:
             status = 1
             traceback.print_exception(error)
-        print(
+        sys.stderr.write(
             f"lowq: process {os.getpid()} was forked by a task's handler and left it: it ends here with {status}, "
-            "as only its parent is the worker; end such a process with os._exit()",
-            file=sys.stderr,
+            "as only its parent is the worker; end such a process with os._exit()\n"
         )
     finally:
         leave(status)

@@ -1,4 +1,4 @@
-"""A lifeline: a pipe whose other end the parent holds, so that a child ends when its parent is gone, however it went."""
+"""A lifeline: a pipe whose other end the parent holds; when it is gone, however it went, the child ends."""
 
 from __future__ import annotations
 

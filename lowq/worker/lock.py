@@ -5,8 +5,8 @@ takes it and passes it on by forking; it ends when the last process that has the
 of them unlocks it.
 
 The holder's pid stands in the file; with the word "starting" behind it, it is about to fork the worker; with
-"stopping", it was told to stop and will not look at the queue any more. Whoever meets such a lock, or one whose holder
-was killed and is not quite gone, has one process wait for it: the one that holds a second lock, the turn.
+"stopping", it was told to stop and will not look at the queue any more. Where a lock's holder is stopping, or was
+killed and is not quite gone, one process waits for it: the one that holds a second lock, the turn.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
 from lowq.clock import Clock
+from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
 from lowq.worker.executor import Executor
@@ -176,8 +177,9 @@ class Loop:
         self, lease: Lease, outcome: Outcome, error: BaseException | None = None, next_due: datetime | None = None
     ) -> Run:
         run = Run(lease.task, outcome, error, self.clock.now(), next_due)
-        if self.tell is not None:
-            self.tell(run)
+        if (tell := self.tell) is not None:
+            with Confined():
+                tell(run)
         return run
 
     @contextmanager

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import SimpleQueue
+from typing import Any, TypeAlias
 
 from lowq.clock import Clock
+
+Answer: TypeAlias = Callable[..., Any]
+
+_standing: dict[int, tuple[Answer, Any]] = {}
+"""The answers to signals that a worker of this process has put in place, and what stood there before."""
 
 
 class Stopping(BaseException):
@@ -35,6 +42,9 @@ class Stop:
         self.in_handler = False
         self._interrupted = False
         self._thread: int | None = None
+        self._process = os.getpid()
+        self.heard: set[int] = set()
+        """The signals that asked."""
 
     def request(self, *, urgent: bool = False) -> None:
         """The worker takes no further task; asked a second time, it gives back the one in hand."""
@@ -68,46 +78,69 @@ class Stop:
 
     @contextmanager
     def on_signals(self, *, child: bool = False) -> Iterator[None]:
-        """Inside, SIGTERM and SIGINT ask to stop, if this is the main thread; afterwards the handlers are as before.
+        """Inside, SIGTERM, SIGINT and SIGHUP ask to stop, if this is the main thread; afterwards all is as before.
 
-        A worker's forked child (`child`) is asked by its parent: any number of SIGTERMs is one request, SIGQUIT is
-        urgent, and a terminal's SIGINT, which reaches the parent too, is disregarded.
+        A SIGINT or SIGHUP that the program ignores stays ignored (a shell started it in the background, or nohup
+        did), and a SIGHUP that it answers itself stays its own. A worker's forked child (`child`) is asked by its
+        parent: any number of SIGTERMs is one request, SIGQUIT is urgent, and what a terminal sends to the parent too
+        is disregarded.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        answers = (
-            {signal.SIGTERM: self._asked_by_parent, signal.SIGQUIT: self._asked_at_once, signal.SIGINT: disregard}
+        answers: dict[int, Answer] = (
+            {
+                signal.SIGTERM: self._asked_by_parent,
+                signal.SIGQUIT: self._asked_at_once,
+                signal.SIGINT: disregard,
+                signal.SIGHUP: disregard,
+            }
             if child
-            else {signal.SIGTERM: self._asked_by_signal, signal.SIGINT: self._asked_by_signal}
+            else dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._asked_by_signal)
         )
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            del answers[signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+            del answers[signal.SIGHUP]
+        self._thread, self._process = threading.get_ident(), os.getpid()
         before = {number: signal.getsignal(number) for number in answers}
-        if (
-            before[signal.SIGINT] is signal.SIG_IGN
-        ):  # a shell started the program in the background, out of Ctrl-C's way
-            del answers[signal.SIGINT], before[signal.SIGINT]
-        self._thread = threading.get_ident()
         try:
             for number, answer in answers.items():
-                signal.signal(number, answer)
+                _answer(number, answer)
             yield
         finally:
             self._thread = None
             for number, handler in before.items():
+                _standing.pop(number, None)
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _asked_by_signal(self, *_: object) -> None:
+    def _asked_by_signal(self, number: int, *_: object) -> None:
+        if self._is_elsewhere(number):
+            return
+        self.heard.add(number)
         self.request()
         self._interrupt_handler()
 
-    def _asked_by_parent(self, *_: object) -> None:
+    def _asked_by_parent(self, number: int, *_: object) -> None:
+        if self._is_elsewhere(number):
+            return
         if not self.requested:
             self.request()
         self._interrupt_handler()
 
-    def _asked_at_once(self, *_: object) -> None:
+    def _asked_at_once(self, number: int, *_: object) -> None:
+        if self._is_elsewhere(number):
+            return
         self.request(urgent=True)
         self._interrupt_handler()
+
+    def _is_elsewhere(self, number: int) -> bool:
+        """Whether this is a process that a handler forked, hit before `_forget`: the signal is its own, once more."""
+        if os.getpid() == self._process:
+            return False
+        _forget()
+        os.kill(os.getpid(), number)
+        return True
 
     def _interrupt_handler(self) -> None:
         if self.in_handler and self.urgent:
@@ -115,5 +148,30 @@ class Stop:
             raise Stopping
 
 
+def disregarding(*numbers: int) -> None:
+    """This process answers these signals with nothing; unlike SIG_IGN that is not inherited by programs it runs."""
+    for number in numbers:
+        _answer(number, disregard)
+
+
 def disregard(*_: object) -> None:
-    """A signal handler that does nothing; unlike SIG_IGN it is not inherited by the programs that a task runs."""
+    """A signal handler that does nothing."""
+
+
+def _answer(number: int, answer: Answer) -> None:
+    before = signal.getsignal(number)
+    _standing[number] = (answer, signal.SIG_DFL if before is None else before)
+    signal.signal(number, answer)
+
+
+def _forget() -> None:
+    """A process that a handler forked answers signals as the program did before the worker ran in it."""
+    for number, (answer, before) in list(_standing.items()):
+        with suppress(ValueError):  # not the main thread of the main interpreter: nothing arrives here
+            if signal.getsignal(number) == answer:
+                signal.signal(number, before)
+    _standing.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -14,7 +14,8 @@ from lowq.backend import NOW, Backend
 from lowq.clock import Clock, SystemClock
 from lowq.process.forking import check_fork
 from lowq.run import Run
-from lowq.worker.executor import Executor, Handler, Inline, LastingChild, check_handler
+from lowq.worker.child import LastingChild
+from lowq.worker.executor import Executor, Handler, Inline, check_handler
 from lowq.worker.loop import Loop
 from lowq.worker.pool import Pool
 from lowq.worker.retry import Retry
