@@ -81,6 +81,17 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Stands in the place of a work that cannot be read; `text` is what the storage holds instead of its JSON.
+
+    The storage was damaged, or the work says a number of more digits than this interpreter reads. Such a task is set
+    aside at the claim that meets it, dead, with the reason; no worker gets it.
+    """
+
+    text: str
+
+
 class Headers(Mapping[str, str]):
     """What goes with a work beside it, such as a trace's context: names to values, both text.
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -158,9 +158,14 @@ class TestPush:
         ]
 
     def test_options_say_key_priority_name_and_time(self, lowq: Lowq) -> None:
-        lowq("push", "q.db", "1", "--key", "k", "--priority", "7", "--at", "2999-01-01T13:00+01:00", "--name", "mail")
+        before = SystemClock().now()
+        options = ["--key", "k", "--priority", "7", "--at", "2999-01-01T13:00+01:00", "--name", "mail"]
+        lowq("push", "q.db", "1", *options, "--header", "traceparent=00-a=b", "--header", "é=")
 
-        assert lowq("list", "q.db", "--name", "mail", "--json").objects == [
+        (task,) = lowq("list", "q.db", "--name", "mail", "--json").objects
+
+        assert before <= datetime.fromisoformat(task.pop("pushed_at")) <= SystemClock().now()
+        assert task == (
             {
                 "id": "1",
                 "work": 1,
@@ -170,8 +175,34 @@ class TestPush:
                 "attempts": 0,
                 "state": "scheduled",
                 "reason": None,
+                "headers": {"traceparent": "00-a=b", "é": ""},
             }
-        ]
+        )
+
+    def test_headers_go_with_each_work_and_each_line(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "2", "--header", "a=b")
+        lowq("push", "q.db", "-", "--header", "c=d", stdin=b"3\n4\n")
+
+        headers = [task["headers"] for task in lowq("list", "q.db", "--json").objects]
+
+        assert headers == [{"a": "b"}, {"a": "b"}, {"c": "d"}, {"c": "d"}]
+
+    @pytest.mark.parametrize(
+        ("headers", "told"),
+        [
+            (["a"], "Invalid value for '--header': 'a': expected NAME=VALUE"),
+            (["=b"], "Invalid value for '--header': '=b': expected NAME=VALUE"),
+            (["a=1", "b=2", "a=3"], "--header: 'a' is named twice"),
+            (["a=\udcff"], "Invalid value for '--header': 'a': the lone surrogate '\\udcff' is not JSON"),
+        ],
+    )
+    def test_a_header_that_is_none_is_refused(
+        self, lowq: Lowq, tmp_path: Path, headers: list[str], told: str
+    ) -> None:
+        answer = lowq("push", "q.db", "1", *(word for each in headers for word in ("--header", each)))
+
+        assert (answer.code, answer.err.splitlines()[0]) == (2, f"lowq push: {told}")
+        assert not (tmp_path / "q.db").exists()
 
     def test_a_delay_counts_from_now(self, lowq: Lowq, tmp_path: Path) -> None:
         before = SystemClock().now()
@@ -333,7 +364,9 @@ class TestShow:
         assert shown.code == 0
         assert '"text": "' + "x" * 300 in shown.out
         assert "ValueError: no such user" in shown.out
-        assert lowq("show", "q.db", id, "--json").objects == [
+        (task,) = lowq("show", "q.db", id, "--json").objects
+        assert f"pushed at  {task.pop('pushed_at')}" in shown.out
+        assert task == (
             {
                 "id": "1",
                 "work": {"text": "x" * 300},
@@ -343,8 +376,18 @@ class TestShow:
                 "attempts": 1,
                 "state": "dead",
                 "reason": "ValueError: no such user",
+                "headers": {},
             }
-        ]
+        )
+
+    def test_headers_are_shown_and_fool_no_terminal(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "--header", "who=Åsa", "--header", "x=a\nwork       2\x1b[2J\u202e")
+
+        shown = lowq("show", "q.db", "1").out
+
+        assert '"who": "Åsa"' in shown
+        assert '"x": "a\\nwork       2\\u001b[2J\\u202e"' in shown
+        assert "headers" not in lowq("show", "q.db", "2").out
 
     def test_a_task_that_is_not_there_is_a_no(self, lowq: Lowq) -> None:
         lowq("push", "q.db", "1")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from lowq.backend import InvalidWork, Work
 from lowq.rules.canonical import encode
+from lowq.wire import InvalidMessage, read_json
 
 BATCH_BYTES = 8 * 1024 * 1024
 
@@ -28,14 +28,8 @@ class Batch:
 def parse(text: str | bytes) -> Work:
     """The work that a JSON text says. Raises InvalidWork for anything else, NaN and cut texts included."""
     try:
-        work = json.loads(text, parse_constant=_refuse)
-    except UnicodeDecodeError as error:
-        raise InvalidWork(f"byte {error.start + 1} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise InvalidWork(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-    except RecursionError:
-        raise InvalidWork("nested too deeply") from None
-    except ValueError as error:
+        work = read_json(text)
+    except InvalidMessage as error:
         raise InvalidWork(str(error)) from None
     encode(work)
     return work
@@ -69,10 +63,6 @@ def _kept(first: int) -> str:
     return (
         f"\nLines 1 to {first - 1} were pushed, nothing from line {first} on; correct the line and push from there."
     )
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise InvalidWork(f"{constant} is not JSON")
 
 
 def length_of(stream: BinaryIO) -> int | None:

@@ -8,8 +8,9 @@ from itertools import islice
 import click
 
 from lowq.backend import Backend, State, Task
-from lowq.commands.output import fields, write_json, write_table
+from lowq.commands.output import write_json, write_table
 from lowq.commands.parameters import of_a_queue, opened
+from lowq.wire import write_task
 
 PAGE = 1000
 TABLE = 100
@@ -34,7 +35,7 @@ def list_tasks(
         tasks = pages(queue, None if state is None else State(state), start)
         if as_json:
             for task in islice(tasks, limit):
-                write_json(fields(task))
+                write_json(write_task(task))
             return 0
         shown = list(islice(tasks, limit or TABLE))
         counts = queue.count()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lowq.backend import State, Task, Work
 from lowq.rules.canonical import encode
+from lowq.wire import write_instant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,25 +20,6 @@ CELL = 200
 """Characters of a work, key or reason in a table; `lowq show` and --json tell the whole."""
 
 STYLES = {State.READY: "green", State.SCHEDULED: "cyan", State.LEASED: "yellow", State.DEAD: "red"}
-
-
-def iso(instant: datetime | None) -> str | None:
-    """The instant as ISO 8601 in UTC, or None."""
-    return None if instant is None else instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def fields(task: Task) -> dict[str, Any]:
-    """The task as a JSON object."""
-    return {
-        "id": task.id,
-        "work": task.work,
-        "key": task.key,
-        "priority": task.priority,
-        "not_before": iso(task.not_before),
-        "attempts": task.attempts,
-        "state": str(task.state),
-        "reason": task.reason,
-    }
 
 
 def write_json(value: dict[str, Any]) -> None:
@@ -93,7 +74,7 @@ def write_table(tasks: Iterable[Task]) -> None:
             Text(task.state, style=STYLES[task.state]),
             Text(str(task.priority)),
             Text(str(task.attempts)),
-            Text(iso(task.not_before) or ""),
+            Text(write_instant(task.not_before) or ""),
             Text(one_line(task.key or "")),
             Text(work_line(task.work)),
         )

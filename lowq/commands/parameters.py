@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from lowq.backend import Backend, InvalidLocation
+from lowq.backend import Backend, InvalidLocation, InvalidWork
 from lowq.clock import to_micros
 from lowq.location import check_name, locate, open_backend
+from lowq.rules.headers import headers_text
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -53,6 +54,18 @@ def instant(text: str) -> datetime:
     except ValueError:
         raise click.BadParameter(f"{text!r} is outside 1970 to 9999 (UTC)") from None
     return found
+
+
+def header(text: str) -> tuple[str, str]:
+    """The name and the value of NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"{text!r}: expected NAME=VALUE")
+    try:
+        headers_text({name: value})
+    except InvalidWork as error:
+        raise click.BadParameter(str(error).removeprefix("headers: ")) from None
+    return name, value
 
 
 def queue_name(text: str) -> str:

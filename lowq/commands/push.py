@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
 import click
 
-from lowq.backend import InvalidWork, Item, Pushed
+from lowq.backend import Headers, InvalidWork, Item, Pushed
 from lowq.clock import SystemClock
 from lowq.commands.lines import Batch, batches, length_of, parse
-from lowq.commands.output import console, write_json
-from lowq.commands.parameters import duration, instant, of_a_queue, opened
+from lowq.commands.output import console, visible, write_json
+from lowq.commands.parameters import duration, header, instant, of_a_queue, opened
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
+from lowq.wire import write_pushed
 
 
 @click.command(short_help="Push works, from the command line or from standard input.")
@@ -32,6 +34,14 @@ from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 @click.option("--at", type=instant, metavar="TIME", help="Not before this time, such as 2030-01-01T12:00:00Z.")
 @click.option("--in", "delay", type=duration, metavar="DURATION", help="Not before so long from now, such as 1h30m.")
 @click.option(
+    "--header",
+    "headers",
+    type=header,
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Goes with each WORK; may be repeated.",
+)
+@click.option(
     "--batch",
     type=click.IntRange(1, 100_000),
     default=1000,
@@ -48,6 +58,7 @@ def push(
     priority: int,
     at: datetime | None,
     delay: timedelta | None,
+    headers: tuple[tuple[str, str], ...],
     batch: int,
 ) -> int:
     """Push each WORK, a JSON text; '-' reads works from standard input, one a line.
@@ -66,6 +77,9 @@ def push(
     if key is not None and (lines or len(works) > 1):
         raise click.UsageError("--key is for one WORK: with several, all but the first would be duplicates")
     not_before = at if delay is None else _after(delay)
+    if repeated := [name for name, number in Counter(name for name, _ in headers).items() if number > 1]:
+        raise click.UsageError(f"--header: {visible(repeated[0])!r} is named twice")
+    also = Headers(headers)
     found = [] if lines else [_work(number, text) for number, text in enumerate(works, 1)]
     pushed = added = 0
     with opened(location, name, create=True) as queue:
@@ -74,7 +88,7 @@ def push(
         else:
             source = [Batch(found, 1, len(found), 0)]
         for each in source:
-            answers = queue.push_many(Item(work, key, priority, not_before) for work in each.works)
+            answers = queue.push_many(Item(work, key, priority, not_before, also) for work in each.works)
             pushed += len(answers)
             added += sum(answer.added for answer in answers)
             for answer in answers:
@@ -101,7 +115,7 @@ def _work(number: int, text: str) -> object:
 
 def _tell(answer: Pushed, as_json: bool, *, quiet: bool) -> None:
     if as_json:
-        write_json({"id": answer.id, "added": answer.added})
+        write_json(write_pushed(answer))
     elif not quiet:
         click.echo(f"pushed {answer.id}" if answer.added else f"stands {answer.id}: an equal work is in the queue")
 

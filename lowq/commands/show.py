@@ -6,8 +6,9 @@ import json
 
 import click
 
-from lowq.commands.output import console, fields, iso, visible, write_json
+from lowq.commands.output import console, visible, write_json
 from lowq.commands.parameters import of_a_queue, opened
+from lowq.wire import write_instant, write_task
 
 
 @click.command(short_help="One task, whole.")
@@ -23,15 +24,17 @@ def show(location: str, name: str, as_json: bool, id: str) -> int:
         )
         return 1
     if as_json:
-        write_json(fields(task))
+        write_json(write_task(task))
         return 0
     lines = {
         "id": task.id,
         "state": str(task.state),
         "priority": str(task.priority),
         "attempts": str(task.attempts),
-        "not before": iso(task.not_before),
+        "pushed at": write_instant(task.pushed_at),
+        "not before": write_instant(task.not_before),
         "key": task.key,
+        "headers": json.dumps(dict(task.headers), ensure_ascii=False, indent=2) if task.headers else None,
         "work": json.dumps(task.work, ensure_ascii=False, indent=2),
         "reason": task.reason,
     }

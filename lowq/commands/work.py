@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lowq.commands.output import console, iso, one_line, write_json
+from lowq.commands.output import console, one_line, write_json
 from lowq.commands.parameters import lasting, of_a_queue, opened
+from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Told:
                     "attempt": run.task.attempts,
                     "outcome": str(run.outcome),
                     "error": None if run.error is None else one_line(f"{type(run.error).__name__}: {run.error}"),
-                    "at": iso(run.at),
-                    "next_due": iso(run.next_due),
+                    "at": write_instant(run.at),
+                    "next_due": write_instant(run.next_due),
                 }
             )
             sys.stdout.flush()
@@ -150,7 +151,7 @@ class Told:
 
     def _line(self, run: Run) -> str:
         error = "" if run.error is None else f": {type(run.error).__name__}: {run.error}"
-        again = "" if run.next_due is None else f", again at {iso(run.next_due)}"
+        again = "" if run.next_due is None else f", again at {write_instant(run.next_due)}"
         return one_line(f"task {run.task.id}, attempt {run.task.attempts}: {run.outcome}{error}") + again
 
     def _counts(self) -> str:
