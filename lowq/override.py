@@ -11,18 +11,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import Any, Protocol
 
-from lowq.backend import Backend
+from lowq.backend import Backend, Dedupe, Work
 from lowq.clock import Clock
+from lowq.location import Location
+from lowq.worker.retry import Retry
 
-if TYPE_CHECKING:
-    from lowq.taskqueue import TaskQueue
 
-backend: Callable[[TaskQueue], Backend] | None = None
+class Overridden(Protocol):
+    """A TaskQueue, as what stands in for its storage and its workers knows it."""
+
+    name: str
+    dedupe: Dedupe | None
+    lease_for: timedelta
+    retry: Retry
+    location: Location
+
+    def process(self, work: Work) -> Any:
+        """Run one task."""
+        ...
+
+
+backend: Callable[[Overridden], Backend] | None = None
 """Gives a queue, known by its `location` and `name`, its backend; None: the one that is kept there."""
 
-start: Callable[[TaskQueue], bool] | None = None
+start: Callable[[Overridden], bool] | None = None
 """Is called in place of starting a worker, and answers whether one was started; None: a worker is forked."""
 
 
@@ -32,7 +47,7 @@ clock: Clock | None = None
 
 @contextmanager
 def standing_in(
-    *, backend: Callable[[TaskQueue], Backend], start: Callable[[TaskQueue], bool], clock: Clock | None = None
+    *, backend: Callable[[Overridden], Backend], start: Callable[[Overridden], bool], clock: Clock | None = None
 ) -> Iterator[None]:
     """Inside, these stand in for storage, workers and time; afterwards what stood in before does."""
     names = globals()

@@ -36,8 +36,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from lowq import override
 from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
-from lowq.location import Location, check_name, locate, open_backend
+from lowq.location import Location, locate, open_backend
 from lowq.registry import register
+from lowq.rules.names import check_name
 from lowq.run import Run
 from lowq.worker import background
 from lowq.worker.executor import check_handler

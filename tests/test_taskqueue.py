@@ -31,6 +31,7 @@ from lowq import (
     override,
     task_queue,
 )
+from lowq.override import Overridden
 
 
 @pytest.fixture(autouse=True)
@@ -410,7 +411,7 @@ class TestTheSeam:
         mine = open_backend("memory://mine")
         asked = []
 
-        def backend(queue: TaskQueue) -> Backend:
+        def backend(queue: Overridden) -> Backend:
             asked.append((str(queue.location), queue.name))
             return mine
 

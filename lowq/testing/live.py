@@ -12,8 +12,8 @@ from datetime import timedelta
 
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
+from lowq.override import Overridden
 from lowq.process.forking import close_private, open_private, spawn
-from lowq.taskqueue import TaskQueue
 from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
 from lowq.worker.worker import Worker
 
@@ -123,7 +123,7 @@ def live(store: TempQueue | None = None) -> Iterator[None]:
         found = _store(store)
         workers: dict[int, LiveWorker] = {}
 
-        def start(queue: TaskQueue) -> bool:
+        def start(queue: Overridden) -> bool:
             kept = found.of(queue)
             if id(kept) in workers and workers[id(kept)].alive:
                 return False

@@ -26,7 +26,7 @@ from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
 from lowq.backends.wakeup import Bell
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.location import beside, check_dedupe, check_name
+from lowq.location import beside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -38,6 +38,7 @@ from lowq.rules.leases import (
     lost,
     number,
 )
+from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
