@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
+from lowq.error_text import shown
 from lowq.rules.canonical import encode
 from lowq.run import Run
 
@@ -23,7 +24,7 @@ def line(task: Task) -> str:
 def run_line(title: str, run: Run) -> str:
     """The run of a task of the queue `title` in one line."""
     told = f"{run.outcome} in attempt {run.task.attempts}"
-    error = "" if run.error is None else _cut(f"  {run.error!r}")
+    error = "" if run.error is None else f"  {shown(run.error, _WORK)}"
     return f"{clock_time(run.at)}  {title}  task {run.task.id}  {told}  {_work(run.task)}{error}"
 
 

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol, TypeVar
 
-from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
+from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
 from lowq.worker.executor import Executor
-from lowq.worker.failure import Failure
+from lowq.worker.failure import Failure, is_stopping
 from lowq.worker.retry import Retry
-from lowq.worker.stopping import Stop, Stopping
+from lowq.worker.stopping import Stop
 
 SLICE = timedelta(seconds=0.5)
 """How long an idle worker trusts the backend to wake it, and how long a stop of an idle worker takes at most."""
@@ -126,7 +126,7 @@ class Loop:
             failure = executor.run(lease)
         except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
             run = self._give_back(lease, interruption, patiently)
-            if isinstance(interruption, Stopping):
+            if is_stopping(interruption):
                 return run, None
             raise
         if failure is None:
@@ -139,7 +139,13 @@ class Loop:
             following = patiently(lambda: self.backend.ack(lease, claim_for=claim_for))
         except LeaseLost:
             return self._told(lease, "lost"), None
-        return self._told(lease, "done"), following
+        try:
+            return self._told(lease, "done"), following
+        except BaseException:
+            if following is not None:
+                with suppress(LowqError):
+                    self._return(following, _at_once)
+            raise
 
     def _failed(self, lease: Lease, failure: Failure, patiently: _Patiently) -> Run:
         delay = self._retry.delay(lease.task.attempts, self.random)

@@ -12,10 +12,11 @@ from datetime import timedelta
 from random import Random
 
 from lowq.backend import LowqError
+from lowq.error_text import message
 from lowq.process.forking import close_private, open_private, spawn
 from lowq.process.messages import receive, send
 from lowq.run import Run
-from lowq.worker.failure import Failure, failure_of, pack, unpack
+from lowq.worker.failure import Failure, failure_of, pack, passes, unpack
 from lowq.worker.loop import Loop
 from lowq.worker.stopping import Stop
 
@@ -96,18 +97,18 @@ class Pool:
         finished = 0
         for descriptor, _ in poll.poll(_SLICE * 1000):
             try:
-                message = receive(descriptor)
+                received = receive(descriptor)
             except EOFError:
                 finished += self._ended(descriptor)
                 continue
-            self._pass_on(message)
+            self._pass_on(received)
         return finished
 
-    def _pass_on(self, message: object) -> None:
-        if isinstance(message, tuple):
-            self._error = self._error or unpack(message).error
-        elif isinstance(message, _Report) and self._tell is not None:
-            self._tell(message.run())
+    def _pass_on(self, received: object) -> None:
+        if isinstance(received, tuple):
+            self._error = self._error or unpack(received).error
+        elif isinstance(received, _Report) and self._tell is not None:
+            self._tell(received.run())
 
     def _ended(self, descriptor: int) -> bool:
         """Whether the member had nothing left to do; another is replaced, soon or, if it lived briefly, later."""
@@ -171,8 +172,9 @@ def _serve(loop: Loop, expects: Callable[[], bool] | None, parent: int, report: 
     loop.random = Random(loop.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
     try:
         loop.serve(expects, parent=parent)
-    except LowqError as error:
-        send(report, pack(Failure(error, str(error))))
+    except BaseException as error:
+        if isinstance(error, LowqError) or passes(error):
+            send(report, pack(Failure(error, message(error))))
         raise
 
 
