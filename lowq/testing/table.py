@@ -57,6 +57,8 @@ def _details(task: Task) -> Iterable[str]:
         yield f"attempts {task.attempts}"
     if task.key is not None:
         yield f"key {task.key!r}"
+    if task.headers:
+        yield _cut(f"headers {dict(task.headers)!r}")
     if task.reason:
         yield task.reason.strip().splitlines()[-1][:_WORK]
 
