@@ -119,8 +119,8 @@ class TaskQueue:
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
-        if override.start is not None:
-            return override.start(self)
+        if override.start is not None and (started := override.start(self)) is not None:
+            return started
         return background.start(self.worker(), self.location, linger=self.linger, output=output)
 
     def worker(self, *, processes: int = 1) -> Worker:
@@ -139,8 +139,8 @@ class TaskQueue:
     @property
     def backend(self) -> Backend:
         """The queue itself, opened when it is first asked for."""
-        if override.backend is not None:
-            return override.backend(self)
+        if override.backend is not None and (found := override.backend(self)) is not None:
+            return found
         if (kept := self._kept) is not None:
             return kept
         with self._opening:

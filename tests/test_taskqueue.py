@@ -425,13 +425,14 @@ class TestTheSeam:
         note.queue.close()
 
     def test_what_stood_in_before_does_so_afterwards(self) -> None:
+        before = (override.backend, override.start)
         with (
             pytest.raises(RuntimeError),
             override.standing_in(backend=lambda _: open_backend("memory://x"), start=bool),
         ):
             raise RuntimeError
 
-        assert (override.backend, override.start) == (None, None)
+        assert (override.backend, override.start) == before
 
 
 def test_an_application_from_the_readme_of_the_ancestor_runs(folder: Path) -> None:
