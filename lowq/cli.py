@@ -17,6 +17,7 @@ from lowq.commands.check import check
 from lowq.commands.list import list_tasks
 from lowq.commands.push import push
 from lowq.commands.redrive import redrive
+from lowq.commands.serve import serve
 from lowq.commands.show import show
 from lowq.commands.work import work
 
@@ -76,7 +77,7 @@ def commands() -> None:
     """
 
 
-for command in (push, list_tasks, show, cancel, redrive, work, check):
+for command in (push, list_tasks, show, cancel, redrive, work, serve, check):
     commands.add_command(command)
 
 

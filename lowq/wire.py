@@ -74,17 +74,17 @@ def write_task(task: Task) -> Json:
 
 def read_task(value: Any, where: str = "task") -> Task:
     """The task that `write_task` wrote."""
-    fields = _Fields(value, where)
-    damaged = fields.take("damaged", _text, None)
+    fields = Fields(value, where)
+    damaged = fields.take("damaged", read_text, None)
     return Task(
-        id=fields.take("id", _text),
+        id=fields.take("id", read_text),
         work=fields.take("work", _anything) if damaged is None else Damaged(damaged),
-        key=fields.take("key", _optional(_text)),
-        priority=fields.take("priority", _number()),
-        not_before=fields.take("not_before", _optional(read_instant)),
-        attempts=fields.take("attempts", _number(0)),
+        key=fields.take("key", optional(read_text)),
+        priority=fields.take("priority", read_number()),
+        not_before=fields.take("not_before", optional(read_instant)),
+        attempts=fields.take("attempts", read_number(0)),
         state=fields.take("state", _state),
-        reason=fields.take("reason", _optional(_text)),
+        reason=fields.take("reason", optional(read_text)),
         pushed_at=fields.take("pushed_at", read_instant),
         headers=fields.take("headers", read_headers),
     )
@@ -97,8 +97,10 @@ def write_lease(lease: Lease) -> Json:
 
 def read_lease(value: Any, where: str = "lease") -> Lease:
     """The lease that `write_lease` wrote."""
-    fields = _Fields(value, where)
-    return Lease(fields.take("task", read_task), fields.take("token", _text), fields.take("expires", read_instant))
+    fields = Fields(value, where)
+    return Lease(
+        fields.take("task", read_task), fields.take("token", read_text), fields.take("expires", read_instant)
+    )
 
 
 def write_item(item: Item) -> Json:
@@ -114,12 +116,12 @@ def write_item(item: Item) -> Json:
 
 def read_item(value: Any, where: str = "item") -> Item:
     """The item; of its fields only `work` must be there, and none that is not known."""
-    fields = _Fields(value, where)
+    fields = Fields(value, where)
     item = Item(
         work=fields.take("work", _anything),
-        key=fields.take("key", _optional(_text), None),
-        priority=fields.take("priority", _number(), 0),
-        not_before=fields.take("not_before", _optional(read_instant), None),
+        key=fields.take("key", optional(read_text), None),
+        priority=fields.take("priority", read_number(), 0),
+        not_before=fields.take("not_before", optional(read_instant), None),
         headers=fields.take("headers", read_headers, NO_HEADERS),
     )
     fields.refuse_others()
@@ -133,8 +135,8 @@ def write_pushed(pushed: Pushed) -> Json:
 
 def read_pushed(value: Any, where: str = "pushed") -> Pushed:
     """The answer that `write_pushed` wrote."""
-    fields = _Fields(value, where)
-    return Pushed(fields.take("id", _text), fields.take("added", read_bool))
+    fields = Fields(value, where)
+    return Pushed(fields.take("id", read_text), fields.take("added", read_bool))
 
 
 def write_acked(acked: Acked) -> Json:
@@ -144,9 +146,10 @@ def write_acked(acked: Acked) -> Json:
 
 def read_acked(value: Any, where: str = "acked") -> Acked:
     """The answer that `write_acked` wrote."""
-    fields = _Fields(value, where)
+    fields = Fields(value, where)
     return Acked(
-        tuple(fields.take("lost", read_list(_optional(_text)))), tuple(fields.take("claimed", read_list(read_lease)))
+        tuple(fields.take("lost", read_list(optional(read_text)))),
+        tuple(fields.take("claimed", read_list(read_lease))),
     )
 
 
@@ -157,15 +160,15 @@ def write_counts(counts: Counts) -> Json:
 
 def read_counts(value: Any, where: str = "counts") -> Counts:
     """The counts that `write_counts` wrote."""
-    fields = _Fields(value, where)
-    return Counts(**{str(state): fields.take(state, _number(0)) for state in State})
+    fields = Fields(value, where)
+    return Counts(**{str(state): fields.take(state, read_number(0)) for state in State})
 
 
 def read_headers(value: Any, where: str = "headers") -> Headers:
     """The headers: an object whose values are all text."""
     if not isinstance(value, dict):
         _refuse(where, "an object of strings", value)
-    pairs = {_text(name, where): _text(text, f"{where}[{_shown(name)}]") for name, text in value.items()}
+    pairs = {read_text(name, where): read_text(text, f"{where}[{_shown(name)}]") for name, text in value.items()}
     return Headers(pairs) if pairs else NO_HEADERS
 
 
@@ -259,9 +262,9 @@ def write_error(error: BaseException) -> Json:
 
 def read_error(value: Any, where: str = "problem") -> Exception:
     """The error that a problem detail tells of, to be raised; a LowqError where its type is not known here."""
-    fields = _Fields(value, where)
-    name = fields.take("type", _text, "about:blank").removeprefix(_TYPE)
-    told = fields.take("detail", _text, "") or fields.take("title", _text, "") or name
+    fields = Fields(value, where)
+    name = fields.take("type", read_text, "about:blank").removeprefix(_TYPE)
+    told = fields.take("detail", read_text, "") or fields.take("title", read_text, "") or name
     return _BY_NAME.get(name, LowqError)(told)
 
 
@@ -276,7 +279,7 @@ _RFC3339 = re.compile(rf"\d{{4}}-\d\d-\d\d[Tt ]{_HOUR}:[0-5]\d(\.\d{{1,6}})?([Zz
 _MISSING: Any = object()
 
 
-class _Fields:
+class Fields:
     """The fields of a JSON object that stands at `where`."""
 
     def __init__(self, value: Any, where: str) -> None:
@@ -295,6 +298,11 @@ class _Fields:
             raise InvalidMessage(f"{self._where}.{name}: missing; there is {_names(self._fields)}")
         return default  # type: ignore[no-any-return]
 
+    def whole(self) -> Any:
+        """The object itself."""
+        self._known.update(self._fields)
+        return self._fields
+
     def refuse_others(self) -> None:
         """There is no field that was not taken."""
         for name in self._fields:
@@ -306,7 +314,8 @@ def _anything(value: Any, _where: str) -> Any:
     return value
 
 
-def _text(value: Any, where: str) -> str:
+def read_text(value: Any, where: str) -> str:
+    """Text that UTF-8 can hold."""
     if not isinstance(value, str):
         _refuse(where, "a string", value)
     if (fault := surrogate_fault(value)) is not None:
@@ -314,12 +323,16 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _number(least: int | None = None) -> Reader[int]:
+def read_number(least: int | None = None, most: int | None = None) -> Reader[int]:
+    """A reader of integers from `least` to `most`."""
+
     def read(value: Any, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             _refuse(where, "an integer", value)
         if least is not None and value < least:
             _refuse(where, f"{least} or more", value)
+        if most is not None and value > most:
+            _refuse(where, f"{most} at most", value)
         return value
 
     return read
@@ -331,7 +344,8 @@ def _state(value: Any, where: str) -> State:
     return State(value)
 
 
-def _optional(reader: Reader[T]) -> Reader[T | None]:
+def optional(reader: Reader[T]) -> Reader[T | None]:
+    """A reader that takes null as well."""
     return lambda value, where: None if value is None else reader(value, where)
 
 

@@ -46,8 +46,7 @@ def write_log(database: Path) -> Path:
 def ring_bell(database: Path) -> Path:
     side = database.with_name("jobs.db-bell")
     bell = Bell(side, database)
-    with closing(bell.listener()) as listener:
-        listener.open()
+    with bell.listening():
         bell.ring()
     return side
 

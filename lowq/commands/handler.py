@@ -13,8 +13,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from lowq.backend import LowqError, Work
-from lowq.commands.output import CELL, one_line
-from lowq.error_text import shown
+from lowq.commands.output import one_line
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.worker.retry import Retry
 
@@ -45,9 +44,7 @@ def load(target: str) -> Handler:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = import_module(module_name)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+    except (Exception, SystemExit) as error:
         raise HandlerNotFound(_not_imported(module_name, error)) from None
     for part in path.split("."):
         try:
@@ -82,7 +79,7 @@ def _not_imported(module_name: str, error: BaseException) -> str:
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module_name
     if isinstance(error, SyntaxError):
         where = f"{error.filename}, line {error.lineno}"
-    return f"importing {module_name!r} failed: {shown(error, CELL)}\nin {where}"
+    return f"importing {module_name!r} failed: {one_line(f'{type(error).__name__}: {error}')}\nin {where}"
 
 
 def _name_of(found: Any) -> str:

@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from lowq.backend import InvalidWork, State, Task, Work
-from lowq.error_text import annotate, shown
 from lowq.rules.canonical import decode, encode
 from lowq.run import Run
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
@@ -92,10 +91,9 @@ class Inline:
         (kept, run), *others = failed
         if run.error is None:
             return
-        annotate(run.error, f"raised by task {run.task.id} of {kept.backend.title}, {_fate(kept, run)}")
+        run.error.add_note(f"raised by task {run.task.id} of {kept.backend.title}, {_fate(kept, run)}")
         for also, other in others:
-            why = "" if other.error is None else f": {shown(other.error)}"
-            annotate(run.error, f"task {other.task.id} of {also.backend.title} failed too{why}")
+            run.error.add_note(f"task {other.task.id} of {also.backend.title} failed too: {other.error!r}")
         raise run.error
 
 

@@ -6,11 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lowq_conformance.checker.model import Model
-from lowq_conformance.checker.model_tasks import Mismatch, Span
-from lowq_conformance.history.spec import Spec
-
-from lowq import Dedupe
+from lowq_conformance.checker.model import Dedupe, Mismatch, Model, Span, Spec
 
 
 class Calls:

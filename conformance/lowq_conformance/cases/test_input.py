@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from lowq_conformance.cases.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
-from lowq_conformance.contract.outcomes import Refused
-from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.client import Client, Refused
 
 
 def cycle() -> list[Any]:

@@ -8,8 +8,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-from lowq import Dedupe
-
+Dedupe = Literal["until_done", "until_claimed", "off"]
 DueOrder = Literal["push", "due"]
 Requeue = Literal["place", "any"]
 

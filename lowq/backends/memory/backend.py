@@ -25,6 +25,7 @@ from lowq.backend import (
 )
 from lowq.backends.memory.heaps import Kept, Place, Queue, place_of
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.location import check_dedupe, check_name
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
@@ -38,7 +39,6 @@ from lowq.rules.leases import (
     lost,
     number,
 )
-from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page, page_of
 
 
@@ -217,6 +217,12 @@ class MemoryBackend:
             self._queue.promote(self._now())
             states = [kept.state for kept in self._queue.tasks.values()]
             return Counts(*(states.count(state) for state in State))
+
+    def names(self) -> list[str]:
+        """The names of the queues at this location."""
+        place = self._open()
+        with place.changed:
+            return sorted(place.queues)
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""

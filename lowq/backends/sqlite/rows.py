@@ -58,8 +58,7 @@ def listed(
     pages = []
     for part in parts:
         where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
-        statement = f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit"
-        rows = db.execute(statement, values).fetchall()  # a cursor that is kept would keep the log from being reused
+        rows = db.execute(f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit", values)
         pages.append([task_of(row, now) for row in rows])
     return list(merge(*pages, key=place_in_list))[:limit]
 

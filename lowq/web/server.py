@@ -1,0 +1,145 @@
+"""The server of `lowq serve`: waitress, with lines for the claims that wait and an end for clients that dawdle."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+
+from lowq.backend import BackendUnavailable, LowqError
+from lowq.web.parts import Parts
+from lowq.web.waiting import Dispatcher
+
+THREADS = 8
+"""Requests that are answered at once; claims that wait need none."""
+
+MOST_CONNECTIONS = 4000
+IDLE_SECONDS = 60
+"""A connection over which nothing comes for so long is closed."""
+
+REQUEST_SECONDS = 120
+"""A request that has not come whole in this time is given up, however steadily it trickles."""
+
+
+class NotAlone(LowqError, ValueError):
+    """The address would be reached by other machines, and nothing says who may."""
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    begun = 0.0
+
+    def readable(self) -> bool:
+        """Nothing is read from a client that is gone: waitress would ask again and again, and be told so."""
+        return bool(self.connected and super().readable())
+
+    def received(self, data: bytes) -> bool:
+        """Some of a request came; when it began is noted."""
+        if self.request is None:
+            self.begun = self.last_activity
+        return bool(super().received(data))
+
+
+class _Listener(TcpWSGIServer):  # type: ignore[misc]
+    channel_class = _Channel
+
+    def maintenance(self, now: float) -> None:
+        """Connections over which a request trickles are closed, like those over which nothing comes."""
+        super().maintenance(now)
+        for channel in list(self.active_channels.values()):
+            if channel.request is not None and now - channel.begun > REQUEST_SECONDS:
+                channel.will_close = True
+
+
+class Server:
+    """Answers for an application at an address, from `run` to `stop`. `port` 0 takes a free one."""
+
+    def __init__(self, app: Flask, host: str = "127.0.0.1", port: int = 5000, threads: int = THREADS) -> None:
+        self._parts: Parts = app.extensions["lowq"]
+        if not is_local(host) and not self._parts.access.by_token and not self._parts.settings.no_auth:
+            raise NotAlone(
+                f"{host} is reached by other machines, and there are no tokens: set TOKENS in the settings, or say "
+                "--no-auth where whoever reaches it may do everything"
+            )
+        descriptors = _more_descriptors()
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            adjustments = Adjustments(
+                listen=f"{shown}:{port}",
+                threads=threads,
+                ident="lowq",
+                connection_limit=max(10, min(MOST_CONNECTIONS, descriptors - 200)),
+                channel_request_lookahead=1,
+                channel_timeout=IDLE_SECONDS,
+                cleanup_interval=5,
+                asyncore_use_poll=True,
+                max_request_body_size=self._parts.settings.max_body + 1,
+                max_request_header_size=64 * 1024,
+                backlog=2048,
+            )
+        except ValueError as error:
+            raise NotAlone(f"{host}: {error}; expected an address or a name of this machine") from None
+        self._dispatcher = Dispatcher(self._parts.settings.longest_wait)
+        self._map: dict[int, Any] = {}
+        self._stopping = False
+        self._listeners: list[Any] = []
+        try:
+            for info in adjustments.listen:
+                self._listeners.append(
+                    _Listener(app, self._map, dispatcher=self._dispatcher, adj=adjustments, sockinfo=info)
+                )
+        except OSError as error:
+            wasyncore.close_all(self._map)
+            raise BackendUnavailable(f"{shown}:{port}: {error.strerror}; is another server there already?") from None
+        self._dispatcher.set_thread_count(threads)
+        self._parts.in_lines = True
+        self.url = f"http://{shown}:{self._listeners[0].effective_port}"
+
+    def run(self) -> None:
+        """Requests are answered until `stop`."""
+        while not self._stopping:
+            wasyncore.loop(timeout=1, map=self._map, use_poll=True, count=1)
+
+    def stop(self, *_: object) -> None:
+        """`run` ends soon; from any thread, or from a signal handler."""
+        self._stopping = True
+        with suppress(OSError):
+            self._listeners[0].pull_trigger()
+
+    def close(self) -> None:
+        """What was being answered is answered, for five seconds at most; no connection and no queue is left open."""
+        self._dispatcher.shutdown()
+        wasyncore.close_all(self._map)
+        self._parts.close()
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
+
+
+def _more_descriptors() -> int:
+    """How many files may be open, after asking for as many as are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + 500
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if soft == resource.RLIM_INFINITY else soft

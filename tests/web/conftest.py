@@ -1,0 +1,76 @@
+"""A served queue for the tests of the web."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowq import Backend, open_backend
+
+pytest.importorskip("flask", reason="the web needs: pip install 'lowq[web]'")
+pytest.importorskip("waitress", reason="the web needs: pip install 'lowq[web]'")
+
+from flask import Flask
+from flask.testing import FlaskClient
+from web.serving import Browser, MakeApp, Serve
+
+from lowq.web import create_app
+from lowq.web.server import Server
+
+
+@pytest.fixture
+def location(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+@pytest.fixture
+def queue(location: Path) -> Iterator[Backend]:
+    backend = open_backend(location)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def make_app(location: Path) -> Iterator[MakeApp]:
+    made: list[Flask] = []
+
+    def make(**settings: Any) -> Flask:
+        made.append(create_app(**{"location": str(location), **settings}))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.extensions["lowq"].close()
+
+
+@pytest.fixture
+def browser(queue: Backend, make_app: MakeApp) -> Browser:
+    return Browser(make_app().test_client())
+
+
+@pytest.fixture
+def client(queue: Backend, make_app: MakeApp) -> FlaskClient:
+    return make_app().test_client()
+
+
+@pytest.fixture
+def serve(queue: Backend, make_app: MakeApp) -> Iterator[Serve]:
+    """Answers with the URL of a server that runs beside the test."""
+    running: list[tuple[Server, threading.Thread]] = []
+
+    def start(threads: int = 8, port: int = 0, **settings: Any) -> str:
+        server = Server(make_app(**settings), port=port, threads=threads)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        return server.url
+
+    yield start
+    for server, thread in running:
+        server.stop()
+        thread.join(60)
+        server.close()
