@@ -21,12 +21,13 @@ sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands
 from checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
 from checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
 from lowq_conformance.checker.bad_patterns import fast_check  # noqa: E402
-from lowq_conformance.checker.model import Spec  # noqa: E402
 from lowq_conformance.checker.partition import per_key  # noqa: E402
 from lowq_conformance.checker.shrink import minimise  # noqa: E402
 from lowq_conformance.checker.wgl import wgl  # noqa: E402
 from lowq_conformance.history.jsonlines import write  # noqa: E402
-from lowq_conformance.history.operation import Op, check, spelled  # noqa: E402
+from lowq_conformance.history.operation import Op, check  # noqa: E402
+from lowq_conformance.history.spec import Spec  # noqa: E402
+from lowq_conformance.history.work_text import work_text  # noqa: E402
 from lowq_conformance.support.gc_pause import not_collected  # noqa: E402
 
 SPEC = Spec("until_done", grace=30.0)
@@ -91,7 +92,7 @@ def typed(history: list[Op]) -> None:
 
 def spelled_out(op: Op) -> Op:
     """The operation with its work as JSON, which the simulator leaves bare."""
-    work = spelled(op.work) if op.work else ""
+    work = work_text(op.work) if op.work else ""
     return replace(op, work=work, equal=work if op.kind == "push" else "")
 
 

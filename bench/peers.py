@@ -46,8 +46,8 @@ class Lowq:
         return self.queue.ack(claimed, claim_for=MINUTE)
 
     def connection(self) -> sqlite3.Connection:
-        with self.queue._database.reading() as db:  # type: ignore[attr-defined]  # the settings that it really runs with
-            return db  # type: ignore[no-any-return]
+        # the settings that it really runs with
+        return self.queue._database.alone(lambda db: db)  # type: ignore[attr-defined, no-any-return]
 
 
 class Raw(RawQueue):

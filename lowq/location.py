@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.clock import Clock
@@ -110,17 +110,3 @@ def open_backend(
             f"{', '.join(backend.OPTIONS) or 'none'}"
         )
     return cast(Backend, backend(where.place, name=name, dedupe=dedupe, clock=clock, **all_options))
-
-
-def check_name(name: str) -> None:
-    """Raise TypeError or ValueError unless a queue can have this name: 1 to 200 printable characters."""
-    if not isinstance(name, str):
-        raise TypeError(f"name: expected a string, got {type(name).__name__}")
-    if not 1 <= len(name) <= 200 or not name.isprintable():
-        raise ValueError(f"name: expected 1 to 200 printable characters, got {name!r}")
-
-
-def check_dedupe(dedupe: Dedupe | None) -> None:
-    """Raise ValueError unless `dedupe` is None or one of the three windows."""
-    if dedupe not in (None, *get_args(Dedupe)):
-        raise ValueError(f"dedupe: expected {', '.join(get_args(Dedupe))} or None, got {dedupe!r}")

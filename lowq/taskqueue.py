@@ -25,7 +25,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -36,8 +35,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from lowq import override
 from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
-from lowq.location import Location, check_name, locate, open_backend
+from lowq.error_text import in_full
+from lowq.error_text import message as text_of
+from lowq.location import Location, locate, open_backend
 from lowq.registry import register
+from lowq.rules.names import check_name
 from lowq.run import Run
 from lowq.worker import background
 from lowq.worker.executor import check_handler
@@ -117,8 +119,8 @@ class TaskQueue:
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
-        if override.start is not None:
-            return override.start(self)
+        if override.start is not None and (started := override.start(self)) is not None:
+            return started
         return background.start(self.worker(), self.location, linger=self.linger, output=output)
 
     def worker(self, *, processes: int = 1) -> Worker:
@@ -137,8 +139,8 @@ class TaskQueue:
     @property
     def backend(self) -> Backend:
         """The queue itself, opened when it is first asked for."""
-        if override.backend is not None:
-            return override.backend(self)
+        if override.backend is not None and (found := override.backend(self)) is not None:
+            return found
         if (kept := self._kept) is not None:
             return kept
         with self._opening:
@@ -175,13 +177,13 @@ class TaskQueue:
     def _write(self, level: int, word: str, message: tuple[object, ...]) -> None:
         if level > self.log_level or sys.stderr is None:
             return
-        text = line((override.clock or self.clock or SystemClock()).now(), word, " ".join(map(str, message)))
+        text = line((override.clock or self.clock or SystemClock()).now(), word, " ".join(map(text_of, message)))
         with suppress(OSError, ValueError):  # a full disk or a closed stream is no failure of the task
             sys.stderr.write(text)
 
     def _log_run(self, run: Run) -> None:
         task = f"task {run.task.id}"
-        told = "" if run.error is None else "\n" + "".join(traceback.format_exception(run.error)).rstrip()
+        told = "" if run.error is None else f"\n{in_full(run.error)}"
         match run.outcome:
             case "done":
                 self.info(task, "is done")

@@ -13,13 +13,28 @@ import pytest
 from lowq import Backend, Clock, FakeClock
 from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
 from lowq.testing.inline import Lossy, OnError
+from lowq.testing.queues import running_queue
 from lowq.testing.table import clock_time, indented, line, queue_table
 from pytest_lowq.settings import Settings, repeat, settings_of
 
 if TYPE_CHECKING:
     from lowq.testing.clock import Patch
 
-__all__ = ["check_leftovers", "clock", "inline_mode", "jobs", "live_workers", "queue", "show_tasks", "worker"]
+__all__ = [
+    "check_leftovers",
+    "clock",
+    "forget",
+    "in_its_mode",
+    "inline_mode",
+    "jobs",
+    "live_workers",
+    "mode_of",
+    "queue",
+    "show_tasks",
+    "use",
+    "used",
+    "worker",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,44 +75,88 @@ def queue(
     folder = tmp_path / "lowq"
     folder.mkdir()
     with temp_queue(folder, backend=backend) as store:
-        worker = SyncWorker(
-            store,
-            random=settings.random,
-            max_runs=settings.max_runs,
-            twice=settings.twice,
-            shuffle=settings.shuffle,
-        )
-        item.stash[_used] = Used(settings, store, Jobs(store), worker)
+        made = item.stash[_used] = use(settings, store)
         try:
-            modes: dict[str, Callable[[], AbstractContextManager[object]]] = {
-                "manual": nullcontext,
-                "inline": lambda: inline_mode(item),
-                "live": lambda: live(store),
-            }
-            with modes[settings.mode]():
+            with mode_of(made):
                 yield store
         finally:
-            del item.stash[_used]
+            forget(item)
 
 
-def jobs(item: pytest.Item) -> Jobs:
+def use(settings: Settings, store: TempQueue) -> Used:
+    """What a test with these settings has of this store."""
+    worker = SyncWorker(
+        store, random=settings.random, max_runs=settings.max_runs, twice=settings.twice, shuffle=settings.shuffle
+    )
+    return Used(settings, store, Jobs(store), worker)
+
+
+def used(item: pytest.Item, given: object) -> Used:
+    """What the test has of the store that its fixture `lowq_queue` gave, which may be the user's own fixture.
+
+    One that gave nothing means the store that runs. Anything else than a TempQueue fails the test.
+    """
+    __tracebackhide__ = True
+    found = item.stash.get(_used, None)
+    store = (found.store if found is not None else running_queue()) if given is None else given
+    if not isinstance(store, TempQueue):
+        pytest.fail(
+            f"lowq_queue, as it is overridden for this test, gave {store!r}, and a lowq.testing.TempQueue was "
+            "expected: return what the fixture it overrides gave, or what temp_queue() gives",
+            pytrace=False,
+        )
+    if found is None or found.store is not store:
+        found = item.stash[_used] = use(settings_of(item), store)
+    return found
+
+
+def jobs(item: pytest.Item, given: object) -> Jobs:
     """The assertions of a test."""
-    return item.stash[_used].jobs
+    return used(item, given).jobs
 
 
-def worker(item: pytest.Item) -> SyncWorker:
+def worker(item: pytest.Item, given: object) -> SyncWorker:
     """The worker of a test."""
-    return item.stash[_used].worker
+    return used(item, given).worker
 
 
-@contextmanager
-def inline_mode(item: pytest.Item) -> Iterator[Inline]:
+def inline_mode(item: pytest.Item, given: object) -> AbstractContextManager[Inline]:
     """Inline mode, as the test's settings say."""
-    used = item.stash[_used]
+    return _inline(used(item, given))
+
+
+def mode_of(used: Used) -> AbstractContextManager[object]:
+    """The mode that the settings say."""
+    modes: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "manual": nullcontext,
+        "inline": lambda: _inline(used),
+        "live": lambda: live(used.store),
+    }
+    return modes[used.settings.mode]()
+
+
+def in_its_mode(item: pytest.Item) -> AbstractContextManager[object]:
+    """While the test runs, a store that the user's own `lowq_queue` made behaves as the test's settings say too."""
+    if "lowq_queue" not in getattr(item, "fixturenames", ()):
+        return nullcontext()
+    given = getattr(item, "funcargs", {}).get("lowq_queue")
+    if not isinstance(given, TempQueue) and running_queue() is None:
+        return nullcontext()
+    found = used(item, given if isinstance(given, TempQueue) else None)
+    has_a_mode = found.store.on_push is not None or found.store.on_start is not None
+    return nullcontext() if has_a_mode else mode_of(found)
+
+
+def forget(item: pytest.Item) -> None:
+    """The test is over, and has nothing of lowq any more."""
+    if _used in item.stash:
+        del item.stash[_used]
+
+
+def _inline(used: Used) -> AbstractContextManager[Inline]:
     on_error: OnError = "raise" if used.settings.on_error == "raise" else "record"
     lossy: Lossy = "warn" if used.settings.lossy == "warn" else "strict"
-    with inline(used.store, worker=used.worker, on_error=on_error, lossy=lossy) as mode:
-        yield mode
+    return inline(used.store, worker=used.worker, on_error=on_error, lossy=lossy)
 
 
 def check_leftovers(item: pytest.Item) -> None:

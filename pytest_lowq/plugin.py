@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,50 @@ if TYPE_CHECKING:
 
 _FIXTURES = "pytest_lowq.fixtures"
 """Imported by the first fixture that is used, and by nothing else."""
+
+
+class Now:
+    """Where a test run is: in which test, if any, and whether that is being torn down."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.item: pytest.Item | None = None
+        self.ending = False
+        self.guard: Any = None
+        """Looks after the application's queues; None until lowq is imported, which most test runs never do."""
+
+
+_runs: list[Now] = []
+_now = pytest.StashKey[Now]()
+
+
+def lowq_was_imported() -> None:
+    """From now on the guard stands before the application's queues; called by lowq itself."""
+    for now in _runs:
+        if now.guard is None:
+            now.guard = import_module("pytest_lowq.guard").Guard(now)
+        now.guard.stand()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """The guard stands before the first conftest file is imported, which may import the application."""
+    _begin(early_config)
+
+
+def _begin(config: pytest.Config) -> None:
+    if _now not in config.stash:
+        _runs.append(config.stash.setdefault(_now, Now(config)))
+        if "lowq.override" in sys.modules:
+            lowq_was_imported()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The guard is gone."""
+    if (now := config.stash.get(_now, None)) in _runs:
+        _runs.remove(now)
+        if now.guard is not None:
+            now.guard.leave()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +86,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ("clock-patch", "HOW", "freezegun (default), time-machine or none: how the application reads lowq_clock."),
         ("now", "TIME", "Where lowq_clock begins, such as 2030-01-01T12:00:00Z."),
         ("max-runs", "N", "After so many runs a drain is taken for endless (default 1000)."),
+        (
+            "guard",
+            "WHAT",
+            "fail (default), isolate or off: a test without lowq's fixtures that uses a queue of the application.",
+        ),
     ):
         ini(f"lowq_{name.replace('-', '_')}", text)
         option(f"--lowq-{name}", metavar=metavar, help=text)
@@ -54,10 +104,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marker is known, and what was set can be; what only some runs need is registered where it is needed."""
     config.addinivalue_line(
         "markers",
-        "lowq(mode=, now=, on_error=, leftovers=, lossy=, clock_patch=, max_runs=): how lowq's fixtures behave in "
-        "this test; the closest marker wins",
+        "lowq(mode=, now=, on_error=, leftovers=, lossy=, clock_patch=, max_runs=, guard=): the application's queues "
+        "are temporary ones in this test, and how they behave; the closest marker wins",
     )
-    for name in ("mode", "leftovers", "lossy", "clock_patch", "now", "max_runs"):
+    _begin(config)
+    for name in ("mode", "leftovers", "lossy", "clock_patch", "now", "max_runs", "guard"):
         if config.getoption(f"lowq_{name}") is not None or config.getini(f"lowq_{name}"):
             _settings().check(config)
             break
@@ -73,21 +124,83 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [f"lowq: {_settings().repeat(config)}"] if config.option.lowq_twice or config.option.lowq_shuffle else []
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> None:
+    """Where tests are marked, they ask for lowq_queue when they are collected: its fixtures may have parameters."""
+    if isinstance(obj, FunctionType | type) and _says_how(vars(obj).get("pytestmark", ())):
+        pytest.mark.usefixtures("lowq_queue")(obj)
+    if _says_how(collector.own_markers) and not any(mark.name == "usefixtures" for mark in collector.own_markers):
+        collector.add_marker(pytest.mark.usefixtures("lowq_queue"))
+
+
+def _says_how(marks: object) -> bool:
+    """Whether one of the marks is lowq's, and more than a word for the guard."""
+    return isinstance(marks, list) and any(
+        mark.name == "lowq" and set(mark.kwargs) != {"guard"} for mark in marks if isinstance(mark, pytest.Mark)
+    )
+
+
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     """A line where tests use the plugin, with how they do unless a marker says otherwise."""
-    if not any(name.startswith("lowq_") for item in items for name in getattr(item, "fixturenames", ())):
+    if not any(
+        item.get_closest_marker("lowq") or any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ()))
+        for item in items
+    ):
         return []
     settings = _settings()
-    return [settings.use(config, settings.users(items))] if config.option.verbose >= 0 else []
+    number = settings.users(items)
+    return [settings.use(config, number)] if number and config.option.verbose >= 0 else []
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """It is known which test runs."""
+    now = item.config.stash[_now]
+    now.item = item
+    try:
+        return (yield)
+    finally:
+        now.item = None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that is marked has lowq_queue, as if it had asked for it, however it came by its mark."""
+    now = item.config.stash[_now]
+    now.ending = False
+    if now.guard is not None:
+        now.guard.close()
+    if item.get_closest_marker("lowq") is not None and _settings().is_marked(item):
+        names = getattr(item, "fixturenames", ["lowq_queue"])
+        if "lowq_queue" not in names:
+            names.append("lowq_queue")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test that passed fails where tasks were left over that should not be."""
-    answer = yield
+    if (fixtures := sys.modules.get(_FIXTURES)) is None:
+        answer = yield
+    else:
+        with fixtures.in_its_mode(item):
+            answer = yield
     if (fixtures := sys.modules.get(_FIXTURES)) is not None:
         fixtures.check_leftovers(item)
     return answer
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """What the guard made for the test is gone after everything else of it."""
+    now = item.config.stash[_now]
+    now.ending = True
+    try:
+        return (yield)
+    finally:
+        if (fixtures := sys.modules.get(_FIXTURES)) is not None:
+            fixtures.forget(item)
+        if now.guard is not None:
+            now.guard.close()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -124,37 +237,37 @@ def lowq_queue(
 @pytest.fixture
 def lowq_jobs(
     request: pytest.FixtureRequest,
-    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+    lowq_queue: TempQueue,
 ) -> Jobs:
     """Assertions about what was pushed."""
-    jobs: Jobs = _fixtures().jobs(request.node)
+    jobs: Jobs = _fixtures().jobs(request.node, lowq_queue)
     return jobs
 
 
 @pytest.fixture
 def lowq_worker(
     request: pytest.FixtureRequest,
-    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+    lowq_queue: TempQueue,
 ) -> SyncWorker:
     """Runs tasks when the test says so."""
-    worker: SyncWorker = _fixtures().worker(request.node)
+    worker: SyncWorker = _fixtures().worker(request.node, lowq_queue)
     return worker
 
 
 @pytest.fixture
 def lowq_inline(
     request: pytest.FixtureRequest,
-    lowq_queue: TempQueue,  # noqa: ARG001 (asked for its effect)
+    lowq_queue: TempQueue,
 ) -> Iterator[Inline]:
     """What is pushed runs before the push returns."""
-    with _fixtures().inline_mode(request.node) as mode:
+    with _fixtures().inline_mode(request.node, lowq_queue) as mode:
         yield mode
 
 
 @pytest.fixture
-def lowq_live_worker(lowq_queue: TempQueue) -> Iterator[Callable[..., LiveWorker]]:
+def lowq_live_worker(request: pytest.FixtureRequest, lowq_queue: TempQueue) -> Iterator[Callable[..., LiveWorker]]:
     """Starts real workers, `lowq_live_worker(queue)`, each a process of its own; none is left afterwards."""
-    with _fixtures().live_workers(lowq_queue) as start:
+    with _fixtures().live_workers(_fixtures().used(request.node, lowq_queue).store) as start:
         yield start
 
 

@@ -17,6 +17,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "leftovers": ("allow", "fail"),
     "lossy": ("warn", "strict"),
     "clock_patch": ("freezegun", "time-machine", "none"),
+    "guard": ("fail", "isolate", "off"),
 }
 """What can be said; the first is what holds where nothing is."""
 
@@ -35,6 +36,7 @@ class Settings:
     leftovers: str
     lossy: str
     clock_patch: str
+    guard: str
     now: datetime | None
     max_runs: int
     twice: bool
@@ -50,21 +52,39 @@ def settings_of(item: pytest.Item) -> Settings:
         said = _said(item)
     except pytest.UsageError as error:
         pytest.fail(str(error), pytrace=False)
-    config = item.config
+    return _settings(item.config, said, item.nodeid)
+
+
+def settings_of_all(config: pytest.Config) -> Settings:
+    """The settings that hold where there is no test. Raises pytest.UsageError for what cannot be."""
+    said: dict[str, Any] = {}
+    _said_to_all(config, said)
+    return _settings(config, said, "")
+
+
+def _settings(config: pytest.Config, said: dict[str, Any], nodeid: str) -> Settings:
+    if "guard" not in said and _said_of(config, "mode"):  # all tests are to have a queue of their own
+        said["guard"] = "isolate"
     return Settings(
         **{name: said.get(name, words[0]) for name, words in _WORDS.items()},
         now=said.get("now"),
         max_runs=said.get("max_runs", 1000),
-        twice=config.getoption("lowq_twice"),
-        shuffle=config.getoption("lowq_shuffle"),
-        keep_db=config.getoption("lowq_keep_db"),
-        random=Random(zlib.crc32(f"{seed(config)} {item.nodeid}".encode())),
+        twice=bool(option(config, "twice")),
+        shuffle=bool(option(config, "shuffle")),
+        keep_db=bool(option(config, "keep_db")),
+        random=Random(zlib.crc32(f"{seed(config)} {nodeid}".encode())),
     )
+
+
+def option(config: pytest.Config, name: str) -> Any:
+    """What the command line says; also while pytest still reads it, which is when conftest files are imported."""
+    full = f"lowq_{name}"
+    return getattr(config.option, full, getattr(config.known_args_namespace, full, None))
 
 
 def seed(config: pytest.Config) -> int:
     """What the random choices of a run are drawn from."""
-    return config.getoption("lowq_seed") or 0
+    return option(config, "seed") or 0
 
 
 def draw_seed(config: pytest.Config) -> None:
@@ -76,18 +96,27 @@ def draw_seed(config: pytest.Config) -> None:
 
 def repeat(config: pytest.Config) -> str:
     """The options that change how tasks are run, so that the same command runs them again in the same way."""
-    words = [f"--lowq-{word}" for word in ("twice", "shuffle") if config.getoption(f"lowq_{word}")]
+    words = [f"--lowq-{word}" for word in ("twice", "shuffle") if option(config, word)]
     return " ".join([*words, f"--lowq-seed={seed(config)}"])
+
+
+def is_marked(item: pytest.Item) -> bool:
+    """Whether a marker says how lowq's fixtures behave in this test: then it has them, as if it had asked."""
+    return any(set(marker.kwargs) != {"guard"} for marker in item.iter_markers("lowq"))
 
 
 def users(items: Sequence[pytest.Item]) -> int:
     """How many of the tests use the plugin."""
-    return sum(any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ())) for item in items)
+    return sum(map(_uses, items))
+
+
+def _uses(item: pytest.Item) -> bool:
+    return any(name.startswith("lowq_") for name in getattr(item, "fixturenames", ())) or is_marked(item)
 
 
 def use(config: pytest.Config, number: int) -> str:
     """So many tests use the plugin, and what the command line and the ini file say to them."""
-    said = {name: config.getoption(f"lowq_{name}") or config.getini(f"lowq_{name}") for name in _COMMON}
+    said = {name: _said_of(config, name) for name in _COMMON}
     words = [f"{name}={value}" for name, value in said.items() if value]
     return f"lowq: {number} {'test uses' if number == 1 else 'tests use'} its fixtures{', '.join(['', *words])}"
 
@@ -95,6 +124,10 @@ def use(config: pytest.Config, number: int) -> str:
 def check(config: pytest.Config) -> None:
     """What the command line and the ini file set can be. Raises pytest.UsageError, naming where, for what cannot."""
     _said_to_all(config, {})
+
+
+def _said_of(config: pytest.Config, name: str) -> Any:
+    return option(config, name) or config.getini(f"lowq_{name}")
 
 
 def _said(item: pytest.Item) -> dict[str, Any]:
@@ -116,7 +149,7 @@ def _said_to_all(config: pytest.Config, said: dict[str, Any]) -> None:
     """What is not said yet is said by the command line, or else by the ini file."""
     for name in _COMMON:
         for value, where in (
-            (config.getoption(f"lowq_{name}"), f"--lowq-{name.replace('_', '-')}"),
+            (option(config, name), f"--lowq-{name.replace('_', '-')}"),
             (config.getini(f"lowq_{name}") or None, f"lowq_{name} in the ini file"),
         ):
             if value is not None:

@@ -46,7 +46,8 @@ def write_log(database: Path) -> Path:
 def ring_bell(database: Path) -> Path:
     side = database.with_name("jobs.db-bell")
     bell = Bell(side, database)
-    with bell.listening():
+    with closing(bell.listener()) as listener:
+        listener.open()
         bell.ring()
     return side
 

@@ -12,7 +12,7 @@ import pytest
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness, check_names, read_promises
 from lowq_conformance.queues.peers import PEERS, harness_of
 from lowq_conformance.run.runner import run
-from lowq_conformance.subject.subject import load
+from lowq_conformance.subject.loading import load
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,43 @@ import lowq
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
-ABOVE = ("lowq.worker", "lowq.taskqueue", "lowq.cli", "lowq.web")
+ORDER: tuple[tuple[str, ...], ...] = (
+    ("lowq.backend",),
+    ("lowq.clock", "lowq.error_text"),
+    ("lowq.rules",),
+    ("lowq.process",),
+    ("lowq.location",),
+    ("lowq.beside",),
+    ("lowq.wire", "lowq.run"),
+    ("lowq.worker", "lowq.backends", "lowq.web"),
+    ("lowq.override", "lowq.registry"),
+    ("lowq.taskqueue",),
+    ("lowq.testing", "lowq.contrib"),
+    ("lowq.commands",),
+    ("lowq.cli",),
+    ("lowq_conformance.support",),
+    ("lowq_conformance.history",),
+    ("lowq_conformance.contract",),
+    ("lowq_conformance.checker", "lowq_conformance.queues"),
+    ("lowq_conformance.subject",),
+    ("lowq_conformance.storm",),
+    ("lowq_conformance.report", "lowq_conformance.cases"),
+    ("lowq_conformance.run",),
+    ("pytest_lowq",),
+)
+"""A file imports its own room and the rooms above it here; rooms of one line do not know each other."""
+
+EXCEPTION = ("lowq/commands/check.py", "lowq_conformance.run")
+"""The one arrow back: `lowq check` is the suite's command, imported when it is called."""
 PLUGIN = "pytest_lowq/plugin.py"
+FILES = {
+    file.relative_to(base).with_suffix("").as_posix().replace("/", "."): file
+    for base in (ROOT, ROOT / "conformance")
+    for room in ("lowq", "pytest_lowq", "lowq_conformance")
+    for file in (base / room).rglob("*.py")
+    if file.name != "__init__.py"
+}
+"""The modules of the house by their dotted names; packages only re-export, and are no files of their own here."""
 
 
 def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
@@ -62,8 +98,52 @@ def concrete_backends(path: str, tree: ast.AST) -> list[str]:
     return [name for name in (*imports(tree), *texts) if under(name, "lowq.backends")]
 
 
-def storage_that_knows_its_users(path: str, tree: ast.AST) -> list[str]:
-    return [name for name in imports(tree) if path.startswith("lowq/backends/") and under(name, *ABOVE)]
+def room_of(name: str) -> tuple[int, str] | None:
+    """The place in ORDER and the name of the room of a dotted module, or None."""
+    for place, rooms in enumerate(ORDER):
+        for room in rooms:
+            if under(name, room):
+                return place, room
+    return None
+
+
+def arrows_back(path: str, tree: ast.AST) -> list[str]:
+    """A file imports only its own room and those before it in ORDER."""
+    own = room_of(path.removeprefix("conformance/").removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    if own is None:
+        return []
+    others = {name: room for name in imports(tree) if (room := room_of(name)) is not None and room[1] != own[1]}
+    return [
+        name
+        for name, (place, room) in others.items()
+        if place >= own[0] and not (path == EXCEPTION[0] and under(name, EXCEPTION[1]))
+    ]
+
+
+def circles(path: str, tree: ast.AST) -> list[str]:
+    """A file that imports itself by way of others; the offence is a file that imports the tree's own file."""
+    own = path.removeprefix("conformance/").removesuffix(".py").replace("/", ".")
+    seen: set[str] = set()
+    names = modules(tree)
+    while names:
+        name = names.pop()
+        if name == own:
+            return [name]
+        if name not in seen and name in FILES:
+            seen.add(name)
+            names |= imported_by(name)
+    return []
+
+
+@cache
+def imported_by(name: str) -> frozenset[str]:
+    """The files of this house that the file of that name imports."""
+    return frozenset(modules(ast.parse(FILES[name].read_text(encoding="utf-8"))))
+
+
+def modules(tree: ast.AST) -> set[str]:
+    """The files of this house that are imported; of a package's own name, its modules."""
+    return {name if name in FILES else name.rpartition(".")[0] for name in imports(tree)} & FILES.keys()
 
 
 def time_outside_the_clock(path: str, tree: ast.AST) -> list[str]:
@@ -101,7 +181,8 @@ RULES: dict[Rule, tuple[str, str]] = {
     pytest_in_lowq: ("lowq/testing.py", "def f():\n    import pytest"),
     strangers_in_lowq: ("lowq/worker/worker.py", "try:\n    import rich.table\nexcept ImportError:\n    pass"),
     concrete_backends: ("lowq/worker/worker.py", "later('lowq.backends.sqlite')"),
-    storage_that_knows_its_users: ("lowq/backends/sqlite/backend.py", "from lowq.worker.worker import Worker"),
+    arrows_back: ("lowq/backends/sqlite/backend.py", "from lowq.worker.worker import Worker"),
+    circles: ("conformance/lowq_conformance/checker/wgl.py", "from lowq_conformance.checker.judge import check"),
     time_outside_the_clock: ("lowq/worker/worker.py", "import datetime\ndatetime.datetime.now()"),
     private_names_in_the_suite: (
         "conformance/lowq_conformance/checker/model.py",

@@ -43,11 +43,15 @@ def raw(path: Path, *statements: str) -> list[tuple[object, ...]]:
         return [row for statement in statements for row in connection.execute(statement).fetchall()]
 
 
+def pragma(queue: sqlite.SQLiteBackend, name: str) -> object:
+    return queue._database.alone(lambda db: db.execute(f"PRAGMA {name}").fetchone()[0])
+
+
 def test_a_push_survives_power_loss_by_default_and_process_death_by_choice(path: Path) -> None:
-    with closing(sqlite.SQLiteBackend(path)) as queue, queue._database.reading() as db:
-        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
-    with closing(sqlite.SQLiteBackend(path, durability="process")) as queue, queue._database.reading() as db:
-        assert db.execute("PRAGMA synchronous").fetchone() == (1,)
+    with closing(sqlite.SQLiteBackend(path)) as queue:
+        assert pragma(queue, "synchronous") == 2
+    with closing(sqlite.SQLiteBackend(path, durability="process")) as queue:
+        assert pragma(queue, "synchronous") == 1
     assert raw(path, "PRAGMA journal_mode") == [("wal",)]
 
 

@@ -23,7 +23,7 @@ from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storm.storms import Storms
-from lowq_conformance.subject import subject as harness
+from lowq_conformance.subject import loading as harness
 
 PATIENT = replace(
     DEFAULT,

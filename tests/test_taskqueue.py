@@ -31,6 +31,7 @@ from lowq import (
     override,
     task_queue,
 )
+from lowq.override import Overridden
 
 
 @pytest.fixture(autouse=True)
@@ -410,7 +411,7 @@ class TestTheSeam:
         mine = open_backend("memory://mine")
         asked = []
 
-        def backend(queue: TaskQueue) -> Backend:
+        def backend(queue: Overridden) -> Backend:
             asked.append((str(queue.location), queue.name))
             return mine
 
@@ -424,13 +425,14 @@ class TestTheSeam:
         note.queue.close()
 
     def test_what_stood_in_before_does_so_afterwards(self) -> None:
+        before = (override.backend, override.start)
         with (
             pytest.raises(RuntimeError),
             override.standing_in(backend=lambda _: open_backend("memory://x"), start=bool),
         ):
             raise RuntimeError
 
-        assert (override.backend, override.start) == (None, None)
+        assert (override.backend, override.start) == before
 
 
 def test_an_application_from_the_readme_of_the_ancestor_runs(folder: Path) -> None:

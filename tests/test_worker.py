@@ -612,3 +612,69 @@ def test_misuse_is_refused_when_the_worker_is_made(
 def test_several_processes_are_refused_for_a_queue_that_stays_in_one() -> None:
     with pytest.raises(ValueError, match="2 processes cannot share this queue"):
         Worker(open_backend("memory://x"), fail, processes=2)
+
+
+class TestStandingStill:
+    """A process that stood still between its claim and its handler looks at its lease before it begins."""
+
+    class Slow:
+        """A queue whose claims and acks come back only when the lease is over, and after `meanwhile`."""
+
+        def __init__(self, backend: Backend, clock: FakeClock, meanwhile: Callable[[], object]) -> None:
+            self._backend = backend
+            self._clock = clock
+            self._meanwhile = meanwhile
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._backend, name)
+
+        def claim(self, **options: Any) -> Any:
+            return self._late(self._backend.claim(**options))
+
+        def ack(self, lease: Any, **options: Any) -> Any:
+            return self._late(self._backend.ack(lease, **options))
+
+        def _late(self, lease: Any) -> Any:
+            if lease is not None and lease.work == "late":
+                self._clock.advance(timedelta(minutes=2))
+                self._meanwhile()
+            return lease
+
+    @pytest.mark.parametrize("before", [[], ["first"]], ids=["claimed", "claimed with an ack"])
+    def test_a_task_that_somebody_else_has_by_then_is_not_begun(self, tmp_path: Path, before: list[str]) -> None:
+        clock = FakeClock()
+        backend = open_backend(tmp_path / "q.db", clock=clock)
+        other = open_backend(tmp_path / "q.db", clock=clock)
+        backend.push_many([Item(work) for work in [*before, "late"]])
+        begun: list[object] = []
+        slow: Any = self.Slow(backend, clock, lambda: other.claim(lease_for=timedelta(hours=1)))
+
+        runs = Worker(slow, begun.append, lease_for=timedelta(minutes=1), clock=clock).drain()
+
+        assert begun == before
+        assert [(run.task.work, run.outcome) for run in runs] == [
+            *((work, "done") for work in before),
+            ("late", "lost"),
+        ]
+        backend.close()
+        other.close()
+
+    def test_one_that_nobody_has_is_begun_with_a_lease_anew(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        backend = open_backend(tmp_path / "q.db", clock=clock)
+        other = open_backend(tmp_path / "q.db", clock=clock)
+        backend.push("late")
+        seen: list[object] = []
+        slow: Any = self.Slow(backend, clock, lambda: None)
+
+        Worker(
+            slow,
+            lambda _: seen.append(other.claim(lease_for=timedelta(hours=1))),
+            lease_for=timedelta(minutes=1),
+            clock=clock,
+        ).drain()
+
+        assert seen == [None]
+        assert backend.tasks() == []
+        backend.close()
+        other.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Callable, Iterator
 from io import FileIO
 
 from lowq.beside import make_fifo, open_fifo
@@ -31,27 +30,34 @@ class Bell:
             with fifo, contextlib.suppress(BrokenPipeError):  # nobody listens any more
                 fifo.write(b"!")  # None where it is full of rings
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[Callable[[float], bool]]:
-        """Rings from now on are heard by the function this gives: it waits up to that many seconds for one.
+    def listener(self) -> Listener:
+        """Somebody who can listen: from `open` on, and until `close`."""
+        return Listener(self._path, self._database)
 
-        What has rung meanwhile is taken together.
-        """
-        fifo: FileIO | None = None
+
+class Listener:
+    """Hears the rings from `open` on; where there is no bell, it just waits."""
+
+    def __init__(self, path: str, database: str) -> None:
+        self._path, self._database = path, database
+        self._fifo: FileIO | None = None
+
+    def open(self) -> None:
+        """The bell is there, where it can be, and its rings are heard."""
+        make_fifo(self._path, self._database)
+        # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
+        self._fifo = open_fifo(self._path, os.O_RDWR)
+
+    def heard(self, seconds: float) -> bool:
+        """Waits up to that many seconds for a ring; what has rung meanwhile is taken together."""
         poll = select.poll()
+        if self._fifo is not None:
+            poll.register(self._fifo, select.POLLIN)
+        if not poll.poll(max(0.0, seconds) * 1000) or self._fifo is None:
+            return False
+        return bool(self._fifo.read(65536))  # None where somebody else took it
 
-        def heard(seconds: float) -> bool:
-            if not poll.poll(max(0.0, seconds) * 1000) or fifo is None:
-                return False
-            return bool(fifo.read(65536))  # None where somebody else took it
-
-        try:
-            make_fifo(self._path, self._database)
-            # For reading and writing: a FIFO whose last writer has gone would otherwise count as ready for ever.
-            fifo = open_fifo(self._path, os.O_RDWR)
-            if fifo is not None:
-                poll.register(fifo, select.POLLIN)
-            yield heard
-        finally:
-            if fifo is not None:
-                fifo.close()
+    def close(self) -> None:
+        """Nothing is heard any more."""
+        if self._fifo is not None:
+            self._fifo.close()

@@ -13,7 +13,8 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from lowq.backend import LowqError, Work
-from lowq.commands.output import one_line
+from lowq.commands.output import CELL, one_line
+from lowq.error_text import shown
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.worker.retry import Retry
 
@@ -44,7 +45,9 @@ def load(target: str) -> Handler:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise HandlerNotFound(_not_imported(module_name, error)) from None
     for part in path.split("."):
         try:
@@ -79,7 +82,7 @@ def _not_imported(module_name: str, error: BaseException) -> str:
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module_name
     if isinstance(error, SyntaxError):
         where = f"{error.filename}, line {error.lineno}"
-    return f"importing {module_name!r} failed: {one_line(f'{type(error).__name__}: {error}')}\nin {where}"
+    return f"importing {module_name!r} failed: {shown(error, CELL)}\nin {where}"
 
 
 def _name_of(found: Any) -> str:

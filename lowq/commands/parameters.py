@@ -12,8 +12,9 @@ import click
 
 from lowq.backend import Backend, InvalidLocation, InvalidWork
 from lowq.clock import to_micros
-from lowq.location import check_name, locate, open_backend
+from lowq.location import locate, open_backend
 from lowq.rules.headers import headers_text
+from lowq.rules.names import check_name
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lowq.commands.output import console, one_line, write_json
+from lowq.commands.output import CELL, console, one_line, write_json
 from lowq.commands.parameters import lasting, of_a_queue, opened
+from lowq.error_text import shown
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
@@ -134,7 +135,7 @@ class Told:
                     "work": run.task.work,
                     "attempt": run.task.attempts,
                     "outcome": str(run.outcome),
-                    "error": None if run.error is None else one_line(f"{type(run.error).__name__}: {run.error}"),
+                    "error": None if run.error is None else shown(run.error, CELL),
                     "at": write_instant(run.at),
                     "next_due": write_instant(run.next_due),
                 }
@@ -150,7 +151,7 @@ class Told:
         click.echo(self._counts(), err=True)
 
     def _line(self, run: Run) -> str:
-        error = "" if run.error is None else f": {type(run.error).__name__}: {run.error}"
+        error = "" if run.error is None else f": {shown(run.error)}"
         again = "" if run.next_due is None else f", again at {write_instant(run.next_due)}"
         return one_line(f"task {run.task.id}, attempt {run.task.attempts}: {run.outcome}{error}") + again
 

@@ -8,6 +8,8 @@ import signal
 import threading
 from contextlib import suppress
 
+from lowq.process.forking import holds
+
 _LOOK = 0.25
 """Seconds between two looks at the parent where the pipe was closed under us."""
 
@@ -26,9 +28,9 @@ def end_with_parent(lifeline: int, parent: int, *, group: bool = False) -> None:
 
 
 def _watch(lifeline: int, parent: int, group: bool) -> None:
-    try:
+    with suppress(OSError):
         os.read(lifeline, 1)
-    except OSError:  # a handler closed it: then the parent is looked at
+    if not holds(lifeline):  # a handler closed it, and what was read is another file: then the parent is looked at
         pause = threading.Event()
         while os.getppid() == parent:
             pause.wait(_LOOK)

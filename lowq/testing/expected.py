@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -21,7 +21,8 @@ class Like(TypedDict, total=False):
 
     `work` may name a part of an object only, and hold types, predicates and ANY. `at` is the not-before, `in_` says
     it from now: exact on a fake clock and within a second on the real one, unless `within` says otherwise. `due` is
-    whether the task could be claimed now. `states` are those that are looked at: scheduled and ready.
+    whether the task could be claimed now. `headers` are compared where they are named, and may be types, predicates
+    and ANY. `states` are those that are looked at: scheduled and ready.
     """
 
     work: Any
@@ -31,11 +32,19 @@ class Like(TypedDict, total=False):
     in_: timedelta
     due: bool
     within: timedelta
+    headers: Mapping[str, Any]
     states: Sequence[State]
 
 
-_KINDS: dict[str, type] = {"priority": int, "key": str, "in_": timedelta, "due": bool, "within": timedelta}
-_ARTICLE = {int: "an int", str: "a str", timedelta: "a timedelta", bool: "True or False"}
+_KINDS: dict[str, type] = {
+    "priority": int,
+    "key": str,
+    "in_": timedelta,
+    "due": bool,
+    "within": timedelta,
+    "headers": Mapping,
+}
+_ARTICLE = {int: "an int", str: "a str", timedelta: "a timedelta", bool: "True or False", Mapping: "a mapping"}
 
 
 class _Anything:
@@ -63,6 +72,7 @@ class Expected:
     at: datetime | None
     due: bool | None
     within: timedelta
+    headers: dict[str, Any]
     states: tuple[State, ...]
 
     def misses(self, task: Task) -> list[str]:
@@ -80,7 +90,7 @@ class Expected:
             found.append(
                 f"due: expected {'a task that is due' if self.due else 'one that is not due yet'}, got {got}"
             )
-        return found
+        return found + differences(self.headers, dict(task.headers), "headers")
 
     def _at_that_time(self, task: Task) -> bool:
         return task.not_before is not None and self.at is not None and abs(task.not_before - self.at) <= self.within
@@ -91,6 +101,7 @@ class Expected:
         words += [f"key={self.key!r}"] if self.key is not None else []
         words += [f"at={clock_time(self.at)}"] if self.at is not None else []
         words += [f"due={self.due}"] if self.due is not None else []
+        words += [f"headers={self.headers!r}"] if self.headers else []
         words += [f"states={', '.join(self.states)}"] if self.states != WAITING else []
         return ", ".join(words)
 
@@ -125,6 +136,7 @@ def expect(like: Like, clock: Clock) -> Expected:
         at=at,
         due=like.get("due"),
         within=_tolerance(clock) if within is None else within,
+        headers=dict(like.get("headers") or {}),
         states=states_of(like.get("states", WAITING)),
     )
 

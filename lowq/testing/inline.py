@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
 from lowq.backend import InvalidWork, State, Task, Work
+from lowq.error_text import annotate, shown
 from lowq.rules.canonical import decode, encode
 from lowq.run import Run
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
@@ -91,9 +92,10 @@ class Inline:
         (kept, run), *others = failed
         if run.error is None:
             return
-        run.error.add_note(f"raised by task {run.task.id} of {kept.backend.title}, {_fate(kept, run)}")
+        annotate(run.error, f"raised by task {run.task.id} of {kept.backend.title}, {_fate(kept, run)}")
         for also, other in others:
-            run.error.add_note(f"task {other.task.id} of {also.backend.title} failed too: {other.error!r}")
+            why = "" if other.error is None else f": {shown(other.error)}"
+            annotate(run.error, f"task {other.task.id} of {also.backend.title} failed too{why}")
         raise run.error
 
 

@@ -12,8 +12,9 @@ from datetime import timedelta
 
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
+from lowq.override import Overridden
 from lowq.process.forking import close_private, open_private, spawn
-from lowq.taskqueue import TaskQueue
+from lowq.process.lifeline import end_with_parent
 from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
 from lowq.worker.worker import Worker
 
@@ -42,26 +43,31 @@ class LiveWorker:
         self._ended = False
         worker = Worker(kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=store.clock)
         parent = os.getpid()
-        reading, writing = open_private(os.pipe)
+        reading, writing, lifeline, self._lifeline = open_private(lambda: (*os.pipe(), *os.pipe()))
 
         def main() -> None:
+            end_with_parent(lifeline, parent)
             os.write(writing, b"!")
             worker.run_under(parent)
 
         try:
-            self.pid = spawn(main, keep=(writing,))
+            self.pid = spawn(main, keep=(writing, lifeline))
             if not select.select([reading], [], [], BOUND.total_seconds())[0]:
                 self.kill()
                 raise LiveWorkerError(f"no live worker began within {BOUND}")
         finally:
-            close_private(reading, writing)
+            close_private(reading, writing, lifeline)
 
     @property
     def alive(self) -> bool:
         """Whether the process still runs."""
         if not self._ended:
-            pid, _ = os.waitpid(self.pid, os.WNOHANG)
-            self._ended = pid != 0
+            try:
+                self._ended = os.waitpid(self.pid, os.WNOHANG)[0] != 0
+            except ChildProcessError:  # the program reaps all children, or has the kernel do so
+                self._ended = True
+            if self._ended:
+                close_private(self._lifeline)
         return not self._ended
 
     def wait_until(self, happened: Callable[[], object], within: timedelta = BOUND) -> None:
@@ -92,10 +98,12 @@ class LiveWorker:
     def kill(self) -> None:
         """The process was killed with SIGKILL, as it was: no `finally` of its handler ran, and its lease stays."""
         if self.alive:
-            os.kill(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
             self._ended = True
+            close_private(self._lifeline)
 
     def stop(self, within: timedelta = BOUND) -> None:
         """The process was told to stop, finished or gave back its task, and ended.
@@ -123,7 +131,7 @@ def live(store: TempQueue | None = None) -> Iterator[None]:
         found = _store(store)
         workers: dict[int, LiveWorker] = {}
 
-        def start(queue: TaskQueue) -> bool:
+        def start(queue: Overridden) -> bool:
             kept = found.of(queue)
             if id(kept) in workers and workers[id(kept)].alive:
                 return False

@@ -19,6 +19,7 @@ from lowq import override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
 from lowq.location import Location, locate, open_backend
+from lowq.override import Overridden
 from lowq.registry import is_registered
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
@@ -69,7 +70,7 @@ class TempQueue:
         self.queues: dict[tuple[str, str], Kept] = {}
         self.before_push: Callable[[Work], None] | None = None
         self.on_push: Callable[[Kept, list[Task]], None] | None = None
-        self.on_start: Callable[[TaskQueue], bool] | None = None
+        self.on_start: Callable[[Overridden], bool] | None = None
         self._open_at = open_at
         self._lock = threading.RLock()
 
@@ -109,7 +110,7 @@ class TempQueue:
                 )
         return self.kept(queue)
 
-    def of(self, queue: TaskQueue) -> Kept:
+    def of(self, queue: Overridden) -> Kept:
         """The store of a queue of the application, whose `process` now runs its tasks."""
         kept = self.keep(queue.location, queue.name, queue.dedupe)
         kept.handler, kept.retry, kept.lease_for = queue.process, queue.retry, queue.lease_for
@@ -129,7 +130,7 @@ class TempQueue:
             raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")
         return kept
 
-    def start(self, queue: TaskQueue) -> bool:
+    def start(self, queue: Overridden) -> bool:
         """Nothing was started in place of a background worker, unless the test's mode says otherwise."""
         return self.on_start is not None and self.on_start(queue)
 

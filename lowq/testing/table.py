@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
+from lowq.error_text import shown
 from lowq.rules.canonical import encode
 from lowq.run import Run
 
@@ -23,7 +24,7 @@ def line(task: Task) -> str:
 def run_line(title: str, run: Run) -> str:
     """The run of a task of the queue `title` in one line."""
     told = f"{run.outcome} in attempt {run.task.attempts}"
-    error = "" if run.error is None else _cut(f"  {run.error!r}")
+    error = "" if run.error is None else f"  {shown(run.error, _WORK)}"
     return f"{clock_time(run.at)}  {title}  task {run.task.id}  {told}  {_work(run.task)}{error}"
 
 
@@ -56,6 +57,8 @@ def _details(task: Task) -> Iterable[str]:
         yield f"attempts {task.attempts}"
     if task.key is not None:
         yield f"key {task.key!r}"
+    if task.headers:
+        yield _cut(f"headers {dict(task.headers)!r}")
     if task.reason:
         yield task.reason.strip().splitlines()[-1][:_WORK]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from lowq.backend import Backend, Lease, LowqError, State, Work
 from lowq.clock import FakeClock, to_micros
+from lowq.error_text import annotate
 from lowq.location import open_backend
 from lowq.run import Run
 from lowq.testing.clockerror import ClockError
@@ -113,7 +114,8 @@ class SyncWorker:
         if self._twice and run.outcome == "done":
             again = self.redeliver(run)
             if again.error is not None:
-                again.error.add_note(f"at the second delivery of the work {run.task.work!r}, which was done before")
+                note = f"at the second delivery of the work {run.task.work!r}, which was done before"
+                annotate(again.error, note)
                 raise again.error
         return run
 

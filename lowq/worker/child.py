@@ -63,6 +63,8 @@ class LastingChild:
             raise
         if not lasts:
             self.close()
+        if failure is not None and failure.passes:
+            raise failure.error
         return failure
 
     def close(self) -> None:
@@ -188,7 +190,7 @@ def _serve(handler: Handler, works: int, answers: int, lifeline: int, slate: Sla
             with suppress(OSError, ValueError):
                 stream.flush()
         if not (holds(works) and holds(answers)):  # then the numbers may be the handler's own files
-            _ = slate.write(answer) or (answer is not None and slate.write((answer[0], None)))
+            _ = slate.write(answer) or (answer is not None and slate.write((answer[0], None, answer[2])))
             return
         send(answers, answer)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from lowq.backend import Backend, Lease, Work
 from lowq.clock import Clock
 from lowq.process.forking import Confined
-from lowq.worker.failure import Failure, failure_of
+from lowq.worker.failure import Failure, failure_of, passes
 from lowq.worker.renewal import Watch
 from lowq.worker.stopping import Stop
 
@@ -38,7 +38,7 @@ class Inline:
         self._watch = Watch(backend, lease_for, clock, stop)
 
     def run(self, lease: Lease) -> Failure | None:
-        """The handler has returned (None) or raised an Exception or SystemExit."""
+        """The handler has returned (None) or raised what is a failure of its task."""
         self._watch.hold(lease)
         try:
             return attempt(self._handler, lease.work, self._stop)
@@ -62,10 +62,7 @@ def check_handler(handler: object) -> None:
 
 
 def attempt(handler: Handler, work: Work, stop: Stop) -> Failure | None:
-    """How the handler failed, or None. Raises what is no failure of the task: Stopping, KeyboardInterrupt, …
-
-    SystemExit is a failure: a program's `main`, called by a handler, must not end the queue.
-    """
+    """How the handler failed, or None. Raises what is no failure of the task, as `passes` says."""
     try:
         try:
             stop.enter_handler()
@@ -73,6 +70,8 @@ def attempt(handler: Handler, work: Work, stop: Stop) -> Failure | None:
                 handler(work)
         finally:
             stop.in_handler = False
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if passes(error):
+            raise
         return failure_of(error)
     return None

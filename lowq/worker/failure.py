@@ -1,16 +1,15 @@
-"""How a handler failed: the exception, and the text that stays on the task."""
+"""How a handler failed: the exception, and the text that stays on the task; and what is no failure of a task."""
 
 from __future__ import annotations
 
 import pickle
-import traceback
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 
 from lowq.backend import LowqError
-
-LONGEST_REASON = 20_000
-"""Characters of a reason; of a longer one, the beginning and the end are kept."""
+from lowq.error_text import give_cause, in_full, message, type_name
+from lowq.worker.stopping import Stopping
 
 
 class HandlerFailed(LowqError):
@@ -27,40 +26,79 @@ class HandlerDied(LowqError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a handler raised, and its traceback as text."""
+    """What a handler raised, and its traceback as text; `passes`: it is meant for the program, not for the task."""
 
     error: BaseException
     reason: str
+    passes: bool = False
+
+
+_OUTCOMES = {"_pytest.outcomes": "OutcomeException", "hypothesis.errors": "StopTest"}
+"""What test frameworks raise to end a test: module and class, looked up where the module is loaded anyway."""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether what a handler raised is meant for the program: Stopping, KeyboardInterrupt, a test's own outcome.
+
+    All else is a failure of its task: SystemExit, since a program's `main` that a handler calls must not end the
+    queue; a CancelledError, GeneratorExit or a library's own BaseException, since it would end one worker after the
+    other. A group passes where one of its exceptions does.
+    """
+    kind = type(error)
+    if issubclass(kind, BaseExceptionGroup):
+        return any(map(passes, _members(error)))
+    if issubclass(kind, Exception):
+        return False
+    return issubclass(kind, Stopping | KeyboardInterrupt) or any(
+        issubclass(kind, outcome) for outcome in _test_outcomes()
+    )
+
+
+def is_stopping(error: BaseException) -> bool:
+    """Whether it is Stopping, or a group with it among its exceptions, as a task group makes one."""
+    if issubclass(type(error), BaseExceptionGroup):
+        return any(map(is_stopping, _members(error)))
+    return issubclass(type(error), Stopping)
 
 
 def failure_of(error: BaseException) -> Failure:
     """The failure of a handler that raised `error`, told from the handler's own frame on."""
-    trace = error.__traceback__
+    trace = BaseException.__dict__["__traceback__"].__get__(error)
     handlers_own = trace.tb_next if trace is not None else None
-    return Failure(error, fitting("".join(traceback.format_exception(type(error), error, handlers_own or trace))))
+    return Failure(error, f"{in_full(error, handlers_own or trace)}\n", passes(error))
 
 
-def pack(failure: Failure) -> tuple[str, bytes | None]:
-    """The failure as it can be sent to another process: its reason, and the exception pickled, where that works."""
+Packed = tuple[str, bytes | None, bool]
+
+
+def pack(failure: Failure) -> Packed:
+    """The failure as it can be sent to another process: with the exception pickled, where that works."""
+    pickled: bytes | None = None
     try:
-        pickled = pickle.dumps(failure.error)
+        pickled = pickle.dumps(_sendable(failure.error))
         pickle.loads(pickled)
-    except Exception:  # whatever an exception's own __reduce__ or __init__ raises
-        return failure.reason, None
-    return failure.reason, pickled
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # whatever an exception's own __reduce__ or __init__ raises
+        pickled = None
+    return failure.reason, pickled, failure.passes
 
 
-def unpack(packed: tuple[str, bytes | None]) -> Failure:
+def unpack(packed: Packed) -> Failure:
     """The failure that was packed; HandlerFailed stands for an exception that cannot be made here."""
-    reason, pickled = packed
+    reason, pickled, passing = packed
+    error: object = None
     try:
         error = None if pickled is None else pickle.loads(pickled)
-    except Exception:  # its class, say, was made in the child only
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its class, say, was made in the child only
         error = None
-    if not isinstance(error, BaseException):
-        return Failure(HandlerFailed(reason), reason)
-    error.__cause__ = HandlerFailed(reason)  # a traceback does not travel; its text does
-    return Failure(error, reason)
+    if not issubclass(type(error), BaseException):
+        return Failure(HandlerFailed(reason), reason, passing)
+    assert isinstance(error, BaseException)
+    give_cause(error, HandlerFailed(reason))  # a traceback does not travel; its text does
+    return Failure(error, reason, passing)
 
 
 def time_is_up(time_limit: timedelta) -> Failure:
@@ -69,10 +107,29 @@ def time_is_up(time_limit: timedelta) -> Failure:
     return Failure(TimeLimitExceeded(text), text)
 
 
-def fitting(text: str) -> str:
-    """The text as a reason can keep it: without lone surrogates, and not endless."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    if len(text) <= LONGEST_REASON:
-        return text
-    half = LONGEST_REASON // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+def _sendable(error: BaseException) -> object:
+    """The exception, or what makes another one like it: pytest's say that they are of the module builtins."""
+    name = type_name(error)
+    outcome = getattr(sys.modules.get("_pytest.outcomes"), name, None)
+    return error if type(error) is not outcome else _OutcomeOfTest(name, message(error))
+
+
+class _OutcomeOfTest:
+    def __init__(self, name: str, text: str) -> None:
+        self._made = name, text
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return _outcome_of_test, self._made
+
+
+def _outcome_of_test(name: str, text: str) -> object:
+    return getattr(sys.modules["_pytest.outcomes"], name)(text)
+
+
+def _test_outcomes() -> list[type]:
+    found = (getattr(sys.modules.get(module), name, None) for module, name in _OUTCOMES.items())
+    return [each for each in found if isinstance(each, type)]

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol, TypeVar
 
-from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost
+from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
 from lowq.worker.executor import Executor
-from lowq.worker.failure import Failure
+from lowq.worker.failure import Failure, is_stopping
 from lowq.worker.retry import Retry
-from lowq.worker.stopping import Stop, Stopping
+from lowq.worker.stopping import Stop
 
 SLICE = timedelta(seconds=0.5)
 """How long an idle worker trusts the backend to wake it, and how long a stop of an idle worker takes at most."""
@@ -60,11 +60,17 @@ class Loop:
         self._retry = retry
         self._stop = stop
         self._patience = Patience(clock, patience, stop)
+        self._lease_left = clock.countdown(lease_for)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.requested
 
     def run_one(self) -> Run | None:
         """The most urgent due task was run once; None: none was due."""
         with self._executor() as executor:
-            lease = self.backend.claim(lease_for=self._lease_for)
+            lease = self._claim()
             return None if lease is None else self._take(executor, lease, _at_once)[0]
 
     def drain(self) -> list[Run]:
@@ -72,7 +78,7 @@ class Loop:
         runs: list[Run] = []
         lease: Lease | None = None
         with self._executor() as executor:
-            while (lease := lease or self.backend.claim(lease_for=self._lease_for)) is not None:
+            while (lease := lease or self._claim()) is not None:
                 run, lease = self._take(executor, lease, _at_once, then_claim=True)
                 runs.append(run)
         return runs
@@ -110,11 +116,25 @@ class Loop:
     def _next(self, wait: timedelta) -> Lease | None:
         """The next lease; None where nothing is due or the worker was told to stop while the storage was away."""
         try:
-            return self._patience(lambda: self.backend.claim(lease_for=self._lease_for, wait=wait))
+            return self._patience(lambda: self._claim(wait))
         except BackendUnavailable:
             if self._stop.requested:
                 return None
             raise
+
+    def _claim(self, wait: timedelta = NOW) -> Lease | None:
+        self._lease_left = self.clock.countdown(self._lease_for)
+        return self.backend.claim(lease_for=self._lease_for, wait=wait)
+
+    def _still_held(self, lease: Lease, patiently: _Patiently) -> bool:
+        """Whether the task is ours to begin: a process that stood still may have slept past the end of its lease."""
+        if self._lease_left() > NOW and self.clock.now() < lease.expires:
+            return True
+        try:
+            patiently(lambda: self.backend.extend(lease, lease_for=self._lease_for))
+        except LeaseLost:
+            return False
+        return True
 
     def _take(
         self, executor: Executor, lease: Lease, patiently: _Patiently, *, then_claim: bool = False
@@ -122,11 +142,13 @@ class Loop:
         """The task was run and settled, unless its workers were killed too often; and what was claimed with that."""
         if lease.task.attempts > self._retry.max_attempts:
             return self._bury(lease, patiently), None
+        if not self._still_held(lease, patiently):
+            return self._told(lease, "lost"), None
         try:
             failure = executor.run(lease)
         except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
             run = self._give_back(lease, interruption, patiently)
-            if isinstance(interruption, Stopping):
+            if is_stopping(interruption):
                 return run, None
             raise
         if failure is None:
@@ -135,11 +157,18 @@ class Loop:
 
     def _done(self, lease: Lease, patiently: _Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
         claim_for = self._lease_for if then_claim and not self._stop.requested else None
+        self._lease_left = self.clock.countdown(self._lease_for)
         try:
             following = patiently(lambda: self.backend.ack(lease, claim_for=claim_for))
         except LeaseLost:
             return self._told(lease, "lost"), None
-        return self._told(lease, "done"), following
+        try:
+            return self._told(lease, "done"), following
+        except BaseException:
+            if following is not None:
+                with suppress(LowqError):
+                    self._return(following, _at_once)
+            raise
 
     def _failed(self, lease: Lease, failure: Failure, patiently: _Patiently) -> Run:
         delay = self._retry.delay(lease.task.attempts, self.random)

@@ -33,8 +33,8 @@ class Stop:
         self.requested = False
         self.asked: SimpleQueue[None] = SimpleQueue()
         """Gets something at each request: its put, unlike an Event's set, may interrupt anything."""
+        self.grace = grace
         self._clock = clock
-        self._grace = grace
         self._grace_left: Callable[[], timedelta] | None = None
         self.told: Callable[[], None] | None = None
         """Called at each request, from a signal handler or another thread: briefly."""
@@ -42,7 +42,6 @@ class Stop:
         self.in_handler = False
         self._interrupted = False
         self._thread: int | None = None
-        self._process = os.getpid()
         self.heard: set[int] = set()
         """The signals that asked."""
 
@@ -50,7 +49,7 @@ class Stop:
         """The worker takes no further task; asked a second time, it gives back the one in hand."""
         self.hurried = self.hurried or urgent or self.requested
         if self._grace_left is None:
-            self._grace_left = self._clock.countdown(self._grace)
+            self._grace_left = self._clock.countdown(self.grace)
         self.requested = True
         self.asked.put(None)
         if self.told is not None:
@@ -102,7 +101,7 @@ class Stop:
             del answers[signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
             del answers[signal.SIGHUP]
-        self._thread, self._process = threading.get_ident(), os.getpid()
+        self._thread = threading.get_ident()
         before = {number: signal.getsignal(number) for number in answers}
         try:
             for number, answer in answers.items():
@@ -115,32 +114,18 @@ class Stop:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _asked_by_signal(self, number: int, *_: object) -> None:
-        if self._is_elsewhere(number):
-            return
         self.heard.add(number)
         self.request()
         self._interrupt_handler()
 
-    def _asked_by_parent(self, number: int, *_: object) -> None:
-        if self._is_elsewhere(number):
-            return
+    def _asked_by_parent(self, *_: object) -> None:
         if not self.requested:
             self.request()
         self._interrupt_handler()
 
-    def _asked_at_once(self, number: int, *_: object) -> None:
-        if self._is_elsewhere(number):
-            return
+    def _asked_at_once(self, *_: object) -> None:
         self.request(urgent=True)
         self._interrupt_handler()
-
-    def _is_elsewhere(self, number: int) -> bool:
-        """Whether this is a process that a handler forked, hit before `_forget`: the signal is its own, once more."""
-        if os.getpid() == self._process:
-            return False
-        _forget()
-        os.kill(os.getpid(), number)
-        return True
 
     def _interrupt_handler(self) -> None:
         if self.in_handler and self.urgent:
@@ -173,5 +158,24 @@ def _forget() -> None:
     _standing.clear()
 
 
+_masks = threading.local()
+
+
+def _hold_signals() -> None:
+    """A signal for a process that is being forked waits until its answer is the program's: it would be lost else."""
+    if _standing:
+        _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, list(_standing))
+
+
+def _release_signals() -> None:
+    if (before := vars(_masks).pop("before", None)) is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_anew() -> None:
+    _forget()
+    _release_signals()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_begin_anew)

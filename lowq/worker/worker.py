@@ -16,6 +16,7 @@ from lowq.process.forking import check_fork
 from lowq.run import Run
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Handler, Inline, check_handler
+from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.pool import Pool
 from lowq.worker.retry import Retry
@@ -30,10 +31,12 @@ class Worker:
     `lease_for` is how long a killed worker's task waits for the next; `time_limit` runs each task in a child process
     that is killed at the limit; `processes` is how many run at once, except in `run_one`; `grace` is how long a stop
     waits for the task in hand before it is given back (less than the 10 s of `docker stop`); `patience` is how long
-    storage may be away before the worker gives up; `on_run` is told of each run, in this process.
+    storage may be away before the worker gives up; `on_run` is told of each run, in this process, and where it fails
+    that is logged.
 
-    An Exception or SystemExit is a failure of its task only. Anything else that a handler raises, KeyboardInterrupt
-    among it, is meant for the program: the task is given back uncounted, and the exception goes on.
+    What a handler raises is a failure of its task only, whatever its class: SystemExit and a CancelledError too. But
+    KeyboardInterrupt, and what a test framework raises to end a test, is meant for the program: the task is given
+    back uncounted, and the exception goes on.
     """
 
     def __init__(
@@ -94,12 +97,11 @@ class Worker:
             return loop.drain()
         runs: list[Run] = []
 
-        def tell(run: Run) -> None:
+        def keep(run: Run) -> None:
             runs.append(run)
-            if self.on_run is not None:
-                self.on_run(run)
+            self._tell(run)
 
-        Pool(loop, self.processes, stop, tell).run(lambda: False)
+        Pool(loop, self.processes, stop, keep).run(lambda: False)
         return runs
 
     def run_forever(self) -> None:
@@ -145,7 +147,7 @@ class Worker:
         if self.processes == 1:
             loop.serve(expects)
         else:
-            Pool(loop, self.processes, self._stop, self.on_run).run(expects)
+            Pool(loop, self.processes, self._stop, self._tell).run(expects)
 
     def _loop(self, stop: Stop) -> Loop:
         return Loop(
@@ -157,8 +159,11 @@ class Worker:
             random=self.random,
             patience=self._patience,
             stop=stop,
-            tell=self.on_run,
+            tell=self._tell,
         )
+
+    def _tell(self, run: Run) -> None:
+        tell(self.on_run, run, "on_run")
 
     def _executor(self, stop: Stop) -> Executor:
         if self.time_limit is None:

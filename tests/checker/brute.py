@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import inf
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 
 @dataclass(frozen=True)

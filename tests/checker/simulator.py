@@ -9,8 +9,10 @@ from math import inf
 from random import Random
 from typing import Any
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
+
+from lowq import Dedupe
 
 BUGS = (
     "newest first",
@@ -28,6 +30,9 @@ BUGS = (
     "acked comes back",
     "live settle refused",
 )
+
+
+OTHER_WINDOW: dict[Dedupe, Dedupe] = {"until_done": "until_claimed", "until_claimed": "until_done"}
 
 
 @dataclass(slots=True)
@@ -88,7 +93,7 @@ class Queue:
     def stands(self, work: str, now: float) -> bool:
         window = self.spec.dedupe
         if self.bug("wrong window"):
-            window = {"until_done": "until_claimed", "until_claimed": "until_done"}.get(window, window)  # type: ignore[assignment]
+            window = OTHER_WINDOW.get(window, window)
         if window == "off":
             return False
         equal = [task for task in self.tasks if task.work == work]

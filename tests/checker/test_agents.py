@@ -16,7 +16,7 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agent, AgentFailed, Agents
 from lowq_conformance.storm.barrier import Meeting
 from lowq_conformance.storm.recorder import Call, load
-from lowq_conformance.subject.subject import load as harness
+from lowq_conformance.subject.loading import load as harness
 
 BOUND = 30
 

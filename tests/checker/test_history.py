@@ -9,9 +9,9 @@ from random import Random
 import pytest
 from checker.simulator import simulate, varied
 from lowq_conformance.checker.judge import check
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.jsonlines import load, read, write
 from lowq_conformance.history.operation import BadHistory
+from lowq_conformance.history.spec import Spec
 
 PUSH = {"process": "a", "op": "push", "call": 0, "ret": 3, "work": {"y": 1, "x": 2}, "added": True, "id": 7}
 CLAIM = {"process": "b", "op": "claim", "call": 4, "ret": 5, "lease": 30, "work": {"x": 2, "y": 1}, "id": "7"}

@@ -10,11 +10,11 @@ from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
 from lowq_conformance.checker.bad_patterns import fast_check
 from lowq_conformance.checker.judge import check
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.partition import per_key
 from lowq_conformance.checker.shrink import confirm, cut, keep_keys, needless_acks, observers, whole_tasks
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 FEW = 4_000
 """Configurations for one history of these tests."""

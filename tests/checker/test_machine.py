@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lowq_conformance.cases.programs import explore
-from lowq_conformance.subject.subject import load
+from lowq_conformance.subject.loading import load
 
 from lowq import Lease, Pushed
 from lowq.backends.memory.backend import MemoryBackend

@@ -6,10 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.storm.recorder import SUFFIX, Log, Recorder
 from lowq_conformance.storm.recorder import load as loaded
-from lowq_conformance.subject.client import Client, Refused
-from lowq_conformance.subject.subject import Subject, load
+from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.loading import load
+from lowq_conformance.subject.subject import Subject
 
 from lowq import Item
 

@@ -11,10 +11,12 @@ from checker.brute import brute
 from checker.mutants import mutated
 from checker.simulator import BUGS, simulate, varied
 from lowq_conformance.checker import wgl as search
-from lowq_conformance.checker.model import Mismatch, Model, Span, Spec
+from lowq_conformance.checker.model import Model
+from lowq_conformance.checker.model_tasks import Mismatch, Span
 from lowq_conformance.checker.states import Packed
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 
 @pytest.mark.parametrize("part", range(4))

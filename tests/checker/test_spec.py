@@ -6,7 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lowq_conformance.checker.model import Dedupe, Mismatch, Model, Span, Spec
+from lowq_conformance.checker.model import Model
+from lowq_conformance.checker.model_tasks import Mismatch, Span
+from lowq_conformance.history.spec import Spec
+
+from lowq import Dedupe
 
 
 class Calls:

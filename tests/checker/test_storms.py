@@ -9,7 +9,7 @@ import pytest
 from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm.execution import Stress
 from lowq_conformance.storm.storms import Storms
-from lowq_conformance.subject import subject as harness
+from lowq_conformance.subject import loading as harness
 
 
 class Busy(Storms):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.subject.subject import load
+from lowq_conformance.subject.loading import load
 
 HARNESSES = Path(__file__).with_name("harnesses.py")
 

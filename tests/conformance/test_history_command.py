@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from lowq_conformance.checker.judge import SMALL
 from lowq_conformance.checker.judge import check as judged
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.jsonlines import read
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.run.command import check
 
 ROOT = Path(__file__).parent.parent.parent

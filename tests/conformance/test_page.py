@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conformance.pages import Page
-from lowq_conformance.checker.judge import Fault, check
-from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.judge import check
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.history.counterexample import Fault
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.page import page
 from lowq_conformance.report.report import Report
 from lowq_conformance.report.stylesheet import STYLE

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.reaper import Keeper
-from lowq_conformance.subject.subject import load
 from lowq_conformance.subject.workers import Workers
 
 

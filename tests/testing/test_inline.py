@@ -177,7 +177,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="no user 1") as error:
             store.backend().push_many([Item(1), Item(2)])
 
-        assert error.value.__notes__[1] == "task 2 of queue.db failed too: ValueError('no user 2')"
+        assert error.value.__notes__[1] == "task 2 of queue.db failed too: ValueError: no user 2"
         assert store.backend().count().scheduled == 2
 
     def test_recorded_errors_stay_on_the_task(self, store: TempQueue) -> None:

@@ -104,6 +104,24 @@ class TestAssertPushed:
         with pytest.raises(AssertionError, match=r"key: expected 'two' \(str\), got 'one' \(str\)"):
             jobs.assert_pushed(key="two")
 
+    def test_headers_are_compared_where_they_are_named(self) -> None:
+        with temp_queue() as store:
+            jobs = Jobs(store)
+            store.backend().push(1, headers={"trace": "00-ab", "tenant": "7"})
+
+            jobs.assert_pushed(headers={"tenant": "7"})
+            jobs.assert_pushed(headers={"trace": lambda trace: trace.startswith("00-"), "tenant": ANY})
+            jobs.refute_pushed(headers={"tenant": "8"})
+            with pytest.raises(AssertionError) as error:
+                jobs.assert_one(work=1, headers={"tenant": "8", "user": str})
+
+        assert message(error)[:4] == [
+            "no task with work=1, headers={'tenant': '8', 'user': <class 'str'>}",
+            "nearest: task 1  ready  headers {'tenant': '7', 'trace': '00-ab'}  1",
+            "  headers.tenant: expected '8' (str), got '7' (str)",
+            "  headers.user: expected <class 'str'>, but there is no such key; there is 'tenant', 'trace'",
+        ]
+
     def test_times_are_exact_on_the_fake_clock(self, store: TempQueue, jobs: Jobs) -> None:
         store.backend().push("later", not_before=START + MINUTE)
 
@@ -149,6 +167,7 @@ class TestAssertPushed:
             ({"priority": "5"}, "priority: expected an int, got str '5'"),
             ({"priority": True}, "priority: expected an int, got bool True"),
             ({"key": 5}, "key: expected a str, got int 5"),
+            ({"headers": ["a"]}, "headers: expected a mapping, got list"),
         ],
     )
     def test_misuse_is_told(self, jobs: Jobs, like: Any, error: str) -> None:

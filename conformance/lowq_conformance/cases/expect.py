@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
-from lowq_conformance.contract.outcomes import Broken, NotPromised
-from lowq_conformance.subject.client import MINUTE, Client, Held, Refused
+from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, Refused
+from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import spelt
-
-ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryError, SystemError, UnboundLocalError)
-"""Errors that no queue raises on purpose."""
-
-
-def text(work: Any) -> str:
-    """What makes two works equal as JSON: 1, 1.0, true and "1" are four works, key order does not matter."""
-    try:
-        return json.dumps(work, sort_keys=True)
-    except (TypeError, ValueError):
-        return f"no JSON: {work!r}"
 
 
 def wrong(q: Client, expected: str) -> Broken:
@@ -49,7 +38,7 @@ def claim(q: Client, *, lease_for: Any = MINUTE) -> Held | None:
 def takes(q: Client, work: Any, *, lease_for: Any = MINUTE) -> Held:
     """A claim that hands out this work."""
     held = claim(q, lease_for=lease_for)
-    if held is None or text(held.work) != text(work):
+    if held is None or work_text(held.work) != work_text(work):
         raise wrong(q, "a task whose work is None" if work is None else spelt(work))
     return held
 
@@ -76,12 +65,12 @@ def gives(q: Client, *works: Any) -> None:
 
 def gives_all(q: Client, *works: Any) -> None:
     """These works come out in any order and then nothing."""
-    left = [text(work) for work in works]
+    left = [work_text(work) for work in works]
     for _ in works:
         held = something(q)
-        if text(held.work) not in left:
+        if work_text(held.work) not in left:
             raise wrong(q, "none of what was pushed" if not left else f"one of {', '.join(left)}")
-        left.remove(text(held.work))
+        left.remove(work_text(held.work))
         q.ack(held)
     nothing(q)
 

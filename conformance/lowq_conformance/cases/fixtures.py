@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 import pytest
 
 from lowq_conformance.contract.profile import Profile
+from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.scratch import quick_folder
@@ -91,3 +92,12 @@ def reopened(subject: Subject, place: Path) -> Callable[[Client], Client]:
         return subject.open(place)
 
     return reopen
+
+
+@pytest.fixture(scope="session")
+def storms(request: pytest.FixtureRequest, places: Path) -> Iterator[Storms]:
+    """The runs with many clients."""
+    stash = request.config.stash
+    made = Storms(stash[loaded_key], stash[seed_key], lambda: Path(mkdtemp(dir=places)), stash[profile_key])
+    yield made
+    made.close()

@@ -23,11 +23,13 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from lowq import Item
 from lowq_conformance.checker import attribution as blame
-from lowq_conformance.checker.attribution import spelled
-from lowq_conformance.checker.model import Hold, Kept, Mismatch, Model, Overtaken, Span, Spec
+from lowq_conformance.checker.model import Model
+from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.subject.client import Answer, Client, Held, Refused
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.history.spec import Spec
+from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.client import Answer, Client, Held
 from lowq_conformance.subject.client import field as carried
 from lowq_conformance.subject.subject import Subject
 
@@ -250,9 +252,9 @@ class QueueMachine(RuleBasedStateMachine):
             at, listed = self._timed(client.tasks)
             if self.model.counts(at) is None:
                 return
-            found = sorted(f"{spelled(carried(task, 'work'))} {carried(task, 'state')}" for task in listed)
+            found = sorted(f"{work_text(carried(task, 'work'))} {carried(task, 'state')}" for task in listed)
             kept = [(task, self.model.state(task, at)) for task in self.model.tasks]
-            expected = sorted(f"{spelled(task.work)} {state}" for task, state in kept if state is not None)
+            expected = sorted(f"{work_text(task.work)} {state}" for task, state in kept if state is not None)
             if found != expected:
                 raise Mismatch(self._miscounted(), f"tasks() lists {', '.join(found)}", ", ".join(expected) or "[]")
             for each in listed:
@@ -386,7 +388,7 @@ class QueueMachine(RuleBasedStateMachine):
             held = client.claim(lease_for=self.lease)
             if held is None:
                 self.model.claim_nothing(at)
-            elif spelled(held.work) == spelled(error.first.work):
+            elif work_text(held.work) == work_text(error.first.work):
                 return
 
     def _found_nothing(self, client: Client, at: Span) -> None:
@@ -459,7 +461,9 @@ class QueueMachine(RuleBasedStateMachine):
         return (
             not self.search.ids
             and self.search.spec.dedupe == "until_claimed"
-            and any(spelled(task.work) == spelled(work) for task in self.model.tasks if task.standing and task.hold)
+            and any(
+                work_text(task.work) == work_text(work) for task in self.model.tasks if task.standing and task.hold
+            )
         )
 
     def _item(self, work: Any, key: str | None, priority: int, when: str) -> Item:
@@ -493,7 +497,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A push and its answer in the words of the model."""
         return {
             "work": item.work,
-            "equal": ("work", spelled(item.work)) if item.key is None else ("key", item.key),
+            "equal": ("work", work_text(item.work)) if item.key is None else ("key", item.key),
             "key": item.key,
             "priority": item.priority,
             "not_before": self._number(item.not_before),

@@ -6,8 +6,8 @@ import pytest
 
 from lowq_conformance.cases.expect import expect, gives, known, nothing, something, takes
 from lowq_conformance.cases.timing import fall_due, later
-from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.subject.client import Client, Refused
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.subject.client import Client
 
 
 def pushed_id(q: Client, work: str) -> object:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import ACCIDENTS, named, refused, takes, wrong
-from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.cases.expect import named, refused, takes, wrong
+from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised
 from lowq_conformance.subject.client import MINUTE, Client
 from lowq_conformance.subject.subject import Subject
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, named, nothing, something, takes, text, wrong
+from lowq_conformance.cases.expect import expect, gives_all, named, nothing, something, takes, wrong
 from lowq_conformance.cases.timing import later, run_out
-from lowq_conformance.contract.outcomes import Broken
-from lowq_conformance.subject.client import Client, Refused
+from lowq_conformance.contract.outcomes import Broken, Refused
+from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.client import Client
 
 WORKS: list[Any] = [
     "a",
@@ -83,7 +84,7 @@ def test_two_clients_hold_two_tasks(q: Client, other: Client) -> None:
     mine = something(q)
     theirs = something(other)
 
-    expect(other, text(mine.work) != text(theirs.work), "the other task")
+    expect(other, work_text(mine.work) != work_text(theirs.work), "the other task")
 
 
 @pytest.mark.clause("DELIVER-4")
@@ -116,7 +117,7 @@ def test_an_acked_task_does_not_come_back_after_reopening(q: Client, reopened: C
     q = reopened(q)
 
     left = something(q)
-    expect(q, text(left.work) != text(done.work), "the other task")
+    expect(q, work_text(left.work) != work_text(done.work), "the other task")
     q.ack(left)
     nothing(q)
     if "lease" in q.promises:
@@ -191,8 +192,8 @@ def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
         return
 
     held = something(q)
-    if text(held.work) != text(work):
-        raise wrong(q, f"all {len(text(work)):,} characters, not {len(text(held.work)):,}")
+    if work_text(held.work) != work_text(work):
+        raise wrong(q, f"all {len(work_text(work)):,} characters, not {len(work_text(held.work)):,}")
 
 
 @pytest.mark.clause("DELIVER-9")
@@ -271,6 +272,6 @@ def agrees(q: Client, **states: list[Any]) -> None:
     for state, number in counts.items():
         if state in ("scheduled", "ready", "leased", "dead"):
             expect(q, number == len(states.get(state, [])), f"{len(states.get(state, []))} {state}")
-    works = sorted(text(work) for each in states.values() for work in each)
-    listed = sorted(text(getattr(task, "work", None)) for task in q.tasks())
+    works = sorted(work_text(work) for each in states.values() for work in each)
+    listed = sorted(work_text(getattr(task, "work", None)) for task in q.tasks())
     expect(q, listed == works, f"the works {', '.join(works) or 'none'}")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lowq_conformance.cases.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
-from lowq_conformance.subject.client import Client, Refused
+from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.subject.client import Client
 
 
 def cycle() -> list[Any]:

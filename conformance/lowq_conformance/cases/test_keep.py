@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, gives_all, known, nothing, something, takes, text
+from lowq_conformance.cases.expect import expect, gives, gives_all, known, nothing, something, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import Client, field
 
 Reopen = Callable[[Client], Client]
@@ -20,7 +21,7 @@ FIELDS = ("id", "work", "key", "priority", "not_before", "attempts", "state", "r
 def listing(q: Client) -> list[dict[str, Any]]:
     """What the queue tells of each task, in an order that does not depend on it."""
     told = [{name: field(task, name) for name in FIELDS if hasattr(task, name)} for task in q.tasks()]
-    return sorted(told, key=lambda fields: text(fields.get("work")))
+    return sorted(told, key=lambda fields: work_text(fields.get("work")))
 
 
 @pytest.mark.clause("KEEP-1")

@@ -9,8 +9,9 @@ import pytest
 
 from lowq_conformance.cases.expect import expect, gives, known, nothing, refused, something, takes
 from lowq_conformance.cases.timing import Stopwatch, run_out
-from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.subject.client import MINUTE, Client, Held, Refused
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.subject.client import MINUTE, Client, Held
+from lowq_conformance.subject.subject import Subject
 
 
 def overtaken(q: Client, other: Client) -> tuple[Held, Held]:
@@ -261,10 +262,10 @@ def test_a_second_ack_does_not_touch_the_next_task_of_an_equal_work(q: Client) -
 
 
 @pytest.mark.clause("LEASE-10")
-def test_opening_another_client_ends_nobodys_lease(q: Client) -> None:
+def test_opening_another_client_ends_nobodys_lease(subject: Subject, q: Client) -> None:
     q.push("a")
     held = takes(q, "a")
-    another = q.subject.open(q.place)
+    another = subject.open(q.place)
 
     nothing(another)
     q.ack(held)
@@ -272,8 +273,8 @@ def test_opening_another_client_ends_nobodys_lease(q: Client) -> None:
 
 @pytest.mark.clause("LEASE-10")
 @pytest.mark.needs("close")
-def test_closing_another_client_ends_nobodys_lease(q: Client) -> None:
-    another = q.subject.open(q.place)
+def test_closing_another_client_ends_nobodys_lease(subject: Subject, q: Client) -> None:
+    another = subject.open(q.place)
     q.push("a")
     q.push("b")
     held = something(q)

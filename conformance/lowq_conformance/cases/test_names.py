@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import ACCIDENTS, expect, gives_all, nothing
-from lowq_conformance.subject.client import Client, Refused
+from lowq_conformance.cases.expect import expect, gives_all, nothing
+from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
+from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
 NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail.1", "a.mail"]

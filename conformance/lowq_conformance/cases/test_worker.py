@@ -66,9 +66,9 @@ def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Worker
 
 
 @pytest.fixture
-def q(workers: Workers) -> Client:
+def q(subject: Subject, workers: Workers) -> Client:
     """A client of the queue that the workers run."""
-    return workers.subject.open(workers.place)
+    return subject.open(workers.place)
 
 
 def orders(workers: Workers, logs: Path, slots: int = 0) -> Orders:

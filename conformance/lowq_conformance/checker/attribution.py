@@ -8,16 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from lowq_conformance.history.work_text import work_text
+
 if TYPE_CHECKING:
-    from lowq_conformance.checker.model import Hold, Kept, Spec
+    from lowq_conformance.checker.model_tasks import Hold, Kept
+    from lowq_conformance.history.spec import Spec
 
 Blame = tuple[str, str]
 """A clause and a sentence."""
-
-
-def spelled(work: Any) -> str:
-    """What makes two works equal as JSON; 1, 1.0, true and "1" are four works."""
-    return json.dumps(work, sort_keys=True)
 
 
 def whereabouts(task: Kept) -> str:
@@ -51,7 +49,7 @@ def list_keys(work: Any) -> str:
 def refused_wrongly(spec: Spec, new: Kept, equals: list[Kept], refused: list[tuple[Any, str]]) -> Blame:
     """A push said "a duplicate" while no equal task stood."""
     for each, clause in refused:
-        if new.key is None and spelled(each) == spelled(new.work):
+        if new.key is None and work_text(each) == work_text(new.work):
             return clause, f"push of {new} said that an equal task stands, but the push of that one had failed"
     if spec.dedupe == "off":
         return "DELIVER-1", f"push of {new} said that it was not added, but this queue keeps every push"
@@ -82,7 +80,7 @@ def strange_id(known: Kept) -> Blame:
 def invented(work: Any, refused: list[tuple[Any, str]]) -> Blame:
     """A claim gave a work that was never kept."""
     for each, clause in refused:
-        if spelled(each) == spelled(work):
+        if work_text(each) == work_text(work):
             return clause, f"{work!r} came out, but the push of it had failed"
     return "DELIVER-2", f"{work!r} came out, but nobody had pushed it"
 

@@ -15,10 +15,10 @@ from math import inf
 
 from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.matching import Task, Tied
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.order_patterns import order_and_emptiness
 from lowq_conformance.checker.wait_intervals import Unknown
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 ENOUGH = 20
 """Accusations of one kind after which no more are looked for: one lost task makes thousands."""

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import inf
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 
 def by_when(ops: Sequence[Op]) -> list[float]:

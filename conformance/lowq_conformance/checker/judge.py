@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Literal
 
 from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.bad_patterns import fast_check
-from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.explanation import reason
 from lowq_conformance.checker.partition import per_key
 from lowq_conformance.checker.shrink import confirm, keep_keys, minimise
 from lowq_conformance.checker.wgl import BUDGET, wgl
-from lowq_conformance.history import jsonlines
 from lowq_conformance.history import operation as history
+from lowq_conformance.history.counterexample import Fault
 from lowq_conformance.history.operation import Op
-from lowq_conformance.history.timeline import reason, timeline
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.support.gc_pause import not_collected
 
 Verdict = Literal["bad", "proved", "not refuted"]
@@ -44,37 +43,6 @@ SMALL = 400
 """Operations up to which the complete search is tried on the whole history."""
 TRIES = 5
 """Accusations of one kind that are tried before the kind is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A kind of fault, the clause it breaks, the sentence that says by what, and the operations that prove it."""
-
-    kind: str
-    clause: str
-    said: str
-    proof: tuple[Op, ...]
-    why: str
-
-    @property
-    def culprit(self) -> Op:
-        """The operation whose answer the others do not allow."""
-        return self.proof[-1]
-
-    def as_json(self) -> dict[str, Any]:
-        """The fault as JSON; its operations are lines of a history."""
-        ops = [json.loads(line) for line in jsonlines.write(self.proof)]
-        return {"kind": self.kind, "clause": self.clause, "said": self.said, "why": self.why, "ops": ops}
-
-    @staticmethod
-    def of_json(told: dict[str, Any]) -> Fault:
-        """The fault that `as_json` tells of."""
-        proof, _ = jsonlines.read(map(json.dumps, told["ops"]))
-        return Fault(told["kind"], told["clause"], told["said"], tuple(proof), told["why"])
-
-    def drawn(self, unit: float = 1.0) -> str:
-        """The proof as a timeline, and why no order explains it."""
-        return f"{timeline(self.proof, [self.culprit], unit)}\n{self.why}"
 
 
 @dataclass(slots=True)

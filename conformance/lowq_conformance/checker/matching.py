@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 
 class Task:

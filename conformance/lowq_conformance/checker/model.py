@@ -11,98 +11,13 @@ once between its call and its effect; on a clock that stands still, a span is on
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from lowq_conformance.checker import attribution as blame
-
-Dedupe = Literal["until_done", "until_claimed", "off"]
-
-
-class Span(NamedTuple):
-    """An operation was called at `call` and returned at `ret`; it acted in between."""
-
-    call: float
-    ret: float
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a queue promises of order, time and equal works, as far as a model must know it.
-
-    `grace`: a lease that ran out has ended for everybody this much later; None: it may, and nothing must follow.
-    `eps`: every reading of the queue's clock is within this of ours. `due_order` and `requeue`: the suite's traits.
-    """
-
-    dedupe: Dedupe = "off"
-    fifo: bool = True
-    priority: bool = True
-    due_order: Literal["push", "due"] | None = "push"
-    requeue: Literal["place", "any"] = "place"
-    grace: float | None = None
-    eps: float = 0
-
-
-class Mismatch(AssertionError):
-    """The model has no such answer: `clause` is broken, `said` says by what, and `expected` was the answer due."""
-
-    def __init__(self, clause: str, said: str, expected: str = "") -> None:
-        super().__init__(f"{clause}: {said}")
-        self.clause = clause
-        self.said = said
-        self.expected = expected
-
-
-class Overtaken(Mismatch):
-    """A task was handed out although `first` was due and comes before it."""
-
-    first: Kept
-
-
-@dataclass(slots=True)
-class Kept:
-    """A task as the model keeps it; `number` is its place in push order, `past` what has happened to it."""
-
-    number: int
-    work: Any
-    equal: Hashable
-    priority: int = 0
-    not_before: float | None = None
-    key: str | None = None
-    id: str | None = None
-    client: str = ""
-    batch: int | None = None
-    state: Literal["waiting", "leased", "dead", "acked", "cancelled"] = "waiting"
-    hold: Hold | None = None
-    attempts: int = 0
-    reason: str | None = None
-    past: set[str] = field(default_factory=set)
-
-    @property
-    def returned(self) -> bool:
-        """It was handed out before."""
-        return self.state == "leased" or not self.past.isdisjoint({"released", "ran out", "redriven"})
-
-    @property
-    def standing(self) -> bool:
-        """It is scheduled, ready or leased."""
-        return self.state in ("waiting", "leased")
-
-    def __str__(self) -> str:
-        return f"{self.work!r}" if self.key is None else f"{self.work!r} (key {self.key!r})"
-
-
-@dataclass(slots=True, eq=False)
-class Hold:
-    """One claim of a task: the lease may have ended at `early`, and must have ended at `late`."""
-
-    task: Kept
-    early: float
-    late: float
-    client: str = ""
-    settled: bool = False
-    past: set[str] = field(default_factory=set)
+from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
+from lowq_conformance.history.spec import Spec
+from lowq_conformance.history.work_text import work_text
 
 
 class Model:
@@ -393,7 +308,7 @@ class Model:
 
     def _claimed(self, at: Span, work: Any, id: str | None) -> Kept:
         """The task that was handed out: the one of that id, or else the likeliest of that work."""
-        same = [task for task in self.tasks if blame.spelled(task.work) == blame.spelled(work)]
+        same = [task for task in self.tasks if work_text(task.work) == work_text(work)]
         if id is not None and any(task.id is not None for task in self.tasks):
             named = [task for task in self.tasks if task.id == id]
             if named and named[0] not in same:

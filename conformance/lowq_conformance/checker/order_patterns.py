@@ -9,10 +9,10 @@ from operator import attrgetter
 
 from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.matching import Task, Tied
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.wait_index import Front
 from lowq_conformance.checker.wait_intervals import Unknown, Wait, waits
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 LEVELS = 16
 """Priorities for which chains are looked at."""

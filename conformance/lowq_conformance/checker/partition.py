@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from math import inf
 from operator import attrgetter
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 BUDGET = 4_000
 """Configurations for each work; a work that takes more is `unknown`, never wrong."""

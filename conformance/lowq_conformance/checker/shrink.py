@@ -9,10 +9,10 @@ from typing import TypeVar
 
 from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.matching import Tied
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.partition import grouped
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 BUDGET = 10_000
 LOOKS = 400

@@ -12,8 +12,8 @@ from itertools import combinations
 from math import inf
 from typing import NamedTuple, Protocol
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 OBSERVERS = ("empty", "dup", "stale")
 """The answers of operations that change nothing, unless a lease must run out for them."""

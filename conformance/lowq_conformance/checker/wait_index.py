@@ -6,8 +6,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from math import inf
 
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.wait_intervals import Wait
+from lowq_conformance.history.spec import Spec
 
 
 class Front:

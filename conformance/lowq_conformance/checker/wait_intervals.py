@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import inf
 
 from lowq_conformance.checker.matching import Task, Tied
-from lowq_conformance.checker.model import Spec
+from lowq_conformance.history.spec import Spec
 
 
 class Wait:

@@ -27,9 +27,9 @@ from random import Random
 
 from lowq_conformance.checker.dependencies import by_when, needless, unmet
 from lowq_conformance.checker.lookahead import Lookahead, Outlook, Place, Placed
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.checker.states import OBSERVERS, Packed, State
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
 
 BUDGET = 200_000
 """Configurations after which the search gives up."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lowq_conformance.checker.judge import Fault
 from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.support.text import raised
 
 
 class Broken(AssertionError):
@@ -46,3 +47,16 @@ def broken_in(error: BaseException | None) -> Broken | None:
                     return found
         error = error.__cause__ or error.__context__
     return None
+
+
+ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryError, SystemError, UnboundLocalError)
+"""Errors that no queue raises on purpose."""
+
+
+class Refused(Exception):
+    """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
+
+    def __init__(self, call: str, cause: Exception | None) -> None:
+        said = "answered False" if cause is None else raised(cause)
+        super().__init__(f"{call} {said}")
+        self.call, self.cause = call, cause

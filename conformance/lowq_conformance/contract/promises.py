@@ -8,7 +8,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-Dedupe = Literal["until_done", "until_claimed", "off"]
+from lowq import Dedupe
+
 DueOrder = Literal["push", "due"]
 Requeue = Literal["place", "any"]
 

@@ -39,8 +39,9 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from lowq_conformance.checker.model import Spec
-from lowq_conformance.history.operation import BadHistory, Op, check, spelled
+from lowq_conformance.history.operation import BadHistory, Op, check
+from lowq_conformance.history.spec import Spec
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.support.gc_pause import not_collected
 from lowq_conformance.support.text import excerpt
 
@@ -221,7 +222,7 @@ def _op(told: dict[str, Any], number: int, by_name: Mapping[Any, Op], texts: dic
 
 
 def _push(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: bool) -> None:
-    text = spelled(told["work"])
+    text = work_text(told["work"])
     op.work = op.equal = texts.setdefault(text, text)
     if told.get("key") is not None:
         key = f"key {told['key']}"
@@ -248,7 +249,7 @@ def _claim(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: boo
             raise BadHistory("claim: it is empty and has a work")
         op.result = "empty"
     elif answered:
-        text = spelled(told["work"])
+        text = work_text(told["work"])
         op.result, op.work, op.id = "task", texts.setdefault(text, text), _id(told, texts)
 
 

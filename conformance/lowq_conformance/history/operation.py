@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -81,7 +80,3 @@ def check(ops: Sequence[Op], called: str = "operation") -> None:
                 raise BadHistory(f"{called} {op.number}: {said}")
         if op.result is not None and op.ret == inf:
             raise BadHistory(f"{called} {op.number}: has an answer but never returned")
-
-
-spelled = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-"""The canonical text of a work."""

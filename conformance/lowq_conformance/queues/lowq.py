@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
-from lowq_conformance.subject.client import keywords
 from lowq_conformance.support.processes import is_gone
+from lowq_conformance.support.signatures import keywords
 
 
 class FakeTime:

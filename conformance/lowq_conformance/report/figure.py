@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lowq_conformance.checker.judge import Fault
+from lowq_conformance.history.counterexample import Fault
 from lowq_conformance.history.timeline import label
 from lowq_conformance.report.html import element, text
 from lowq_conformance.report.svg import Unit, drawn, ended

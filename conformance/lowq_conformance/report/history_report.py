@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lowq_conformance.checker.judge import SMALL, Fault, Judgement
-from lowq_conformance.checker.model import Spec
+from lowq_conformance.checker.judge import SMALL, Judgement
+from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.figure import proof
 from lowq_conformance.report.html import document, element, text
 from lowq_conformance.report.page import facts, stamp, versions

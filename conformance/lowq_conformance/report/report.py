@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lowq_conformance.checker.judge import Fault
 from lowq_conformance.contract.clauses import CLAUSES, GROUPS
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.verdict import Verdict, Whole, of_clauses
+from lowq_conformance.history.counterexample import Fault
 
 STYLES = {
     Verdict.KEPT: "green",

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from lowq_conformance.checker.judge import Fault
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.verdict import Verdict, of_sides
+from lowq_conformance.history.counterexample import Fault
 from lowq_conformance.report.report import ClauseReport, Report
 
 UNSEEN = "no test of it came to an end"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.checker.judge import check
-from lowq_conformance.checker.model import Spec
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.jsonlines import load
 from lowq_conformance.history.operation import BadHistory
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.history_report import HistoryReport
 
 

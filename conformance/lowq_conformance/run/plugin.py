@@ -23,21 +23,21 @@ from lowq_conformance.cases.fixtures import (
     reopened,
     seed,
     seed_key,
+    storms,
     subject,
     used_key,
 )
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
-from lowq_conformance.contract.outcomes import NotObserved, NotPromised, broken_in
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused, broken_in
 from lowq_conformance.contract.profile import PROFILES
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report import report as reports
 from lowq_conformance.report.tally import Run, Side
 from lowq_conformance.run.wire import CASES
-from lowq_conformance.storm.storms import Storms, made_as, storms
-from lowq_conformance.subject.client import Refused
+from lowq_conformance.storm.storms import Storms, made_as
+from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.program import Journal
-from lowq_conformance.subject.subject import load
 
 __all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject"]
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lowq_conformance.checker.judge import Fault
+from lowq_conformance.history.counterexample import Fault
 from lowq_conformance.history.operation import Op
 from lowq_conformance.storm.execution import WEDGED, Run
 from lowq_conformance.storm.recorder import Call

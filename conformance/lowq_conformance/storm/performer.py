@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lowq import Item
+from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.storm.barrier import Meeting
 from lowq_conformance.storm.recorder import Log, Recorder, nanoseconds, recorded
-from lowq_conformance.subject.client import Held, Refused
+from lowq_conformance.subject.client import Held
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Call, Journal
 from lowq_conformance.subject.subject import Subject

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lowq import Item
-from lowq_conformance.subject.client import Answer, Client, Held, Refused
+from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.subject.client import Answer, Client, Held
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SUFFIX = ".calls"

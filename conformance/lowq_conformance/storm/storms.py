@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from tempfile import mkdtemp
 
-import pytest
-
-from lowq_conformance.cases.fixtures import loaded_key, profile_key, seed_key
 from lowq_conformance.checker.judge import Judgement, check
 from lowq_conformance.contract.effort import Grounds
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
@@ -283,12 +279,3 @@ def together(*storms: Storm) -> Storm:
         whole.found += storm.found
         whole.judgements += storm.judgements
     return whole
-
-
-@pytest.fixture(scope="session")
-def storms(request: pytest.FixtureRequest, places: Path) -> Iterator[Storms]:
-    """The runs with many clients."""
-    stash = request.config.stash
-    made = Storms(stash[loaded_key], stash[seed_key], lambda: Path(mkdtemp(dir=places)), stash[profile_key])
-    yield made
-    made.close()

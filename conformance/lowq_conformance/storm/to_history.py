@@ -15,9 +15,10 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
-from lowq_conformance.cases import expect
-from lowq_conformance.checker.model import Spec
-from lowq_conformance.history.operation import Op, spelled
+from lowq_conformance.contract.outcomes import ACCIDENTS
+from lowq_conformance.history.operation import Op
+from lowq_conformance.history.spec import Spec
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.storm.execution import Run
 from lowq_conformance.storm.recorder import Call, instant, nanoseconds
 
@@ -28,7 +29,7 @@ IN_THE_WAY = ("database is locked", "database table is locked", "deadlock", "cou
 """What an error says that tells of others being in the way."""
 NO_REFUSALS = ("OperationalError", "BlockingIOError", "TimeoutError", "JSONDecodeError", "UnicodeDecodeError")
 """Errors that tell of trouble, and never that a settle came too late."""
-ACCIDENTS = tuple(error.__name__ for error in expect.ACCIDENTS)
+ACCIDENT_NAMES = tuple(error.__name__ for error in ACCIDENTS)
 
 
 class Clock:
@@ -113,7 +114,7 @@ class Teller:
 
     def _push(self, call: Call, item: dict[str, Any], answer: dict[str, Any] | None, suffix: str = "") -> None:
         op = self._op(call, "push", suffix)
-        op.work = op.equal = spelled(item["work"])
+        op.work = op.equal = work_text(item["work"])
         op.priority = item["priority"] if "priority" in self.promises else 0
         if "not_before" in self.promises:
             op.not_before = self._due(item["not_before"])
@@ -135,7 +136,7 @@ class Teller:
         if empty:
             op.result = "empty"
         elif call.ret is not None and call.error is None:
-            op.result, op.work = "task", spelled(call.result["work"])
+            op.result, op.work = "task", work_text(call.result["work"])
             op.id = call.result["id"] if self.ids else None
             self.claims[call.process, call.number] = op.number
 
@@ -219,4 +220,4 @@ def surfaced(call: Call) -> bool:
 def trouble(error: str) -> bool:
     """Whether no queue says this to refuse something."""
     name, said = error.partition(":")[0], error.lower()
-    return name in NO_REFUSALS or name in ACCIDENTS or any(words in said for words in IN_THE_WAY)
+    return name in NO_REFUSALS or name in ACCIDENT_NAMES or any(words in said for words in IN_THE_WAY)

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lowq import Item, State
-from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.subject.program import called, spelt
-
-if TYPE_CHECKING:
-    from lowq_conformance.subject.subject import Subject
+from lowq_conformance.subject.under_test import UnderTest
+from lowq_conformance.support.signatures import keywords
+from lowq_conformance.support.text import raised
 
 MINUTE = timedelta(minutes=1)
-
-
-class Refused(Exception):
-    """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
-
-    def __init__(self, call: str, cause: Exception | None) -> None:
-        said = "answered False" if cause is None else raised(cause)
-        super().__init__(f"{call} {said}")
-        self.call, self.cause = call, cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ def field(raw: Any, name: str) -> Any:
 class Client:
     """One opened client of the queue at a place. A call that raises, or a settle that answers False, is `Refused`."""
 
-    def __init__(self, subject: Subject, raw: Any, label: str, place: Any) -> None:
+    def __init__(self, subject: UnderTest, raw: Any, label: str, place: Any) -> None:
         self.subject = subject
         self.raw = raw
         self.label = label
@@ -241,25 +231,6 @@ class Client:
             raise Refused(text, error) from error
         subject.journal.end(call, shown(answer))
         return answer
-
-
-def raised(error: BaseException) -> str:
-    """What an error says, in one line."""
-    first = (str(error).splitlines() or [""])[0][:200]
-    return f"raised {type(error).__name__}: {first}" if first else f"raised {type(error).__name__}"
-
-
-def keywords(method: Any) -> frozenset[str] | None:
-    """The names that a method takes by keyword; None: any, or it does not say."""
-    if method is None:
-        return frozenset()
-    try:
-        parameters = inspect.signature(method).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def _answer(raw: Any) -> Answer:

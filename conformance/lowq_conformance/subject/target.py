@@ -17,7 +17,7 @@ from typing import Any
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.queues.lowq import BUNDLED, BackendHarness, FactoryHarness, of_url
 from lowq_conformance.queues.peers import PEERS, harness_of
-from lowq_conformance.subject.client import raised
+from lowq_conformance.support.text import raised
 
 FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join((*BUNDLED, *PEERS))
 
@@ -112,3 +112,13 @@ def _findable(folder: str) -> Iterator[None]:
         sys.path.remove(folder)
         if folder not in sys.path:
             sys.path.append(folder)
+
+
+def made_by(make: Maker, target: str) -> Any:
+    """The harness that the target makes. Raises BrokenHarness where making it fails."""
+    try:
+        return make()
+    except BrokenHarness:
+        raise
+    except Exception as error:
+        raise BrokenHarness(f"{target}: making the harness {raised(error)}") from error

@@ -11,25 +11,23 @@ from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lowq import Item
-from lowq_conformance.cases.expect import text
 from lowq_conformance.contract.outcomes import Broken, NotPromised
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
 from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper
 from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.subject.workers import Workers
-
-if TYPE_CHECKING:
-    from lowq_conformance.subject.subject import Subject
 
 
 class Desk:
     """The workers of one place, the turns that were handed out, and how many works may wait for one."""
 
-    def __init__(self, subject: Subject, place: Path) -> None:
+    def __init__(self, subject: UnderTest, place: Path) -> None:
         self._subject, self._place = subject, place
         self._keeper: Keeper | None = None
         self._hall = Path()
@@ -65,7 +63,7 @@ class Desk:
 class Worked(Client):
     """A client that pushes; what it claims is what a worker has begun."""
 
-    def __init__(self, subject: Subject, raw: Any, label: str, place: Path, desk: Desk) -> None:
+    def __init__(self, subject: UnderTest, raw: Any, label: str, place: Path, desk: Desk) -> None:
         super().__init__(subject, raw, label, place)
         self._desk = desk
 
@@ -75,7 +73,7 @@ class Worked(Client):
         """The work was pushed."""
         if not_before is not None:
             raise NotPromised("its own worker claims, and when it would is not told")
-        if self.subject.traits.dedupe != "off" and text(work) in self._desk.ended:
+        if self.subject.traits.dedupe != "off" and work_text(work) in self._desk.ended:
             raise NotPromised("its own worker acks, and when it has is not told")
         answer = super().push(work, key=key, priority=priority)
         self._desk.waiting += answer.added is not False
@@ -116,5 +114,5 @@ class Worked(Client):
             raise Broken(f"the handler's turn at {spelt(turn.work)} was cut off")
         self.subject.journal.end(call, "")
         self._desk.in_hand = None
-        self._desk.ended.add(text(turn.work))
+        self._desk.ended.add(work_text(turn.work))
         return None

@@ -8,19 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lowq_conformance.cases.expect import text
 from lowq_conformance.contract.outcomes import Broken, NotObserved
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import spelt
 from lowq_conformance.subject.reaper import Keeper
 from lowq_conformance.subject.turns import Book, Turn
+from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.support.processes import alone, is_gone
-
-if TYPE_CHECKING:
-    from lowq_conformance.subject.subject import Subject
 
 SLOWER = 10
 """A worker is taken to do nothing when it has done nothing for so many times the queue's patience."""
@@ -30,7 +28,7 @@ LOOK = 0.0005
 class Workers:
     """Workers of the queue at `place`, which run `handler`, whose book is in the folder `hall`."""
 
-    def __init__(self, subject: Subject, place: Path, hall: Path, keeper: Keeper, *, gated: bool = False) -> None:
+    def __init__(self, subject: UnderTest, place: Path, hall: Path, keeper: Keeper, *, gated: bool = False) -> None:
         self.subject, self.place, self.keeper = subject, place, keeper
         self.book, self.handler = Book(hall), Handler(str(hall), gated)
         self.told: set[int] = set()
@@ -72,13 +70,13 @@ class Workers:
 
     def of(self, work: Any) -> list[Turn]:
         """The turns at this work."""
-        wanted = text(work)
-        return [turn for turn in self.turns() if text(turn.work) == wanted]
+        wanted = work_text(work)
+        return [turn for turn in self.turns() if work_text(turn.work) == wanted]
 
     def undone(self, works: Sequence[Any]) -> list[Any]:
         """Those of the works at which no turn has come to its end."""
-        done = {text(turn.work) for turn in self.turns() if turn.done}
-        return [work for work in works if text(work) not in done]
+        done = {work_text(turn.work) for turn in self.turns() if turn.done}
+        return [work for work in works if work_text(work) not in done]
 
     def until(self, event: Callable[[], object], seconds: float | None = None) -> bool:
         """Whether the event came, within the bound or within so many seconds."""

@@ -26,3 +26,9 @@ def _spelt(character: str) -> str:
     return (
         character.encode("ascii", "backslashreplace").decode() if character >= "\x80" else f"\\x{ord(character):02x}"
     )
+
+
+def raised(error: BaseException) -> str:
+    """What an error says, in one line."""
+    first = (str(error).splitlines() or [""])[0][:200]
+    return f"raised {type(error).__name__}: {first}" if first else f"raised {type(error).__name__}"

@@ -25,7 +25,6 @@ from lowq.backend import (
 )
 from lowq.backends.memory.heaps import Kept, Place, Queue, place_of
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.location import check_dedupe, check_name
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
@@ -39,6 +38,7 @@ from lowq.rules.leases import (
     lost,
     number,
 )
+from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page, page_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar, cast
 
@@ -24,9 +24,9 @@ from lowq.backend import (
 )
 from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
-from lowq.backends.wakeup import Bell
+from lowq.backends.wakeup import Bell, Listener
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.location import beside, check_dedupe, check_name
+from lowq.location import beside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -38,6 +38,7 @@ from lowq.rules.leases import (
     lost,
     number,
 )
+from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
@@ -95,13 +96,13 @@ class SQLiteBackend:
         self.name = name
         self._clock = clock or SystemClock()
         self._bell = Bell(beside(file, "bell", name), file)
+        self._was_empty = False
         self._database = Database(file, create=create, durability=durability, patience=patience, now=self._now)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
         except BaseException:
             self._database.close()
             raise
-        self._was_empty = False
 
     @property
     def dedupe(self) -> Dedupe:
@@ -119,8 +120,7 @@ class SQLiteBackend:
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before, headers)
-        with self._database as db:
-            pushed = self._keep(db, new, self._now())
+        pushed = self._database.alone(lambda db: self._keep(db, new, self._now()))
         if pushed.added:
             self._bell.ring()
         return pushed
@@ -128,9 +128,12 @@ class SQLiteBackend:
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
-        with self._database.writing() as db:
+
+        def keep_all(db: sqlite3.Connection) -> list[Pushed]:
             now = self._now()
-            pushed = [self._keep(db, new, now) for new in batch]
+            return [self._keep(db, new, now) for new in batch]
+
+        pushed = self._database.writing(keep_all)
         if any(each.added for each in pushed):
             self._bell.ring()
         return pushed
@@ -141,21 +144,15 @@ class SQLiteBackend:
         lease = next(iter(self._claim(lease_for, 1)), None)
         if lease is not None or wait == NOW:
             return lease
-        left = self._clock.countdown(wait)
-        woken = False
-        with self._bell.listening() as heard:
-            while True:
-                last = left() <= NOW
-                lease = next(iter(self._claim(lease_for, 1)), None)
-                if lease is not None and woken and self._anything_due():
-                    self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
-                if lease is not None or last:
-                    return lease
-                due = self.next_due()
-                nap = min(left(), _LOOK_AGAIN)
-                if due is not None:
-                    nap = min(nap, due - self._clock.now())
-                woken = self._clock.wait(heard, nap)
+        listener = self._bell.listener()
+        try:
+            listener.open()
+            lease = self._claim_when_there_is_one(lease_for, self._clock.countdown(wait), listener)
+            listener.close()
+            return lease
+        except BaseException:  # and not `finally`, at whose first instruction it would stay open
+            listener.close()
+            raise
 
     def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
         """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
@@ -165,23 +162,27 @@ class SQLiteBackend:
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
         until = deadline(self._now(), lease_for)
-        with self._database.writing() as db:
+
+        def hold(db: sqlite3.Connection) -> Task:
             self._settle(db, lease, "UPDATE task SET state = 2, due = ?", until)
-            task = task_of(cast(Row, self._row(db, lease.id)), until - 1)
-        return Lease(task, lease.token, to_datetime(until))
+            return task_of(cast(Row, self._row(db, lease.id)), until - 1)
+
+        return Lease(self._database.writing(hold), lease.token, to_datetime(until))
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         if claim_for is None:
-            with self._database as db:
-                self._settle(db, lease, "DELETE FROM task")
+            self._database.alone(lambda db: self._settle(db, lease, "DELETE FROM task"))
             return None
         now = self._now()
         until = deadline(now, claim_for)
-        with self._database.writing() as db:
+
+        def go_on(db: sqlite3.Connection) -> Lease | None:
             self._settle(db, lease, "DELETE FROM task")
             self._promote_all(db, now)
             return next(iter(self._take(db, until, 1)), None)
+
+        return self._database.writing(go_on)
 
     def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
@@ -189,11 +190,14 @@ class SQLiteBackend:
         claim = check_number(claim, "claim", least=0)
         now = self._now()
         until = deadline_of_next(claim, lease_for, now)
-        with self._database.writing() as db:
-            lost = tuple(self._lost(db, lease) for lease in settled)
+
+        def go_on(db: sqlite3.Connection) -> Acked:
+            lost = tuple([self._lost(db, lease) for lease in settled])
             if claim:
                 self._promote_all(db, now)
             return Acked(lost, tuple(self._take(db, until, claim)) if claim else ())
+
+        return self._database.writing(go_on)
 
     def release(
         self,
@@ -206,7 +210,8 @@ class SQLiteBackend:
         """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
         again = None if not_before is None else to_micros(not_before, "not_before")
         check_reason(reason)
-        with self._database as db:
+
+        def wait(db: sqlite3.Connection) -> None:
             due = again if again is not None and again > self._now() else None
             self._settle(
                 db,
@@ -219,62 +224,69 @@ class SQLiteBackend:
                 due,
                 again,
             )
+
+        self._database.alone(wait)
         self._bell.ring()
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
-        with self._database as db:
-            self._settle(db, lease, "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ?", reason)
+        change = "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ?"
+        self._database.alone(lambda db: self._settle(db, lease, change, reason))
 
     def redrive(self, id: str) -> bool:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
         check_id(id)
-        with self._database.writing() as db:
+
+        def revive(db: sqlite3.Connection) -> bool:
             dead = db.execute(
                 "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3", (number(id), self._queue)
             ).fetchone()
             if dead is None or self._standing(db, dead[1], self._now()) is not None:
                 return False
             db.execute("UPDATE task SET state = 1, attempts = 0 WHERE id = ?", dead[:1])
-        self._bell.ring()
-        return True
+            return True
+
+        revived = self._database.writing(revive)
+        if revived:
+            self._bell.ring()
+        return revived
 
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        with self._database as db:
-            cancelled = db.execute(
-                "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)",
-                (number(id), self._queue, self._now()),
-            )
-            return cancelled.rowcount == 1
+        statement = "DELETE FROM task WHERE id = ? AND queue = ? AND (state <> 2 OR due <= ?)"
+        cancelled = self._database.alone(
+            lambda db: db.execute(statement, (number(id), self._queue, self._now())).rowcount
+        )
+        return cancelled == 1
 
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
         check_id(id)
-        with self._database.reading() as db:
-            row = self._row(db, id)
-            return None if row is None else task_of(row, self._now())
+        row = self._database.reading(lambda db: self._row(db, id))
+        return None if row is None else task_of(row, self._now())
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
         check_page(state, after, limit)
         order = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
-        page: list[Task] = []
-        with self._database.reading() as db:
+
+        def read(db: sqlite3.Connection) -> list[Task]:
+            page: list[Task] = []
             now = self._now()
             for each in order[0 if after is None else order.index(after.state) :]:
                 if state in (None, each):
                     left = None if limit is None else limit - len(page)
                     behind = after if after is not None and after.state is each else None
                     page += listed(db, self._queue, now, each, behind, left)
-        return page
+            return page
+
+        return self._database.reading(read)
 
     def count(self) -> Counts:
         """How many tasks are in each state."""
-        with self._database.reading() as db:
-            return counts(db, self._queue, self._now())
+        return self._database.reading(lambda db: counts(db, self._queue, self._now()))
 
     def names(self) -> list[str]:
         """The names of the queues in this file."""
@@ -283,10 +295,8 @@ class SQLiteBackend:
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
-        with self._database.reading() as db:
-            row = db.execute(
-                "SELECT due FROM task WHERE queue = ? AND due IS NOT NULL ORDER BY due LIMIT 1", (self._queue,)
-            ).fetchone()
+        statement = "SELECT due FROM task WHERE queue = ? AND due IS NOT NULL ORDER BY due LIMIT 1"
+        row = self._database.reading(lambda db: db.execute(statement, (self._queue,)).fetchone())
         return None if row is None else to_datetime(row[0])
 
     def close(self) -> None:
@@ -299,25 +309,28 @@ class SQLiteBackend:
 
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
-        find = "SELECT id, dedupe FROM queue WHERE name = ?"
-        with self._database.reading() as db:
-            row = db.execute(find, (self.name,)).fetchone()
-            names = [] if row else [name for (name,) in db.execute("SELECT name FROM queue ORDER BY name")]
+
+        def find(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
+            row = db.execute("SELECT id, dedupe FROM queue WHERE name = ?", (self.name,)).fetchone()
+            return cast("tuple[int, Dedupe] | None", row)
+
+        def make(db: sqlite3.Connection) -> tuple[int, Dedupe]:
+            statement = "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)"
+            db.execute(statement, (self.name, dedupe or "until_done"))
+            return cast("tuple[int, Dedupe]", find(db))
+
+        row = self._database.reading(find)
         if row is None and not create:
-            raise InvalidLocation(
-                f"{self._database.path}: there is no queue {self.name!r} here; there is {', '.join(names) or 'none'}"
-            )
+            rows = self._database.reading(lambda db: db.execute("SELECT name FROM queue ORDER BY name").fetchall())
+            names = ", ".join(name for (name,) in rows) or "none"
+            raise InvalidLocation(f"{self._database.path}: there is no queue {self.name!r} here; there is {names}")
         if row is None:
-            with self._database.writing() as db:
-                db.execute(
-                    "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)", (self.name, dedupe or "until_done")
-                )
-                row = db.execute(find, (self.name,)).fetchone()
+            row = self._database.writing(make)
         if dedupe not in (None, row[1]):
             raise InvalidLocation(
                 f"{self._database.path}: the queue {self.name!r} was made with dedupe={row[1]!r}, not {dedupe!r}"
             )
-        return row[0], row[1]
+        return row
 
     def _keep(self, db: sqlite3.Connection, new: Entry, now: int) -> Pushed:
         text, key, digest, priority, not_before, headers, crc = new
@@ -351,19 +364,40 @@ class SQLiteBackend:
         deadline(0, lease_for)
         if self._was_empty and not self._anything_due():
             return []  # without the write lock, which idle workers would fight for
+
+        def take(db: sqlite3.Connection) -> list[Lease] | None:
+            now = self._now()
+            return self._take(db, deadline(now, lease_for), limit) if self._promote(db, now) else None
+
+        while (taken := self._database.writing(take)) is None:
+            pass  # so much fell due that others get their turn in between
+        return taken
+
+    def _claim_when_there_is_one(
+        self, lease_for: timedelta, left: Callable[[], timedelta], listener: Listener
+    ) -> Lease | None:
+        woken = False
         while True:
-            with self._database.writing() as db:
-                now = self._now()
-                if self._promote(db, now):
-                    return self._take(db, deadline(now, lease_for), limit)
+            last = left() <= NOW
+            lease = next(iter(self._claim(lease_for, 1)), None)
+            if lease is not None and woken and self._anything_due():
+                self._bell.ring()  # one ring may have stood for several tasks, and others may be asleep
+            if lease is not None or last:
+                return lease
+            due = self.next_due()
+            nap = min(left(), _LOOK_AGAIN)
+            if due is not None:
+                nap = min(nap, due - self._clock.now())
+            woken = self._clock.wait(listener.heard, nap)
 
     def _anything_due(self) -> bool:
-        with self._database.reading() as db:
-            row = db.execute(
-                "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
-                " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)",
-                {"queue": self._queue, "now": self._now()},
-            ).fetchone()
+        statement = (
+            "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
+            " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)"
+        )
+        row = self._database.reading(
+            lambda db: db.execute(statement, {"queue": self._queue, "now": self._now()}).fetchone()
+        )
         return bool(row[0])
 
     def _promote(self, db: sqlite3.Connection, now: int) -> bool:
@@ -417,8 +451,8 @@ class SQLiteBackend:
         return lost(lease, None if row is None else task_of(row, self._now()))
 
     def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
-        row = db.execute(f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?", (number(id), self._queue))
-        return cast("Row | None", row.fetchone())
+        statement = f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?"
+        return cast("Row | None", db.execute(statement, (number(id), self._queue)).fetchone())
 
 
 def _seconds(text: str) -> timedelta:

@@ -6,6 +6,12 @@ itself drops the POSIX locks that SQLite holds on it (https://www.sqlite.org/how
 Nothing of SQLite crosses a fork either. Its table of open files does, so that even a new connection in the child
 believes in locks that only the parent has: the parent, closing, deletes the WAL under the child, or a write lock held
 at the fork is held for ever. Therefore every connection is closed before a fork, and both sides open their own.
+
+A call may be cut off by an exception anywhere: a signal handler raises it. Every statement runs inside `_run`, whose
+one handler undoes what is under way. Where that is cut off too, the lock tells the next call that it takes over from
+a dead one; the connection, which may be in any state, is then closed and another opened. A signal handler that uses
+the client while a call is under way, or forks, takes the connection away, which undoes what that call had done; the
+call then begins anew.
 """
 
 from __future__ import annotations
@@ -13,12 +19,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
-from typing import Literal
+from functools import partial
+from types import FrameType
+from typing import Literal, TypeVar
 
 from lowq.backend import (
     BackendUnavailable,
@@ -31,6 +37,9 @@ from lowq.backend import (
 )
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
+from lowq.framelock import CLEAN, NESTED, FrameLock
+
+T = TypeVar("T")
 
 Durability = Literal["power", "process", "none"]
 """What a push that returned survives: the loss of power (synchronous=FULL); the death of the process (NORMAL); or
@@ -39,10 +48,17 @@ that in a file which the loss of power may damage (OFF): for tests."""
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 
-class Database:
-    """A connection to a queue file, for one thread at a time, with errors that have names."""
+_BEGINNINGS = 100
+"""How often a call begins anew because signal handlers used the client meanwhile."""
 
+
+class Database:
+    """A connection to a queue file, for one call at a time, with errors that have names."""
+
+    _opened: sqlite3.Connection | None = None
+    """The connection that is to be closed, ready or not."""
     _connection: sqlite3.Connection | None = None
+    """The same once it is ready to be used."""
 
     def __init__(
         self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
@@ -55,48 +71,104 @@ class Database:
         self._durability = durability
         self._patience = patience
         self._now = now
-        self._lock = threading.RLock()
+        self._lock = FrameLock()
+        self._taken_away = 0
         self._identity: tuple[int, int] | None = None
         self._closed = False
         self._check_path(create)
-        with _registry:
-            _databases.add(self)
+        frame = sys._getframe()
         try:
-            with self._lock:
-                self._connect()
-        except BaseException:
-            self.close()
-            raise
+            _gate.take(frame)
+            # The finalizer is one call into C, so that nothing can interrupt it.
+            _databases[id(self)] = weakref.ref(self, partial(_databases.pop, id(self)))
+        finally:
+            _gate.leave(frame)
 
-    def writing(self) -> Transaction:
-        """A transaction that holds the write lock from its start: committed at the end, undone by an exception."""
-        return Transaction(self, "BEGIN IMMEDIATE")
+    def alone(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        """What `body` answers: the connection is its own, and each of its statements is a transaction by itself.
 
-    def reading(self) -> Transaction:
-        """A transaction that sees one state of the file."""
-        return Transaction(self, "BEGIN")
+        Here and below `body` may be called again where the connection was taken away from it, so here a statement
+        that changes something is the last one that it runs. No body keeps a cursor that has more rows.
+        """
+        return self._run("", body)
 
-    def __enter__(self) -> sqlite3.Connection:
-        """The connection is this thread's alone; outside a transaction each statement is one by itself."""
-        self._lock.acquire()
-        try:
-            return self._current()
-        except BaseException:
-            self._lock.release()
-            raise
+    def reading(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        """What `body` answers, which sees one state of the file."""
+        return self._run("BEGIN", body)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._lock.release()
-        if isinstance(error, sqlite3.Error):
-            raise self.named(error) from error
+    def writing(self, body: Callable[[sqlite3.Connection], T]) -> T:
+        """What `body` answers, which holds the write lock from its start: kept at its end, undone by an exception."""
+        return self._run("BEGIN IMMEDIATE", body)
 
     def close(self) -> None:
         """The connection is let go; whoever uses this client afterwards gets QueueClosed."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
+        frame = sys._getframe()
+        found = None
+        try:
+            found = self._lock.take(frame)
+            self._taken_away += 1  # from a call that goes on when this one has ended
             self._disconnect()
+            self._lock.leave(frame)
+        except BaseException:
+            self._end(frame, found is NESTED, keep=False)
+            raise
+
+    def _run(self, begin: str, body: Callable[[sqlite3.Connection], T]) -> T:
+        frame = sys._getframe()
+        for _ in range(_BEGINNINGS):
+            found, taken_away = None, self._taken_away
+            try:
+                found = self._lock.take(frame)
+                if found is not CLEAN:
+                    self._taken_away += 1
+                    self._disconnect()
+                taken_away = self._taken_away
+                connection = self._current()
+                if begin:
+                    connection.execute(begin)
+                answer = body(connection)
+                if begin:
+                    connection.execute("COMMIT")
+                self._lock.leave(frame)
+                return answer
+            except BaseException as error:
+                self._end(frame, found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
+                if not isinstance(error, sqlite3.Error):
+                    raise
+                if self._taken_away == taken_away:
+                    raise self.named(error) from error
+        raise BackendUnavailable(
+            f"{self.path}: signal handlers used this client or forked, and so undid this call, {_BEGINNINGS} times;"
+            " give them a client of their own"
+        )
+
+    def _end(self, frame: FrameType, nested: bool, *, keep: bool) -> None:
+        """Of the call with that frame nothing is under way any more; `keep`: the connection is in a known state.
+
+        An exception that comes in between is raised at the end: what is undone here keeps others out until it is.
+        """
+        later: BaseException | None = None
+        while True:
+            try:
+                if nested or self._lock.is_held_by(frame):
+                    connection = self._connection
+                    if nested:  # the connection may be that of the call that goes on when this one has ended
+                        self._taken_away += 1
+                    if nested or not keep or connection is None:
+                        self._disconnect()
+                    elif connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    self._lock.leave(frame)
+                break
+            except sqlite3.Error:
+                if not keep:
+                    self._opened = None  # it is closed when it is dropped
+                keep = False
+            except BaseException as error:
+                later = error
+        if later is not None:
+            raise later
 
     def __del__(self) -> None:
         """Whoever drops a client without closing it leaves no connection behind."""
@@ -129,31 +201,32 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
+        if _crossed:
+            raise BackendUnavailable(
+                f"{self.path}: an exception of a signal handler kept a connection open while this process was forked,"
+                " and SQLite would believe here in locks that the parent holds; start a process afresh"
+            )
         if self._identity is not None and not os.path.exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
-        try:
-            self._connection = sqlite3.connect(
-                self.path,
-                timeout=self._patience.total_seconds(),
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._prepare(self._connection)
-            if self._identity is None:
-                status = os.stat(self.path)
-                self._identity = (status.st_dev, status.st_ino)
-        except sqlite3.Error as error:
-            self._disconnect()
-            raise self.named(error) from error
-        except BaseException:
-            self._disconnect()
-            raise
-        return self._connection
+        self._disconnect()
+        connection = self._opened = sqlite3.connect(
+            self.path,
+            timeout=self._patience.total_seconds(),
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self._prepare(connection)
+        if self._identity is None:
+            status = os.stat(self.path)
+            self._identity = (status.st_dev, status.st_ino)
+        self._connection = connection
+        return connection
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._connection = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The file is a queue of this version in WAL mode; nothing is written to a file that is anything else."""
@@ -221,71 +294,47 @@ class Database:
         return BackendUnavailable(f"{self.path}: {error}")
 
 
-class Transaction:
-    """A `with` block around one transaction of a Database; it gives the connection."""
-
-    __slots__ = ("_begin", "_connection", "_database")
-
-    def __init__(self, database: Database, begin: str) -> None:
-        self._database = database
-        self._begin = begin
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection = self._database.__enter__()
-        try:
-            self._connection.execute(self._begin)
-        except BaseException as error:
-            self._database.__exit__(type(error), error, None)
-            raise
-        return self._connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._connection.execute("COMMIT")
-            else:
-                self._undo()
-        except sqlite3.Error as failure:
-            self._undo()
-            error = failure
-        self._database.__exit__(kind, error, traceback)
-
-    def _undo(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+_databases: dict[int, weakref.ref[Database]] = {}
+_gate = FrameLock()
+"""Held while a process is forked: nobody opens a database meanwhile."""
+_crossed: list[sqlite3.Connection] = []
+"""Connections that were open at the fork of this process, kept: closing them would drop the parent's locks."""
 
 
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_registry = threading.Lock()
-_forking: list[Database] = []
+def _standing() -> list[Database]:
+    return [database for ref in list(_databases.values()) if (database := ref()) is not None]
 
 
 def _before_fork() -> None:
-    _registry.acquire()
-    for database in list(_databases):
-        database._lock.acquire()
+    """Every connection is closed, and none is opened until the fork is done: for as long as who forks runs."""
+    forking = sys._getframe(1)
+    _gate.take(forking)
+    for database in _standing():
+        database._lock.take(forking)
+        database._taken_away += 1
         database._disconnect()
-        _forking.append(database)
 
 
 def _after_fork_in_parent() -> None:
-    for database in _forking:
-        database._lock.release()
-    _forking.clear()
-    _registry.release()
+    forking = sys._getframe(1)
+    for database in _standing():
+        database._lock.leave(forking)
+    _gate.leave(forking)
 
 
 def _after_fork_in_child() -> None:
-    global _registry
-    for database in _forking:
-        database._lock = threading.RLock()
-    _forking.clear()
-    _registry = threading.Lock()
+    global _gate
+    for database in _standing():
+        database._lock = FrameLock()
+        if database._opened is not None:
+            _crossed.append(database._opened)
+            database._connection = database._opened = None
+    _gate = FrameLock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    # Twice, since each can be done twice: an exception of a signal handler, which a fork disregards, may cut one off.
+    for _ in range(2):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )

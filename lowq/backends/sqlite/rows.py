@@ -58,7 +58,8 @@ def listed(
     pages = []
     for part in parts:
         where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
-        rows = db.execute(f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit", values)
+        statement = f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit"
+        rows = db.execute(statement, values).fetchall()  # a cursor that is kept would keep the log from being reused
         pages.append([task_of(row, now) for row in rows])
     return list(merge(*pages, key=place_in_list))[:limit]
 

@@ -1,0 +1,32 @@
+"""Says why no linearization of a history exists: how far the best one comes, and what cannot come next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lowq_conformance.checker.wgl import Found
+from lowq_conformance.history.operation import Op
+from lowq_conformance.history.timeline import LONGEST_LABEL, MANY
+from lowq_conformance.support.text import excerpt, printable
+
+
+def reason(found: Found, ops: Sequence[Op]) -> str:
+    """Why no order explains the history: how far the best one comes, and what cannot come next."""
+    if found.stuck is None:
+        return "an order explains it" if found.verdict else "no order was found in the time there was"
+    by_index = sorted(ops, key=lambda op: (op.call, op.ret))
+    stuck = found.stuck
+    total = sum(op.result is not None for op in ops)
+    placed = sum(op.result is not None for op in stuck.placed)
+    waiting = _named([by_index[entry.push].work for entry in stuck.state if entry.waiting])
+    leased = _named([by_index[entry.push].work for entry in stuck.state if not entry.waiting])
+    none = _named([str(op) for op in stuck.impossible])
+    return (
+        f"at best {placed} of {total} completed operations fit in an order; then waiting=[{waiting}] "
+        f"leased=[{leased}] and none of [{none}] is possible"
+    )
+
+
+def _named(texts: Sequence[str]) -> str:
+    more = [f"… {len(texts) - MANY:,} more"] if len(texts) > MANY else []
+    return ", ".join([*(excerpt(printable(text), LONGEST_LABEL) for text in texts[:MANY]), *more])

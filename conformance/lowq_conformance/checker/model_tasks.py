@@ -1,0 +1,75 @@
+"""The values of the sequential model: tasks, leases, spans of time, and the mismatch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+
+class Span(NamedTuple):
+    """An operation was called at `call` and returned at `ret`; it acted in between."""
+
+    call: float
+    ret: float
+
+
+class Mismatch(AssertionError):
+    """The model has no such answer: `clause` is broken, `said` says by what, and `expected` was the answer due."""
+
+    def __init__(self, clause: str, said: str, expected: str = "") -> None:
+        super().__init__(f"{clause}: {said}")
+        self.clause = clause
+        self.said = said
+        self.expected = expected
+
+
+class Overtaken(Mismatch):
+    """A task was handed out although `first` was due and comes before it."""
+
+    first: Kept
+
+
+@dataclass(slots=True)
+class Kept:
+    """A task as the model keeps it; `number` is its place in push order, `past` what has happened to it."""
+
+    number: int
+    work: Any
+    equal: Hashable
+    priority: int = 0
+    not_before: float | None = None
+    key: str | None = None
+    id: str | None = None
+    client: str = ""
+    batch: int | None = None
+    state: Literal["waiting", "leased", "dead", "acked", "cancelled"] = "waiting"
+    hold: Hold | None = None
+    attempts: int = 0
+    reason: str | None = None
+    past: set[str] = field(default_factory=set)
+
+    @property
+    def returned(self) -> bool:
+        """It was handed out before."""
+        return self.state == "leased" or not self.past.isdisjoint({"released", "ran out", "redriven"})
+
+    @property
+    def standing(self) -> bool:
+        """It is scheduled, ready or leased."""
+        return self.state in ("waiting", "leased")
+
+    def __str__(self) -> str:
+        return f"{self.work!r}" if self.key is None else f"{self.work!r} (key {self.key!r})"
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """One claim of a task: the lease may have ended at `early`, and must have ended at `late`."""
+
+    task: Kept
+    early: float
+    late: float
+    client: str = ""
+    settled: bool = False
+    past: set[str] = field(default_factory=set)

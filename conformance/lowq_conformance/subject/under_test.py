@@ -1,0 +1,113 @@
+"""What the clients and workers of a queue under test share: its promises, traits, clock, event loops and program."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.subject.event_loop import Loop
+from lowq_conformance.subject.handler import Handler
+from lowq_conformance.subject.program import Journal, called
+from lowq_conformance.support.text import raised
+
+SLACK = timedelta(milliseconds=20)
+"""Waited on top wherever time really passes, because sleeping and clocks are not exact."""
+
+
+class UnderTest:
+    """A harness in use, without its clients: what it promises, its clock, its workers, and the program so far."""
+
+    def __init__(self, target: str, harness: Any, promises: frozenset[str], traits: Traits, journal: Journal) -> None:
+        self.target = target
+        self.promises = promises
+        self.traits = traits
+        self.journal = journal
+        self._harness = harness
+        self._loops: dict[Path, Loop] = {}
+        self._labels: dict[str, int] = {}
+        self._passed: dict[Path, timedelta] = {}
+
+    @property
+    def can_pass_time(self) -> bool:
+        """Whether the queue's clock can be moved; if not, the suite really waits."""
+        return callable(getattr(self._harness, "pass_time", None))
+
+    @property
+    def knows_now(self) -> bool:
+        """Whether the harness tells its clock exactly."""
+        return callable(getattr(self._harness, "now", None))
+
+    @property
+    def short_lease(self) -> timedelta:
+        """A lease for tasks whose lease is to run out: as short as can be where the suite really waits."""
+        return timedelta(minutes=1) if self.can_pass_time else self.traits.shortest_lease
+
+    @property
+    def delay(self) -> timedelta:
+        """How far ahead a task is scheduled that is to fall due: a minute, or half a second really waited."""
+        wanted = timedelta(minutes=1) if self.can_pass_time else max(timedelta(seconds=0.5), self.resolution * 4)
+        return wanted if self.traits.max_delay is None else min(wanted, self.traits.max_delay)
+
+    @property
+    def resolution(self) -> timedelta:
+        """How finely the queue keeps due times and leases."""
+        return self.traits.resolution
+
+    def pass_time(self, place: Path, how_long: timedelta) -> None:
+        """The queue's clock stands `how_long` later for every client of `place`; really waited if need be."""
+        if not self.can_pass_time:
+            if how_long < timedelta(0):
+                raise ValueError(f"pass_time: {how_long} cannot be waited")
+            wait = how_long + SLACK
+            call = self.journal.begin(f"time.sleep({wait.total_seconds():g})")
+            time.sleep(wait.total_seconds())
+        else:
+            call = self.journal.begin(called("pass_time", [Place(), how_long], {}))
+            try:
+                self.loop(place).result(self._harness.pass_time(place, how_long))
+            except Exception as error:
+                raise BrokenHarness(f"{self.target}: pass_time {raised(error)}") from error
+            self._passed[place] = self._passed.get(place, timedelta(0)) + how_long
+        self.journal.end(call, "")
+
+    def start(self, place: Path, handler: Handler) -> list[int]:
+        """Workers of the queue at `place` were started; the processes that were made. Raises Refused."""
+        call = self.journal.begin(called("start", [Place(), handler], {}))
+        try:
+            pids = self.loop(place).result(self._harness.start(place, handler))
+        except Exception as error:
+            self.journal.end(call, raised(error))
+            raise Refused(call.text, error) from error
+        if not isinstance(pids, (list, tuple)) or not all(type(pid) is int and pid > 1 for pid in pids):
+            raise BrokenHarness(f"{self.target}: start: expected a list of process ids, got {pids!r}")
+        self.journal.end(call, repr(list(pids)))
+        return list(pids)
+
+    def now(self, place: Path) -> datetime:
+        """The instant of the queue's clock: as its harness tells, or the machine's plus what was passed."""
+        if not self.knows_now:
+            return datetime.now(UTC) + self._passed.get(place, timedelta(0))
+        now = self.loop(place).result(self._harness.now(place))
+        if not isinstance(now, datetime) or now.tzinfo is None:
+            raise BrokenHarness(f"{self.target}: now: expected an aware datetime, got {now!r}")
+        return now
+
+    def loop(self, place: Path) -> Loop:
+        """The event loop of that place."""
+        return self._loops.setdefault(place, Loop())
+
+    def next_label(self, kind: str) -> str:
+        """A name that is not taken yet: q, q2, q3, …"""
+        number = self._labels[kind] = self._labels.get(kind, 0) + 1
+        return kind if number == 1 else f"{kind}{number}"
+
+
+class Place:
+    """How the place is written in a program."""
+
+    def __repr__(self) -> str:
+        return "place"

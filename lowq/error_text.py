@@ -1,0 +1,92 @@
+"""How an exception is shown, whatever its class does: in a log, in a reason, on a terminal, in a test's report.
+
+An exception's `__str__` may raise, answer no string, or an endless one; its class may forbid writing to it. Nothing
+here raises for that, but for KeyboardInterrupt.
+"""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import Any
+
+LONGEST = 20_000
+"""Characters of a text that is kept; of a longer one, the beginning and the end are."""
+
+_LINE = 1000
+
+
+def shown(error: BaseException, limit: int = _LINE) -> str:
+    """``ValueError: what it says`` in one printable line of at most `limit` characters."""
+    text = message(error)
+    line = f"{type_name(error)}: {text[:limit]}" if text else type_name(error)
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return line if len(line) <= limit and len(text) <= limit else f"{line[: limit - 1]}…"
+
+
+def message(value: object) -> str:
+    """``str(value)``, or that it cannot be had and why."""
+    try:
+        return str.__str__(str(value))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"<its text cannot be had: {type_name(value)}.__str__ raised {type_name(error)}>"
+
+
+def in_full(error: BaseException, trace: TracebackType | None = None) -> str:
+    """The exception with its traceback, or with `trace`, and its causes; without a line break at the end."""
+    trace = trace or _traceback(error)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = f"{''.join(_frames(trace))}{shown(error)}"
+    return fitting(text.rstrip("\n"))
+
+
+def fitting(text: str) -> str:
+    """The text as a reason can keep it: without lone surrogates, and not endless."""
+    half = LONGEST // 2
+    if len(text) > LONGEST:
+        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def annotate(error: BaseException, note: str) -> None:
+    """The note stands below the exception where it is shown, also on one whose class forbids writing to it."""
+    try:
+        notes = list(getattr(error, "__notes__", ()))
+        object.__setattr__(error, "__notes__", [*notes, note])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a class with a property of that name, say: it is raised without the note
+        return
+
+
+def give_cause(error: BaseException, cause: BaseException) -> None:
+    """`cause` is shown above the exception, also above one whose class forbids writing to it."""
+    _slot("__cause__").__set__(error, cause)
+
+
+def type_name(value: object) -> str:
+    """The name of its class, also where a metaclass has another idea of it."""
+    return str(type.__dict__["__name__"].__get__(type(value)))
+
+
+def _traceback(error: BaseException) -> TracebackType | None:
+    found: TracebackType | None = _slot("__traceback__").__get__(error)
+    return found
+
+
+def _slot(name: str) -> Any:
+    """What Python itself keeps there, which no subclass can hide."""
+    return BaseException.__dict__[name]
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    try:
+        return ["Traceback (most recent call last):\n", *traceback.format_tb(trace)]
+    except Exception:  # a source file that changed meanwhile, say
+        return []

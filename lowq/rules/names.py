@@ -1,0 +1,21 @@
+"""What a queue may be called, and how it may dedupe."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from lowq.backend import Dedupe
+
+
+def check_name(name: str) -> None:
+    """Raise TypeError or ValueError unless a queue can have this name: 1 to 200 printable characters."""
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a string, got {type(name).__name__}")
+    if not 1 <= len(name) <= 200 or not name.isprintable():
+        raise ValueError(f"name: expected 1 to 200 printable characters, got {name!r}")
+
+
+def check_dedupe(dedupe: Dedupe | None) -> None:
+    """Raise ValueError unless `dedupe` is None or one of the three windows."""
+    if dedupe not in (None, *get_args(Dedupe)):
+        raise ValueError(f"dedupe: expected {', '.join(get_args(Dedupe))} or None, got {dedupe!r}")
