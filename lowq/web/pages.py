@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from lowq.backend import NO_HEADERS, Backend, State, Task
 from lowq.clock import to_datetime, to_micros
-from lowq.location import check_name
+from lowq.rules.names import check_name
 from lowq.web import show
 from lowq.web.access import new_mark
 from lowq.web.parts import may_write, parts

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from lowq.backend import Backend, Counts, Dedupe, InvalidLocation
 from lowq.clock import Clock
-from lowq.location import check_name, locate, open_backend
+from lowq.location import locate, open_backend
+from lowq.rules.names import check_name
 
 MAX_OPEN = 1000
 """Clients that are kept open at most, one a name."""

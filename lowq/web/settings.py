@@ -24,7 +24,7 @@ from typing import Any
 
 from lowq.backend import LowqError
 from lowq.clock import Clock
-from lowq.location import check_name
+from lowq.rules.names import check_name
 
 VARIABLE = "LOWQ_SETTINGS"
 _MIN, _MAX = -(2**31), 2**31 - 1

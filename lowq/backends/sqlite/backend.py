@@ -290,8 +290,8 @@ class SQLiteBackend:
 
     def names(self) -> list[str]:
         """The names of the queues in this file."""
-        with self._database.reading() as db:
-            return [name for (name,) in db.execute("SELECT name FROM queue ORDER BY name")]
+        rows = self._database.reading(lambda db: db.execute("SELECT name FROM queue ORDER BY name").fetchall())
+        return [name for (name,) in rows]
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
@@ -321,8 +321,7 @@ class SQLiteBackend:
 
         row = self._database.reading(find)
         if row is None and not create:
-            rows = self._database.reading(lambda db: db.execute("SELECT name FROM queue ORDER BY name").fetchall())
-            names = ", ".join(name for (name,) in rows) or "none"
+            names = ", ".join(self.names()) or "none"
             raise InvalidLocation(f"{self._database.path}: there is no queue {self.name!r} here; there is {names}")
         if row is None:
             row = self._database.writing(make)
