@@ -180,7 +180,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.claim(which)
             return
         client, held, hold = self._lease(which)
-        not_before = self._instant(when)
+        not_before = self._instant(when) if client.takes("release", "not_before") else None
         self._settle(
             hold,
             lambda: client.release(held, not_before=not_before),
@@ -447,7 +447,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _named(self, which: int, state: str | None = None) -> Kept | None:
         """One of the tasks whose ids are known, in that state where there are such."""
-        named = [task for task in self.model.tasks if task.id is not None]
+        latest = {task.id: task for task in self.model.tasks if task.id is not None}
+        named = list(latest.values())  # whoever has the id now
         wanted = [task for task in named if task.state == state] or named
         return wanted[which % len(wanted)] if wanted else None
 

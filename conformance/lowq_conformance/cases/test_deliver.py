@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, named, nothing, something, takes, wrong
+from lowq_conformance.cases.expect import expect, gives_all, known, named, nothing, something, takes, wrong
 from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.contract.outcomes import Broken, Refused
 from lowq_conformance.history.work_text import work_text
@@ -249,9 +249,9 @@ def test_counts_and_listings_tell_of_what_is_dead(q: Client) -> None:
 @pytest.mark.clause("DELIVER-10")
 @pytest.mark.needs("cancel")
 def test_counts_and_listings_forget_what_was_cancelled(q: Client) -> None:
-    pushed = q.push("a")
+    id = known(q.push("a").id, "the id of what was pushed")
     q.push("b")
-    q.cancel(pushed.id)
+    q.cancel(id)
 
     agrees(q, ready=["b"])
 

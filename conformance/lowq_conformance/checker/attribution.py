@@ -88,10 +88,11 @@ def invented(work: Any, refused: list[tuple[Any, str]]) -> Blame:
 def taken(task: Kept, client: str) -> Blame:
     """A claim gave a task that nobody may have: gone, dead, or another's."""
     said = f"{task} was handed out, but it is {whereabouts(task)}"
-    if task.state in ("acked", "cancelled", "dead"):
+    if task.state in ("acked", "cancelled", "dead", "replaced"):
         if task.state == "acked" and "refused a duplicate" in task.past:
             return "DEDUPE-1", f"{said}: a push of it that was refused had added it"
-        return {"acked": "DELIVER-4", "cancelled": "CANCEL-1", "dead": "DEAD-1"}[task.state], said
+        clauses = {"acked": "DELIVER-4", "cancelled": "CANCEL-1", "dead": "DEAD-1", "replaced": "DEAD-1"}
+        return clauses[task.state], said
     hold = task.hold
     assert hold is not None
     said = f"{said} to {'the same client' if hold.client == client else 'another client'}"

@@ -127,6 +127,9 @@ class Model:
             gone = [task for task in self.tasks if task.equal == equal]
             raise Mismatch(*blame.refused_wrongly(self.spec, new, gone, self.refused), "added")
         if added:
+            for task in self.tasks:
+                if id is not None and task.id == id and task.state == "dead":
+                    task.state = "replaced"  # an id names one task, which is this one from now on
             self.tasks.append(new)
             return new
         if id is not None and all(task.id not in (None, id) for task in perhaps):
@@ -311,11 +314,12 @@ class Model:
         same = [task for task in self.tasks if work_text(task.work) == work_text(work)]
         if id is not None and any(task.id is not None for task in self.tasks):
             named = [task for task in self.tasks if task.id == id]
-            if named and named[0] not in same:
-                raise Mismatch("DELIVER-1", f"{named[0]} was pushed, and came out as {work!r}")
+            named = [task for task in named if task.standing] or named[-1:]  # an id may be given again
+            if named and not any(task in same for task in named):
+                raise Mismatch("DELIVER-1", f"{named[-1]} was pushed, and came out as {work!r}")
             if not named and same:
                 raise Mismatch(*blame.strange_id(same[-1]))
-            same = named
+            same = [task for task in named if task in same]
         if not same:
             raise Mismatch(*blame.invented(work, self.refused))
         fit = [task for task in same if self.maybe_free(task, at) and self.maybe_due(task, at)]

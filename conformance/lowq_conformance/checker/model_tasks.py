@@ -43,7 +43,7 @@ class Kept:
     id: str | None = None
     client: str = ""
     batch: int | None = None
-    state: Literal["waiting", "leased", "dead", "acked", "cancelled"] = "waiting"
+    state: Literal["waiting", "leased", "dead", "acked", "cancelled", "replaced"] = "waiting"
     hold: Hold | None = None
     attempts: int = 0
     reason: str | None = None

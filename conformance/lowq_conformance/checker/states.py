@@ -94,7 +94,7 @@ class Packed:
         self.index = {op.number: i for i, op in enumerate(self.ops)}
         eps, grace = spec.eps, spec.grace
         self.early = [op.call + op.lease - 2 * eps for op in self.ops]
-        self.late = [inf if grace is None else op.ret + op.lease + grace + 2 * eps for op in self.ops]
+        self.late = [inf if grace is None else op.ret + op.longest + grace + 2 * eps for op in self.ops]
         self.over = len(self.ops)
         self.early.append(-inf)
         self.late.append(inf)

@@ -38,10 +38,10 @@ class Unknown:
     def __init__(self, tied: Tied, spec: Spec) -> None:
         self.claims = tied.unknown_claims
         late = inf if spec.grace is None else spec.grace + 2 * spec.eps
-        claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret, claim.lease) for claim in self.claims)
+        claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret, claim.longest) for claim in self.claims)
         self._ends = [end for end, _, _ in claims]
         self._rets = list(accumulate((ret for _, ret, _ in claims), max))
-        self._backs = list(accumulate((ret + lease + late for _, ret, lease in claims), max))
+        self._backs = list(accumulate((ret + longest + late for _, ret, longest in claims), max))
 
     def may_hold(self, since: float, back: float) -> bool:
         """One may have taken a task that came at `since`, and have lost it again by `back`."""
@@ -85,10 +85,10 @@ def _waits(task: Task, tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wai
             after = [other for other in again if other.ret >= release.call]
             then = due if release.not_before is None else release.not_before + spec.eps
             since, start = release.call, release.ret
-        elif not settles and spec.grace is not None and claim.lease < inf:
+        elif not settles and spec.grace is not None and claim.longest < inf:
             after = [other for other in again if other.ret >= claim.call]
             then, since = due, claim.call
-            start = claim.ret + claim.lease + spec.grace + 2 * spec.eps
+            start = claim.ret + claim.longest + spec.grace + 2 * spec.eps
             if any(
                 settle.kind == "release" and settle.not_before is not None
                 for other in claims

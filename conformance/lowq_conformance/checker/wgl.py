@@ -102,7 +102,7 @@ class _Search:
         for at, i in enumerate(self.unknown):
             op = self.ops[i]
             if op.ret == inf and op.kind in ("claim", "push"):
-                what = op.lease if op.kind == "claim" else self.model.new(i)
+                what = (op.lease, op.longest) if op.kind == "claim" else self.model.new(i)
                 alike[op.kind, what] = alike.get((op.kind, what), 0) | 1 << at
         return list(alike.values())
 

@@ -138,20 +138,64 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
 
 
 def check_names(harness: object, who: str) -> None:
-    """Raise BrokenHarness where the harness has an attribute that looks like a misspelt promise or trait.
+    """Raise BrokenHarness where the harness has an attribute that is a misspelt promise, trait or method.
 
-    On the class every public value must be known, so that no typo goes unread; methods and what an instance keeps
-    are only refused where they nearly spell a known name.
+    That is one whose name nearly spells a known one, and whose value could be the known one's. What resembles nothing
+    is the author's own.
     """
     own = {name: value for cls in type(harness).__mro__[:-1] for name, value in vars(cls).items()}
-    for name, value in {**vars(harness), **own}.items() if hasattr(harness, "__dict__") else own.items():
+    for name, value in {**own, **getattr(harness, "__dict__", {})}.items():
         if name.startswith("_") or name in HARNESS_NAMES:
             continue
-        near = _hint(name, HARNESS_NAMES)
-        free = callable(value) or isinstance(value, (property, staticmethod, classmethod)) or name not in own
-        if near or not free:
-            rest = near or f"; known are {' '.join(HARNESS_NAMES)}; a name of your own begins with _"
-            raise BrokenHarness(f"{who}: unknown trait {name!r}{rest}")
+        near = nearly(name)
+        if near is not None and _could_be(near, value):
+            said = f"{who}: unknown {'method' if near in METHODS else 'trait'} {name!r}, did you mean {near!r}?"
+            raise BrokenHarness(f"{said} A name of your own that resembles one of the suite's begins with _")
+
+
+def nearly(name: str) -> str | None:
+    """The known name that this one nearly spells: but for case and underscores, one letter, or in a long name a few.
+
+    A name of three letters resembles too many words for that.
+    """
+    bare = _bare(name)
+    for known in HARNESS_NAMES:
+        if bare == _bare(known) or (len(known) > 3 and _one_off(bare, _bare(known))):
+            return known
+    long = [known for known in HARNESS_NAMES if len(known) >= 7]
+    close = get_close_matches(name.lower(), long, n=1, cutoff=0.85)
+    return close[0] if close else None
+
+
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _one_off(one: str, other: str) -> bool:
+    """One letter is missing, too many, another, or two have changed places."""
+    if abs(len(one) - len(other)) > 1 or one[:1] != other[:1]:
+        return False
+    start = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    rest, others = one[start:], other[start:]
+    swapped = rest[1:2] + rest[:1] + rest[2:]
+    return rest[1:] == others[1:] or rest[1:] == others or rest == others[1:] or swapped == others
+
+
+def _could_be(known: str, value: object) -> bool:
+    """Whether what is named so may be meant for the known name."""
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    if known in METHODS:
+        return callable(value) and not isinstance(value, type)
+    if isinstance(value, property):
+        return True
+    if known == "promises":
+        return isinstance(value, (set, frozenset, list, tuple, str))
+    default = getattr(Traits(), known)
+    if isinstance(default, timedelta) or known == "max_delay":
+        return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
+    kinds = {"workers": (int, type(None))}.get(known, (str, type(None)))
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _hint(word: object, known: Any) -> str:

@@ -18,7 +18,8 @@ with the fields of `spec.Spec`; what is left out has the default there. Every ot
 `unknown`               true: whether it happened is not known (it raised, or its process was killed; then `ret` is
                         the last instant at which it may have happened); an operation without `ret` is unknown
 push                    `work`; optional `key`, `priority`, `not_before`; the answer is `added` and optional `id`
-claim                   optional `lease` (left out: until settled); the answer is `work` and optional `id`, or `empty`
+claim                   optional `lease` (left out: until settled) and `at_most`, where it may last longer; the answer
+                        is `work` and optional `id`, or `empty`
 ack, release,           `claim`: the `name` of the line of its claim (a line without `name` has its number, from 1);
 dead_letter             optional `not_before` for release; the answer is `taken`
 `killed`                optional, anywhere: when the process that called was seen dead, where it was killed
@@ -48,7 +49,7 @@ from lowq_conformance.support.text import excerpt
 _ANYWHERE = {"process", "op", "call", "ret", "unknown", "name", "killed", "note"}
 _WORDS: Mapping[str, set[str]] = {
     "push": {"work", "key", "priority", "not_before", "added", "id"},
-    "claim": {"lease", "work", "id", "empty"},
+    "claim": {"lease", "at_most", "work", "id", "empty"},
     "ack": {"claim", "taken"},
     "release": {"claim", "taken", "not_before"},
     "dead_letter": {"claim", "taken"},
@@ -116,6 +117,7 @@ def write(ops: Iterable[Op], spec: Spec | None = None) -> Iterator[str]:
             ("not_before", None),
             ("id", None),
             ("lease", inf),
+            ("at_most", None),
             ("claim", -1),
             ("killed", None),
         ):
@@ -244,6 +246,10 @@ def _claim(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: boo
         op.lease = _number(lease, "lease")
         if op.lease < 0:
             raise BadHistory(f"lease: expected 0 or more, got {op.lease}")
+    if told.get("at_most") is not None:
+        op.at_most = _number(told["at_most"], "at_most")
+        if op.at_most < op.lease:
+            raise BadHistory(f"at_most: expected no less than the lease, {op.lease}, got {op.at_most}")
     if answered and "empty" in told and _flag(told, "empty"):
         if "work" in told:
             raise BadHistory("claim: it is empty and has a work")

@@ -22,7 +22,8 @@ class Op:
 
     `number` names it within its history. `work` is canonical text, `equal` what makes works equal (the same text,
     or an explicit key's). `claim` is the number of the claim that a settle settles. A dead_letter is an ack: the task
-    is gone for everybody. `killed` is when its process was seen dead, where that was killed.
+    is gone for everybody. A claim's `lease` is when it may have ended, and `at_most` when it must have, where that is
+    later. `killed` is when its process was seen dead, where that was killed.
     """
 
     number: int
@@ -39,6 +40,12 @@ class Op:
     lease: float = inf
     claim: int = -1
     killed: float | None = None
+    at_most: float | None = None
+
+    @property
+    def longest(self) -> float:
+        """How long the lease of a claim may last."""
+        return self.lease if self.at_most is None else self.at_most
 
     def __str__(self) -> str:
         match self.kind:

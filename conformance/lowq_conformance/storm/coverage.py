@@ -30,13 +30,13 @@ def equal_pushes(ops: Iterable[Op]) -> int:
 
 def takeovers(ops: Sequence[Op]) -> int:
     """How many tasks were claimed again though nobody had given them back."""
-    released = {op.claim for op in ops if op.kind == "release" and op.result == "ok"}
+    given_back = {op.claim for op in ops if op.kind in ("ack", "release") and op.result == "ok"}
     last: dict[tuple[str, str | None], Op] = {}
     found = 0
     for op in ops:
         if op.kind == "claim" and op.result == "task":
             before = last.get((op.work, op.id))
-            found += before is not None and before.number not in released
+            found += before is not None and before.number not in given_back
             last[op.work, op.id] = op
     return found
 

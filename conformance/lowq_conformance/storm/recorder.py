@@ -166,6 +166,10 @@ def load(folder: Path, deaths: Mapping[str, int] | None = None) -> Recording:
     """The recording that the logs in the folder tell of. A line that a kill has cut is no line."""
     seen = dict(deaths or {})
     calls = [call for file in sorted(folder.glob(f"*{SUFFIX}")) for call in _read(file, seen)]
+    joined = {call.args["child"]: call.ret for call in calls if call.kind == "join" and call.ret is not None}
+    for call in calls:
+        if call.process in joined and call.dead is None:
+            call.dead = seen[call.process] = joined[call.process]  # a forked child ends when it is seen to have left
     return Recording(sorted(calls, key=lambda call: call.call), seen)
 
 

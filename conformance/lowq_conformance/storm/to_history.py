@@ -15,6 +15,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
+from lowq_conformance.checker.identities import told_apart
 from lowq_conformance.contract.outcomes import ACCIDENTS
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -29,6 +30,8 @@ IN_THE_WAY = ("database is locked", "database table is locked", "deadlock", "cou
 """What an error says that tells of others being in the way."""
 NO_REFUSALS = ("OperationalError", "BlockingIOError", "TimeoutError", "JSONDecodeError", "UnicodeDecodeError")
 """Errors that tell of trouble, and never that a settle came too late."""
+COMINGS = ("open", "close", "fork", "join")
+"""The calls with which clients come and go."""
 ACCIDENT_NAMES = tuple(error.__name__ for error in ACCIDENTS)
 
 
@@ -94,12 +97,16 @@ class Teller:
         self.calls = run.recording.calls
         self.ids = self._ids_agree()
         self.began = instant(run.now) or 0
+        self.comings = [call for call in self.calls if call.kind in COMINGS]
+        self.last = {call.process: call.ret or call.call for call in self.calls}
+        """When each process was last heard of."""
         self.writes = sorted((c.call, c.ret) for c in self.calls if c.ret is not None and wrote(c))
         self.claims: dict[tuple[str, int], int] = {}
         self.open_until: dict[str, float] = {}
         self.told = Told(spec=spec_of(run))
         for call in self.calls:
             self._tell(call)
+        self.told.ops = told_apart(self.told.ops)
 
     def _tell(self, call: Call) -> None:
         if call.kind == "push":
@@ -132,7 +139,7 @@ class Teller:
         if empty and "prompt" not in self.promises and not call.args.get("patience"):
             return  # it may say so at any time
         op = self._op(call, "claim")
-        op.lease = self._lease(call)
+        self._lease(op, call)
         if empty:
             op.result = "empty"
         elif call.ret is not None and call.error is None:
@@ -176,13 +183,33 @@ class Teller:
         later = self.writes[bisect_left(self.writes, (call.dead, 0)) :]
         return min((ret for _, ret in later), default=inf)
 
-    def _lease(self, call: Call) -> float:
-        """How long the task was claimed for; until its process was dead, where no lease is promised."""
-        if "lease" not in self.promises:
-            return inf if call.dead is None else max(0.0, call.dead - call.call)
-        if call.dead is not None and "shared_lease" not in self.promises:
-            return float(min(call.args["lease"], max(0, call.dead - call.call)))
-        return float(call.args["lease"])
+    def _lease(self, op: Op, call: Call) -> None:
+        """For how long the claim holds its task: at least, and at most.
+
+        What is not promised may be so or not. Without leases a claim may end with its client; with leases that are
+        not shared, whenever a client comes or goes; and each may also last as long as it would.
+        """
+        asked = float(call.args["lease"]) if "lease" in self.promises else inf
+        if "shared_lease" in self.promises:
+            op.lease = asked
+            return
+        disturbed = min(self._ends(call), default=None)
+        op.lease = asked if disturbed is None else min(asked, max(0.0, self.clock.called(disturbed) - op.call))
+        if op.lease < asked:
+            op.at_most = asked
+
+    def _ends(self, call: Call) -> Iterable[int]:
+        """The instants from which on the claim may have been ended by clients that came or went."""
+        if call.dead is not None:
+            yield max(call.call, self.last[call.process])  # it was seen dead later than it died
+        for other in self.comings:
+            own = other.process == call.process and other.kind == "close"
+            if (own or "lease" in self.promises) and (other.ret is None or other.ret >= call.call):
+                yield max(call.call, other.call)
+        if "lease" in self.promises:
+            for process, dead in self.run.recording.deaths.items():
+                if dead >= call.call:
+                    yield max(call.call, self.last.get(process, call.call))
 
     def _due(self, not_before: int | None) -> float | None:
         return None if not_before is None else float(not_before - self.began)

@@ -43,6 +43,7 @@ class Plan:
     dedupe: bool
     delays: bool
     real: bool
+    release_takes_time: bool = True
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -61,6 +62,7 @@ class Plan:
             traits.dedupe != "off",
             "not_before" in subject.promises and traits.due_order == "push" and long,
             not subject.can_pass_time,
+            release_takes_time=subject.takes("release", "not_before"),
             prefix=prefix,
         )
 
@@ -145,7 +147,8 @@ class Plan:
         first, second, third = next(self.meetings), next(self.meetings), next(self.meetings)
         giver = self.random.randrange(self.clients)
         shares = self.all(lambda: [["meet", first], ["meet", second], ["claim"], ["claim"], ["meet", third], SETTLED])
-        give: Step = ["release", -1, self.delay()] if self.delays else ["release", -1]
+        later = self.delays and self.release_takes_time
+        give: Step = ["release", -1, self.delay()] if later else ["release", -1]
         one, other = self.push(), self.push()
         shares[giver] = [["meet", first], one, ["claim"], ["meet", second], give, other, ["meet", third], SETTLED]
         return shares
@@ -239,7 +242,7 @@ class Plan:
         """Ack, mostly; else release, now or for later."""
         if "release" not in self.promises or self.random.random() < 0.7:
             return ["ack", which]
-        if self.delays and self.random.random() < 0.3:
+        if self.delays and self.release_takes_time and self.random.random() < 0.3:
             return ["release", which, self.delay()]
         return ["release", which]
 

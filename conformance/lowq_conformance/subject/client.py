@@ -12,7 +12,6 @@ from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.subject.program import called, spelt
 from lowq_conformance.subject.under_test import UnderTest
-from lowq_conformance.support.signatures import keywords
 from lowq_conformance.support.text import raised
 
 MINUTE = timedelta(minutes=1)
@@ -70,7 +69,6 @@ class Client:
         self.label = label
         self.place = place
         self.closed = False
-        self._keywords: dict[str, frozenset[str] | None] = {}
 
     @property
     def promises(self) -> frozenset[str]:
@@ -83,10 +81,7 @@ class Client:
 
     def takes(self, method: str, keyword: str) -> bool:
         """Whether the client's method takes the keyword."""
-        if method not in self._keywords:
-            self._keywords[method] = keywords(getattr(self.raw, method, None))
-        known = self._keywords[method]
-        return known is None or keyword in known
+        return self.subject.takes(method, keyword)
 
     def push(
         self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
@@ -112,7 +107,7 @@ class Client:
 
     def extend(self, held: Held, *, lease_for: timedelta) -> Held:
         """The lease was extended; use what is returned from now on."""
-        raw = self._settle("extend", held, {"lease_for": lease_for})
+        raw = self._settle("extend", held, {"lease_for": lease_for} if self.takes("extend", "lease_for") else {})
         return held if raw is None or raw is True else Held(held.label, raw)
 
     def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
@@ -130,9 +125,16 @@ class Client:
         reason: str | None = None,
         uncount: bool = False,
     ) -> None:
-        """The task was given back; arguments that are None or False were not passed."""
+        """The task was given back; arguments that are None or False were not passed.
+
+        Raises NotPromised where it was to wait for a time, and the queue's release takes none.
+        """
         given = {"not_before": not_before, "reason": reason, "uncount": uncount}
-        self._settle("release", held, {name: value for name, value in given.items() if value})
+        passed = {name: value for name, value in given.items() if value}
+        for name in passed:
+            if not self.takes("release", name):
+                raise NotPromised(f"release takes no {name}")
+        self._settle("release", held, passed)
 
     def dead_letter(self, held: Held, *, reason: str = "broken") -> None:
         """The task was set aside."""

@@ -49,6 +49,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
                 subject.traits = read_traits(_traits_of(client, traits), target)
             _check_methods(subject, client, harness)
             _check_clock(subject, client)
+            _try_keywords(subject, client)
         except Refused as refused:
             raise BrokenHarness(f"{target}: {refused}") from refused
         finally:
@@ -112,6 +113,29 @@ def _check_clock(subject: Subject, client: Client) -> None:
             f"{subject.target}: its clock says {shown:%Y-%m-%d %H:%M:%S}, which is not the machine's time: "
             "the harness needs now(self, place), the instant of that clock"
         )
+
+
+OPTIONAL = (("release", "not_before", "not_before"), ("dead_letter", "reason", "dead_letter"))
+"""Methods and keywords that they may take, with the promises without which nobody passes them."""
+
+
+def _try_keywords(subject: Subject, client: Client) -> None:
+    """A method that says it takes any keyword, as one does that hands them on, is asked for those it may not take."""
+    for method, keyword, promise in OPTIONAL:
+        if promise not in subject.promises or not client.has(method) or subject.shape[method] is not None:
+            continue
+        client.push(f"{method} {keyword}")
+        held = client.claim(lease_for=MINUTE)
+        if held is None:
+            return
+        try:
+            if method == "release":
+                client.release(held, not_before=subject.now(client.place) + subject.delay)
+            else:
+                client.dead_letter(held)
+        except Refused as refused:
+            if isinstance(refused.cause, TypeError) and keyword in str(refused.cause):
+                subject.shape[method] = frozenset()
 
 
 def _lacking(word: str, client: Client, harness: Any) -> str | None:

@@ -15,7 +15,11 @@ from lowq_conformance.subject.program import Journal, called
 from lowq_conformance.subject.target import Maker, made_by
 from lowq_conformance.subject.under_test import Place, UnderTest
 from lowq_conformance.subject.worker_client import Desk, Worked
+from lowq_conformance.support.signatures import keywords
 from lowq_conformance.support.text import raised
+
+VERBS = ("push", "claim", "extend", "ack", "release", "dead_letter", "tasks")
+"""The methods of a client that may or may not take a keyword."""
 
 
 class Subject(UnderTest):
@@ -36,6 +40,7 @@ class Subject(UnderTest):
         made = made_by(self._make, self.target)
         again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
         again.only_pushes = self.only_pushes
+        again.shape = dict(self.shape)
         return again
 
     def open(self, place: Path, name: str | None = None) -> Client:
@@ -56,6 +61,8 @@ class Subject(UnderTest):
         return client
 
     def _client(self, raw: Any, label: str, place: Path) -> Client:
+        if not self.shape:
+            self.shape = {verb: keywords(getattr(raw, verb, None)) for verb in VERBS}
         self.only_pushes = "worker" in self.promises and not callable(getattr(raw, "claim", None))
         if not self.only_pushes:
             return Client(self, raw, label, place)

@@ -30,6 +30,13 @@ class UnderTest:
         self._loops: dict[Path, Loop] = {}
         self._labels: dict[str, int] = {}
         self._passed: dict[Path, timedelta] = {}
+        self.shape: dict[str, frozenset[str] | None] = {}
+        """What each method of its clients that was asked about takes by keyword; None: any."""
+
+    def takes(self, method: str, keyword: str) -> bool:
+        """Whether the method of its clients takes the keyword. One was opened before."""
+        known = self.shape[method]
+        return known is None or keyword in known
 
     @property
     def can_pass_time(self) -> bool:

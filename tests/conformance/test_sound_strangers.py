@@ -1,0 +1,97 @@
+"""Sound queues that promise less than ours, or are made otherwise, are accused of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import pytest
+from lowq_conformance.contract.profile import DEFAULT, Deaths
+from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.run.runner import run
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.execution import Stress, Victim
+from lowq_conformance.storm.storms import Storms, judged
+from lowq_conformance.subject.loading import load
+
+LESS = "lowq_conformance.queues.sound.less"
+STRANGERS = "lowq_conformance.queues.sound.strangers"
+
+FEW = replace(
+    DEFAULT,
+    rounds=24,
+    closing=8,
+    seconds=inf,
+    serial=inf,
+    again=0,
+    deaths=Deaths(push=2, batch=1, claim=1, ack=1, release=1, after=2, anywhere=3),
+)
+"""Enough to accuse each of these queues of what they were once accused of, and few enough for every day."""
+
+Made = Callable[[str, int], Storms]
+
+
+@pytest.fixture
+def storms(tmp_path: Path) -> Iterator[Made]:
+    """Storms over a target, with a seed."""
+    folders = (tmp_path / f"{number}" for number in range(1000))
+    made: list[Storms] = []
+
+    def make(target: str, seed: int) -> Storms:
+        made.append(Storms(load(target), seed, lambda: next(folders), FEW))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def accused(storms: Storms, *runs: str) -> list[str]:
+    """What these runs found broken, in words."""
+    made = [getattr(storms, name)(*how) for name, *how in (each.split() for each in runs)]
+    return [f"{charge.clause}: {charge.said}\n{charge.shown}" for storm in made for charge in storm.found]
+
+
+def faults(target: str, *only: str, seed: int = 1) -> dict[str, str]:
+    """Everything that is not kept of these clauses, with what stands behind it."""
+    (report,) = run([target], only=only, seed=seed)
+    said = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
+    return {clause.id: clause.evidence for clause in said}
+
+
+@pytest.mark.parametrize("target", [f"{LESS}:SQLite.shared_lease.clock", f"{STRANGERS}:EndsLeases"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_lease_that_a_kill_may_end_or_not_is_open_both_ways(storms: Made, target: str, seed: int) -> None:
+    assert accused(storms(target, seed), "deaths") == []
+    assert accused(storms(target, seed), "storm processes") == []
+
+
+@pytest.mark.parametrize("queue", ["Memory", "Journal"])
+def test_a_time_is_never_passed_to_a_release_that_takes_none(storms: Made, queue: str) -> None:
+    target = f"{LESS}:{queue}.release_time"
+
+    assert accused(storms(target, 1), "storm threads") == []
+    assert faults(target, "RELEASE", "ORDER", "DUE", "CLOSE") == {}
+
+
+@pytest.mark.parametrize("name", ["IdsAreKeys", "IdsOfRows"])
+def test_an_id_may_be_given_again_when_its_task_is_gone(storms: Made, name: str) -> None:
+    target = f"{STRANGERS}:{name}"
+
+    for seed in (1, 2):
+        assert accused(storms(target, seed), "storm threads", "deaths") == []
+    assert faults(target, "DELIVER", "DEDUPE", "CANCEL", "DEAD", "LEASE", "RELEASE") == {}
+
+
+def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_death(tmp_path: Path) -> None:
+    victims = [Victim([["open"], ["push", f"{turn}"], ["push", f"{turn}+"], ["claim"]]) for turn in range(3)]
+    with Agents() as agents:
+        run = Stress(agents, load(f"{STRANGERS}:LockedFiles"), tmp_path, False).run_alone(victims)
+
+    storm = judged(run, DEFAULT.looks, deadly=True)
+
+    assert [charge.said for charge in storm.found] == []
+    assert set(run.recording.deaths) == {"v0", "v1", "v2"}
+    assert storm.judgements[0].verdict == "proved"
