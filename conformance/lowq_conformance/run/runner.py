@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from random import SystemRandom
@@ -20,6 +21,9 @@ from lowq_conformance.run.scheduler import Sharing
 from lowq_conformance.support.scratch import quick_folder
 
 USED_UP = "the budget was used up"
+
+NEEDED = ("pytest", "hypothesis")
+"""What the processes that run the tests import; looked for here, so that a missing one is said at once."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,9 +54,12 @@ def run(
     targets have equal shares of it, and each is looked at with seed after seed until its share is used up. With every
     seed after the first one, only what depends on it is done again.
 
-    Raises UnknownClause before anything is checked, BrokenHarness where no target can be loaded, and Interrupted with
-    the reports so far.
+    Raises ModuleNotFoundError where pytest or Hypothesis is missing, UnknownClause before anything is checked,
+    BrokenHarness where no target can be loaded, and Interrupted with the reports so far.
     """
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is missing", name=name)
     selected = {
         target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
     }

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-HARNESSES = Path(__file__).with_name("harnesses.py")
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
 
 def check(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,9 +7,9 @@ from itertools import permutations
 from random import Random
 
 import pytest
-from checker.brute import brute
-from checker.mutants import mutated
-from checker.simulator import BUGS, simulate, varied
+from conformance.checker.brute import brute
+from conformance.checker.mutants import mutated
+from conformance.checker.simulator import BUGS, simulate, varied
 from lowq_conformance.checker import wgl as search
 from lowq_conformance.checker.model import Model
 from lowq_conformance.checker.model_tasks import Mismatch, Span

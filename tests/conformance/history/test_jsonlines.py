@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from checker.simulator import simulate, varied
+from conformance.checker.simulator import simulate, varied
 from lowq_conformance.checker.judge import check
 from lowq_conformance.history.jsonlines import load, read, write
 from lowq_conformance.history.operation import BadHistory

@@ -6,8 +6,8 @@ from copy import copy
 from random import Random
 
 import pytest
-from checker.mutants import mutated
-from checker.simulator import BUGS, simulate, varied
+from conformance.checker.mutants import mutated
+from conformance.checker.simulator import BUGS, simulate, varied
 from lowq_conformance.checker.bad_patterns import fast_check
 from lowq_conformance.checker.judge import check
 from lowq_conformance.checker.partition import per_key

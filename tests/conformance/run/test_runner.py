@@ -11,7 +11,7 @@ from lowq_conformance.report.report import worst
 from lowq_conformance.report.tally import Run
 from lowq_conformance.run.runner import run
 
-HARNESSES = Path(__file__).with_name("harnesses.py")
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
 
 @pytest.mark.parametrize("name", ["Sound", "Async"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from testing.journaled import Journaled
+from journaled import Journaled
 
 from lowq import Backend, Clock, open_backend
 from lowq.testing.queues import OpenAt

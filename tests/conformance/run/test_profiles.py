@@ -22,7 +22,7 @@ from lowq_conformance.run.durations import BadLength, seconds_of
 from lowq_conformance.storm.storms import made_as
 from rich.console import Console
 
-HARNESSES = Path(__file__).with_name("harnesses.py")
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
 
 def lowq_check(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

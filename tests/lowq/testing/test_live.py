@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from testing.journaled import Journaled
+from journaled import Journaled
 
 from lowq import FakeClock, State, open_backend
 from lowq.testing import LiveWorkerError, SyncWorker, TempQueue, fake_clock, live_workers, temp_queue

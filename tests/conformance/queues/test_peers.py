@@ -14,7 +14,7 @@ from lowq_conformance.queues.peers import PEERS, harness_of
 from lowq_conformance.run.runner import run
 from lowq_conformance.subject.loading import load
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
 QUICK = ("DELIVER-7", "DELIVER-8", "NAMES")
 """What is asked of every peer here; everything the document says takes minutes, and is asked by `LOWQ_PEERS=all`."""

@@ -28,8 +28,8 @@ from lowq_conformance.report.tally import Run
 from lowq_conformance.run.command import check as command
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-HARNESSES = Path(__file__).with_name("harnesses.py")
-EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "histories"
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
+EXAMPLES = Path(__file__).parents[3] / "examples" / "histories"
 EVIL = "<script>alert(1)</script>\x00\x1b[31m\"' onload=x &amp; \u202e\ud800"
 
 

@@ -17,7 +17,7 @@ from lowq_conformance.history.jsonlines import read
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.run.command import check
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 GOOD = str(ROOT / "examples" / "histories" / "good.jsonl")
 BAD = str(ROOT / "examples" / "histories" / "bad.jsonl")
 

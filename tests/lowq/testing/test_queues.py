@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.journaled import Journaled
+from journaled import Journaled
 
 from lowq import CorruptQueue, InvalidLocation, Item, Retry, TaskQueue, task_queue
 from lowq.testing import Jobs, NotPromised, SyncWorker, TempQueue, UnknownQueue, fake_clock, inline, temp_queue

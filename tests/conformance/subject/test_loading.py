@@ -9,7 +9,7 @@ import pytest
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.subject.loading import load
 
-HARNESSES = Path(__file__).with_name("harnesses.py")
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
 
 @pytest.mark.parametrize(

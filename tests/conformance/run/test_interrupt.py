@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-from conformance.processes import MARK, left_by, started_by
+from conformance.started import MARK, left_by, started_by
 from lowq_conformance.run.interrupt import Interruption
 
 STARTING, IN_A_TEST, IN_A_STORM = "log", "journal*", "*.calls"
