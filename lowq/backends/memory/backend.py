@@ -24,6 +24,7 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.memory.heaps import Kept, Place, Queue, place_of
+from lowq.backends.numbers import number
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
@@ -36,7 +37,6 @@ from lowq.rules.leases import (
     check_reason,
     deadline_of_next,
     lost,
-    number,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page, page_of
@@ -209,7 +209,7 @@ class MemoryBackend:
         check_page(state, after, limit)
         with self._open().changed:
             self._queue.promote(self._now())
-            return page_of([self._task(kept) for kept in self._queue.tasks.values()], state, after, limit)
+            return page_of([self._task(kept) for kept in self._queue.tasks.values()], state, after, limit, number)
 
     def count(self) -> Counts:
         """How many tasks are in each state."""
