@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import BACKENDS, location
 
 from lowq import Acked, Backend, Counts, FakeClock, Item, Lease, LeaseLost, QueueClosed, State, open_backend
 
@@ -27,13 +28,13 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=BACKENDS)
 def open_queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Open]:
-    location = f"memory://{tmp_path}" if request.param == "memory" else tmp_path / "q.db"
+    where = location(request.param, tmp_path)
     opened: list[Backend] = []
 
     def open_one(**options: Any) -> Backend:
-        opened.append(open_backend(location, clock=clock, **options))
+        opened.append(open_backend(where, clock=clock, **options))
         return opened[-1]
 
     yield open_one

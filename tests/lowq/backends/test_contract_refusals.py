@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import BACKENDS, location
 
 from lowq import (
     Backend,
@@ -35,10 +36,10 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=BACKENDS)
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Backend]:
-    location = f"memory://{tmp_path}" if request.param == "memory" else tmp_path / "q.db"
-    backend = open_backend(location, clock=clock)
+    where = location(request.param, tmp_path)
+    backend = open_backend(where, clock=clock)
     yield backend
     backend.close()
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from backends import BACKENDS, location
 
 from lowq import Backend, FakeClock, Headers, Item, Lease, State, Task, open_backend
 
@@ -24,10 +25,10 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=BACKENDS)
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Backend]:
-    location = f"memory://{tmp_path}" if request.param == "memory" else tmp_path / "q.db"
-    opened = open_backend(location, clock=clock)
+    where = location(request.param, tmp_path)
+    opened = open_backend(where, clock=clock)
     yield opened
     opened.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from journaled import Journaled
 
-from lowq import FakeClock, State, open_backend
+from lowq import Backend, Clock, FakeClock, State, open_backend
 from lowq.testing import LiveWorkerError, SyncWorker, TempQueue, fake_clock, live_workers, temp_queue
 from lowq.testing.queues import OpenAt
 
@@ -23,9 +23,13 @@ def clock() -> Iterator[FakeClock]:
         yield clock
 
 
-@pytest.fixture(params=["sqlite", "journaled"])
+@pytest.fixture(params=["sqlite", "files", "journaled"])
 def open_at(request: pytest.FixtureRequest) -> OpenAt | None:
-    return Journaled if request.param == "journaled" else None
+    return {"journaled": Journaled, "files": in_a_directory}.get(request.param)
+
+
+def in_a_directory(path: Path, clock: Clock) -> Backend:
+    return open_backend(f"files://{path}", clock=clock)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from backends import BACKENDS, location
 
 from lowq import (
     Backend,
@@ -42,9 +43,9 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=BACKENDS)
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Backend]:
-    where = f"memory://{tmp_path}" if request.param == "memory" else tmp_path / "q.db"
+    where = location(request.param, tmp_path)
     backend = open_backend(where, clock=clock)
     yield backend
     backend.close()
