@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
-import sys
-from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from typing import Literal
 
 from lowq.backend import (
@@ -22,6 +18,7 @@ from lowq.backend import (
 )
 from lowq.backends.files import readme
 from lowq.backends.files.content import Wrong
+from lowq.backends.files.descriptors import Descriptors, opened, synced, syncfs, told
 from lowq.backends.files.journal import Journal, allocate
 from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
@@ -38,8 +35,12 @@ TMP = f"{INNER}/tmp"
 NEW = "new"
 BAD = "bad"
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | _SAFELY
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY
+_BOTH = os.O_RDWR | os.O_CREAT | _SAFELY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WHY = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is a directory"}
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ABANDONED = 600
@@ -56,7 +57,7 @@ class Folder:
         self.mutex = mutex
         self.journal: Journal | None = None
         self._power = durability == "power"
-        self._fds: tuple[int, ...] = ()
+        self._fds = Descriptors()
         self._identity: tuple[int, int] | None = None
         self._journal_path = os.path.join(self.path, INNER, "journal")
         self.closed = False
@@ -113,9 +114,8 @@ class Folder:
 
     def close(self) -> None:
         """The files are let go, the lock with them; the caller holds it, or nobody does."""
-        fds, self._fds, self.journal = self._fds, (), None
-        for fd in fds:
-            os.close(fd)
+        self.journal = None
+        self._fds.close()
         self.mutex.close()
 
     def read(self, name: str) -> bytes:
@@ -124,25 +124,12 @@ class Folder:
         Raises FileNotFoundError where it is gone, and Wrong where it is no file or cannot be read.
         """
         try:
-            fd = os.open(name, _READ, dir_fd=self._fds[0])
+            with opened(name, _READ, self._root()) as file:
+                return file.readall()
         except OSError as error:
-            if error.errno == errno.ENOENT or error.errno in _SHORT:
+            if error.errno in (errno.ENOENT, *_SHORT):
                 raise
-            raise Wrong("it is a symbolic link" if error.errno == errno.ELOOP else _told(error)) from None
-        try:
-            data = os.read(fd, 65536)
-            if len(data) < 4096:
-                return data  # of a regular file this is all
-            parts = [data]
-            while data := os.read(fd, 1 << 20):
-                parts.append(data)
-            return b"".join(parts)
-        except OSError as error:
-            if error.errno in _SHORT:
-                raise
-            raise Wrong("it is a directory" if error.errno == errno.EISDIR else _told(error)) from None
-        finally:
-            os.close(fd)
+            raise Wrong(_WHY.get(error.errno or 0) or f"it cannot be read: {told(error)}") from None
 
     def write(self, data: bytes, *, sync: bool = True) -> str:
         """The name of a new file that holds the data, as durably as promised; who made it renames or removes it.
@@ -150,38 +137,36 @@ class Folder:
         Where `sync` is False, `sync_all` is to follow.
         """
         name = f"{TMP}/{os.getpid()}-{os.urandom(6).hex()}"
-        fd = os.open(name, _WRITE, 0o666, dir_fd=self._fds[0])
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-            if self._power and (sync or _syncfs() is None):
-                _sync(fd)
+            with opened(name, _WRITE, self._root()) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                if self._power and (sync or syncfs() is None):
+                    synced(file.fileno())
         except BaseException:
             self.discard(name)
             raise
-        finally:
-            os.close(fd)
         return name
 
     def discard(self, name: str) -> None:
         """The file that `write` made is gone, if it was there."""
         with suppress(OSError, IndexError):
-            os.unlink(name, dir_fd=self._fds[0])
+            os.unlink(name, dir_fd=self._root())
 
     def rename(self, source: str, target: str) -> None:
         """The file has the other name. Raises FileNotFoundError where it is gone."""
-        folder = self._fds[0]
+        folder = self._root()
         os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
 
     def remove(self, name: str) -> None:
         """The file is gone. Raises FileNotFoundError where it was."""
-        os.unlink(name, dir_fd=self._fds[0])
+        os.unlink(name, dir_fd=self._root())
 
     def exists(self, name: str) -> bool:
         """Whether anything has this name."""
         try:
-            os.lstat(name, dir_fd=self._fds[0])
+            os.lstat(name, dir_fd=self._root())
         except FileNotFoundError:
             return False
         return True
@@ -189,38 +174,32 @@ class Folder:
     def sync(self, *names: str) -> None:
         """What was renamed and removed survives the loss of power, where that is promised."""
         if self._power:
-            _sync(self._fds[0])
+            synced(self._root())
             for name in names:
                 self.sync_folder(os.path.join(self.path, name))
 
     def sync_all(self) -> None:
         """What was written without a sync survives the loss of power, where that is promised."""
-        if self._power and (syncfs := _syncfs()) is not None:
-            syncfs(self._fds[0])
+        if self._power and (call := syncfs()) is not None:
+            call(self._root())
 
     def sync_folder(self, path: str) -> None:
         """What that directory lists survives the loss of power, where that is promised."""
         if self._power:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                _sync(fd)
-            finally:
-                os.close(fd)
+            with Descriptors() as folder:
+                folder.open(path, _FOLDER)
+                synced(folder[0])
 
     def reserved(self, number: int | None = None) -> int:
         """Up to which number the queue may have given some; with `number`, it is that from now on, on the disk."""
-        fd = os.open(f"{INNER}/numbers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666,
-                     dir_fd=self._fds[0])  # fmt: skip
-        try:
+        with opened(f"{INNER}/numbers", _BOTH, self._root()) as file:
             if number is None:
-                text = os.read(fd, 32).strip()
-                return int(text) if text.isdigit() else 0
-            os.pwrite(fd, b"%020d\n" % number, 0)
+                text = file.readall().strip()
+                return int(text) if text.isdigit() and len(text) <= 20 else 0
+            os.pwrite(file.fileno(), b"%020d\n" % number, 0)
             if self._power:
-                _sync(fd)
+                synced(file.fileno())
             return number
-        finally:
-            os.close(fd)
 
     def tidy(self) -> None:
         """Files that killed processes were about to push, some time ago, are gone."""
@@ -250,72 +229,42 @@ class Folder:
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
         if gone and self._identity is not None and not os.path.exists(self._journal_path):
             return self.gone()
-        return BackendUnavailable(f"{self.path}: {_told(error)}")
+        return BackendUnavailable(f"{self.path}: {told(error)}")
+
+    def _root(self) -> int:
+        """The open directory."""
+        if not self._fds:
+            raise BackendUnavailable(
+                f"{self.path}: this client was closed, or its process forked, while this call was under way"
+            )
+        return self._fds[0]
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-        if self._identity is None:
-            flags |= os.O_CREAT
-        fds: list[int] = []
+        fds = Descriptors()
         try:
-            fds.append(os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            fds.append(os.open(self._journal_path, flags, 0o666))
-            status = os.fstat(fds[1])
+            fds.open(self.path, _FOLDER)
+            fds.open(self._journal_path, _BOTH if self._identity is None else _BOTH & ~os.O_CREAT)
             if self._identity is None:
+                status = os.fstat(fds[1])
                 allocate(fds[1])
                 self._identity = (status.st_dev, status.st_ino)
-        except BaseException as error:
-            for fd in fds:
-                os.close(fd)
-            if isinstance(error, FileNotFoundError) and self._identity is not None:
-                raise self.gone() from None
-            raise
-        self._fds = tuple(fds)
+        except FileNotFoundError:
+            if self._identity is None:
+                raise
+            raise self.gone() from None
+        self._fds = fds
         self.journal = Journal(fds[1])
 
     def _note(self, path: str, text: str) -> None:
         """The file at `path` says so, wholly or not at all."""
         new = f"{path}.{os.getpid()}.tmp"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        try:
-            os.write(fd, text.encode())
+        with open(new, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
             if self._power:
-                _sync(fd)
-        finally:
-            os.close(fd)
+                synced(file.fileno())
         os.rename(new, path)
         self.sync_folder(os.path.dirname(path))
-
-
-def _sync(fd: int) -> None:
-    if sys.platform == "darwin":
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # there fsync() stops at the drive's own cache
-    else:
-        os.fsync(fd)
-
-
-@cache
-def _syncfs() -> Callable[[int], None] | None:
-    """Syncs the file system of a descriptor, with all that was written to it; None where there is no such call."""
-    if not sys.platform.startswith("linux"):
-        return None
-    import ctypes
-
-    try:
-        call = ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError):
-        return None
-
-    def sync(descriptor: int) -> None:
-        if call(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-
-    return sync
-
-
-def _told(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _lives(pid: int) -> bool:

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import FileIO
 from typing import Any
 
 from lowq.backend import BackendUnavailable
+from lowq.backends.files.descriptors import opened
 from lowq.clock import SystemClock
 
 _FIRST_NAP = timedelta(microseconds=50)
@@ -29,7 +31,7 @@ class Mutex:
         self._path = path
         self._patience = patience
         self._threads: Any = threading.RLock()
-        self._fd: int | None = None
+        self._file: FileIO | None = None
 
     def check_free(self) -> None:
         """Raise BackendUnavailable where this thread is inside a call: a signal's handler interrupted it."""
@@ -45,12 +47,12 @@ class Mutex:
         left = clock.countdown(self._patience)
         if not self._threads.acquire(timeout=max(0.0, self._patience.total_seconds())):
             raise self._busy("another thread")
-        if self._fd is None:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        if self._file is None:
+            self._file = opened(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
         nap = _FIRST_NAP
         while True:
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 if left() <= timedelta(0):
@@ -61,15 +63,15 @@ class Mutex:
     def release(self) -> None:
         """This thread does not hold the lock."""
         if self._threads._is_owned():
-            if self._fd is not None:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
             self._threads.release()
 
     def close(self) -> None:
         """The file is let go, and the lock with it."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     @contextmanager
     def idle(self) -> Iterator[bool]:
