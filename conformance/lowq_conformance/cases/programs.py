@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from lowq import Item
 from lowq_conformance.checker import attribution as blame
 from lowq_conformance.checker.model import Model
-from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
+from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.spec import Spec
@@ -58,7 +58,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Search:
+class ProgramSearch:
     """One queue, the model's view of its promises, and what was found out about it so far."""
 
     subject: Subject
@@ -96,7 +96,7 @@ class Spent(BaseException):
 class QueueMachine(RuleBasedStateMachine):
     """Clients of one place and the model beside them; a subclass names the `search`."""
 
-    search: ClassVar[Search]
+    search: ClassVar[ProgramSearch]
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.lease = max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR
         self.model = Model(self.search.spec)
         self.clients: list[Client] = []
-        self.leases: list[tuple[Client, Held, Hold]] = []
+        self.leases: list[tuple[Client, Held, ModelLease]] = []
         self.pushes = 0
         self.failed = False
         self.place = Path(mkdtemp(dir=self.search.folder)).resolve()
@@ -331,7 +331,7 @@ class QueueMachine(RuleBasedStateMachine):
         answer = call()
         return Span(micros(begin - self.start), micros(self.subject.now(self.place) - self.start)), answer
 
-    def _settle(self, hold: Hold, call: Callable[[], Any], model: Callable[..., None]) -> None:
+    def _settle(self, hold: ModelLease, call: Callable[[], Any], model: Callable[..., None]) -> None:
         """A settle is made and judged, where its outcome was promised."""
         now = micros(self.subject.now(self.place) - self.start)
         if "fenced" not in self.promises and self.model.held(hold, Span(now, now)) is not True:
@@ -348,7 +348,7 @@ class QueueMachine(RuleBasedStateMachine):
             at, answer = self._timed(taken)
             model(at, hold, taken=answer)
 
-    def _by_id(self, task: Kept, call: Callable[[Any], bool | None], model: Callable[..., None]) -> None:
+    def _by_id(self, task: ModelTask, call: Callable[[Any], bool | None], model: Callable[..., None]) -> None:
         with self._judged():
             at, done = self._timed(lambda: call(task.id))
             if done is None:
@@ -442,10 +442,10 @@ class QueueMachine(RuleBasedStateMachine):
     def _client(self, who: int) -> Client:
         return self.clients[who % len(self.clients)]
 
-    def _lease(self, which: int) -> tuple[Client, Held, Hold]:
+    def _lease(self, which: int) -> tuple[Client, Held, ModelLease]:
         return self.leases[which % len(self.leases)]
 
-    def _named(self, which: int, state: str | None = None) -> Kept | None:
+    def _named(self, which: int, state: str | None = None) -> ModelTask | None:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
         named = list(latest.values())  # whoever has the id now
@@ -554,7 +554,7 @@ def explore(
     if subject.only_pushes:
         raise NotPromised("its own worker claims, one task after the other")
     ids = _tells_ids(subject, folder)
-    search = Search(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
+    search = ProgramSearch(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))
     set_hypothesis_home_dir(folder)  # it would leave a folder where the user stands
     try:

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from lowq_conformance.cases.exit_window import Way
+from lowq_conformance.cases.exit_window import ExitWindow
 from lowq_conformance.subject.handler import Handler
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.reaper import Reaper
 from processes import BOUND, python
 
 PROGRAM = """
@@ -68,8 +68,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    made = Keeper()
+def keeper() -> Iterator[Reaper]:
+    made = Reaper()
     yield made
     made.close()
 
@@ -104,7 +104,7 @@ def test_a_worker_stands_still_where_it_is_told_to(
     assert (ended(worker), made(tmp_path)) == (0, "ab")
 
 
-def test_a_worker_goes_on_when_its_moment_is_over(start: Start, keeper: Keeper) -> None:
+def test_a_worker_goes_on_when_its_moment_is_over(start: Start, keeper: Reaper) -> None:
     worker = start(does="freeze", after=["step", 1], at="gate")
     assert stands_still(worker.pid)
     keeper.keep(worker.pid)
@@ -113,7 +113,7 @@ def test_a_worker_goes_on_when_its_moment_is_over(start: Start, keeper: Keeper) 
     assert ended(worker) == 0
 
 
-def test_a_worker_that_stands_still_unasked_goes_on(start: Start, keeper: Keeper) -> None:
+def test_a_worker_that_stands_still_unasked_goes_on(start: Start, keeper: Reaper) -> None:
     """One that still ran took the next task before another one was started, and held what the starter waits for."""
     worker = start(does="freeze", after=["step", 1], at="gate")
     keeper.keep(worker.pid)
@@ -123,7 +123,7 @@ def test_a_worker_that_stands_still_unasked_goes_on(start: Start, keeper: Keeper
 
 def test_a_process_that_was_forgotten_is_not_kept_again() -> None:
     other = python("import sys; sys.stdin.read()")
-    keeper = Keeper()
+    keeper = Reaper()
     keeper.keep(other.pid)
     keeper.forget(other.pid)
     keeper.thaw(other.pid, 0.001)
@@ -143,7 +143,7 @@ def test_what_nobody_counted_is_nothing(tmp_path: Path) -> None:
     assert Handler(str(tmp_path)).counted("end") == (0, 0)
 
 
-def points(way: Way, many: int) -> dict[str, list[Any]]:
+def points(way: ExitWindow, many: int) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {"step": [], "line": [], "seconds": []}
     for kind, after in way.points(Random(1), many):
         found[kind].append(after)
@@ -151,7 +151,7 @@ def points(way: Way, many: int) -> dict[str, list[Any]]:
 
 
 def test_a_worker_is_met_at_each_step_where_they_are_few() -> None:
-    found = points(Way(seconds=0.01, lines=500, steps=7, call=0.001), 60)
+    found = points(ExitWindow(seconds=0.01, lines=500, steps=7, call=0.001), 60)
 
     assert sorted(found["step"]) == [1, 2, 3, 4, 5, 6, 7]
     assert len(set(found["line"])) == 26
@@ -160,17 +160,17 @@ def test_a_worker_is_met_at_each_step_where_they_are_few() -> None:
 
 
 def test_where_steps_are_many_the_lines_and_instants_are_not_forgotten() -> None:
-    found = points(Way(seconds=0.01, lines=500, steps=50, call=0.001), 60)
+    found = points(ExitWindow(seconds=0.01, lines=500, steps=50, call=0.001), 60)
 
     assert [len(set(each)) for each in found.values()] == [20, 20, 20]
 
 
 def test_a_worker_that_is_no_python_is_met_after_a_while() -> None:
-    found = points(Way(seconds=0.01, lines=0, steps=0, call=0.001), 60)
+    found = points(ExitWindow(seconds=0.01, lines=0, steps=0, call=0.001), 60)
 
     assert [len(each) for each in found.values()] == [0, 0, 60]
 
 
 @pytest.mark.parametrize(("call", "moment"), [(0.001, 0.015), (0.02, 0.06), (3.0, 0.25)])
 def test_others_have_the_time_to_act_which_they_were_seen_to_need(call: float, moment: float) -> None:
-    assert Way(seconds=0.01, lines=0, steps=0, call=call).moment == pytest.approx(moment)
+    assert ExitWindow(seconds=0.01, lines=0, steps=0, call=call).moment == pytest.approx(moment)

@@ -176,10 +176,10 @@ def test_a_killed_claim_excuses_one_missing_task_and_not_two() -> None:
 def test_a_proof_is_drawn_with_the_culprit_marked_and_the_reason_below() -> None:
     fault = check(lost(), Spec()).faults[0]
 
-    lines = fault.drawn().splitlines()
+    lines = fault.draw().splitlines()
 
     assert lines[0].strip().startswith("a: |push x added")
-    assert "!" in fault.drawn()
+    assert "!" in fault.draw()
     assert lines[-1].startswith("at best ")
     assert "waiting=[x]" in lines[-1]
 

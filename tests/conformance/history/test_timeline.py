@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.history.timeline import counted, timeline
+from lowq_conformance.history.timeline import format_length, timeline
 from lowq_conformance.support.text import excerpt, printable
 
 
@@ -24,7 +24,7 @@ def test_an_open_end_a_kill_and_a_culprit_have_their_signs() -> None:
 
 
 def test_a_long_time_is_written_out() -> None:
-    assert [counted(0), counted(0.0123456789), counted(1_332_000.4), counted(1e20)] == [
+    assert [format_length(0), format_length(0.0123456789), format_length(1_332_000.4), format_length(1e20)] == [
         "0",
         "0.0123457",
         "1,332,000",

@@ -6,7 +6,7 @@ import pytest
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues import broken as broken_queues
-from lowq_conformance.queues.broken import BROKEN, Broken
+from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.run.runner import run
 
@@ -31,7 +31,7 @@ SOUND = [
 ]
 
 
-def of_module(name: str) -> list[Broken]:
+def of_module(name: str) -> list[BrokenQueue]:
     return [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.{name}"]
 
 

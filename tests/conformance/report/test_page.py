@@ -18,13 +18,13 @@ from conformance.pages import Page
 from lowq_conformance.checker.judge import check
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.page import page
 from lowq_conformance.report.report import Report
 from lowq_conformance.report.stylesheet import STYLE
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.command import check as command
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
@@ -33,7 +33,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "histories"
 EVIL = "<script>alert(1)</script>\x00\x1b[31m\"' onload=x &amp; \u202e\ud800"
 
 
-def fault(work: str = '"w"', process: str = "c1") -> Fault:
+def fault(work: str = '"w"', process: str = "c1") -> Counterexample:
     """A push that was acknowledged by a process which was killed then, and was lost."""
     ms = 1_000_000
     ops = [
@@ -44,7 +44,7 @@ def fault(work: str = '"w"', process: str = "c1") -> Fault:
 
 
 def a_report(target: str = "module:Queue", sides: tuple[Any, ...] = (), ids: Any = CLAUSES) -> Report:
-    run = Run(target, 7, frozenset(ids), (), {"CLOSE-1": "close"})
+    run = Tally(target, 7, frozenset(ids), (), {"CLOSE-1": "close"})
     for number, side in enumerate(sides):
         run.saw(f"test {number}", [side])
     return run.report()
@@ -144,7 +144,7 @@ def test_megabytes_are_cut_with_a_note() -> None:
 
 
 def test_a_page_says_that_the_run_was_interrupted() -> None:
-    run = Run("module:Queue", 7, frozenset({"ORDER-1"}), (), interrupted=True)
+    run = Tally("module:Queue", 7, frozenset({"ORDER-1"}), (), interrupted=True)
 
     assert "The run was interrupted" in made(run.report()).text
 

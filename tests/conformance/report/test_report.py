@@ -7,14 +7,14 @@ import io
 import pytest
 from lowq_conformance.contract.verdict import Verdict, of_sides
 from lowq_conformance.report.report import ranges, show, worst
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from rich.console import Console
 
 KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict
 
 
-def a_run(*sides: tuple[str, str, str], lacks: str | None = None, unfinished: bool = False) -> Run:
-    run = Run("module:Queue", 7, frozenset({"ORDER-1"}), (), {"ORDER-1": lacks} if lacks else {})
+def a_run(*sides: tuple[str, str, str], lacks: str | None = None, unfinished: bool = False) -> Tally:
+    run = Tally("module:Queue", 7, frozenset({"ORDER-1"}), (), {"ORDER-1": lacks} if lacks else {})
     if unfinished:
         run.planned["another test"] = ("ORDER-1",)
     for number, side in enumerate(sides):

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.report.report import show
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.durations import BadLength, seconds_of
-from lowq_conformance.storm.storms import made_as
+from lowq_conformance.storm.storms import name_of_run
 from rich.console import Console
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
@@ -30,8 +30,8 @@ def lowq_check(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=250, cwd=cwd)
 
 
-def a_run(*sides: tuple[Any, ...], seed: int = 7) -> Run:
-    run = Run("module:Queue", seed, frozenset(CLAUSES), ())
+def a_run(*sides: tuple[Any, ...], seed: int = 7) -> Tally:
+    run = Tally("module:Queue", seed, frozenset(CLAUSES), ())
     for number, side in enumerate(sides):
         run.saw(f"test {number}", [side])
     return run
@@ -94,7 +94,7 @@ def test_a_worker_of_xdist_that_dies_has_broken_the_clause_of_its_test(tmp_path:
     [({"processes"}, "kills"), ({"threads"}, "deaths"), ({"processes", "lease"}, "deaths")],
 )
 def test_kills_are_deaths_where_no_process_can_be_killed_while_others_go_on(promises: set[str], run: str) -> None:
-    assert made_as("kills", frozenset(promises)) == run
+    assert name_of_run("kills", frozenset(promises)) == run
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_stands_behind_a_kept_clause_is_summed_over_its_tests() -> None:
     more = {"judged": "not refuted", "operations": 1, "runs": 1, "kills": 5, "seconds": 0.5}
     clause = a_run(("RACE-1", "kept", "", None, GROUNDS), ("RACE-1", "kept", "", None, more)).report()["RACE-1"]
 
-    assert clause.grounds == Grounds("not refuted", 1201, 2, 5, 2.5)
+    assert clause.grounds == Effort("not refuted", 1201, 2, 5, 2.5)
     assert clause.evidence == "not refuted: 1,201 operations, 2 runs, 5 kills, 2.5 s"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.report.report import worst
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.runner import run
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
@@ -78,7 +78,7 @@ def test_the_tests_of_a_target_are_shared_out_and_its_verdicts_are_the_same() ->
 def test_a_budget_is_spent_on_further_seeds() -> None:
     seeds: set[int] = set()
 
-    def watch(found: Run, _: str) -> None:
+    def watch(found: Tally, _: str) -> None:
         seeds.update(seed for _, seed in found.sides)
 
     for budget in (8, 30, 100):  # a busy machine needs longer for the first one

@@ -14,8 +14,8 @@ import pytest
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agent, AgentFailed, Agents
-from lowq_conformance.storm.barrier import Meeting
-from lowq_conformance.storm.recorder import Call, load
+from lowq_conformance.storm.barrier import Barrier
+from lowq_conformance.storm.recorder import RecordedCall, load
 from lowq_conformance.subject.loading import load as harness
 
 BOUND = 30
@@ -44,7 +44,7 @@ def orders(tmp_path: Path) -> Orders:
     )
 
 
-def calls(orders: Orders, process: str) -> list[Call]:
+def calls(orders: Orders, process: str) -> list[RecordedCall]:
     return [call for call in load(orders.logs).calls if call.process == process]
 
 
@@ -105,7 +105,7 @@ def test_who_meets_goes_on_together(agents: Agents, orders: Orders) -> None:
 
 
 def test_nobody_waits_for_who_has_left(tmp_path: Path) -> None:
-    meeting = Meeting(tmp_path / "meeting", 2)
+    meeting = Barrier(tmp_path / "meeting", 2)
 
     meeting.leave(1)
 

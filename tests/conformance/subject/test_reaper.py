@@ -10,7 +10,7 @@ from contextlib import suppress
 from threading import Thread
 
 import pytest
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.reaper import Reaper
 
 BOUND = 30.0
 
@@ -18,7 +18,7 @@ BOUND = 30.0
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_keeper_ends_when_it_is_closed_though_a_worker_holds_its_ear_open() -> None:
     """A worker that the tests forked has whatever they had open, the other end of another place's keeper too."""
-    keeper = Keeper()
+    keeper = Reaper()
     pid = os.fork()
     if not pid:
         signal.alarm(int(BOUND))
@@ -38,7 +38,7 @@ def test_a_keeper_ends_when_it_is_closed_though_a_worker_holds_its_ear_open() ->
 def test_what_is_kept_is_killed_when_the_keeper_is_closed() -> None:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        keeper = Keeper()
+        keeper = Reaper()
         keeper.keep(sleeper.pid)
         keeper.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lowq_conformance.subject.loading import load
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.workers import Workers
 
 
@@ -26,7 +26,7 @@ def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Workers]:
-    keeper = Keeper()
+    keeper = Reaper()
     yield Workers(load("sqlite"), tmp_path / "place", tmp_path, keeper)
     keeper.close()
 
