@@ -196,7 +196,7 @@ class Stage:
     scene: Scene = field(default_factory=dict)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "memory"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
     clock = FakeClock()
     where = str(tmp_path / "q.db") if request.param == "sqlite" else f"memory://{tmp_path}"

@@ -41,10 +41,9 @@ class Forgetful(_Changed):
 
 class Unfenced(_Changed):
     def ack(self, lease: Lease, **_: Any) -> Lease | None:
-        with self._open().changed:
-            kept = self._find(lease.id)
-            if kept is not None:
-                self._queue.remove(kept)
+        kept = self._find(lease.id)
+        if kept is not None:
+            self._open().alone(lambda: self._queue.remove(kept))
         return None
 
 
@@ -79,8 +78,7 @@ class Early(_Changed):
     def claim(self, *, lease_for: timedelta, **_: Any) -> Lease | None:
         lease = super().claim(lease_for=lease_for)
         if lease is None and (due := self._queue.next_due()) is not None:
-            with self._open().changed:
-                return self._claim(due, due + 30_000_000)
+            return self._open().alone(lambda: self._claim(due, due + 30_000_000))
         return lease
 
 
@@ -91,7 +89,7 @@ class Cancelling(_Changed):
         kept = self._find(id)
         if kept is None:
             return False
-        self._queue.remove(kept)
+        self._open().alone(lambda: self._queue.remove(kept))
         return True
 
 
