@@ -262,7 +262,7 @@ class MemoryBackend:
     def names(self) -> list[str]:
         """The names of the queues at this location."""
         self._open()
-        return sorted(list(cast(Place, self._place).queues))
+        return sorted(cast(Place, self._place).queues)
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
