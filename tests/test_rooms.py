@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend",),
-    ("lowq.clock", "lowq.error_text"),
+    ("lowq.clock", "lowq.error_text", "lowq.current"),
     ("lowq.rules",),
     ("lowq.process",),
     ("lowq.location",),

@@ -717,8 +717,8 @@ class Shop:
     def sell(work):
         note(work)
 
-async def later(work):
-    pass
+def lazy(work):
+    yield work
 
 @lowq.task_queue("elsewhere.db", retry=lowq.Retry(max_attempts=1))
 def mail(queue, work):
@@ -852,7 +852,7 @@ class TestWork:
             ("app:nosuch", "app has no 'nosuch'"),
             ("app:Shop.nosuch", "Shop has no 'nosuch'"),
             ("app:number", "it is of type int, which cannot be called"),
-            ("app:later", "is a coroutine function"),
+            ("app:lazy", "lazy is a generator"),
             ("app:Unfinished", "'app:Unfinished' cannot be made: Unfinished: process is missing"),
             ("broken:handler", "importing 'broken' failed: RuntimeError: the config\\nis missing"),
             ("wrong:handler", "importing 'wrong' failed: SyntaxError"),
