@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend",),
-    ("lowq.clock", "lowq.error_text", "lowq.current"),
+    ("lowq.clock", "lowq.error_text"),
     ("lowq.rules",),
     ("lowq.process",),
     ("lowq.location",),
@@ -171,10 +171,7 @@ def eager_plugin(path: str, tree: ast.AST) -> list[str]:
 
 
 def imported_tests(path: str, tree: ast.AST) -> list[str]:
-    """Only the checker's bench needs a piece of the tests: the simulator that draws histories."""
-    if path == "bench/checker.py":
-        return []
-    helpers = {file.stem for file in (ROOT / "tests").iterdir()} - {"lowq"}
+    helpers = (file.stem for file in (ROOT / "tests").iterdir())
     return [name for name in imports(tree) if under(name, "tests", "conftest", *helpers)]
 
 

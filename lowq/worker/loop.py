@@ -11,7 +11,6 @@ from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
-from lowq.current import CurrentTask
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
@@ -146,8 +145,7 @@ class Loop:
         if not self._still_held(lease, patiently):
             return self._told(lease, "lost"), None
         try:
-            last = lease.task.attempts >= self._retry.max_attempts
-            failure = executor.run(CurrentTask(lease, last=last, backend=self.backend))
+            failure = executor.run(lease)
         except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
             run = self._give_back(lease, interruption, patiently)
             if is_stopping(interruption):

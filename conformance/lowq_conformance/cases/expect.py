@@ -1,4 +1,4 @@
-"""Expectations of the tests of clauses; one that is not met is written behind the call that missed it."""
+"""What a test expects of a queue, in few words; what is not met is written behind the call that missed it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, Refused
+from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import MINUTE, Client, Held
-from lowq_conformance.subject.program import format_value
+from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
+from lowq_conformance.subject.program import spelt
 
 
 def wrong(q: Client, expected: str) -> Broken:
@@ -39,7 +40,7 @@ def takes(q: Client, work: Any, *, lease_for: Any = MINUTE) -> Held:
     """A claim that hands out this work."""
     held = claim(q, lease_for=lease_for)
     if held is None or work_text(held.work) != work_text(work):
-        raise wrong(q, "a task whose work is None" if work is None else format_value(work))
+        raise wrong(q, "a task whose work is None" if work is None else spelt(work))
     return held
 
 
@@ -81,6 +82,17 @@ def pushed(q: Client, work: Any, **given: Any) -> Any:
     if answer.added is False:
         raise wrong(q, "added")
     return answer
+
+
+def taken(q: Client, work: Any, **given: Any) -> Answer | None:
+    """What the push answered; None where the queue refused a work that it says it refuses, which is not kept then."""
+    try:
+        return q.push(work, **given)
+    except Refused as refusal:
+        if not may_refuse(work, q.subject.traits):
+            raise
+        named(q, refusal.cause)
+        return None
 
 
 def says_added(q: Client, added: bool | None, expected: bool) -> None:

@@ -24,9 +24,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from lowq import Item
 from lowq_conformance.checker import attribution as blame
 from lowq_conformance.checker.model import Model
-from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
+from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import Answer, Client, Held
@@ -58,7 +58,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class ProgramSearch:
+class Search:
     """One queue, the model's view of its promises, and what was found out about it so far."""
 
     subject: Subject
@@ -96,7 +96,7 @@ class Spent(BaseException):
 class QueueMachine(RuleBasedStateMachine):
     """Clients of one place and the model beside them; a subclass names the `search`."""
 
-    search: ClassVar[ProgramSearch]
+    search: ClassVar[Search]
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,8 +109,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.lease = max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR
         self.model = Model(self.search.spec)
         self.clients: list[Client] = []
-        self.leases: list[tuple[Client, Held, ModelLease]] = []
+        self.leases: list[tuple[Client, Held, Hold]] = []
         self.pushes = 0
+        self.answering: set[str] = set()
+        """The verbs that have said what they did."""
         self.failed = False
         self.place = Path(mkdtemp(dir=self.search.folder)).resolve()
         self.start = self.subject.now(self.place)
@@ -222,7 +224,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A dead task is to wait again."""
         client, dead = self._client(who), self._named(which, "dead")
         if dead is not None and client.has("redrive"):
-            self._by_id(dead, client.redrive, self.model.redrive)
+            self._by_id(dead, client.redrive, self.model.redrive, self._redriven)
 
     @precondition(lambda self: "cancel" in self.promises)
     @rule(who=indexes, which=indexes)
@@ -230,7 +232,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A task is no longer wanted."""
         task = self._named(which)
         if task is not None:
-            self._by_id(task, self._client(who).cancel, self.model.cancel)
+            self._by_id(task, self._client(who).cancel, self.model.cancel, self._cancelled)
 
     @precondition(lambda self: "inspect" in self.promises)
     @rule(who=indexes)
@@ -252,9 +254,10 @@ class QueueMachine(RuleBasedStateMachine):
             at, listed = self._timed(client.tasks)
             if self.model.counts(at) is None:
                 return
-            found = sorted(f"{work_text(carried(task, 'work'))} {carried(task, 'state')}" for task in listed)
+            states = all(carried(task, "state") in STATES for task in listed)  # else in words of its own, or none
+            found = sorted(described(carried(task, "work"), carried(task, "state"), states) for task in listed)
             kept = [(task, self.model.state(task, at)) for task in self.model.tasks]
-            expected = sorted(f"{work_text(task.work)} {state}" for task, state in kept if state is not None)
+            expected = sorted(described(task.work, state, states) for task, state in kept if state is not None)
             if found != expected:
                 raise Mismatch(self._miscounted(), f"tasks() lists {', '.join(found)}", ", ".join(expected) or "[]")
             for each in listed:
@@ -331,7 +334,7 @@ class QueueMachine(RuleBasedStateMachine):
         answer = call()
         return Span(micros(begin - self.start), micros(self.subject.now(self.place) - self.start)), answer
 
-    def _settle(self, hold: ModelLease, call: Callable[[], Any], model: Callable[..., None]) -> None:
+    def _settle(self, hold: Hold, call: Callable[[], Any], model: Callable[..., None]) -> None:
         """A settle is made and judged, where its outcome was promised."""
         now = micros(self.subject.now(self.place) - self.start)
         if "fenced" not in self.promises and self.model.held(hold, Span(now, now)) is not True:
@@ -348,13 +351,47 @@ class QueueMachine(RuleBasedStateMachine):
             at, answer = self._timed(taken)
             model(at, hold, taken=answer)
 
-    def _by_id(self, task: ModelTask, call: Callable[[Any], bool | None], model: Callable[..., None]) -> None:
+    def _by_id(
+        self,
+        task: Kept,
+        call: Callable[[Any], bool | None],
+        model: Callable[..., None],
+        foreseen: Callable[[Kept, Span], bool | None],
+    ) -> None:
+        """A verb on the task of an id is called and judged; by raising, it says no.
+
+        One that does not say what it did is not called where what it does is left open.
+        """
+        now = micros(self.subject.now(self.place) - self.start)
+        expected = foreseen(task, Span(now, now))
+        if expected is None and call.__name__ not in self.answering:
+            return
+
+        def said() -> bool | None:
+            try:
+                return call(task.id)
+            except Refused as refused:
+                if isinstance(refused.cause, ACCIDENTS):
+                    raise
+                return False
+
         with self._judged():
-            at, done = self._timed(lambda: call(task.id))
+            at, done = self._timed(said)
             if done is None:
-                before = task.state
-                done = before == "dead" or (before == "waiting" and model == self.model.cancel)
+                done = expected
+            else:
+                self.answering.add(call.__name__)
             model(at, task, done=done)
+
+    def _redriven(self, task: Kept, at: Span) -> bool | None:
+        """Whether a redrive would do it; None where that is open."""
+        sure, perhaps = self.model.blockers(task.equal, at)
+        return None if task.state == "dead" and sure != perhaps else task.state == "dead" and not sure
+
+    def _cancelled(self, task: Kept, at: Span) -> bool | None:
+        """Whether a cancel would do it; None where that is open."""
+        free = self.model.free(task, at)
+        return None if task.state == "dead" or free != self.model.maybe_free(task, at) else free
 
     def _claim(self, client: Client) -> bool:
         """Whether there was a task; judged either way."""
@@ -371,7 +408,7 @@ class QueueMachine(RuleBasedStateMachine):
                 at,
                 held.work,
                 id=held.id if self.search.ids else None,
-                attempts=held.attempts,
+                attempts=None if self.promises.isdisjoint({"lease", "release"}) else held.attempts,
                 lease_for=micros(self.lease) if "lease" in self.promises else None,
                 client=client.label,
             )
@@ -419,11 +456,18 @@ class QueueMachine(RuleBasedStateMachine):
         for task in self.model.tasks:
             if task.id is None or task.id != carried(listed, "id") or not (task.standing or task.state == "dead"):
                 continue
-            for word in ("key", "priority", "attempts", *(["reason"] if task.state == "dead" else [])):
+            for word in self._told_of(task):
                 found, expected = carried(listed, word), getattr(task, word)
-                if found is not None and found != expected:
+                if found is not None and found != expected and not (word == "reason" and str(expected) in str(found)):
                     said = f"tasks() says of {task}: {word} {found!r}"
                     raise Mismatch(blame.carried(task), said, f"{word} {expected!r}")
+
+    def _told_of(self, task: Kept) -> list[str]:
+        """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""
+        words: list[str] = [word for word in ("key", "priority") if word in self.promises]
+        if not self.promises.isdisjoint({"lease", "release"}):
+            words.append("attempts")
+        return [*words, "reason"] if task.state == "dead" else words
 
     def _miscounted(self) -> str:
         """The clause that a wrong count or listing breaks."""
@@ -442,10 +486,10 @@ class QueueMachine(RuleBasedStateMachine):
     def _client(self, who: int) -> Client:
         return self.clients[who % len(self.clients)]
 
-    def _lease(self, which: int) -> tuple[Client, Held, ModelLease]:
+    def _lease(self, which: int) -> tuple[Client, Held, Hold]:
         return self.leases[which % len(self.leases)]
 
-    def _named(self, which: int, state: str | None = None) -> ModelTask | None:
+    def _named(self, which: int, state: str | None = None) -> Kept | None:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
         named = list(latest.values())  # whoever has the id now
@@ -517,6 +561,11 @@ def promised(clause: str, subject: Subject) -> str:
     return clause
 
 
+def described(work: Any, state: Any, states: bool) -> str:
+    """A task of a listing in words, with its state where the listing tells those of the contract."""
+    return f"{work_text(work)} {state}" if states else work_text(work)
+
+
 def micros(length: timedelta) -> int:
     """Whole microseconds."""
     return length // timedelta(microseconds=1)
@@ -554,7 +603,7 @@ def explore(
     if subject.only_pushes:
         raise NotPromised("its own worker claims, one task after the other")
     ids = _tells_ids(subject, folder)
-    search = ProgramSearch(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
+    search = Search(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))
     set_hypothesis_home_dir(folder)  # it would leave a folder where the user stands
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from lowq import State
 from lowq_conformance.cases.expect import expect, gives, known, nothing, takes
 from lowq_conformance.cases.timing import run_out
-from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client, field
 
 
@@ -21,6 +23,13 @@ def buried(q: Client) -> Any:
     id = known(held.id, "the id of a claimed task")
     q.dead_letter(held)
     return id
+
+
+def states_told(listed: list[Any]) -> list[Any]:
+    """The listed tasks. Raises NotPromised where their states are not told in the contract's words."""
+    if any(field(task, "state") not in tuple(State) for task in listed):
+        raise NotPromised("tasks are listed without their states, or in other words")
+    return listed
 
 
 @pytest.mark.clause("DEAD-1")
@@ -48,9 +57,11 @@ def test_a_dead_task_is_not_claimed_when_its_lease_would_have_run_out(q: Client)
 def test_a_dead_task_is_kept_with_its_reason(q: Client) -> None:
     q.push("a")
     q.dead_letter(takes(q, "a"), reason="no such file: 7")
-    dead = [task for task in q.tasks() if field(task, "state") == "dead"]
+    dead = [task for task in states_told(q.tasks()) if field(task, "state") == "dead"]
 
     expect(q, [field(task, "work") for task in dead] == ["a"], "a dead task 'a'")
+    if not q.takes("dead_letter", "reason"):
+        raise NotPromised("dead_letter takes no reason")
     if not hasattr(dead[0], "reason"):
         raise NotPromised("dead tasks are listed without a reason")
     expect(q, "no such file: 7" in str(dead[0].reason), f"the reason 'no such file: 7', not {dead[0].reason!r}")
@@ -67,7 +78,8 @@ def test_a_redriven_task_waits_again(q: Client) -> None:
 def test_a_redriven_task_waits_once(q: Client) -> None:
     id = buried(q)
     q.redrive(id)
-    expect(q, q.redrive(id) is not True, "False, it is not dead any more")
+    with suppress(Refused):
+        expect(q, q.redrive(id) is not True, "False, it is not dead any more")
 
     gives(q, "a")
     nothing(q)
@@ -78,7 +90,7 @@ def test_a_redriven_task_waits_once(q: Client) -> None:
 def test_a_redriven_task_is_not_dead_any_more(q: Client) -> None:
     q.redrive(buried(q))
 
-    listed = [str(field(task, "state")) for task in q.tasks()]
+    listed = [str(field(task, "state")) for task in states_told(q.tasks())]
     expect(q, listed == ["ready"], "one task, ready")
 
 

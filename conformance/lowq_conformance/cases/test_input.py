@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, named, nothing, refused, something, takes, wrong
+from lowq_conformance.cases.expect import expect, gives, gives_all, named, nothing, refused, something, takes, wrong
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.subject.client import Client
 
@@ -132,10 +132,49 @@ def test_a_huge_integer_arrives_intact_or_is_refused(q: Client, number: int) -> 
 
 @pytest.mark.clause("INPUT-4")
 @pytest.mark.needs("priority")
-@pytest.mark.parametrize("priority", ["7", 7.9, True, 2**31, -(2**31) - 1, [1]], ids=repr)
-def test_a_priority_that_is_no_integer_of_32_bits_is_refused(q: Client, priority: Any) -> None:
+@pytest.mark.parametrize("priority", ["7", 7.9, [1]], ids=repr)
+def test_a_priority_that_is_no_integer_is_refused(q: Client, priority: Any) -> None:
     refused(q.push, "a", priority=priority)
 
+    nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("priority")
+@pytest.mark.parametrize(
+    "priority",
+    [2**31, -(2**31) - 1, 2**32, -(2**32), 2**33 + 1, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**40],
+    ids=["2**31", "-2**31-1", "2**32", "-2**32", "2**33+1", "2**53+1", "2**63", "-2**63-1", "2**64", "10**40"],
+)
+def test_a_priority_beyond_32_bits_is_refused_or_ordered_rightly(q: Client, priority: int) -> None:
+    """A queue may take more; none may cut it, or wrap it round, so that it comes out elsewhere."""
+    nearest = 2**31 - 1 if priority > 0 else -(2**31)
+    pushes = {"ordinary": 0, "nearest": nearest, "beyond": priority}
+    order = list(pushes) if priority > 0 else list(pushes)[::-1]  # where it is cut to the nearest, that comes first
+    kept = [work for work in order if takes_priority(q, work, pushes[work])]
+
+    gives(q, *sorted(kept, key=lambda work: -pushes[work]))
+    nothing(q)
+
+
+def takes_priority(q: Client, work: str, priority: int) -> bool:
+    """Whether the queue takes the work with this priority; one within 32 bits is ORDER-5's."""
+    try:
+        q.push(work, priority=priority)
+    except Refused as refusal:
+        named(q, refusal.cause)
+        return False
+    return True
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("priority")
+def test_a_truth_value_is_no_priority_or_the_number_that_it_is_in_python(q: Client) -> None:
+    q.push("zero")
+    if takes_priority(q, "true", True):
+        gives(q, "true")
+
+    gives(q, "zero")
     nothing(q)
 
 
@@ -154,11 +193,26 @@ def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
 
 @pytest.mark.clause("INPUT-4")
 @pytest.mark.needs("not_before")
-@pytest.mark.parametrize("when", ["tomorrow", 60, 1.5, timedelta(seconds=5)], ids=repr)
+@pytest.mark.parametrize("when", ["tomorrow", [2030, 1, 1], b"2030-01-01"], ids=repr)
 def test_a_time_that_is_no_datetime_is_refused(q: Client, when: Any) -> None:
     refused(q.push, "a", not_before=when)
 
     nothing(q)
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("not_before")
+@pytest.mark.parametrize("when", [60, 1.5, timedelta(seconds=5)], ids=repr)
+def test_a_number_or_a_length_of_time_is_no_time_or_means_one(q: Client, when: Any) -> None:
+    """A queue may take seconds, or a delay; what it takes comes out when they are over."""
+    try:
+        q.push("a", not_before=when)
+    except Refused:
+        nothing(q)
+        return
+    if q.subject.can_pass_time:
+        q.subject.pass_time(q.place, timedelta(minutes=2))
+        gives_all(q, "a")
 
 
 @pytest.mark.clause("INPUT-4")
@@ -172,9 +226,22 @@ def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
 
 @pytest.mark.clause("INPUT-4")
 @pytest.mark.needs("lease")
-@pytest.mark.parametrize("lease", [60, "a minute", 1.5], ids=repr)
+@pytest.mark.parametrize("lease", ["a minute", [60]], ids=repr)
 def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
     q.push("a")
     refused(q.claim, lease_for=lease)
 
     takes(q, "a")
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("lease")
+@pytest.mark.parametrize("lease", [60, 1.5], ids=repr)
+def test_a_number_is_no_lease_or_means_seconds(q: Client, lease: Any) -> None:
+    q.push("a")
+    try:
+        held = q.claim(lease_for=lease)
+    except Refused:
+        held = takes(q, "a")
+    expect(q, held is not None, "a task")
+    nothing(q)

@@ -1,4 +1,4 @@
-"""A violation that a fast condition found in a history, not yet confirmed by the complete search."""
+"""What a fast condition says against a history."""
 
 from __future__ import annotations
 

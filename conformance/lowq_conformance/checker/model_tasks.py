@@ -27,11 +27,11 @@ class Mismatch(AssertionError):
 class Overtaken(Mismatch):
     """A task was handed out although `first` was due and comes before it."""
 
-    first: ModelTask
+    first: Kept
 
 
 @dataclass(slots=True)
-class ModelTask:
+class Kept:
     """A task as the model keeps it; `number` is its place in push order, `past` what has happened to it."""
 
     number: int
@@ -44,7 +44,7 @@ class ModelTask:
     client: str = ""
     batch: int | None = None
     state: Literal["waiting", "leased", "dead", "acked", "cancelled", "replaced"] = "waiting"
-    hold: ModelLease | None = None
+    hold: Hold | None = None
     attempts: int = 0
     reason: str | None = None
     past: set[str] = field(default_factory=set)
@@ -64,10 +64,10 @@ class ModelTask:
 
 
 @dataclass(slots=True, eq=False)
-class ModelLease:
+class Hold:
     """One claim of a task: the lease may have ended at `early`, and must have ended at `late`."""
 
-    task: ModelTask
+    task: Kept
     early: float
     late: float
     client: str = ""

@@ -1,5 +1,4 @@
-"""Partitions the history by work (P-compositionality) and checks each part alone, without order and empty claims:
-exact for dedupe, leases and settles.
+"""Each work alone, searched with order and emptiness switched off: exact for dedupe, leases and settles.
 
 To look at one work only takes competitors away, so a history that has an order keeps it. What the fast conditions
 cannot tell apart (one work pushed again and again, without ids) is decided here.
@@ -22,7 +21,7 @@ BUDGET = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
+class Keys:
     """The groups of works that no order explains, and how many were looked at and not decided."""
 
     bad: list[frozenset[str]]
@@ -30,10 +29,10 @@ class Partition:
     unknown: int
 
 
-def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
+def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Keys:
     """Every group of equal works is searched alone, unless its plainest order explains it; stops at `enough` bad."""
     alone = replace(spec, fifo=False, priority=False, grace=None)
-    groups, lost = group_works(ops)
+    groups, lost = grouped(ops)
     bad: list[frozenset[str]] = []
     searched = unknown = 0
     for works, group in groups.items():
@@ -51,10 +50,10 @@ def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
                 break
         if len(bad) == enough:
             break
-    return Partition(bad, searched, unknown)
+    return Keys(bad, searched, unknown)
 
 
-def group_works(ops: Sequence[Op]) -> tuple[dict[str, list[Op]], list[Op]]:
+def grouped(ops: Sequence[Op]) -> tuple[dict[str, list[Op]], list[Op]]:
     """The operations on each group of works that one key or one text holds together, and the unknown claims."""
     group_of: dict[str, str] = {}
     for op in ops:

@@ -1,6 +1,4 @@
-"""Shrinks counterexamples by removals that keep a linearizable history linearizable: what remains is a proof
-about the whole.
-"""
+"""Counterexamples made small, by removals that keep a good history good: what remains is a proof about the whole."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from math import inf
 from typing import TypeVar
 
 from lowq_conformance.checker.accusation import Accusation
-from lowq_conformance.checker.matching import Matching
-from lowq_conformance.checker.partition import group_works
+from lowq_conformance.checker.matching import Tied
+from lowq_conformance.checker.partition import grouped
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -28,11 +26,11 @@ def cut(ops: Iterable[Op], at: float) -> list[Op]:
     kept = []
     for op in ops:
         if op.call <= at:
-            kept.append(op if op.ret <= at or op.result is None else forget(op))
+            kept.append(op if op.ret <= at or op.result is None else forgotten(op))
     return kept
 
 
-def forget(op: Op) -> Op:
+def forgotten(op: Op) -> Op:
     """The operation with nothing known of what came of it."""
     if op.kind == "claim":
         return replace(op, ret=inf, result=None, work="", id=None)
@@ -41,7 +39,7 @@ def forget(op: Op) -> Op:
 
 def keep_keys(ops: Sequence[Op], works: frozenset[str]) -> list[Op]:
     """The history of these works and of all that equal them, with every empty and unknown claim."""
-    groups, _ = group_works(ops)
+    groups, _ = grouped(ops)
     wanted = {op.number for group in groups.values() if any(op.work in works for op in group) for op in group}
     return [op for op in ops if op.number in wanted or (op.kind == "claim" and op.result in ("empty", None))]
 
@@ -107,7 +105,7 @@ def _shortest_prefix(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]
 
 
 def _without_keys(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]:
-    groups, _ = group_works(ops)
+    groups, _ = grouped(ops)
     numbers = [{op.number for op in group} for group in groups.values()]
 
     def built(left: list[set[int]]) -> list[Op]:
@@ -151,7 +149,7 @@ def whole_tasks(ops: Sequence[Op], spec: Spec) -> list[set[int]]:
     No push of an equal work may be left that was refused while the task can have stood: one that surely had been
     acked by then, or that came later, is not what it was refused for.
     """
-    tied = Matching(ops, spec)
+    tied = Tied(ops, spec)
     refused: dict[str, list[Op]] = {}
     for dup in tied.dups:
         refused.setdefault(dup.equal, []).append(dup)

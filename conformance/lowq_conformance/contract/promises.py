@@ -88,9 +88,20 @@ class Traits:
     """How long an empty claim may take."""
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
+    refuses: frozenset[str] = frozenset()
+    """Works that are refused by a named error, in words: see REFUSABLE."""
     workers: int | None = 1
     """How many tasks are run at once, however often workers are started; None: each start adds more."""
 
+
+REFUSABLE: Mapping[str, str] = {
+    "nul": "a text that holds the character U+0000",
+    "control": "a text that holds another control character",
+    "astral": "a text that holds a character beyond U+FFFF",
+    "empty": "the empty text",
+    "null": "null",
+}
+"""What a queue may refuse whose storage cannot keep it, where it says so in the trait `refuses`."""
 
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe": get_args(Dedupe),
@@ -126,6 +137,13 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
             if value is not None and (type(value) is not int or value < 1):
                 raise BrokenHarness(f"{who}: workers: expected a number from 1 on, or None, got {value!r}")
             continue
+        if trait == "refuses":
+            if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
+                raise BrokenHarness(f"{who}: refuses: expected a set of words, got {type(value).__name__}")
+            if unknown := [word for word in value if word not in REFUSABLE]:
+                known = f"{_hint(unknown[0], REFUSABLE)}; known are {' '.join(REFUSABLE)}"
+                raise BrokenHarness(f"{who}: refuses: unknown word {unknown[0]!r}{known}")
+            continue
         choices = _CHOICES.get(trait)
         if choices is not None and value not in choices:
             raise BrokenHarness(f"{who}: {trait}: expected {' or '.join(map(repr, choices))}, got {value!r}")
@@ -134,7 +152,9 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
                 raise BrokenHarness(f"{who}: {trait}: expected a timedelta, got {value!r}")
             if value < timedelta(0) or (trait == "shortest_lease" and not value):
                 raise BrokenHarness(f"{who}: {trait}: expected more than zero, got {value!r}")
-    return Traits(**values)  # type: ignore[arg-type]  # each was checked above
+    refuses = values.get("refuses", ())
+    assert isinstance(refuses, (set, frozenset, list, tuple))
+    return Traits(**{**values, "refuses": frozenset(refuses)})  # type: ignore[arg-type]  # each was checked above
 
 
 def check_names(harness: object, who: str) -> None:
@@ -194,6 +214,8 @@ def _could_be(known: str, value: object) -> bool:
     default = getattr(Traits(), known)
     if isinstance(default, timedelta) or known == "max_delay":
         return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
+    if known == "refuses":
+        return isinstance(value, (set, frozenset, list, tuple, str))
     kinds = {"workers": (int, type(None))}.get(known, (str, type(None)))
     return isinstance(value, kinds) and not isinstance(value, bool)
 

@@ -1,4 +1,4 @@
-"""The log in which a handler writes the begin and the end of each turn, and how it is read.
+"""The book in which a handler writes down what it begins and what it ends, and what is read from it.
 
 One line for each, written by one `write` to the end of the file: whatever is killed, and when, the book is true.
 Times are `time.monotonic_ns()`, one clock for all processes of a machine.
@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.support.channel import read_events
+from lowq_conformance.support.channel import events
 
 
 @dataclass(slots=True)
 class Turn:
-    """A handler's turn at one work; `end` is None while it is not over, `error` what it raised."""
+    """A handler's turn at one work; `end` is None while it is not over, `error` what it raised.
+
+    `untold`: the work is too deep, or has too many digits, to be written down here, which the queue cannot help.
+    """
 
     name: str
     work: Any
     pid: int
     begin: int
     end: int | None = None
+    untold: bool = False
     error: str | None = None
 
     @property
@@ -34,7 +38,26 @@ class Turn:
         return self.end is not None and self.error is None
 
 
-class TurnLog:
+DEEPEST = 200
+"""How deep a work may be that is written down: what writes and reads it is recursive."""
+
+
+def depth(work: Any) -> int:
+    """How deep the work is nested, up to one more than DEEPEST; found without recursion."""
+    level, deep = [work], 0
+    while deep <= DEEPEST and (
+        level := [
+            part
+            for value in level
+            if isinstance(value, (list, tuple, dict))
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+    ):
+        deep += 1
+    return deep
+
+
+class Book:
     """The book that is kept in a folder, for those who write in it and for those who read."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -46,7 +69,13 @@ class TurnLog:
         """A turn at the work has begun; what it is called in the book."""
         now = time.monotonic_ns()
         turn = f"{os.getpid()}-{threading.get_ident()}-{now}"
-        self._write(["begin", turn, now, os.getpid(), work])
+        line = ["begin", turn, now, os.getpid(), work]
+        try:
+            if depth(work) > DEEPEST:
+                raise RecursionError
+            self._write(line)
+        except (RecursionError, ValueError, TypeError):
+            self._write([*line[:-1], None, "untold"])
         return turn
 
     def end(self, turn: str, error: BaseException | None = None) -> None:
@@ -58,8 +87,8 @@ class TurnLog:
         """Every turn, in the order in which they began."""
         for line in self._lines():
             match line:
-                case ["begin", turn, at, pid, work]:
-                    self._turns[turn] = Turn(turn, work, pid, at)
+                case ["begin", turn, at, pid, work, *untold]:
+                    self._turns[turn] = Turn(turn, work, pid, at, untold=bool(untold))
                 case ["end", turn, at, error]:
                     self._turns[turn].end, self._turns[turn].error = at, error
         return list(self._turns.values())
@@ -72,7 +101,7 @@ class TurnLog:
             file.seek(self._read)
             whole = file.read().rpartition(b"\n")[0]
         self._read += len(whole)
-        return list(read_events(whole))
+        return list(events(whole))
 
     def _write(self, line: list[Any]) -> None:
         """The line stands at the end. Raises FileNotFoundError where the folder is gone."""

@@ -14,11 +14,11 @@ from lowq_conformance.queues.broken import (
     settle,
     worker,
 )
-from lowq_conformance.queues.broken.register import BROKEN, BrokenQueue
+from lowq_conformance.queues.broken.register import BROKEN, Broken
 
 __all__ = [
     "BROKEN",
-    "BrokenQueue",
+    "Broken",
     "crash",
     "dedupe",
     "deliver",

@@ -6,11 +6,13 @@ import fcntl
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from lowq import Pushed
+from lowq import InvalidWork, Item, Pushed, State
+from lowq_conformance.contract.refusals import kinds
 from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
 
@@ -118,3 +120,121 @@ class LockedFilesClient:
     def release(self, locked: Locked) -> None:
         """Nobody has the file locked."""
         os.close(locked.fd)
+
+
+class Wide(Journal):
+    """Priorities have 64 bits, listings show a key that is made of the work, and states have words of its own."""
+
+    promises = Journal.promises - {"key"}
+
+    class _Queue(Queue):
+        promises = Queue.promises - {"key"}
+
+        def row(self, item: Item) -> Row:
+            if type(item.priority) is int and -(2**63) <= item.priority < 2**63:
+                row = super().row(replace(item, priority=0))
+                row.priority = item.priority
+                return row
+            return super().row(item)
+
+        def tasks(self, *, state: str | None = None) -> list[Any]:
+            return [
+                SimpleNamespace(
+                    id=task.id, work=task.work, priority=task.priority, key=f"derived {n}", state="a word"
+                )
+                for n, task in enumerate(super().tasks(state=state))
+            ]
+
+    _queue = _Queue
+
+
+class WithoutNul(Journal):
+    """A database that keeps no U+0000 in its texts, and says so; nor the empty text, nor null."""
+
+    refuses: ClassVar[set[str]] = {"nul", "empty", "null"}
+
+    class _Queue(Queue):
+        def encode(self, work: Any) -> str:
+            text = super().encode(work)
+            if kinds(work) & {"nul", "empty", "null"}:
+                raise InvalidWork("work: neither U+0000 nor the empty text nor null can be kept here")
+            return text
+
+    _queue = _Queue
+
+
+class SaysNo(Journal):
+    """Cancelling and redriving say no by raising, and a dead task is not cancelled."""
+
+    class _Queue(Queue):
+        def cancel(self, id: str) -> bool:
+            task = self.task(id)
+            if task is None or task.state == State.DEAD or not super().cancel(id):
+                raise KeyError(f"no waiting task has the id {id}")
+            return True
+
+        def redrive(self, id: str) -> bool:
+            if not super().redrive(id):
+                raise LookupError(f"no dead task has the id {id}")
+            return True
+
+    _queue = _Queue
+
+
+class SaysNothing(Journal):
+    """Cancelling and redriving do not say what they did, and a dead task is not cancelled."""
+
+    class _Queue(Queue):
+        def cancel(self, id: str) -> Any:
+            task = self.task(id)
+            if task is not None and task.state != State.DEAD:
+                super().cancel(id)
+
+        def redrive(self, id: str) -> Any:
+            super().redrive(id)
+
+    _queue = _Queue
+
+
+class Forwards(Journal):
+    """Its clients hand on whatever they are given, so that their signatures say nothing."""
+
+    promises = Journal.promises - {"extend"}
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue `name` at `place`."""
+        return ForwardsClient(super().open(place, name))
+
+
+class ForwardsClient:
+    """Takes anything by keyword; its release and its dead letter take nothing but the task."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def push(self, work: Any, /, **options: Any) -> Any:
+        """Push."""
+        return self._queue.push(work, **options)
+
+    def release(self, claimed: Any, /, **options: Any) -> None:
+        """Release, at once."""
+        given_back(self._queue, claimed, **options)
+
+    def dead_letter(self, claimed: Any, **options: Any) -> None:
+        """Set aside, for no reason."""
+        set_aside(self._queue, claimed, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("extend", "task", "next_due") or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._queue, name)
+
+
+def given_back(queue: Queue, claimed: Any) -> None:
+    """The task waits again."""
+    queue.release(claimed)
+
+
+def set_aside(queue: Queue, claimed: Any) -> None:
+    """The task is dead."""
+    queue.dead_letter(claimed, reason="none was told")

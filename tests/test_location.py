@@ -1,0 +1,140 @@
+"""A path or URL to an opened queue, and what is said of everything else."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lowq import InvalidLocation, open_backend
+from lowq.backends.memory.backend import MemoryBackend
+from lowq.backends.sqlite.backend import SQLiteBackend
+from lowq.location import Location, beside, locate
+
+
+def test_a_path_is_an_sqlite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    assert locate("jobs.db") == Location("sqlite", str(tmp_path / "jobs.db"))
+    assert locate(Path("jobs.db")) == Location("sqlite", str(tmp_path / "jobs.db"))
+    assert locate("/var/../jobs.db") == Location("sqlite", "/jobs.db")
+    assert locate("~/jobs.db") == Location("sqlite", str(tmp_path / "home" / "jobs.db"))
+
+
+def test_a_url_names_the_kind_of_queue_and_its_options() -> None:
+    options = (("durability", "process"), ("patience", "5"))
+
+    assert locate("sqlite:///a/jobs%20of%20today.db") == Location("sqlite", "/a/jobs of today.db")
+    assert locate("sqlite:///jobs.db?durability=process&patience=5") == Location("sqlite", "/jobs.db", options)
+    assert locate("memory://tests") == Location("memory", "tests")
+    assert locate("memory://") == Location("memory", "")
+
+
+def test_a_location_is_located_already() -> None:
+    location = Location("memory", "x")
+
+    assert locate(location) is location
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/a/jobs.db",
+        "memory://tests",
+        "memory://",
+        "sqlite:///a/jobs.db?durability=process",
+        "/a/50%25 of it?.db",
+        "memory://50%25%3F",
+        "sqlite:///a/50%25%3F.db?durability=process",
+        "sqlite:///a.db?patience=%26%3D",
+    ],
+)
+def test_a_location_as_text_locates_the_same_place(location: str) -> None:
+    assert locate(str(locate(location))) == locate(location)
+
+
+def test_a_path_that_looks_like_a_url_is_written_as_one() -> None:
+    location = locate(Path("/a/b://c.db"))
+
+    assert locate(str(location)) == location
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("", "location: '' is no path and no URL"),
+        ("a\0b", r"location: 'a\\x00b' is no path and no URL"),
+        ("sqlite:///a%00b", r"location: 'sqlite:///a%00b' is no path and no URL"),
+        ("kafka://host", "unknown kind of queue 'kafka'; known are a path, sqlite://, memory://"),
+        ("sqlite://jobs.db", "a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db"),
+        ("memory://x?durability", r"expected \?option=value&…, got 'durability'"),
+    ],
+)
+def test_what_is_no_location_is_refused(location: str, said: str) -> None:
+    with pytest.raises(InvalidLocation, match=said):
+        locate(location)
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        (7, "location: expected a path or URL, got int"),
+        (b"jobs.db", "location: expected a path or URL, got bytes"),
+        (None, "location: expected a path or URL, got NoneType"),
+    ],
+)
+def test_what_is_no_text_is_a_type_error(location: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        locate(location)
+
+
+def test_the_backend_of_a_location_is_opened(tmp_path: Path) -> None:
+    with closing(open_backend(tmp_path / "q.db")) as sqlite, closing(open_backend("memory://x")) as memory:
+        assert type(sqlite) is SQLiteBackend
+        assert type(memory) is MemoryBackend
+
+
+def test_an_unknown_option_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(InvalidLocation, match="unknown option 'durable'; sqlite knows durability, patience, create"):
+        open_backend(tmp_path / "q.db", durable=True)
+    with pytest.raises(InvalidLocation, match="memory://x: unknown option 'durability'; memory knows none"):
+        open_backend("memory://x", durability="power")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"name": ""}, ValueError, "name: expected 1 to 200 printable characters, got ''"),
+        ({"name": "a\n"}, ValueError, r"name: expected 1 to 200 printable characters, got 'a\\n'"),
+        ({"name": "x" * 201}, ValueError, "name: expected 1 to 200 printable characters"),
+        ({"name": 7}, TypeError, "name: expected a string, got int"),
+        (
+            {"dedupe": "sometimes"},
+            ValueError,
+            "dedupe: expected until_done, until_claimed, off or None, got 'sometimes'",
+        ),
+        ({"dedupe": True}, ValueError, "dedupe: expected until_done, until_claimed, off or None, got True"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_made(
+    tmp_path: Path, arguments: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    for location in (tmp_path / "q.db", f"memory://{tmp_path}"):
+        with pytest.raises(error, match=said):
+            open_backend(location, **arguments)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_name_has_files_of_its_own_beside_the_database() -> None:
+    assert beside("/a/q.db", "lock", "default") == Path("/a/q.db-lock")
+    assert beside("/a/q.db", "lock", "mails") == Path("/a/q.db-lock.mails")
+    odd = [beside("/a/q.db", "lock", name) for name in ("a/b", "A", "a", ".", "..", "é", "x" * 200)]
+    assert len(set(odd)) == len(odd)
+    assert all(path.parent == Path("/a") for path in odd)
+    assert all(len(path.name) < 100 for path in odd)
