@@ -13,9 +13,49 @@ import stat
 from contextlib import suppress
 from io import FileIO
 
-from lowq.backend import BackendUnavailable
+from lowq.backend import BackendUnavailable, InvalidLocation
 
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def true_path(path: str | os.PathLike[str]) -> str:
+    """The one path of the database by which the files beside it are named, whichever link leads to it.
+
+    Symbolic links are followed. Of several names in one folder (hard links) it is the one in use, else the first.
+    """
+    real = os.path.realpath(path)
+    return min(_names(real)[0], default=real)
+
+
+def check_links(path: str) -> None:
+    """Raise InvalidLocation where the file has names (hard links) that cannot be found from here.
+
+    SQLite keeps a log for each name, so two programs that use two of them damage the database
+    (https://www.sqlite.org/howtocorrupt.html, section 2.5).
+    """
+    _, unknown = _names(path)
+    if unknown:
+        raise InvalidLocation(
+            f"{path} has {unknown} more {'name' if unknown == 1 else 'names'} (hard links) in other folders; SQLite "
+            "would keep a log for each, and damage the database: remove them, or make symbolic links of them"
+        )
+
+
+def _names(real: str) -> tuple[list[str], int]:
+    """The names of a file that has several, those in use if there are any; and how many lie elsewhere."""
+    try:
+        status = os.stat(real)
+        if status.st_nlink <= 1 or not stat.S_ISREG(status.st_mode):
+            return [], 0
+        with os.scandir(os.path.dirname(real)) as entries:
+            names = [
+                entry.path
+                for entry in entries
+                if entry.inode() == status.st_ino and os.path.samestat(entry.stat(follow_symlinks=False), status)
+            ]
+    except OSError:
+        return [], 0
+    return [name for name in names if os.path.exists(f"{name}-wal")] or names, status.st_nlink - len(names)
 
 
 def open_beside(path: str | os.PathLike[str], database: str | os.PathLike[str] | None, flags: int) -> FileIO:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from lowq.backend import Backend, Dedupe, InvalidLocation
+from lowq.beside import true_path
 from lowq.clock import Clock
 
 if TYPE_CHECKING:
@@ -37,8 +38,13 @@ class Location:
         return f"{self.scheme}://{quote(self.place)}{'?' if self.options else ''}{urlencode(self.options)}"
 
     def beside(self, kind: str, name: str) -> Path:
-        """The file of that kind (``lock``, ``log``, ``bell``) that goes with the queue `name` kept here."""
-        return beside(self.place, kind, name)
+        """The file of that kind (``lock``, ``next``, ``log``, ``bell``) that goes with the queue `name` kept here."""
+        return beside(true_path(self.place), kind, name)
+
+    @property
+    def identity(self) -> str:
+        """What all locations of one place have in common, whichever link leads to it."""
+        return f"{self.scheme}:{true_path(self.place) if self.scheme == 'sqlite' else self.place}"
 
 
 def beside(database: str, kind: str, name: str) -> Path:

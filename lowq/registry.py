@@ -23,7 +23,7 @@ def register(location: Location, name: str, handler: Any) -> None:
 
     Raises ValueError where one of another qualified name does. The same handler made again, by a reload, takes over.
     """
-    where = (str(location), name)
+    where = (location.identity, name)
     with _lock:
         if _differs(where, handler):
             gc.collect()  # a class that nobody uses any more is still a cycle
@@ -37,7 +37,7 @@ def register(location: Location, name: str, handler: Any) -> None:
 
 def is_registered(location: Location, name: str) -> bool:
     """Whether a handler of this process runs the tasks of this queue."""
-    return (str(location), name) in _handlers
+    return (location.identity, name) in _handlers
 
 
 def qualified_name(handler: Any) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import BOUND
 
-from lowq import InvalidLocation, open_backend
+from lowq import InvalidLocation, SystemClock, Worker, open_backend, task_queue
 from lowq.backends.memory.backend import MemoryBackend
 from lowq.backends.sqlite.backend import SQLiteBackend
 from lowq.location import Location, beside, locate
+from lowq.worker.background import active_pid, start
 
 
 def test_a_path_is_an_sqlite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +145,87 @@ def test_each_name_has_files_of_its_own_beside_the_database() -> None:
     assert len(set(odd)) == len(odd)
     assert all(path.parent == Path("/a") for path in odd)
     assert all(len(path.name) < 100 for path in odd)
+
+
+class TestOneFileByManyNames:
+    """The files beside a queue are named after what the file is, whichever name led to it."""
+
+    @staticmethod
+    def other_name(path: Path, kind: str) -> Path:
+        link = path.with_name("another.db")
+        if kind == "symbolic link":
+            link.symlink_to(path)
+        elif kind == "link to the folder":
+            folder = path.parent.with_name("another")
+            folder.symlink_to(path.parent)
+            return folder / path.name
+        elif kind == "hard link":
+            os.link(path, link)
+        elif kind == "dots":
+            return path.parent / ".." / path.parent.name / path.name
+        return link
+
+    @pytest.mark.parametrize("kind", ["symbolic link", "link to the folder", "hard link", "dots"])
+    def test_there_is_one_worker_and_one_wake_up(self, tmp_path: Path, kind: str) -> None:
+        (tmp_path / "place").mkdir()
+        path = tmp_path / "place" / "jobs.db"
+        queue = open_backend(path)
+        queue.push("later", not_before=SystemClock().now() + timedelta(minutes=5))
+        book = tmp_path / "book"
+
+        def handler(work: object) -> None:
+            with book.open("a") as file:
+                file.write(f"{work}\n")
+
+        assert start(Worker(queue, handler), path)
+        wait_for(lambda: active_pid(path) is not None)
+        name = self.other_name(path, kind)
+        other = open_backend(name)
+        other.push("by the other name")
+        started = start(Worker(other, handler), name)
+        pid = active_pid(name)
+        wait_for(lambda: book.exists() and book.read_text() == "by the other name\n")
+
+        assert not started
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: active_pid(path) is None)
+        assert [task.work for task in queue.tasks()] == [task.work for task in other.tasks()] == ["later"]
+        queue.close()
+        other.close()
+        beside = {each.name for each in path.parent.iterdir()} - {"jobs.db", "another.db"}
+        assert all(each.startswith("jobs.db-") for each in beside)
+
+    def test_one_handler_runs_the_tasks_of_both_names(self, tmp_path: Path) -> None:
+        path = tmp_path / "jobs.db"
+        link = tmp_path / "another.db"
+        link.symlink_to(path)
+        first, second = self.handlers()
+        made = task_queue(path)(first)
+
+        with pytest.raises(ValueError, match="are run by"):
+            task_queue(link)(second)
+        made.queue.close()
+
+    @staticmethod
+    def handlers() -> tuple[Any, Any]:
+        def first(queue: object, work: object) -> None: ...
+        def second(queue: object, work: object) -> None: ...
+
+        return first, second
+
+    def test_a_name_in_another_folder_is_refused_since_sqlite_would_damage_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "jobs.db"
+        open_backend(path).close()
+        (tmp_path / "elsewhere").mkdir()
+        os.link(path, tmp_path / "elsewhere" / "jobs.db")
+
+        with pytest.raises(InvalidLocation, match=r"1 more name \(hard links\) in other folders"):
+            open_backend(path)
+
+
+def wait_for(event: Callable[[], bool]) -> None:
+    end = time.monotonic() + BOUND
+    while not event():
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from lowq.backend import InvalidLocation
-from lowq.location import Location, locate
+from lowq.beside import true_path
+from lowq.location import Location, beside, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
@@ -58,12 +59,12 @@ def start(
             f"start(): {where} stays in its process, and a background worker is another one; "
             "keep the queue in a file, or run a Worker in a thread"
         )
-    lock = WorkerLock(where.beside("lock", worker.backend.name), where.place)
-    turn = WorkerLock(where.beside("next", worker.backend.name), where.place)
+    name, place = worker.backend.name, true_path(where.place)
+    lock, turn = (WorkerLock(beside(place, kind, name), place) for kind in ("lock", "next"))
     try:
         if not _is_wanted(lock, turn):
             return False
-        (log,) = open_private(lambda: (_descriptor(output, where, worker.backend.name),))
+        (log,) = open_private(lambda: (_descriptor(output, place, name),))
         try:
             _detach(worker, lock, turn, log, linger)
         finally:
@@ -79,8 +80,8 @@ def active_pid(location: str | os.PathLike[str] | Location, name: str = "default
     return pid_in(locate(location).beside("lock", name))
 
 
-def _descriptor(output: HasFileno | None, where: Location, name: str) -> int:
-    return open_log(where.beside("log", name), where.place) if output is None else os.dup(output.fileno())
+def _descriptor(output: HasFileno | None, place: str, name: str) -> int:
+    return open_log(beside(place, "log", name), place) if output is None else os.dup(output.fileno())
 
 
 def _is_wanted(lock: WorkerLock, turn: WorkerLock) -> bool:

@@ -25,6 +25,7 @@ from lowq.backend import (
 from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
+from lowq.beside import check_links, true_path
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
 from lowq.rules.entry import Entry, entries, entry
@@ -92,7 +93,8 @@ class SQLiteBackend:
         span(patience, "patience")
         check_name(name)
         check_dedupe(dedupe)
-        file = os.path.abspath(path)
+        file = true_path(path)
+        check_links(file)
         self.name = name
         self._clock = clock or SystemClock()
         self._bell = Bell(beside(file, "bell", name), file)
