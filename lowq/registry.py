@@ -21,7 +21,8 @@ if hasattr(os, "register_at_fork"):  # a handler may import modules with queues 
 def register(location: Location, name: str, handler: Any) -> None:
     """`handler`, a class or a function, runs the tasks of the queue `name` here for as long as it exists.
 
-    Raises ValueError where one of another qualified name does. The same handler made again, by a reload, takes over.
+    Raises ValueError where one of another qualified name does. The same handler made again, by a reload or because
+    its file is imported under two names, takes over.
     """
     where = (location.identity, name)
     with _lock:
@@ -52,4 +53,15 @@ def qualified_name(handler: Any) -> str:
 
 def _differs(where: tuple[str, str], handler: Any) -> bool:
     standing = _handlers.get(where)
-    return standing is not None and qualified_name(standing) != qualified_name(handler)
+    if standing is None or qualified_name(standing) == qualified_name(handler):
+        return False
+    # ``app.jobs`` and ``jobs``: pytest's --doctest-modules imports a namespace package's modules by their stems, and
+    # a program is run from within its package.
+    return _defined_at(standing) is None or _defined_at(standing) != _defined_at(handler)
+
+
+def _defined_at(handler: Any) -> tuple[str, str] | None:
+    """The file that defines it, and its name there; None where there is no file."""
+    file = getattr(sys.modules.get(handler.__module__), "__file__", None)
+    name = getattr(handler, "__qualname__", None)
+    return None if file is None or name is None else (os.path.realpath(file), name)

@@ -44,6 +44,16 @@ def check_fork(what: str) -> None:
         )
 
 
+def check_threads(what: str) -> None:
+    """Raise ForkUnavailable, naming what needs it, where gevent has made this program's threads cooperative."""
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        raise ForkUnavailable(
+            f"{what} needs threads of the system beside a handler, and gevent has replaced them; use "
+            "gevent.Timeout in the handler, or run the worker in a program that is not patched"
+        )
+
+
 def open_private(opener: Callable[[], Iterable[int]]) -> tuple[int, ...]:
     """The descriptors that `opener` opened, which no child forked by Python holds, but the one they are passed to.
 

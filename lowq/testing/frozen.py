@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lowq.clock import FakeClock, SystemClock
 from lowq.testing.clockerror import ClockError
+from lowq.testing.localtime import in_the_local_zone
+from lowq.testing.standstill import Standstill
 
 if TYPE_CHECKING:
     from freezegun.api import FrozenDateTimeFactory
@@ -37,19 +39,20 @@ def frozen(clock: FakeClock) -> Iterator[None]:
     freezer = freeze_time(clock.now(), real_asyncio=True)
     tools = _TOOLS.union(name.rstrip(".") for name in settings.default_ignore_list) - _WAITING
     freezer.ignore = tuple(f"{name}." for name in tools | _WAITING)
-    freezer.start()
-    ours = api.freeze_factories[0] = _factory(clock)
-    asks, api._should_use_real_time = api._should_use_real_time, _sees_real_time(tools)
-    try:
-        yield
-    finally:
-        left = [each for each in api.freeze_factories if each is not ours]
-        for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
-            del stack[1:]
-        freezer.stop()
-        api._should_use_real_time = asks
-        if left:
-            raise ClockError("a freeze_time that was started inside lowq's clock was still running; it was stopped")
+    with in_the_local_zone(api):
+        freezer.start()
+        ours = api.freeze_factories[0] = _factory(clock)
+        asks, api._should_use_real_time = api._should_use_real_time, _sees_real_time(tools)
+        try:
+            yield
+        finally:
+            left = [each for each in api.freeze_factories if each is not ours]
+            for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
+                del stack[1:]
+            freezer.stop()
+            api._should_use_real_time = asks
+    if left:
+        raise ClockError("a freeze_time that was started inside lowq's clock was still running; it was stopped")
 
 
 def _sees_real_time(tools: frozenset[str]) -> Callable[[], bool]:
@@ -83,12 +86,14 @@ def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
         def __init__(self) -> None:
             self.latest = self.time_to_freeze
             self.left = SystemClock().countdown(timedelta(0))
+            self.standstill = Standstill()
 
         def __call__(self) -> datetime:
             now: datetime = self.time_to_freeze
             if "monotonic" in sys._getframe(2).f_code.co_name:
                 self.latest = max(now, self.latest)
                 return self.latest - self.left()
+            self.standstill.read(now, sys._getframe(1))
             return now
 
         def tick(self, *_: Any, **__: Any) -> datetime:

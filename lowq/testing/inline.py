@@ -6,17 +6,19 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
-from lowq.backend import InvalidWork, State, Task, Work
+from lowq.backend import InvalidWork, Lease, State, Task, Work
 from lowq.error_text import annotate, shown
 from lowq.rules.canonical import decode, encode
 from lowq.run import Run
+from lowq.testing.observed import pushing
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
 from lowq.testing.worker import SyncWorker
 
@@ -31,11 +33,33 @@ class LossyWork(UserWarning):
     """The handler will get another value than the one that was pushed."""
 
 
+class _Round:
+    """What one push has yet to run: its own tasks, and what those push meanwhile."""
+
+    def __init__(self, mode: Inline) -> None:
+        self.mode = mode
+        self.own: set[tuple[int, str]] = set()
+        """Its tasks that did not run yet, by the identity of their queue and their id."""
+        self.turns: deque[Kept] = deque()
+        """The queues of its tasks, in the order of their pushes."""
+        self.failed: list[tuple[Kept, Run]] = []
+        self.ended = False
+
+    def take(self, kept: Kept, tasks: list[Task]) -> None:
+        """They are its own."""
+        self.own |= {(id(kept), task.id) for task in tasks}
+        self.turns.extend(kept for _ in tasks)
+
+
+_current: ContextVar[_Round | None] = ContextVar("lowq_inline_round", default=None)
+"""The push whose tasks are being run, for what their handlers push: also in threads and coroutines of theirs."""
+
+
 class Inline:
-    """Runs what is pushed to the queues of a store, in the thread that pushed it.
+    """Runs what is pushed to the queues of a store, in the thread that pushed it, before the push returns.
 
     Children run after their parent is acked, first in, first out. What is not due, and what is to be tried again,
-    waits for the clock and for the next push or `SyncWorker.drain`.
+    waits for the clock and for the next push or `SyncWorker.drain`. Threads push and run side by side, each its own.
     """
 
     def __init__(
@@ -49,9 +73,7 @@ class Inline:
         self._store = store
         self._on_error = on_error
         self._lossy = lossy
-        self._waiting: deque[Kept] = deque()
-        self._busy = False
-        self._lock = threading.Lock()
+        self._rounds: list[_Round] = []
 
     def check(self, work: Work) -> None:
         """JSON keeps the work, or a LossyWork warning was given, or, in strict mode, InvalidWork raised."""
@@ -62,31 +84,63 @@ class Inline:
             raise InvalidWork(text)
         warnings.warn(text, LossyWork, stacklevel=_outside())
 
-    def pushed(self, kept: Kept, tasks: list[Task]) -> None:
-        """What is due has run, and what that pushed; where a task is running, what is due runs after it."""
-        with self._lock:
-            self._waiting.extend(kept for task in tasks if task.state is State.READY)
-            if self._busy:
-                return
-            self._busy = True
-        failed: list[tuple[Kept, Run]] = []
-        try:
-            while (following := self._following()) is not None:
-                run = self.worker.step(following)
-                if run is not None and run.outcome in ("retry", "dead"):
-                    failed.append((following, run))
-        except BaseException:
-            self._waiting.clear()
-            self._busy = False
-            raise
-        if failed and self._on_error == "raise":
-            self._raise(failed)
+    def pushed(self, kept: Kept, tasks: list[Task]) -> Callable[[], None]:
+        """What is due belongs to this push; what is answered runs it, unless a handler pushed it: then it runs later.
 
-    def _following(self) -> Kept | None:
-        """The queue whose turn it is; None, and no longer busy: nothing more was pushed."""
-        with self._lock:
-            self._busy = bool(self._waiting)
-            return self._waiting.popleft() if self._waiting else None
+        Nobody else could take it yet: the caller holds `pushing`.
+        """
+        due = [task for task in tasks if task.state is State.READY]
+        parent = _current.get()
+        if parent is not None and parent.mode is self and not parent.ended:
+            parent.take(kept, due)
+            return _nothing
+        mine = _Round(self)
+        mine.take(kept, due)
+        self._rounds.append(mine)
+        return partial(self._run, mine)
+
+    def _run(self, mine: _Round) -> None:
+        """The tasks of this push have run, and what they pushed; the first error was raised."""
+        token = _current.set(mine)
+        try:
+            while (kept := self._following(mine)) is not None:
+                run = self.worker.step(kept, partial(self._claim, mine, kept))
+                if run is None:  # it was cancelled, or a worker of the test has it
+                    continue
+                if (id(kept), run.task.id) not in mine.own:  # due before, from an earlier push: it only went first
+                    mine.turns.appendleft(kept)
+                    continue
+                mine.own.discard((id(kept), run.task.id))
+                if run.outcome in ("retry", "dead"):
+                    mine.failed.append((kept, run))
+        finally:
+            _current.reset(token)
+            with pushing:
+                mine.ended = True
+                self._rounds.remove(mine)
+        if mine.failed and self._on_error == "raise":
+            self._raise(mine.failed)
+
+    def _following(self, mine: _Round) -> Kept | None:
+        """The queue whose turn it is; None, and the round has ended: nothing more was pushed."""
+        with pushing:
+            mine.ended = not mine.turns
+            return mine.turns.popleft() if mine.turns else None
+
+    def _claim(self, mine: _Round, kept: Kept) -> Lease | None:
+        """The most urgent due task that is not of another push; the others were put back as they were."""
+        with pushing:
+            others = set().union(*(each.own for each in self._rounds if each is not mine))
+            passed: list[Lease] = []
+            try:
+                while (lease := kept.backend.claim(lease_for=kept.lease_for)) is not None:
+                    if (id(kept), lease.id) not in others or "release" not in kept.backend.promises:
+                        return lease
+                    passed.append(lease)
+                return None
+            finally:
+                for each in passed:
+                    kept.backend.release(each, reason=each.task.reason, uncount=True)
 
     def _raise(self, failed: list[tuple[Kept, Run]]) -> None:
         (kept, run), *others = failed
@@ -166,3 +220,7 @@ def _changed(given: Any, found: Any, path: str) -> str | None:
     else:
         return None
     return next((fault for each in pairs if (fault := _changed(*each)) is not None), None)
+
+
+def _nothing() -> None:
+    """What a handler pushed runs after its parent."""

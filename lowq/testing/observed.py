@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,8 +27,14 @@ from lowq.clock import Clock
 from lowq.rules.canonical import decode, encode
 from lowq.rules.headers import headers_of, headers_text
 
-Heard = Callable[["Observed", list[Task]], None]
-"""Told of each push that added something: the tasks, as they stood then."""
+Heard = Callable[["Observed", list[Task]], Callable[[], None]]
+"""Told of each push that added something, the tasks as they stood then; what it answers is called afterwards."""
+
+pushing = threading.RLock()
+"""Held from before a push is visible until it was heard: who holds it sees no task that nobody was told of."""
+
+if hasattr(os, "register_at_fork"):  # a live worker is forked, and its handlers push too
+    os.register_at_fork(before=pushing.acquire, after_in_parent=pushing.release, after_in_child=pushing.release)
 
 
 class NotPromised(LowqError):
@@ -96,8 +104,10 @@ class Observed:
         item = Item(work, key, priority, not_before, NO_HEADERS if headers is None else headers)
         self._need_of(item)
         also: dict[str, Any] = {} if headers is None else {"headers": headers}
-        answer = self.backend.push(work, key=key, priority=priority, not_before=not_before, **also)
-        self._tell([answer], [item])
+        with pushing:
+            answer = self.backend.push(work, key=key, priority=priority, not_before=not_before, **also)
+            afterwards = self._tell([answer], [item])
+        afterwards()
         return answer
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
@@ -107,16 +117,17 @@ class Observed:
             if isinstance(item, Item):
                 self._check(item.work)
                 self._need_of(item)
-        answers = self.backend.push_many(items)
-        self._tell(answers, items)
+        with pushing:
+            answers = self.backend.push_many(items)
+            afterwards = self._tell(answers, items)
+        afterwards()
         return answers
 
-    def _tell(self, answers: list[Pushed], items: list[Item]) -> None:
+    def _tell(self, answers: list[Pushed], items: list[Item]) -> Callable[[], None]:
         """What was added is heard of as it stood then; another thread's worker may have it already."""
         now = self._clock.now()
         added = [_task(answer.id, item, now) for answer, item in zip(answers, items, strict=True) if answer.added]
-        if added:
-            self._heard(self, added)
+        return self._heard(self, added) if added else _nothing
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""
@@ -192,3 +203,7 @@ def _task(id: str, item: Item, now: datetime) -> Task:
     state = State.SCHEDULED if item.not_before is not None and item.not_before > now else State.READY
     work, headers = decode(encode(item.work)), headers_of(headers_text(item.headers))
     return Task(id, work, item.key, item.priority, item.not_before, 0, state, None, now, headers)
+
+
+def _nothing() -> None:
+    """Nothing is to be done after a push that added nothing."""

@@ -69,7 +69,8 @@ class TempQueue:
         self.clock = clock
         self.queues: dict[tuple[str, str], Kept] = {}
         self.before_push: Callable[[Work], None] | None = None
-        self.on_push: Callable[[Kept, list[Task]], None] | None = None
+        self.on_push: Callable[[Kept, list[Task]], Callable[[], None]] | None = None
+        """Told of each push before anybody else can take its tasks; what it answers is called afterwards."""
         self.on_start: Callable[[Overridden], bool] | None = None
         self._open_at = open_at
         self._lock = threading.RLock()
@@ -178,11 +179,14 @@ class TempQueue:
         if self.before_push is not None:
             self.before_push(work)
 
-    def _heard(self, backend: Observed, tasks: list[Task]) -> None:
+    def _heard(self, backend: Observed, tasks: list[Task]) -> Callable[[], None]:
         (kept,) = (each for each in self.queues.values() if each.backend is backend)
         kept.pushed += tasks
-        if self.on_push is not None:
-            self.on_push(kept, tasks)
+        return _nothing if self.on_push is None else self.on_push(kept, tasks)
+
+
+def _nothing() -> None:
+    """Nothing is to be done after the push."""
 
 
 @contextmanager

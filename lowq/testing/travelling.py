@@ -10,6 +10,7 @@ from importlib import import_module
 
 from lowq.clock import FakeClock, to_micros
 from lowq.testing.clockerror import ClockError
+from lowq.testing.standstill import Standstill
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -25,11 +26,15 @@ def travelling(clock: FakeClock) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ClockError(f'{error.name} is missing: pip install time-machine, or say patch="none"') from None
 
+    standstill = Standstill()
+
     class Shared(time_machine.Traveller):  # type: ignore[name-defined, misc]  # it is only known when it is there
         lowq_clock = clock
 
         def time_ns(self) -> int:
-            return to_micros(FakeClock.now(clock)) * 1000
+            now = FakeClock.now(clock)
+            standstill.read(now, sys._getframe(1))
+            return to_micros(now) * 1000
 
     travel = time_machine.travel(0, tick=False)
     travel.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -69,6 +70,7 @@ class SyncWorker:
         self._twice = twice
         self._shuffle = shuffle
         self._ran: list[tuple[Kept, Run]] = []
+        self._deliveries: list[str] = []
 
     def perform(
         self, process: QueueRef | Callable[[Work], Any], work: Work, attempt: int = 1, *, retry: Retry | None = None
@@ -101,16 +103,25 @@ class SyncWorker:
                 return run
         raise NothingDue(self._when(queue))
 
-    def step(self, kept: Kept) -> Run | None:
-        """One task of this queue was run, if any is due."""
+    def step(self, kept: Kept, claim: Callable[[], Lease | None] | None = None) -> Run | None:
+        """One task of this queue was run, if any is due; `claim` takes another than the most urgent one."""
         if kept.handler is None and not kept.backend.count().ready:
             return None
         handler, retry = self._store.handler_of(kept.backend)
-        run = self._loop(kept.backend, handler, kept.lease_for, retry).run_one()
-        if run is None:
+        loop = self._loop(kept.backend, handler, kept.lease_for, retry)
+        if claim is None:
+            found = loop.run_one()
+        elif (lease := claim()) is None:
             return None
+        else:
+            found = loop.run_lease(lease)
+        return None if found is None else self._ran_once(kept, found)
+
+    def _ran_once(self, kept: Kept, run: Run) -> Run:
+        """The run is known, and was repeated where each is to be."""
         self.runs.append(run)
         self._ran.append((kept, run))
+        self._deliveries.append(run_line(kept.backend.title, run))
         if self._twice and run.outcome == "done":
             again = self.redeliver(run)
             if again.error is not None:
@@ -192,12 +203,15 @@ class SyncWorker:
                     raise ValueError(
                         f"run: expected one that is done, got {run.outcome}; it will be delivered again anyway"
                     )
-                return self.perform(kept.backend, run.task.work, run.task.attempts + 1)
+                again = self.perform(kept.backend, run.task.work, run.task.attempts + 1)
+                told = replace(again, task=replace(again.task, id=run.task.id))
+                self._deliveries.append(f"{run_line(kept.backend.title, told)}  (delivered once more)")
+                return again
         raise ValueError("run: expected a Run that this worker returned")
 
     def latest(self, number: int) -> list[str]:
-        """The last runs, a line for each."""
-        return [run_line(kept.backend.title, run) for kept, run in self._ran[-number:]]
+        """The last runs, a line for each, and one for each second delivery."""
+        return self._deliveries[-number:]
 
     def _drain(self, queue: QueueRef, runs: list[Run], limit: int) -> None:
         progress = True

@@ -73,6 +73,11 @@ class Loop:
             lease = self._claim()
             return None if lease is None else self._take(executor, lease, _at_once)[0]
 
+    def run_lease(self, lease: Lease) -> Run:
+        """The task of a lease that the caller took was run once."""
+        with self._executor() as executor:
+            return self._take(executor, lease, _at_once)[0]
+
     def drain(self) -> list[Run]:
         """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for."""
         runs: list[Run] = []

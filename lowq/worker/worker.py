@@ -12,7 +12,7 @@ from random import Random
 
 from lowq.backend import NOW, Backend
 from lowq.clock import Clock, SystemClock
-from lowq.process.forking import check_fork
+from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Handler, Inline, check_handler
@@ -61,6 +61,7 @@ class Worker:
         if time_limit is not None:
             _check_length(time_limit, "time_limit", zero=False)
             check_fork("time_limit")
+            check_threads("time_limit")
         if not isinstance(processes, int) or isinstance(processes, bool):
             raise TypeError(f"processes: expected an int, got {type(processes).__name__}")
         if processes < 1:

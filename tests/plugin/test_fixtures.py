@@ -425,6 +425,9 @@ class TestSettings:
             [
                 "lowq: --lowq-twice --lowq-seed=0",
                 "*at the second delivery of the work 'ann'*",
+                "runs:",
+                '*signup.db  task 1  done in attempt 1  "ann"',
+                "*signup.db  task 1  retry in attempt 2  \"ann\"  KeyError: 'ann'  (delivered once more)",
                 "run the same again with --lowq-twice --lowq-seed=0",
             ]
         )
@@ -493,6 +496,27 @@ class TestSettings:
         duration = re.search(r"passed in ([\d.]+)s", result.stdout.str())
         assert duration is not None
         assert float(duration[1]) < 120
+
+
+class TestDoctests:
+    @pytest.mark.parametrize("package", [True, False])
+    def test_a_module_is_imported_under_two_names(self, project: pytest.Pytester, package: bool) -> None:
+        """Without `__init__.py` pytest imports its modules by their stems, and the application by their paths."""
+        folder = project.mkdir("shop")
+        if package:
+            (folder / "__init__.py").touch()
+        queues = "from lowq import TaskQueue, task_queue\n"
+        queues += '@task_queue("shop.db")\ndef mail(queue, work):\n    """\n    >>> 1\n    1\n    """\n'
+        queues += 'class Orders(TaskQueue):\n    path = "orders.db"\n    def process(self, work): ...\nOrders()\n'
+        (folder / "queues.py").write_text(queues)
+        (folder / "views.py").write_text("from shop.queues import mail\n")
+
+        result = project.runpytest_subprocess(
+            "--doctest-modules", "-p", "no:randomly", "shop/views.py", "shop/queues.py", timeout=60
+        )
+
+        assert result.ret == (pytest.ExitCode.OK)
+        result.assert_outcomes(passed=1)
 
 
 class TestUnused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -141,6 +142,52 @@ class TestRunning:
 
         assert sorted(map(str, ran)) == sorted(map(str, [*range(8), "last"]))
 
+    def test_threads_run_their_own_pushes_side_by_side(self, store: TempQueue) -> None:
+        """Each handler waits for the other thread's: one after the other they would never return."""
+        ran: dict[str, int] = {}
+        together = threading.Barrier(4)
+
+        def handler(work: str) -> None:
+            together.wait(60)
+            ran[work] = threading.get_ident()
+
+        store.handle(None, handler)
+
+        def push(work: str) -> tuple[bool, int]:
+            store.backend().push(work)
+            return work in ran, threading.get_ident()
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(push, "abcd"))
+
+        assert answers == [(True, ran[work]) for work in "abcd"]
+
+    def test_what_a_thread_of_the_handler_pushes_has_run_too(self, store: TempQueue) -> None:
+        ran: list[str] = []
+
+        def handler(work: str) -> None:
+            if work == "parent":
+                child = threading.Thread(target=store.backend().push, args=("child",), daemon=True)
+                child.start()
+                child.join(60)
+            ran.append(work)
+
+        store.handle(None, handler)
+
+        store.backend().push("parent")
+
+        assert sorted(ran) == ["child", "parent"]
+
+    def test_an_older_task_does_not_take_a_push_s_place(self, store: TempQueue, clock: FakeClock) -> None:
+        ran: list[str] = []
+        store.handle(None, ran.append)
+        store.backend().push("later", not_before=START + MINUTE)
+        clock.advance(MINUTE)
+
+        store.backend().push("now")
+
+        assert ran == ["later", "now"]
+
     def test_capture_sees_what_has_run(self, store: TempQueue) -> None:
         store.handle(None, lambda work: work == "parent" and store.backend().push("child"))
 
@@ -169,6 +216,42 @@ class TestErrors:
         (task,) = store.backend().tasks()
         assert (task.state, task.attempts) == (State.SCHEDULED, 1)
         assert "no user 7" in (task.reason or "")
+
+    @pytest.mark.usefixtures("mode")
+    def test_an_error_reaches_its_own_pusher_among_threads(self, store: TempQueue) -> None:
+        def handler(work: int) -> None:
+            if work % 2:
+                raise ValueError(f"no user {work}")
+
+        store.handle(None, handler, retry=Retry(max_attempts=1))
+
+        def push(work: int) -> str | None:
+            try:
+                store.backend().push(work)
+            except ValueError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(push, range(48)))
+
+        assert answers == [f"no user {work}" if work % 2 else None for work in range(48)]
+        assert sorted(task.attempts for task in store.backend().tasks()) == [1] * 24
+
+    @pytest.mark.usefixtures("mode")
+    def test_the_error_of_an_older_task_is_not_the_pusher_s(self, store: TempQueue, clock: FakeClock) -> None:
+        def handler(work: str) -> None:
+            if work == "old":
+                raise ValueError(work)
+
+        store.handle(None, handler, retry=Retry(max_attempts=2))
+        with pytest.raises(ValueError, match="old"):
+            store.backend().push("old")
+        clock.advance(MINUTE * 60)
+
+        store.backend().push("new")
+
+        assert [(task.work, task.state) for task in store.backend().tasks()] == [("old", State.DEAD)]
 
     @pytest.mark.usefixtures("mode")
     def test_the_other_tasks_of_a_batch_run_all_the_same(self, store: TempQueue) -> None:
