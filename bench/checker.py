@@ -18,8 +18,8 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands, `checker` would be itself
 
-from checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
-from checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
+from conformance.checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
+from conformance.checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
 from lowq_conformance.checker.bad_patterns import fast_check  # noqa: E402
 from lowq_conformance.checker.partition import per_key  # noqa: E402
 from lowq_conformance.checker.shrink import minimise  # noqa: E402

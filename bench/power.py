@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.queues.broken import BROKEN, Broken
+from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -45,7 +45,7 @@ WIDTH = 150
 class Catch:
     """A broken queue, and what was seen of it, one outcome for each seed."""
 
-    queue: Broken
+    queue: BrokenQueue
     outcomes: tuple[Outcome, ...]
 
     @property
@@ -139,12 +139,12 @@ def main() -> int:
     return 0 if enough else 1
 
 
-def kind_of(queue: Broken) -> str:
+def kind_of(queue: BrokenQueue) -> str:
     """What it takes to see that the queue is broken."""
     return KINDS.get(queue.module.rpartition(".")[2], ALONE)
 
 
-def chosen(choices: argparse.Namespace) -> list[Broken]:
+def chosen(choices: argparse.Namespace) -> list[BrokenQueue]:
     """The broken queues that are asked for."""
     return [
         queue
@@ -158,7 +158,7 @@ def sounds(only: Sequence[str]) -> list[str]:
     return [name for name in SOUND if not only or name in only]
 
 
-def catches(queue: Broken, seeds: int) -> list[Trial]:
+def catches(queue: BrokenQueue, seeds: int) -> list[Trial]:
     """The trials of a broken queue."""
     return [Trial(queue.target, seed, queue.clauses, (Verdict.BROKEN,)) for seed in range(1, seeds + 1)]
 

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 _BACKENDS = {
     "sqlite": ("lowq.backends.sqlite.backend", "SQLiteBackend"),
+    "files": ("lowq.backends.files.backend", "FilesBackend"),
     "memory": ("lowq.backends.memory.backend", "MemoryBackend"),
 }
+
+_EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
+"""The kinds whose places are paths, each with one."""
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -39,27 +43,46 @@ class Location:
 
     def beside(self, kind: str, name: str) -> Path:
         """The file of that kind (``lock``, ``next``, ``log``, ``bell``) that goes with the queue `name` kept here."""
+        if self.scheme == "files":
+            return inside(true_path(self.place), kind, name)
         return beside(true_path(self.place), kind, name)
 
     @property
     def identity(self) -> str:
         """What all locations of one place have in common, whichever link leads to it."""
-        return f"{self.scheme}:{true_path(self.place) if self.scheme == 'sqlite' else self.place}"
+        return f"{self.scheme}:{true_path(self.place) if self.scheme in ('sqlite', 'files') else self.place}"
 
 
 def beside(database: str, kind: str, name: str) -> Path:
     """``jobs.db-lock`` for the queue ``default``; every other name has a file of its own."""
-    from hashlib import blake2b
     from pathlib import Path
 
-    if name == "default":
-        return Path(f"{database}-{kind}")
-    safe = len(name) <= 40 and _SAFE.issuperset(name)
-    return Path(f"{database}-{kind}.{name if safe else blake2b(name.encode(), digest_size=20).hexdigest()}")
+    return Path(f"{database}-{kind}" if name == "default" else f"{database}-{kind}.{_file_name(name)}")
+
+
+def inside(directory: str, kind: str, name: str) -> Path:
+    """``.lowq/worker-lock`` in the directory of the queue: for ``default`` the location's own."""
+    from pathlib import Path
+
+    return Path(folder_of(directory, name), ".lowq", f"worker-{kind}")
+
+
+def folder_of(directory: str, name: str) -> str:
+    """The directory of the queue `name` that is kept in a directory: that itself for ``default``."""
+    return directory if name == "default" else os.path.join(directory, "queues", _file_name(name))
+
+
+def _file_name(name: str) -> str:
+    """A file's name for the name of a queue, another one for each, on every file system."""
+    if len(name) <= 40 and _SAFE.issuperset(name):
+        return name
+    from hashlib import blake2b
+
+    return blake2b(name.encode(), digest_size=21).hexdigest()  # longer than any name that is safe
 
 
 def locate(location: str | os.PathLike[str] | Location) -> Location:
-    """Read a path or URL: ``jobs.db``, ``sqlite:///var/lib/jobs.db?durability=process``, ``memory://tests``.
+    """Read a path or URL: ``jobs.db``, ``sqlite:///var/lib/jobs.db?durability=process``, ``files:///var/lib/jobs``.
 
     Raises InvalidLocation where it is neither.
     """
@@ -84,8 +107,10 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     place = unquote(place)
     if "\0" in place:
         raise InvalidLocation(f"location: {text!r} is no path and no URL")
-    if scheme == "sqlite" and not place.startswith("/"):
-        raise InvalidLocation(f"location: {text!r}: a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db")
+    if scheme in _EXAMPLES and not place.startswith("/"):
+        raise InvalidLocation(
+            f"location: {text!r}: a {scheme} URL has an absolute path: {scheme}://{_EXAMPLES[scheme]}"
+        )
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:

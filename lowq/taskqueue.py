@@ -42,7 +42,7 @@ from lowq.registry import register
 from lowq.rules.names import check_name
 from lowq.run import Run
 from lowq.worker import background
-from lowq.worker.executor import check_handler
+from lowq.worker.handler import check_handler
 from lowq.worker.logfile import line
 from lowq.worker.retry import Retry
 from lowq.worker.worker import Worker
@@ -84,7 +84,7 @@ class TaskQueue:
             raise TypeError(f'{title}: path is missing: say where the queue is kept, path = "jobs.db"')
         if type(self).process is TaskQueue.process:
             raise TypeError(f"{title}: process is missing: define process(self, work), which runs one task")
-        check_handler(self.process)
+        check_handler(self.process, what=f"{title}: process")
         check_name(self.name)
         span(self.linger, "linger")
         self.log_level = log_level
@@ -241,7 +241,7 @@ class _FunctionQueue(TaskQueue):
     def __init__(self, function: Function[Any], path: Any, log_level: int, options: Mapping[str, Any]) -> None:
         if unknown := sorted(set(options) - self.OPTIONS):
             raise TypeError(f"task_queue: unknown option {unknown[0]!r}; there are {', '.join(sorted(self.OPTIONS))}")
-        check_handler(function)
+        check_handler(function, ("queue", "work"), "task_queue")
         vars(self).update(options, path=path)
         self._function = function
         super().__init__(log_level)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend",),
-    ("lowq.clock", "lowq.error_text"),
+    ("lowq.clock", "lowq.error_text", "lowq.current"),
     ("lowq.rules",),
     ("lowq.process",),
     ("lowq.beside",),
@@ -171,7 +171,10 @@ def eager_plugin(path: str, tree: ast.AST) -> list[str]:
 
 
 def imported_tests(path: str, tree: ast.AST) -> list[str]:
-    helpers = (file.stem for file in (ROOT / "tests").iterdir())
+    """Only the checker's bench needs a piece of the tests: the simulator that draws histories."""
+    if path == "bench/checker.py":
+        return []
+    helpers = {file.stem for file in (ROOT / "tests").iterdir()} - {"lowq"}
     return [name for name in imports(tree) if under(name, "tests", "conftest", *helpers)]
 
 

@@ -17,11 +17,12 @@ def check(arguments: tuple[str, ...]) -> int:
     """Check any queue against the promises it makes."""
     try:
         from lowq_conformance.run.command import check as run
+
+        with run.make_context("lowq check", list(arguments)) as ctx:
+            run.invoke(ctx)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
         click.echo(f'lowq check: {error.name} is missing: pip install "lowq[pytest]"', err=True)
         return 2
-    with run.make_context("lowq check", list(arguments)) as ctx:
-        run.invoke(ctx)
     return 0

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
-from inspect import iscoroutinefunction
 from typing import Any
 
 from lowq.backend import LowqError, Work
 from lowq.commands.output import CELL, one_line
 from lowq.error_text import shown
 from lowq.taskqueue import QueuedFunction, TaskQueue
+from lowq.worker.handler import check_handler
 from lowq.worker.retry import Retry
 
 
@@ -65,13 +65,15 @@ def load(target: str) -> Handler:
     queue = found.queue if isinstance(found, QueuedFunction) else found
     if isinstance(queue, TaskQueue):
         return Handler(queue.process, queue.retry, queue.lease_for, queue.time_limit)
-    if iscoroutinefunction(found):
-        raise HandlerNotFound(f"{target!r} is a coroutine function\nwrap it: lambda work: asyncio.run({path}(work))")
     if not callable(found):
         raise HandlerNotFound(
             f"{target!r} is no handler: it is of type {type(found).__name__}, which cannot be called\n"
             f"expected a function that takes the work"
         )
+    try:
+        check_handler(found)
+    except TypeError as error:
+        raise HandlerNotFound(f"{target!r} is no handler\n{one_line(str(error))}") from None
     return Handler(found)
 
 

@@ -124,6 +124,24 @@ class Slate:
         return []
 
 
+class Flags:
+    """Memory that a process and its forked child share: a few flags, all down at first."""
+
+    def __init__(self, number: int) -> None:
+        self._memory = mmap.mmap(-1, number)
+        self._number = number
+
+    def __getitem__(self, flag: int) -> bool:
+        return self._memory[flag] != 0
+
+    def __setitem__(self, flag: int, up: bool) -> None:
+        self._memory[flag] = up
+
+    def lower(self) -> None:
+        """All flags are down."""
+        self._memory[:] = bytes(self._number)
+
+
 def _framed(message: object) -> bytes:
     data = pickle.dumps(message)
     return _LENGTH.pack(len(data)) + data

@@ -51,11 +51,6 @@ def check_id(id: str) -> None:
         raise TypeError(f"id: expected a string, got {type(id).__name__}")
 
 
-def number(id: str) -> int:
-    """The number of the task with that id; 0, which none has, for a text that is no id of ours."""
-    return int(id) if id.isascii() and id.isdigit() and len(id) < 19 and id[0] != "0" else 0
-
-
 def check_reason(reason: str | None) -> None:
     """Raise TypeError or ValueError unless `reason` is None or text that UTF-8 can hold."""
     if reason is None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lowq.backend import State, Task
 
-_STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
+STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
+"""The states in the order of a listing."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def check_page(state: State | None, after: Task | None, limit: int | None) -> None:
     """Raise TypeError or ValueError unless these are arguments for a page."""
-    if state is not None and state not in _STATES:
-        raise ValueError(f"state: expected {', '.join(_STATES)} or None, got {state!r}")
+    if state is not None and state not in STATES:
+        raise ValueError(f"state: expected {', '.join(STATES)} or None, got {state!r}")
     if after is not None and not isinstance(after, Task):
         raise TypeError(f"after: expected a Task, got {type(after).__name__}")
     if limit is None:
@@ -24,22 +26,24 @@ def check_page(state: State | None, after: Task | None, limit: int | None) -> No
         raise ValueError(f"limit: expected 0 or more, got {limit}")
 
 
-def place_in_list(task: Task) -> tuple[int, object, int]:
-    """Where a task stands in a listing: by state; ready ones as they are claimed, scheduled ones by time."""
+def place_in_list(task: Task, number: Callable[[str], int]) -> tuple[int, object, int]:
+    """Where a task stands in a listing: by state; ready ones as they are claimed, scheduled ones by time.
+
+    `number` says of an id when its task was pushed, as the backend that made the id knows.
+    """
     within: object = 0
     if task.state is State.READY:
         within = -task.priority
     elif task.state is State.SCHEDULED:
         within = task.not_before or _NEVER
-    return _STATES.index(task.state), within, int(task.id)
+    return STATES.index(task.state), within, number(task.id)
 
 
-def page_of(tasks: list[Task], state: State | None, after: Task | None, limit: int | None) -> list[Task]:
+def page_of(
+    tasks: list[Task], state: State | None, after: Task | None, limit: int | None, number: Callable[[str], int]
+) -> list[Task]:
     """The tasks of `state` that stand behind `after`, in order, `limit` at most."""
-    start = None if after is None else place_in_list(after)
-    listed = [
-        task
-        for task in tasks
-        if (state is None or task.state is State(state)) and (start is None or place_in_list(task) > start)
-    ]
-    return sorted(listed, key=place_in_list)[:limit]
+    start = None if after is None else place_in_list(after, number)
+    placed = [(place_in_list(task, number), task) for task in tasks if state is None or task.state is State(state)]
+    placed = [(place, task) for place, task in placed if start is None or place > start]
+    return [task for _, task in sorted(placed, key=lambda each: each[0])][:limit]

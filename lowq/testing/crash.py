@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, Literal, TypeAlias
 
 from lowq.backend import LowqError, Work
@@ -21,13 +21,17 @@ class CrashMissed(LowqError):
     """The handler never came to the line at which its worker was to die."""
 
 
-def cut_off(handler: Callable[[Work], Any], work: Work, lines: int) -> None:
+def cut_off(
+    handler: Callable[[Work], Any], work: Work, lines: int, finish: Callable[[Any], None] = lambda _: None
+) -> None:
     """The handler ran `lines` lines of its own function, and no further. Raises CrashMissed where it has no more."""
     cut = _Cut(lines)
     before = sys.gettrace()
     sys.settrace(cut.enter)
     try:
-        handler(work)
+        returned = handler(work)
+        cut.follow(returned)
+        finish(returned)
     except Crashed:
         return
     finally:
@@ -46,9 +50,21 @@ class _Cut:
         self.raised = False
         self._left = lines
         self._frame: FrameType | None = None
+        self._code: CodeType | None = None
+
+    def follow(self, returned: object) -> None:
+        """Where the handler is a coroutine, its lines are meant, and not those that lead to it or run it."""
+        if isinstance(returned, CoroutineType):  # no call here: its lines would be taken for the handler's
+            self._frame, self._code = None, returned.cr_code
 
     def enter(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
-        if self._frame is None and not str(frame.f_globals.get("__name__")).startswith("lowq."):
+        if frame is self._frame:
+            return self.step
+        if self._frame is None and (
+            frame.f_code is self._code
+            if self._code is not None
+            else not str(frame.f_globals.get("__name__")).startswith("lowq.")
+        ):
             self._frame = frame
             return self.step
         return None

@@ -24,6 +24,7 @@ from lowq.registry import is_registered
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
+from lowq.worker.coroutines import Coroutines
 from lowq.worker.retry import Retry
 
 OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
@@ -72,6 +73,8 @@ class TempQueue:
         self.on_push: Callable[[Kept, list[Task]], Callable[[], None]] | None = None
         """Told of each push before anybody else can take its tasks; what it answers is called afterwards."""
         self.on_start: Callable[[Overridden], bool] | None = None
+        self.coroutines = Coroutines()
+        """The event loop of all handlers, so that a client that is bound to it lives as long as the store."""
         self._open_at = open_at
         self._lock = threading.RLock()
 
@@ -155,6 +158,7 @@ class TempQueue:
 
     def close(self) -> None:
         """Every queue is closed, and whole. Raises CorruptQueue where SQLite finds it damaged."""
+        self.coroutines.close()
         for kept in self.queues.values():
             kept.backend.backend.close()
         if self._open_at is None:

@@ -17,16 +17,18 @@ from typing import Any
 
 from lowq.backend import Backend, Lease, LowqError, State, Work
 from lowq.clock import FakeClock, to_micros
+from lowq.current import CurrentTask
 from lowq.error_text import annotate
 from lowq.location import open_backend
 from lowq.run import Run
 from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
-from lowq.testing.loops import outside_of_loops
 from lowq.testing.queues import Kept, QueueRef, TempQueue
 from lowq.testing.table import clock_time, indented, run_line
+from lowq.worker.coroutines import Coroutines, outside_of_loops
 from lowq.worker.executor import attempt
 from lowq.worker.failure import Failure
+from lowq.worker.handler import Handler
 from lowq.worker.loop import Loop
 from lowq.worker.retry import Retry
 from lowq.worker.stopping import Stop
@@ -186,10 +188,10 @@ class SyncWorker:
             if lease is None:
                 continue
             if at == "during":
-                outside_of_loops(partial(cut_off, handler, lease.work, lines))
+                outside_of_loops(partial(cut_off, handler, lease.work, lines, self._store.coroutines.finish))
             elif at == "after":
                 stop = Stop(self._store.clock, timedelta(0))
-                failure = outside_of_loops(partial(attempt, handler, lease.work, stop))
+                failure = self._direct(handler, stop).run(CurrentTask(lease, last=False, backend=kept.backend))
                 if failure is not None:
                     raise failure.error
             return lease
@@ -230,7 +232,7 @@ class SyncWorker:
         clock = self._store.clock
         return Loop(
             backend,
-            partial(_Direct, handler),
+            partial(self._direct, handler),
             lease_for=lease_for,
             retry=retry,
             clock=clock,
@@ -238,6 +240,9 @@ class SyncWorker:
             patience=timedelta(0),
             stop=Stop(clock, timedelta(0)),
         )
+
+    def _direct(self, handler: Handler, stop: Stop) -> _Direct:
+        return _Direct(handler, stop, self._store.coroutines)
 
     def _queues(self, queue: QueueRef) -> list[Kept]:
         return list(self._store.queues.values()) if queue is None else [self._store.known(queue)]
@@ -300,13 +305,14 @@ def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None
 class _Direct:
     """Runs the handler in the calling thread."""
 
-    def __init__(self, handler: Callable[[Work], Any], stop: Stop) -> None:
+    def __init__(self, handler: Handler, stop: Stop, coroutines: Coroutines) -> None:
         self._handler = handler
         self._stop = stop
+        self._coroutines = coroutines
 
-    def run(self, lease: Lease) -> Failure | None:
+    def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None) or raised."""
-        return outside_of_loops(partial(attempt, self._handler, lease.work, self._stop))
+        return outside_of_loops(partial(attempt, self._handler, current, self._stop, self._coroutines))
 
     def close(self) -> None:
         """Nothing to end."""

@@ -10,19 +10,29 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from lowq.backend import Backend, Lease, Work
+from lowq.backend import Backend, Lease
 from lowq.clock import Clock
+from lowq.current import CurrentTask
 from lowq.process.forking import Confined, close_private, holds, open_private, spawn
 from lowq.process.lifeline import end_with_parent
-from lowq.process.messages import Inbox, Outbox, Slate, receive, send
-from lowq.worker.executor import Handler
+from lowq.process.messages import Flags, Inbox, Outbox, Slate, receive, send
+from lowq.worker.coroutines import Coroutines, lose
+from lowq.worker.executor import call
 from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
+from lowq.worker.handler import Handler
 from lowq.worker.renewal import extend
-from lowq.worker.stopping import Stop, Stopping, disregarding
+from lowq.worker.stopping import Stop, Stopping, disregarding, hear
+
+_LOST, _CANCEL, _IN_COROUTINE = range(3)
+"""Flags: the parent lost the lease; it wants the coroutine in flight cancelled; one is in flight in the child."""
+
+_CLEANING = timedelta(seconds=1)
+"""How long a coroutine that was cancelled, at its limit say, has to clean up."""
 
 _SLICE = timedelta(seconds=0.25)
 """How long a parent waits before it looks whether it was asked to stop, or its child died without a word."""
@@ -51,13 +61,13 @@ class LastingChild:
         self._time_limit = time_limit
         self._child: _Child | None = None
 
-    def run(self, lease: Lease) -> Failure | None:
+    def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None), or raised, or was killed at its limit, or its process died."""
         if self._child is None or self._child.ended():
             self.close()
             self._child = _Child(self._handler)
         try:
-            lasts, failure = self._await(self._child, lease)
+            lasts, failure = self._await(self._child, current)
         except BaseException:
             self.close()
             raise
@@ -73,24 +83,38 @@ class LastingChild:
             self._child.kill()
             self._child = None
 
-    def _await(self, child: _Child, lease: Lease) -> tuple[bool, Failure | None]:
+    def _await(self, child: _Child, current: CurrentTask) -> tuple[bool, Failure | None]:
         """Whether the child will do for the next task, and how the handler failed."""
         third = self._lease_for / 3
         limit_left, renewal_left = self._clock.countdown(self._time_limit), self._clock.countdown(third)
-        child.ask(lease.work)
+        child.ask(current, self._clock.now() + self._time_limit)
         while True:
             nap = max(min(limit_left(), renewal_left(), _SLICE), timedelta(0))
             if self._clock.wait(child.answered, nap):
                 return True, child.answer()
             if limit_left() <= timedelta(0):
-                return False, time_is_up(self._time_limit)
+                return self._cancel(child) is not None, time_is_up(self._time_limit)
             if child.ended():
                 return False, child.answer() if child.answered(0) else child.death()
             if self._stop.requested and self._stop.urgent:
+                if self._cancel(child) == [None]:
+                    return True, None
                 raise Stopping
             if renewal_left() <= timedelta(0):
-                extend(self._backend, lease, self._lease_for)
+                if extend(self._backend, current.lease, self._lease_for) is None:
+                    child.tell(_LOST)
                 renewal_left = self._clock.countdown(third)
+
+    def _cancel(self, child: _Child) -> list[Failure | None] | None:
+        """What the child answered after its coroutine, if one runs, was cancelled; None: nothing in time."""
+        if not child.in_coroutine:
+            return None
+        child.tell(_CANCEL)
+        left = self._clock.countdown(_CLEANING)
+        while (nap := left()) > timedelta(0) and not child.ended():
+            if self._clock.wait(child.answered, min(nap, _SLICE)):
+                return [child.answer()]
+        return None
 
 
 class _Child:
@@ -100,12 +124,13 @@ class _Child:
         self._status: int | None = None
         self._reaped = True
         self._slate = slate = Slate()
+        self._flags = flags = Flags(3)
         works, self._works, self._answers, answers, lifeline, self._lifeline = open_private(
             lambda: (*os.pipe(), *os.pipe(), *os.pipe())
         )
         theirs, parent = (works, answers, lifeline), os.getpid()
         try:
-            self.pid = spawn(lambda: _serve(handler, *theirs, slate, parent), keep=theirs)
+            self.pid = spawn(lambda: _serve(handler, *theirs, slate, flags, parent), keep=theirs)
         except BaseException:
             close_private(self._works, self._answers, self._lifeline, *theirs)
             raise
@@ -115,9 +140,21 @@ class _Child:
         self._outbox, self._inbox = Outbox(self._works), Inbox(self._answers)
         self._heard: list[Any] = []
 
-    def ask(self, work: Work) -> None:
-        """The work is on its way; that the child is dead, or does not read, shows later."""
-        self._outbox.put(work)
+    def ask(self, current: CurrentTask, deadline: datetime) -> None:
+        """The task is on its way; that the child is dead, or does not read, shows later."""
+        self._flags.lower()
+        self._outbox.put((current.task, current.last, deadline))
+
+    @property
+    def in_coroutine(self) -> bool:
+        """Whether the handler is a coroutine, in flight now."""
+        return self._flags[_IN_COROUTINE]
+
+    def tell(self, flag: int) -> None:
+        """The child sees the flag, and hears that it is up."""
+        self._flags[flag] = True
+        if not self.ended():
+            os.kill(self.pid, signal.SIGTERM)
 
     def answered(self, seconds: float) -> bool:
         """Whether the child has answered, within that long; what it did not read yet is sent on meanwhile."""
@@ -169,20 +206,54 @@ class _Child:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def _serve(handler: Handler, works: int, answers: int, lifeline: int, slate: Slate, parent: int) -> None:
+class _Parent:
+    """What the child hears of its parent, by flags and a SIGTERM; one that somebody else sent means nothing."""
+
+    requested = urgent = False
+
+    def __init__(self, flags: Flags) -> None:
+        self.current: CurrentTask | None = None
+        self._flags = flags
+        self._cancel: Callable[[], bool] | None = None
+
+    @property
+    def cancel(self) -> Callable[[], bool] | None:
+        """Cancels the coroutine in flight."""
+        return self._cancel
+
+    @cancel.setter
+    def cancel(self, cancel: Callable[[], bool] | None) -> None:
+        self._cancel = cancel
+        self._flags[_IN_COROUTINE] = cancel is not None
+
+    def heard(self, *_: object) -> None:
+        """Do what the flags say."""
+        if self._flags[_LOST] and self.current is not None:
+            lose(self.current)
+        if self._flags[_CANCEL] and self._cancel is not None:
+            self._cancel()
+
+
+def _serve(
+    handler: Handler, works: int, answers: int, lifeline: int, slate: Slate, flags: Flags, parent: int
+) -> None:
     """Run the handler for each work until the parent is gone, or until the handler closed our pipes."""
     with suppress(OSError):  # the parent does so too
         os.setpgid(0, 0)
     disregarding(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # these ask the parent, which tells this child
     end_with_parent(lifeline, parent, group=True)
+    parents, coroutines = _Parent(flags), Coroutines()
+    hear(signal.SIGTERM, parents.heard)
     while True:
         try:
-            work = receive(works)
+            task, last, deadline = receive(works)
         except EOFError:
             return
         try:
+            current = parents.current = CurrentTask(Lease(task, "", deadline), last=last)
+            current.watch(lambda: flags[_LOST])
             with Confined():
-                handler(work)
+                call(handler, current, coroutines, parents)
             answer = None
         except BaseException as error:
             answer = pack(failure_of(error))

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from inspect import iscoroutinefunction
-from typing import Any, Protocol
+from typing import Protocol
 
-from lowq.backend import Backend, Lease, Work
+from lowq.backend import Backend
 from lowq.clock import Clock
+from lowq.current import CurrentTask
 from lowq.process.forking import Confined
+from lowq.worker.coroutines import Canceller, Coroutines
 from lowq.worker.failure import Failure, failure_of, passes
+from lowq.worker.handler import Handler
 from lowq.worker.renewal import Watch
 from lowq.worker.stopping import Stop
-
-Handler = Callable[[Work], Any]
 
 
 class Executor(Protocol):
     """Runs the handler for one leased task at a time, and keeps the lease alive meanwhile."""
 
-    def run(self, lease: Lease) -> Failure | None:
+    def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None) or failed. Raises what is no failure of the task: Stopping and its like."""
         ...
 
@@ -35,39 +34,33 @@ class Inline:
     def __init__(self, handler: Handler, backend: Backend, lease_for: timedelta, clock: Clock, stop: Stop) -> None:
         self._handler = handler
         self._stop = stop
+        self._coroutines = Coroutines()
         self._watch = Watch(backend, lease_for, clock, stop)
 
-    def run(self, lease: Lease) -> Failure | None:
+    def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None) or raised what is a failure of its task."""
-        self._watch.hold(lease)
+        self._watch.hold(current)
         try:
-            return attempt(self._handler, lease.work, self._stop)
+            return attempt(self._handler, current, self._stop, self._coroutines)
         finally:
             self._stop.in_handler = False  # once more: a signal may have come just where `attempt` says so
             self._watch.let_go()
 
     def close(self) -> None:
-        """The thread has ended."""
-        self._watch.close()
+        """The thread has ended, and the handlers' event loop."""
+        try:
+            self._coroutines.close()
+        finally:
+            self._watch.close()
 
 
-def check_handler(handler: object) -> None:
-    """Raise TypeError unless `handler` can be called and does its work when it is."""
-    if not callable(handler):
-        raise TypeError(f"handler: expected a function of one work, got {type(handler).__name__}")
-    if iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004 (its code, not whether it can be called)
-        raise TypeError(
-            "handler: a coroutine function would never run; wrap it: lambda work: asyncio.run(handler(work))"
-        )
-
-
-def attempt(handler: Handler, work: Work, stop: Stop) -> Failure | None:
+def attempt(handler: Handler, current: CurrentTask, stop: Stop, coroutines: Coroutines) -> Failure | None:
     """How the handler failed, or None. Raises what is no failure of the task, as `passes` says."""
     try:
         try:
             stop.enter_handler()
             with Confined():
-                handler(work)
+                call(handler, current, coroutines, stop)
         finally:
             stop.in_handler = False
     except BaseException as error:
@@ -75,3 +68,8 @@ def attempt(handler: Handler, work: Work, stop: Stop) -> Failure | None:
             raise
         return failure_of(error)
     return None
+
+
+def call(handler: Handler, current: CurrentTask, coroutines: Coroutines, stop: Canceller | None = None) -> None:
+    """The handler has run to its end, and what it returned, with `current` as the current task."""
+    current.run(lambda: coroutines.finish(handler(current.work), current, stop))

@@ -6,6 +6,7 @@ import pickle
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from types import TracebackType
 
 from lowq.backend import LowqError
 from lowq.error_text import give_cause, in_full, message, type_name
@@ -22,6 +23,10 @@ class TimeLimitExceeded(LowqError):
 
 class HandlerDied(LowqError):
     """The process that ran the handler ended before the handler did: it was killed, crashed, or called os._exit."""
+
+
+class NotRun(LowqError):
+    """The handler returned something whose body nobody ran, so that its task is not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +68,7 @@ def is_stopping(error: BaseException) -> bool:
 
 def failure_of(error: BaseException) -> Failure:
     """The failure of a handler that raised `error`, told from the handler's own frame on."""
-    trace = BaseException.__dict__["__traceback__"].__get__(error)
-    handlers_own = trace.tb_next if trace is not None else None
-    return Failure(error, f"{in_full(error, handlers_own or trace)}\n", passes(error))
+    return Failure(error, f"{in_full(error, _handlers_own(error))}\n", passes(error))
 
 
 Packed = tuple[str, bytes | None, bool]
@@ -109,6 +112,19 @@ def time_is_up(time_limit: timedelta) -> Failure:
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:
     return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+
+
+_BETWEEN = ("lowq.worker.", "lowq.current", "asyncio.", "uvloop", "concurrent.futures.")
+"""Whose frames stand between a worker and its handler."""
+
+
+def _handlers_own(error: BaseException) -> TracebackType | None:
+    """The traceback from the handler's own frame on; the whole, where it has none."""
+    whole: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
+    trace = whole
+    while trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN):
+        trace = trace.tb_next
+    return trace or whole
 
 
 def _sendable(error: BaseException) -> object:

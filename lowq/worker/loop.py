@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
+from lowq.current import CurrentTask
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
@@ -150,7 +151,8 @@ class Loop:
         if not self._still_held(lease, patiently):
             return self._told(lease, "lost"), None
         try:
-            failure = executor.run(lease)
+            last = lease.task.attempts >= self._retry.max_attempts
+            failure = executor.run(CurrentTask(lease, last=last, backend=self.backend))
         except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
             run = self._give_back(lease, interruption, patiently)
             if is_stopping(interruption):

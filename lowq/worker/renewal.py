@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
 from lowq.backend import Backend, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
+from lowq.current import CurrentTask
+from lowq.worker.coroutines import lose
 from lowq.worker.stopping import Stop
+
+_AGAIN = timedelta(seconds=1.1)
+"""How long after it was cancelled a coroutine that does not await is interrupted."""
 
 _log = logging.getLogger("lowq.worker")
 
@@ -26,13 +32,13 @@ class Watch:
         self._lease_for = lease_for
         self._clock = clock
         self._stop = stop
-        self._hand: Lease | None = None
+        self._hand: CurrentTask | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def hold(self, lease: Lease) -> None:
-        """The lease is kept alive from now on."""
-        self._hand = lease
+    def hold(self, current: CurrentTask) -> None:
+        """The task's lease is kept alive from now on."""
+        self._hand = current
         if self._thread is None:
             self._thread = threading.Thread(target=self._look, name="lowq-watch", daemon=True)
             self._thread.start()
@@ -52,28 +58,47 @@ class Watch:
         third = self._lease_for / 3
         left = self._clock.countdown(third)
         interrupted = False  # once: a handler that cleans up is not disturbed again
+        again: Callable[[], timedelta] | None = None  # but a coroutine that does not await has heard of nothing yet
         while not self._closed:
             grace_left = None if interrupted else self._stop.grace_left()
-            nap = left() if grace_left is None else min(left(), grace_left)
+            nap = min(each for each in (left(), grace_left, again and again()) if each is not None)
             self._clock.wait(lambda seconds: _asked(self._stop.asked, seconds), nap)
             if not interrupted and self._hand is not None and self._stop.urgent:
-                interrupted = True
+                interrupted, again = True, self._clock.countdown(_AGAIN)
                 self._stop.interrupt()
+            elif again is not None and again() <= timedelta(0):
+                again = None
+                if self._hand is not None:
+                    self._stop.interrupt()
             if left() <= timedelta(0):
-                extend(self._backend, self._hand, self._lease_for)
+                self._renew(self._hand)
                 left = self._clock.countdown(third)
 
+    def _renew(self, hand: CurrentTask | None) -> None:
+        if hand is None:
+            return
+        lease = extend(self._backend, hand.lease, self._lease_for)
+        if self._hand is hand:  # otherwise it was settled meanwhile
+            renewed(hand, lease)
 
-def extend(backend: Backend, lease: Lease | None, lease_for: timedelta) -> None:
-    """The lease, if any, runs for `lease_for` from now; where that cannot be, settling it will tell the worker."""
+
+def renewed(current: CurrentTask, lease: Lease | None) -> None:
+    """The handler's task has this lease now, or, where there is none, it is lost."""
     if lease is None:
-        return
+        lose(current)
+    else:
+        current.deadline = lease.expires
+
+
+def extend(backend: Backend, lease: Lease, lease_for: timedelta) -> Lease | None:
+    """The lease, which runs for `lease_for` from now; None: it is not the worker's any more."""
     try:
-        backend.extend(lease, lease_for=lease_for)
+        return backend.extend(lease, lease_for=lease_for)
     except LeaseLost:  # settled meanwhile, or somebody else has the task
-        pass
+        return None
     except LowqError as error:
         _log.warning("the lease on task %s was not renewed: %s", lease.id, error)
+        return lease
 
 
 def _asked(asked: SimpleQueue[None], seconds: float) -> bool:

@@ -30,7 +30,7 @@ class Stop:
     """
 
     def __init__(self, clock: Clock, grace: timedelta) -> None:
-        self.requested = False
+        self.requested: bool = False
         self.asked: SimpleQueue[None] = SimpleQueue()
         """Gets something at each request: its put, unlike an Event's set, may interrupt anything."""
         self.grace = grace
@@ -40,6 +40,8 @@ class Stop:
         """Called at each request, from a signal handler or another thread: briefly."""
         self.hurried = False
         self.in_handler = False
+        self.cancel: Callable[[], bool] | None = None
+        """While a handler's coroutine runs: cancels it; False: it was told so a while ago, and does not await."""
         self._interrupted = False
         self._thread: int | None = None
         self.heard: set[int] = set()
@@ -65,7 +67,9 @@ class Stop:
         return None if self._grace_left is None else self._grace_left()
 
     def interrupt(self) -> None:
-        """The handler is interrupted, once; nothing happens outside the main thread, where signals are not ours."""
+        """The handler is interrupted, once; outside the main thread, where no signals are ours, only a coroutine."""
+        if (cancel := self.cancel) is not None and cancel():
+            return
         if self._thread is not None and not self._interrupted:
             signal.pthread_kill(self._thread, signal.SIGTERM)
 
@@ -129,6 +133,8 @@ class Stop:
 
     def _interrupt_handler(self) -> None:
         if self.in_handler and self.urgent:
+            if (cancel := self.cancel) is not None and cancel():
+                return
             self._interrupted = True
             raise Stopping
 
@@ -137,6 +143,11 @@ def disregarding(*numbers: int) -> None:
     """This process answers these signals with nothing; unlike SIG_IGN that is not inherited by programs it runs."""
     for number in numbers:
         _answer(number, disregard)
+
+
+def hear(number: int, answer: Answer) -> None:
+    """This process answers that signal so; a process that a handler forks does not."""
+    _answer(number, answer)
 
 
 def disregard(*_: object) -> None:

@@ -15,7 +15,8 @@ from lowq.clock import Clock, SystemClock
 from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
 from lowq.worker.child import LastingChild
-from lowq.worker.executor import Executor, Handler, Inline, check_handler
+from lowq.worker.executor import Executor, Inline
+from lowq.worker.handler import Handler, check_handler
 from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.pool import Pool

@@ -13,7 +13,7 @@ from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.run.runner import run
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import Stress, Victim
-from lowq_conformance.storm.storms import Storms, judged
+from lowq_conformance.storm.storms import Storms, judge_run
 from lowq_conformance.subject.loading import load
 
 LESS = "lowq_conformance.queues.sound.less"
@@ -90,7 +90,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
     with Agents() as agents:
         run = Stress(agents, load(f"{STRANGERS}:LockedFiles"), tmp_path, False).run_alone(victims)
 
-    storm = judged(run, DEFAULT.looks, deadly=True)
+    storm = judge_run(run, DEFAULT.looks, deadly=True)
 
     assert [charge.said for charge in storm.found] == []
     assert set(run.recording.deaths) == {"v0", "v1", "v2"}

@@ -1,4 +1,6 @@
-"""Where a worker is met on its way from its last turn to its end, and how it stands still there while others act."""
+"""Chooses points between a worker's last task and its exit, and holds the worker stopped there while the test pushes
+and starts.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ Point = tuple[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ExitWindow:
     """What there is from the end of a turn to the worker's: seconds, and lines and steps of Python where it is such.
 
     `call` is how many seconds it takes to push and to start.
@@ -61,7 +63,7 @@ class Way:
                 yield "line", lines[number]
 
 
-def measured(q: Client, workers: Workers, work: Callable[..., Any]) -> Way:
+def measure(q: Client, workers: Workers, work: Callable[..., Any]) -> ExitWindow:
     """The way, as it is found to be by walking it three times, once with everything counted.
 
     `work` makes a work like no other. Of a worker that stays it is the beginning of what it does then.
@@ -80,11 +82,11 @@ def measured(q: Client, workers: Workers, work: Callable[..., Any]) -> Way:
             call = max(call, called - began)
             seconds = max(seconds, (time.monotonic_ns() - over) / 1e9 if ended else 0)
     lines, steps = workers.handler.counted("the end")
-    return Way(min(seconds, SOON / 10), min(lines, LINES), min(steps, STEPS), call)
+    return ExitWindow(min(seconds, SOON / 10), min(lines, LINES), min(steps, STEPS), call)
 
 
 @contextmanager
-def met(workers: Workers, turn: Turn, moment: float) -> Iterator[None]:
+def freeze_worker(workers: Workers, turn: Turn, moment: float) -> Iterator[None]:
     """In the block, the worker of the turn stands still where it was told to, or has ended before.
 
     It goes on after the block, or in a moment, in seconds: what is done there may wait for what it holds.

@@ -1,4 +1,4 @@
-"""What a test expects of a queue, in few words; what is not met is written behind the call that missed it."""
+"""Expectations of the tests of clauses; one that is not met is written behind the call that missed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, R
 from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
-from lowq_conformance.subject.program import spelt
+from lowq_conformance.subject.program import format_value
 
 
 def wrong(q: Client, expected: str) -> Broken:
@@ -40,7 +40,7 @@ def takes(q: Client, work: Any, *, lease_for: Any = MINUTE) -> Held:
     """A claim that hands out this work."""
     held = claim(q, lease_for=lease_for)
     if held is None or work_text(held.work) != work_text(work):
-        raise wrong(q, "a task whose work is None" if work is None else spelt(work))
+        raise wrong(q, "a task whose work is None" if work is None else format_value(work))
     return held
 
 

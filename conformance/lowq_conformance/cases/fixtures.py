@@ -1,4 +1,4 @@
-"""What the tests of clauses are given: a place, the queue under test, and clients of it."""
+"""The pytest fixtures of the tests of clauses: a place, the queue under test, and clients of it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from lowq import Item
 from lowq_conformance.checker import attribution as blame
 from lowq_conformance.checker.model import Model
-from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
+from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
 from lowq_conformance.history.spec import Spec
@@ -58,7 +58,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Search:
+class ProgramSearch:
     """One queue, the model's view of its promises, and what was found out about it so far."""
 
     subject: Subject
@@ -96,7 +96,7 @@ class Spent(BaseException):
 class QueueMachine(RuleBasedStateMachine):
     """Clients of one place and the model beside them; a subclass names the `search`."""
 
-    search: ClassVar[Search]
+    search: ClassVar[ProgramSearch]
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.lease = max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR
         self.model = Model(self.search.spec)
         self.clients: list[Client] = []
-        self.leases: list[tuple[Client, Held, Hold]] = []
+        self.leases: list[tuple[Client, Held, ModelLease]] = []
         self.pushes = 0
         self.answering: set[str] = set()
         """The verbs that have said what they did."""
@@ -334,7 +334,7 @@ class QueueMachine(RuleBasedStateMachine):
         answer = call()
         return Span(micros(begin - self.start), micros(self.subject.now(self.place) - self.start)), answer
 
-    def _settle(self, hold: Hold, call: Callable[[], Any], model: Callable[..., None]) -> None:
+    def _settle(self, hold: ModelLease, call: Callable[[], Any], model: Callable[..., None]) -> None:
         """A settle is made and judged, where its outcome was promised."""
         now = micros(self.subject.now(self.place) - self.start)
         if "fenced" not in self.promises and self.model.held(hold, Span(now, now)) is not True:
@@ -353,10 +353,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _by_id(
         self,
-        task: Kept,
+        task: ModelTask,
         call: Callable[[Any], bool | None],
         model: Callable[..., None],
-        foreseen: Callable[[Kept, Span], bool | None],
+        foreseen: Callable[[ModelTask, Span], bool | None],
     ) -> None:
         """A verb on the task of an id is called and judged; by raising, it says no.
 
@@ -383,12 +383,12 @@ class QueueMachine(RuleBasedStateMachine):
                 self.answering.add(call.__name__)
             model(at, task, done=done)
 
-    def _redriven(self, task: Kept, at: Span) -> bool | None:
+    def _redriven(self, task: ModelTask, at: Span) -> bool | None:
         """Whether a redrive would do it; None where that is open."""
         sure, perhaps = self.model.blockers(task.equal, at)
         return None if task.state == "dead" and sure != perhaps else task.state == "dead" and not sure
 
-    def _cancelled(self, task: Kept, at: Span) -> bool | None:
+    def _cancelled(self, task: ModelTask, at: Span) -> bool | None:
         """Whether a cancel would do it; None where that is open."""
         free = self.model.free(task, at)
         return None if task.state == "dead" or free != self.model.maybe_free(task, at) else free
@@ -462,7 +462,7 @@ class QueueMachine(RuleBasedStateMachine):
                     said = f"tasks() says of {task}: {word} {found!r}"
                     raise Mismatch(blame.carried(task), said, f"{word} {expected!r}")
 
-    def _told_of(self, task: Kept) -> list[str]:
+    def _told_of(self, task: ModelTask) -> list[str]:
         """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""
         words: list[str] = [word for word in ("key", "priority") if word in self.promises]
         if not self.promises.isdisjoint({"lease", "release"}):
@@ -486,10 +486,10 @@ class QueueMachine(RuleBasedStateMachine):
     def _client(self, who: int) -> Client:
         return self.clients[who % len(self.clients)]
 
-    def _lease(self, which: int) -> tuple[Client, Held, Hold]:
+    def _lease(self, which: int) -> tuple[Client, Held, ModelLease]:
         return self.leases[which % len(self.leases)]
 
-    def _named(self, which: int, state: str | None = None) -> Kept | None:
+    def _named(self, which: int, state: str | None = None) -> ModelTask | None:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
         named = list(latest.values())  # whoever has the id now
@@ -603,7 +603,7 @@ def explore(
     if subject.only_pushes:
         raise NotPromised("its own worker claims, one task after the other")
     ids = _tells_ids(subject, folder)
-    search = Search(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
+    search = ProgramSearch(subject, folder, spec_of(subject), ids, time.monotonic() + seconds, shrinking)
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))
     set_hypothesis_home_dir(folder)  # it would leave a folder where the user stands
     try:

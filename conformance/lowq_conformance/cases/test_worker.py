@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.exit_window import SOON, measured, met
+from lowq_conformance.cases.exit_window import SOON, freeze_worker, measure
 from lowq_conformance.cases.starter import Starter
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
@@ -25,8 +25,8 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.client import Client
-from lowq_conformance.subject.program import spelt
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.program import format_value
+from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.workers import Workers, most_at_once, told
 
@@ -47,15 +47,15 @@ STARTED = 30.0
 
 
 @pytest.fixture(scope="session")
-def keeper() -> Iterator[Keeper]:
+def keeper() -> Iterator[Reaper]:
     """What ends the workers when nobody else does."""
-    made = Keeper()
+    made = Reaper()
     yield made
     made.close()
 
 
 @pytest.fixture
-def workers(subject: Subject, tmp_path: Path, keeper: Keeper) -> Iterator[Workers]:
+def workers(subject: Subject, tmp_path: Path, keeper: Reaper) -> Iterator[Workers]:
     """The workers of the queue under test, none of which is left."""
     place, hall = tmp_path / "place", tmp_path / "hall"
     for each in (place, hall):
@@ -118,7 +118,7 @@ def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
     q: Client, workers: Workers, random: Random, profile: Profile
 ) -> None:
     fresh = count()
-    way = measured(q, workers, lambda **does: task(next(fresh), **does))
+    way = measure(q, workers, lambda **does: task(next(fresh), **does))
     end = time.monotonic() + BUSY
     for point in way.points(random, profile.endings):
         if time.monotonic() > end:
@@ -127,7 +127,7 @@ def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
         last, after = task(number, does="freeze", after=list(point), at=f"point {number}"), task(next(fresh))
         q.push(last)
         workers.start()
-        with met(workers, workers.begun(last), way.moment):
+        with freeze_worker(workers, workers.begun(last), way.moment):
             q.push(after)
             workers.start()
 
@@ -279,7 +279,7 @@ def given_back(workers: Workers, work: Any) -> None:
     lease_over(workers)
     workers.start()
     if not workers.until(lambda: not workers.undone([work])):
-        raise Broken(f"{spelt(work)} was neither finished nor given back: no other worker runs it")
+        raise Broken(f"{format_value(work)} was neither finished nor given back: no other worker runs it")
 
 
 @pytest.mark.clause("WORKER-7")

@@ -1,4 +1,4 @@
-"""What a fast condition says against a history."""
+"""A violation that a fast condition found in a history, not yet confirmed by the complete search."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Fast conditions that no history of a sound queue meets: B1 to B12 of the theory, in O(n log n).
+"""Bad patterns: conditions B1 to B12 that no linearizable history meets, looked for in O(n log n).
 
 After Henzinger, Sezgin and Vafeiadis (2013) and Bouajjani, Enea and Wang (2017), with dedupe, not-before and leases.
 Each accusation names the few operations that it needs; `judge` has every one confirmed by the complete search.
-`order.py` holds the conditions on order and emptiness (B9 to B12).
+`order_patterns.py` holds the conditions on order and emptiness (B9 to B12).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from math import inf
 
 from lowq_conformance.checker.accusation import Accusation
-from lowq_conformance.checker.matching import Task, Tied
+from lowq_conformance.checker.matching import MatchedTask, Matching
 from lowq_conformance.checker.order_patterns import order_and_emptiness
 from lowq_conformance.checker.wait_intervals import Unknown
 from lowq_conformance.history.operation import Op
@@ -26,7 +26,7 @@ ENOUGH = 20
 
 def fast_check(ops: Sequence[Op], spec: Spec) -> list[Accusation]:
     """The accusations that the conditions make; an empty list proves nothing."""
-    tied = Tied(ops, spec)
+    tied = Matching(ops, spec)
     found: list[Accusation] = []
     for condition in (_invented, _early, _twice, _settles, _false_dups, _dedupe, order_and_emptiness):
         for count, accusation in enumerate(condition(tied, spec)):
@@ -36,7 +36,7 @@ def fast_check(ops: Sequence[Op], spec: Spec) -> list[Accusation]:
     return found
 
 
-def _invented(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _invented(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B1: a claim of what nobody had pushed by then."""
     del spec
     for claim in tied.strange:
@@ -48,7 +48,7 @@ def _invented(tied: Tied, spec: Spec) -> Iterator[Accusation]:
             yield Accusation("invented", f"{push.work} came out before it was pushed", (claim, push))
 
 
-def _early(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _early(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B2: a claim before the task's time."""
     for task in tied.tasks:
         not_before = task.push.not_before
@@ -64,7 +64,7 @@ def _early(tied: Tied, spec: Spec) -> Iterator[Accusation]:
                 break
 
 
-def _twice(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _twice(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B3: of two claims of a task neither can have ended before the other began."""
     for task in tied.tasks:
         if len(task.claims) < 2 or task.ambiguous:
@@ -77,7 +77,7 @@ def _twice(tied: Tied, spec: Spec) -> Iterator[Accusation]:
                     yield Accusation("claimed twice", said, (task.push, one, other))
 
 
-def _hands_over(tied: Tied, spec: Spec, one: Op, other: Op) -> bool:
+def _hands_over(tied: Matching, spec: Spec, one: Op, other: Op) -> bool:
     """The lease of `one` may have ended before `other` acted."""
     if one.call > other.ret:
         return False
@@ -89,7 +89,7 @@ def _hands_over(tied: Tied, spec: Spec, one: Op, other: Op) -> bool:
     )
 
 
-def _settles(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _settles(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B4 to B6: claims of what is done, settles taken from stale leases, settles refused from live ones."""
     for task in tied.tasks:
         claims = task.claims
@@ -127,7 +127,7 @@ def _settles(tied: Tied, spec: Spec) -> Iterator[Accusation]:
             yield Accusation("done", f"{first.work} was acked under two leases", (task.push, *acks[:2]))
 
 
-def _false_dups(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _false_dups(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B7: a push was refused although no equal task can have stood."""
     windows: dict[str, list[tuple[float, float]]] = defaultdict(list)
     wanted = {dup.equal for dup in tied.dups}
@@ -149,7 +149,7 @@ def _false_dups(tied: Tied, spec: Spec) -> Iterator[Accusation]:
             yield Accusation("false dup", f"{dup.work} was refused as a duplicate, but no equal task stood", (dup,))
 
 
-def _windows(task: Task, tied: Tied, spec: Spec) -> list[tuple[float, float]]:
+def _windows(task: MatchedTask, tied: Matching, spec: Spec) -> list[tuple[float, float]]:
     """When the task may have stood in the way of an equal one."""
     start = task.push.call
     if task.ambiguous:
@@ -167,11 +167,11 @@ def _windows(task: Task, tied: Tied, spec: Spec) -> list[tuple[float, float]]:
     return [(start, task.taken), (back, end)] if back <= end else [(start, task.taken)]
 
 
-def _dedupe(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def _dedupe(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B8: a push was taken while an equal task surely stood."""
     if spec.dedupe == "off":
         return
-    groups: dict[str, list[Task]] = defaultdict(list)
+    groups: dict[str, list[MatchedTask]] = defaultdict(list)
     for task in tied.tasks:
         groups[task.push.equal].append(task)
     handed = Unknown(tied, spec)
@@ -194,12 +194,12 @@ def _dedupe(tied: Tied, spec: Spec) -> Iterator[Accusation]:
                 yield _both(tasks[one], tasks[other])
 
 
-def _both(one: Task, other: Task) -> Accusation:
+def _both(one: MatchedTask, other: MatchedTask) -> Accusation:
     said = f"two pushes of {one.push.work} were taken, but the first one's task still stood"
     return Accusation("dedupe", said, (one.push, other.push))
 
 
-def _exit(task: Task, tied: Tied, spec: Spec, handed: Unknown) -> float:
+def _exit(task: MatchedTask, tied: Matching, spec: Spec, handed: Unknown) -> float:
     """The earliest instant at which the task may have stopped standing; -inf where it cannot be told."""
     if task.ambiguous:
         return -inf

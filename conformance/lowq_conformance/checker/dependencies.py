@@ -1,4 +1,4 @@
-"""What the answers need of other operations: by when an effect must be there, and whether any needs it at all."""
+"""What each answer needs of other operations: by when an effect must be there, and whether any answer needs it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _only_push(ops: Sequence[Op]) -> Callable[[Op], int | None]:
     return lambda claim: works.get(claim.work) if claim.id is None else ids.get(claim.id)
 
 
-def unmet(ops: Sequence[Op], spec: Spec) -> list[Op]:
+def find_unmet(ops: Sequence[Op], spec: Spec) -> list[Op]:
     """The answers that nothing else accounts for, in any order: a task of which no push tells, or that was acked
     before; a settle that was refused within its lease although no other settle of that claim may have been taken, and
     one that was taken twice.

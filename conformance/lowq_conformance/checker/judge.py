@@ -1,4 +1,8 @@
-"""Judges a recorded history: bad with a minimal proof, proved by an order, or not refuted."""
+"""Judges whether a history is linearizable: bad with a minimal counterexample, proved by an order, or undecided.
+
+Fast conditions (`bad_patterns`) accuse, the complete search (`wgl`) confirms, `shrink` makes the counterexample
+small; a short history that nothing accuses is searched whole. Undecided is called *not refuted*.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,14 @@ from lowq_conformance.checker.partition import per_key
 from lowq_conformance.checker.shrink import confirm, keep_keys, minimise
 from lowq_conformance.checker.wgl import BUDGET, wgl
 from lowq_conformance.history import operation as history
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.support.gc_pause import not_collected
 
-Verdict = Literal["bad", "proved", "not refuted"]
+HistoryVerdict = Literal["bad", "proved", "not refuted"]
 
-CLAUSES = {
+CLAUSE_OF = {
     "invented": "DELIVER-2",
     "early": "DUE-1",
     "claimed twice": "DELIVER-3",
@@ -50,10 +54,10 @@ TRIES = 5
 class Judgement:
     """What is said of a history; `unconfirmed` accusations did not convince the search, and count for nothing."""
 
-    verdict: Verdict
+    verdict: HistoryVerdict
     ops: int
     unknown_ops: int
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Counterexample] = field(default_factory=list)
     unconfirmed: list[Accusation] = field(default_factory=list)
     undecided_keys: int = 0
 
@@ -113,7 +117,7 @@ def _prove(ops: list[Op], spec: Spec, said: Judgement) -> None:
     _show(_fault(proof, spec, named[0] if named else None), said)
 
 
-def _show(fault: Fault, said: Judgement) -> None:
+def _show(fault: Counterexample, said: Judgement) -> None:
     """Of each kind the fault with the smallest proof is shown; a proof may show another kind than was looked for."""
     same = [other for other in said.faults if other.kind == fault.kind]
     if not same:
@@ -127,14 +131,14 @@ def _alone(ops: list[Op], works: frozenset[str]) -> list[Op]:
     return [op for op in keep_keys(ops, works) if op.result != "empty"]
 
 
-def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Fault:
+def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Counterexample:
     found = wgl(proof, spec)
     again = fast_check(proof, spec)
     if accusation is not None and again and all(each.kind != accusation.kind for each in again):
         accusation = again[0]
     kind = "history" if accusation is None else accusation.kind
     words = "no order of these operations explains their answers" if accusation is None else accusation.said
-    return Fault(kind, CLAUSES[kind], words, tuple(proof), reason(found, proof))
+    return Counterexample(kind, CLAUSE_OF[kind], words, tuple(proof), reason(found, proof))
 
 
-__all__ = ["CLAUSES", "Fault", "Judgement", "Verdict", "check"]
+__all__ = ["CLAUSE_OF", "Counterexample", "HistoryVerdict", "Judgement", "check"]

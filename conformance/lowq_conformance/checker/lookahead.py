@@ -1,4 +1,4 @@
-"""What a configuration of the search still needs, read off the answers that are to come.
+"""Prunes the search: refutes a configuration whose remaining answers need more unknown claims than there are.
 
 A task that waits and is due is in the way of a claim whose task stands behind it, and of an empty answer, as is one
 whose push returned before that was asked for: it must have been handed out before. Where fewer known claims that may

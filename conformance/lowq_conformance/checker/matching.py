@@ -1,4 +1,4 @@
-"""Which push a claim was given the task of: the tasks of a history, as far as that is sure."""
+"""Matches each claim to the push whose task it returned, where the history determines it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 
 
-class Task:
+class MatchedTask:
     """One push that added, with every known claim of its task and their settles.
 
     `entered`: it was surely there from then on; `first`: nobody surely had it before; `taken`: somebody surely had
@@ -41,12 +41,12 @@ class Task:
                 self.entered = self.taken
 
 
-class Tied:
+class Matching:
     """A history, sorted out: its tasks, and what else it holds."""
 
     def __init__(self, ops: Sequence[Op], spec: Spec) -> None:
-        self.tasks: list[Task] = []
-        self.task_of: dict[int, Task] = {}
+        self.tasks: list[MatchedTask] = []
+        self.task_of: dict[int, MatchedTask] = {}
         self.settles: dict[int, list[Op]] = defaultdict(list)
         self.empties: list[Op] = []
         self.dups: list[Op] = []
@@ -54,14 +54,14 @@ class Tied:
         self.unknown_claims: list[Op] = []
         self.strange: list[Op] = []
         claims: list[Op] = []
-        by_id: dict[str, Task] = {}
-        twins: dict[str, list[Task]] = defaultdict(list)
-        by_work: dict[str, list[Task]] = defaultdict(list)
+        by_id: dict[str, MatchedTask] = {}
+        twins: dict[str, list[MatchedTask]] = defaultdict(list)
+        by_work: dict[str, list[MatchedTask]] = defaultdict(list)
         for op in ops:
             kind, result = op.kind, op.result
             if kind == "push":
                 if result == "added":
-                    task = Task(op)
+                    task = MatchedTask(op)
                     self.tasks.append(task)
                     by_work[op.work].append(task)
                     if op.id is not None:
@@ -86,7 +86,9 @@ class Tied:
         for task in self.tasks:
             task.close()
 
-    def _tie(self, claims: list[Op], by_id: dict[str, Task], twins: dict[str, list[Task]], spec: Spec) -> None:
+    def _tie(
+        self, claims: list[Op], by_id: dict[str, MatchedTask], twins: dict[str, list[MatchedTask]], spec: Spec
+    ) -> None:
         """Each claim is its task's; `twins` are those that a queue gave an id which it had given already."""
         by_work, unknown = self.by_work, self.unknown_pushes
         untold: dict[str, list[Op]] = defaultdict(list)
@@ -122,7 +124,7 @@ class Tied:
                 for task in by_work[work]:
                     task.ambiguous = task.ambiguous or not (named and task.push.id is not None)
 
-    def _tie_by_time(self, claims: list[Op], tasks: list[Task]) -> bool:
+    def _tie_by_time(self, claims: list[Op], tasks: list[MatchedTask]) -> bool:
         """Where equal tasks must follow each other, a claim surely between two pushes is of the first one's task."""
         tasks = sorted(tasks, key=lambda task: task.push.call)
         if any(task.push.id is not None or task.push.equal != tasks[0].push.equal for task in tasks):
@@ -142,6 +144,6 @@ class Tied:
             self._give(claim, task)
         return True
 
-    def _give(self, claim: Op, task: Task) -> None:
+    def _give(self, claim: Op, task: MatchedTask) -> None:
         task.claims.append(claim)
         self.task_of[claim.number] = task

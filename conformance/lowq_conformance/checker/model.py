@@ -15,7 +15,7 @@ from math import inf
 from typing import Any
 
 from lowq_conformance.checker import attribution as blame
-from lowq_conformance.checker.model_tasks import Hold, Kept, Mismatch, Overtaken, Span
+from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
 
@@ -25,29 +25,29 @@ class Model:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.tasks: list[Kept] = []
+        self.tasks: list[ModelTask] = []
         self.refused: list[tuple[Any, str]] = []
         self._batches = 0
 
     # what is true now
 
-    def due(self, task: Kept, at: Span) -> bool:
+    def due(self, task: ModelTask, at: Span) -> bool:
         """The task's time has surely come."""
         return task.not_before is None or task.not_before + self.spec.eps <= at.call
 
-    def maybe_due(self, task: Kept, at: Span) -> bool:
+    def maybe_due(self, task: ModelTask, at: Span) -> bool:
         """The task's time may have come."""
         return task.not_before is None or task.not_before - self.spec.eps <= at.ret
 
-    def free(self, task: Kept, at: Span) -> bool:
+    def free(self, task: ModelTask, at: Span) -> bool:
         """Nobody can hold the task: it waits, or its lease must have ended."""
         return task.state == "waiting" or (task.hold is not None and self._held(task) and at.call >= task.hold.late)
 
-    def maybe_free(self, task: Kept, at: Span) -> bool:
+    def maybe_free(self, task: ModelTask, at: Span) -> bool:
         """Perhaps nobody holds the task: it waits, or its lease may have ended."""
         return task.state == "waiting" or (task.hold is not None and self._held(task) and at.ret >= task.hold.early)
 
-    def before(self, one: Kept, other: Kept) -> bool:
+    def before(self, one: ModelTask, other: ModelTask) -> bool:
         """Where both are due, a claim must take `one` rather than `other`."""
         spec = self.spec
         if spec.priority and one.priority != other.priority:
@@ -60,18 +60,18 @@ class Model:
             return False
         return one.not_before + 2 * spec.eps < other.not_before
 
-    def must_come(self, at: Span) -> list[Kept]:
+    def must_come(self, at: Span) -> list[ModelTask]:
         """The tasks of which an empty answer would be false, the first one first."""
         found = [task for task in self.tasks if self.free(task, at) and self.due(task, at)]
         return sorted(found, key=lambda task: (-task.priority if self.spec.priority else 0, task.number))
 
-    def held(self, hold: Hold, at: Span) -> bool | None:
+    def held(self, hold: ModelLease, at: Span) -> bool | None:
         """A settle of `hold` must be taken (True), must be refused (False), or may be either (None)."""
         if hold.settled or hold.task.hold is not hold or not hold.task.standing:
             return False
         return None if self.maybe_free(hold.task, at) else True
 
-    def blockers(self, equal: Hashable, at: Span) -> tuple[list[Kept], list[Kept]]:
+    def blockers(self, equal: Hashable, at: Span) -> tuple[list[ModelTask], list[ModelTask]]:
         """The tasks that surely refuse an equal push, and those that perhaps do."""
         if self.spec.dedupe == "off":
             return [], []
@@ -90,7 +90,7 @@ class Model:
                 found[state] += 1
         return found
 
-    def state(self, task: Kept, at: Span) -> str | None:
+    def state(self, task: ModelTask, at: Span) -> str | None:
         """The task's state in the words of the contract; None where it is gone."""
         if task.state == "dead":
             return "dead"
@@ -115,10 +115,10 @@ class Model:
         not_before: float | None = None,
         client: str = "",
         batch: int | None = None,
-    ) -> Kept | None:
+    ) -> ModelTask | None:
         """The work is kept as a new task, which is returned, or an equal one stood; `added` None does not say."""
         sure, perhaps = self.blockers(equal, at)
-        new = Kept(len(self.tasks), work, equal, priority, not_before, key, id, client, batch)
+        new = ModelTask(len(self.tasks), work, equal, priority, not_before, key, id, client, batch)
         if added is None:
             added = not sure
         if added and sure:
@@ -140,7 +140,7 @@ class Model:
             task.past.add("refused a duplicate")
         return None
 
-    def push_many(self, at: Span, items: Iterable[dict[str, Any]]) -> list[Kept | None]:
+    def push_many(self, at: Span, items: Iterable[dict[str, Any]]) -> list[ModelTask | None]:
         """All of the items are kept, each as `push` would; an item is the arguments of a push."""
         self._batches += 1
         return [self.push(at, batch=self._batches, **item) for item in items]
@@ -158,7 +158,7 @@ class Model:
         attempts: int | None = None,
         lease_for: float | None = None,
         client: str = "",
-    ) -> Hold:
+    ) -> ModelLease:
         """The queue handed out `work`; `lease_for` None: until it is settled."""
         task = self._claimed(at, work, id)
         if not self.maybe_free(task, at):
@@ -180,7 +180,7 @@ class Model:
         else:
             early = at.call + lease_for - 2 * self.spec.eps
             late = inf if grace is None else at.ret + lease_for + grace + 2 * self.spec.eps
-        hold = task.hold = Hold(task, early, late, client)
+        hold = task.hold = ModelLease(task, early, late, client)
         task.state = "leased"
         task.attempts += 1
         task.past.add("claimed")
@@ -196,7 +196,7 @@ class Model:
             blocked = any(self.before(task, missing[0]) for task in waiting)
             raise Mismatch(*blame.false_empty(missing[0], blocked), self._first(at))
 
-    def extend(self, at: Span, hold: Hold, lease_for: float, *, taken: bool) -> None:
+    def extend(self, at: Span, hold: ModelLease, lease_for: float, *, taken: bool) -> None:
         """The task is held for `lease_for` from now, or the lease was not its holder's any more."""
         if self._settle(at, hold, "extend", taken):
             hold.task.state = "leased"
@@ -205,7 +205,7 @@ class Model:
             hold.late = inf if grace is None else at.ret + lease_for + grace + 2 * self.spec.eps
             hold.past.add("extended")
 
-    def ack(self, at: Span, hold: Hold, *, taken: bool) -> None:
+    def ack(self, at: Span, hold: ModelLease, *, taken: bool) -> None:
         """The task is gone, or the lease was not its holder's any more."""
         if self._settle(at, hold, "ack", taken):
             hold.settled = True
@@ -214,7 +214,7 @@ class Model:
     def release(
         self,
         at: Span,
-        hold: Hold,
+        hold: ModelLease,
         *,
         not_before: float | None = None,
         reason: str | None = None,
@@ -233,14 +233,14 @@ class Model:
                 task.not_before = not_before
                 task.past.add("released for later")
 
-    def dead_letter(self, at: Span, hold: Hold, *, reason: str, taken: bool) -> None:
+    def dead_letter(self, at: Span, hold: ModelLease, *, reason: str, taken: bool) -> None:
         """The task is set aside, or the lease was not its holder's any more."""
         if self._settle(at, hold, "dead_letter", taken):
             hold.settled = True
             hold.task.state, hold.task.reason = "dead", reason
             hold.task.past.add("dead")
 
-    def redrive(self, at: Span, task: Kept, *, done: bool) -> None:
+    def redrive(self, at: Span, task: ModelTask, *, done: bool) -> None:
         """The dead task waits again, or there was none, or a push of its work would be refused."""
         sure, perhaps = self.blockers(task.equal, at)
         dead = task.state == "dead"
@@ -253,7 +253,7 @@ class Model:
             task.state, task.attempts, task.not_before = "waiting", 0, None
             task.past.add("redriven")
 
-    def cancel(self, at: Span, task: Kept, *, done: bool) -> None:
+    def cancel(self, at: Span, task: ModelTask, *, done: bool) -> None:
         """The task is gone, or it was leased, or there was none."""
         if done and not (task.state == "dead" or self.maybe_free(task, at)):
             clause = "CANCEL-2" if task.state == "leased" else "CANCEL-3"
@@ -282,21 +282,21 @@ class Model:
         must = self.must_come(at)
         return f"{must[0].work!r}" if must else "None"
 
-    def _held(self, task: Kept) -> bool:
+    def _held(self, task: ModelTask) -> bool:
         return task.state == "leased" and task.hold is not None
 
-    def _run_out(self, task: Kept) -> None:
+    def _run_out(self, task: ModelTask) -> None:
         if task.state == "leased":
             task.state = "waiting"
             task.past.add("ran out")
 
-    def _overtaken(self, waiting: Kept, taken: Kept, at: Span) -> bool:
+    def _overtaken(self, waiting: ModelTask, taken: ModelTask, at: Span) -> bool:
         """`waiting` comes before `taken`, and is due by the one reading of the clock at which `taken` was."""
         reading = max(at.call - self.spec.eps, -inf if taken.not_before is None else taken.not_before)
         due = waiting.not_before is None or waiting.not_before <= reading
         return due and self.free(waiting, at) and self.before(waiting, taken)
 
-    def _settle(self, at: Span, hold: Hold, verb: str, taken: bool) -> bool:
+    def _settle(self, at: Span, hold: ModelLease, verb: str, taken: bool) -> bool:
         """Whether the settle took effect. Raises Mismatch where it must not, or must."""
         held = self.held(hold, at)
         if held is not None and held != taken:
@@ -309,7 +309,7 @@ class Model:
             hold.task.hold.past.add("a stale settle was tried")
         return taken
 
-    def _claimed(self, at: Span, work: Any, id: str | None) -> Kept:
+    def _claimed(self, at: Span, work: Any, id: str | None) -> ModelTask:
         """The task that was handed out: the one of that id, or else the likeliest of that work."""
         same = [task for task in self.tasks if work_text(task.work) == work_text(work)]
         if id is not None and any(task.id is not None for task in self.tasks):

@@ -27,11 +27,11 @@ class Mismatch(AssertionError):
 class Overtaken(Mismatch):
     """A task was handed out although `first` was due and comes before it."""
 
-    first: Kept
+    first: ModelTask
 
 
 @dataclass(slots=True)
-class Kept:
+class ModelTask:
     """A task as the model keeps it; `number` is its place in push order, `past` what has happened to it."""
 
     number: int
@@ -44,7 +44,7 @@ class Kept:
     client: str = ""
     batch: int | None = None
     state: Literal["waiting", "leased", "dead", "acked", "cancelled", "replaced"] = "waiting"
-    hold: Hold | None = None
+    hold: ModelLease | None = None
     attempts: int = 0
     reason: str | None = None
     past: set[str] = field(default_factory=set)
@@ -64,10 +64,10 @@ class Kept:
 
 
 @dataclass(slots=True, eq=False)
-class Hold:
+class ModelLease:
     """One claim of a task: the lease may have ended at `early`, and must have ended at `late`."""
 
-    task: Kept
+    task: ModelTask
     early: float
     late: float
     client: str = ""

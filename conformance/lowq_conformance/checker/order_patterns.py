@@ -8,8 +8,8 @@ from math import inf
 from operator import attrgetter
 
 from lowq_conformance.checker.accusation import Accusation
-from lowq_conformance.checker.matching import Task, Tied
-from lowq_conformance.checker.wait_index import Front
+from lowq_conformance.checker.matching import MatchedTask, Matching
+from lowq_conformance.checker.wait_index import WaitIndex
 from lowq_conformance.checker.wait_intervals import Unknown, Wait, waits
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -18,7 +18,7 @@ LEVELS = 16
 """Priorities for which chains are looked at."""
 
 
-def order_and_emptiness(tied: Tied, spec: Spec) -> Iterator[Accusation]:
+def order_and_emptiness(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B9 to B12: a better task, or any task, surely waited and was due while another, or none, was handed out."""
     unknown = Unknown(tied, spec)
     every = list(waits(tied, spec, unknown))
@@ -40,7 +40,9 @@ class Question:
 
     __slots__ = ("before", "op", "priority", "reading", "start", "task")
 
-    def __init__(self, op: Op, task: Task | None, start: float, reading: float, priority: int, before: float) -> None:
+    def __init__(
+        self, op: Op, task: MatchedTask | None, start: float, reading: float, priority: int, before: float
+    ) -> None:
         self.op = op
         self.task = task
         self.start = start
@@ -63,7 +65,7 @@ class Question:
         return spec.due_order == "push" or not (wait.due > -inf or wait.task.push.not_before is not None)
 
 
-def _questions(tied: Tied, spec: Spec, unknown: Unknown) -> list[Question]:
+def _questions(tied: Matching, spec: Spec, unknown: Unknown) -> list[Question]:
     """Every known claim and every empty one, in the order of their starts."""
     asked = [Question(op, None, op.call, op.call, 0, inf) for op in tied.empties]
     for task in tied.tasks:
@@ -94,7 +96,7 @@ def _single(firm: list[Wait], asked: list[Question], spec: Spec) -> Iterator[Acc
     """B9 and B10: one task waited all the time."""
     begun = sorted(firm, key=_begun)
     starts = [max(wait.start, wait.due) for wait in begun]
-    front = Front((wait.priority for wait in firm), spec)
+    front = WaitIndex((wait.priority for wait in firm), spec)
     size, at = len(begun), 0
     for question in asked:
         start = question.start
@@ -174,7 +176,7 @@ def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims
     calls = sorted(claim.call for claim in claims)
     begun = sorted(soft, key=_begun)
     priorities = {wait.priority for wait in soft}
-    front = Front(priorities, spec)
+    front = WaitIndex(priorities, spec)
     waiting: list[Wait] = []
     held: dict[int, tuple[Question, Wait]] = {}
     at = 0
@@ -200,7 +202,7 @@ def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims
             yield Accusation(kind, more, (*pushes, *ops))
             return
         waiting = [wait for wait in waiting if wait.task.push.number not in held]
-        front = Front(priorities, spec)
+        front = WaitIndex(priorities, spec)
         for wait in waiting:
             front.add(wait)
 

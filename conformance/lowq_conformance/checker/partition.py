@@ -1,4 +1,5 @@
-"""Each work alone, searched with order and emptiness switched off: exact for dedupe, leases and settles.
+"""Partitions the history by work (P-compositionality) and checks each part alone, without order and empty claims:
+exact for dedupe, leases and settles.
 
 To look at one work only takes competitors away, so a history that has an order keeps it. What the fast conditions
 cannot tell apart (one work pushed again and again, without ids) is decided here.
@@ -21,7 +22,7 @@ BUDGET = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class Partition:
     """The groups of works that no order explains, and how many were looked at and not decided."""
 
     bad: list[frozenset[str]]
@@ -29,10 +30,10 @@ class Keys:
     unknown: int
 
 
-def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Keys:
+def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
     """Every group of equal works is searched alone, unless its plainest order explains it; stops at `enough` bad."""
     alone = replace(spec, fifo=False, priority=False, grace=None)
-    groups, lost = grouped(ops)
+    groups, lost = group_works(ops)
     bad: list[frozenset[str]] = []
     searched = unknown = 0
     for works, group in groups.items():
@@ -50,10 +51,10 @@ def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Keys:
                 break
         if len(bad) == enough:
             break
-    return Keys(bad, searched, unknown)
+    return Partition(bad, searched, unknown)
 
 
-def grouped(ops: Sequence[Op]) -> tuple[dict[str, list[Op]], list[Op]]:
+def group_works(ops: Sequence[Op]) -> tuple[dict[str, list[Op]], list[Op]]:
     """The operations on each group of works that one key or one text holds together, and the unknown claims."""
     group_of: dict[str, str] = {}
     for op in ops:

@@ -1,4 +1,6 @@
-"""Counterexamples made small, by removals that keep a good history good: what remains is a proof about the whole."""
+"""Shrinks counterexamples by removals that keep a linearizable history linearizable: what remains is a proof
+about the whole.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from math import inf
 from typing import TypeVar
 
 from lowq_conformance.checker.accusation import Accusation
-from lowq_conformance.checker.matching import Tied
-from lowq_conformance.checker.partition import grouped
+from lowq_conformance.checker.matching import Matching
+from lowq_conformance.checker.partition import group_works
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -26,11 +28,11 @@ def cut(ops: Iterable[Op], at: float) -> list[Op]:
     kept = []
     for op in ops:
         if op.call <= at:
-            kept.append(op if op.ret <= at or op.result is None else forgotten(op))
+            kept.append(op if op.ret <= at or op.result is None else forget(op))
     return kept
 
 
-def forgotten(op: Op) -> Op:
+def forget(op: Op) -> Op:
     """The operation with nothing known of what came of it."""
     if op.kind == "claim":
         return replace(op, ret=inf, result=None, work="", id=None)
@@ -39,7 +41,7 @@ def forgotten(op: Op) -> Op:
 
 def keep_keys(ops: Sequence[Op], works: frozenset[str]) -> list[Op]:
     """The history of these works and of all that equal them, with every empty and unknown claim."""
-    groups, _ = grouped(ops)
+    groups, _ = group_works(ops)
     wanted = {op.number for group in groups.values() if any(op.work in works for op in group) for op in group}
     return [op for op in ops if op.number in wanted or (op.kind == "claim" and op.result in ("empty", None))]
 
@@ -105,7 +107,7 @@ def _shortest_prefix(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]
 
 
 def _without_keys(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]:
-    groups, _ = grouped(ops)
+    groups, _ = group_works(ops)
     numbers = [{op.number for op in group} for group in groups.values()]
 
     def built(left: list[set[int]]) -> list[Op]:
@@ -149,7 +151,7 @@ def whole_tasks(ops: Sequence[Op], spec: Spec) -> list[set[int]]:
     No push of an equal work may be left that was refused while the task can have stood: one that surely had been
     acked by then, or that came later, is not what it was refused for.
     """
-    tied = Tied(ops, spec)
+    tied = Matching(ops, spec)
     refused: dict[str, list[Op]] = {}
     for dup in tied.dups:
         refused.setdefault(dup.equal, []).append(dup)

@@ -1,7 +1,8 @@
-"""The sequential model, packed for the search: what each operation may do to a tuple of live tasks in claim order.
+"""The sequential model as the search uses it: what each operation may do to a tuple of live tasks in claim order.
 
-The same model as `spec.Model`, which is the readable one; `tests/checker` holds the two together. Times are kept as
-the earliest at which something can be so, and what is left open there (a lease that may have run out) is open here.
+The same model as `model.Model`, which is the readable one; `tests/conformance/checker` holds the two together. Times
+are kept as the earliest at which something can be so, and what is left open there (a lease that may have run out) is
+open here.
 """
 
 from __future__ import annotations

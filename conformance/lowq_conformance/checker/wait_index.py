@@ -1,4 +1,7 @@
-"""Of the tasks that surely wait, the one that waits longest and comes before another: asked for in O(log n)."""
+"""Index over wait intervals: the latest end among tasks that must be claimed first.
+
+O(log n), a Fenwick tree for each priority.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from lowq_conformance.checker.wait_intervals import Wait
 from lowq_conformance.history.spec import Spec
 
 
-class Front:
+class WaitIndex:
     """The latest ends of the waits that were added: of all, of each priority and above, and of each push order.
 
     For each priority, waits are kept in the order in which their tasks entered, with ends that only grow: one that

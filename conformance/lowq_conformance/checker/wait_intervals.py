@@ -1,4 +1,4 @@
-"""When a task surely waited: the open intervals in which no order can have somebody else hold it."""
+"""The open intervals in which a task must have been waiting: in no linearization does somebody hold it then."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from math import inf
 
-from lowq_conformance.checker.matching import Task, Tied
+from lowq_conformance.checker.matching import MatchedTask, Matching
 from lowq_conformance.history.spec import Spec
 
 
@@ -21,7 +21,7 @@ class Wait:
     __slots__ = ("back", "due", "end", "priority", "soft", "start", "task")
 
     def __init__(
-        self, task: Task, start: float, end: float, due: float, priority: int, *, soft: bool, back: bool
+        self, task: MatchedTask, start: float, end: float, due: float, priority: int, *, soft: bool, back: bool
     ) -> None:
         self.task = task
         self.start = start
@@ -35,7 +35,7 @@ class Wait:
 class Unknown:
     """The unknown claims, asked whether one of them may have held a task."""
 
-    def __init__(self, tied: Tied, spec: Spec) -> None:
+    def __init__(self, tied: Matching, spec: Spec) -> None:
         self.claims = tied.unknown_claims
         late = inf if spec.grace is None else spec.grace + 2 * spec.eps
         claims = sorted((claim.call + claim.lease - 2 * spec.eps, claim.ret, claim.longest) for claim in self.claims)
@@ -56,14 +56,14 @@ class Unknown:
         return self._backs[at - 1] if at else -inf
 
 
-def waits(tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
+def waits(tied: Matching, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
     """The intervals of all tasks that are not ambiguous."""
     for task in tied.tasks:
         if not task.ambiguous:
             yield from _waits(task, tied, spec, unknown)
 
 
-def _waits(task: Task, tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
+def _waits(task: MatchedTask, tied: Matching, spec: Spec, unknown: Unknown) -> Iterator[Wait]:
     push, claims = task.push, task.claims
     due = -inf if push.not_before is None else push.not_before + spec.eps
     priority = push.priority if spec.priority else 0
@@ -104,7 +104,7 @@ def _waits(task: Task, tied: Tied, spec: Spec, unknown: Unknown) -> Iterator[Wai
 
 
 def _firm(
-    task: Task,
+    task: MatchedTask,
     since: float,
     start: float,
     end: float,

@@ -1,6 +1,6 @@
-"""The complete search: is there an order of the operations that the sequential model explains?
+"""Linearizability check (Wing & Gong 1993, Lowe 2017): does the model accept a linearization of the history?
 
-After Wing and Gong (1993) and Lowe (2017). A configuration is which operations are placed and what the queue then
+A configuration is which operations are placed and what the queue then
 holds; for each only the earliest time at which it can be reached matters, because every lower bound (a call, a
 not-before, the end of a lease) only pushes that time up and every upper bound (a return) only cuts. So an order is
 scheduled as early as it goes, and one number for each configuration is enough. Nothing that is left out loses an
@@ -9,9 +9,9 @@ order:
 - an operation that is legal now and changes nothing (empty, dup, stale) is placed at once;
 - a lease runs out only right before the operation that needs it, since a leased task blocks nobody;
 - unknown claims without a last instant and with one lease are interchangeable, and used in the order of their calls;
-- unknown operations are left out where no answer needs them (`needs.py`);
+- unknown operations are left out where no answer needs them (`dependencies.py`);
 - the order of pushes that overlap is left open until a claim tells it, and states that differ in what nothing to come
-  can tell apart are one (`packed.py`);
+  can tell apart are one (`states.py`);
 - a configuration that an answer to come refutes is not gone on with (`lookahead.py`);
 - operations are tried in the order in which their effects are needed, which only decides how soon an order is found.
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 
-from lowq_conformance.checker.dependencies import by_when, needless, unmet
+from lowq_conformance.checker.dependencies import by_when, find_unmet, needless
 from lowq_conformance.checker.lookahead import Lookahead, Outlook, Place, Placed
 from lowq_conformance.checker.states import OBSERVERS, Packed, State
 from lowq_conformance.history.operation import Op
@@ -116,7 +116,7 @@ class _Search:
         found = self._attempt(seen, None, 0, min(budget, self._patience(0)))
         if found.verdict is not None:
             return found
-        if unmet(self.ops, self.spec):
+        if find_unmet(self.ops, self.spec):
             return replace(found, verdict=False)
         self.lookahead = Lookahead(self.model, self.place)
         attempt = 1

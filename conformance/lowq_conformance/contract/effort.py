@@ -1,4 +1,4 @@
-"""What stands behind a clause that many clients kept: whether an order explains what was seen, and how much it was.
+"""How much stands behind a kept clause: histories, operations, and whether each was proved linearizable.
 
 A history that is not refuted is not proved: nothing was found against it, and it was too long to find an order.
 """
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class Effort:
     """The verdict on the histories of the runs and their size; `proved` where an order of each one was found."""
 
     judged: Literal["proved", "not refuted"]
@@ -25,10 +25,10 @@ class Grounds:
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
     @staticmethod
-    def together(several: Iterable[Grounds]) -> Grounds:
+    def together(several: Iterable[Effort]) -> Effort:
         """Those of all the runs, which are proved where every one is."""
         parts = list(several)
-        return Grounds(
+        return Effort(
             "proved" if parts and all(part.judged == "proved" for part in parts) else "not refuted",
             sum(part.operations for part in parts),
             sum(part.runs for part in parts),
@@ -37,12 +37,12 @@ class Grounds:
         )
 
     def __str__(self) -> str:
-        amounts = [counted(self.operations, "operation"), counted(self.runs, "run")]
+        amounts = [count_of(self.operations, "operation"), count_of(self.runs, "run")]
         if self.kills:
-            amounts.append(counted(self.kills, "kill"))
+            amounts.append(count_of(self.kills, "kill"))
         return f"{self.judged}: {', '.join(amounts)}, {self.seconds:.1f} s"
 
 
-def counted(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
     """So many of something."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

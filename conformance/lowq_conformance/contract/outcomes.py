@@ -1,10 +1,10 @@
-"""How a test says what it found: a broken clause, an answer that the queue does not give, or nothing seen."""
+"""What a test may raise: a broken clause, an answer that the queue does not give, a refusal, or nothing observed."""
 
 from __future__ import annotations
 
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.history.counterexample import Fault
-from lowq_conformance.support.text import raised
+from lowq_conformance.history.counterexample import Counterexample
+from lowq_conformance.support.text import describe_error
 
 
 class Broken(AssertionError):
@@ -21,7 +21,7 @@ class Broken(AssertionError):
         clause: str | None = None,
         program: str | None = None,
         shown: bool = False,
-        fault: Fault | None = None,
+        fault: Counterexample | None = None,
     ) -> None:
         super().__init__(said if clause is None else f"{clause}: {said}")
         assert clause is None or clause in CLAUSES, clause
@@ -57,6 +57,6 @@ class Refused(Exception):
     """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
 
     def __init__(self, call: str, cause: Exception | None) -> None:
-        said = "answered False" if cause is None else raised(cause)
+        said = "answered False" if cause is None else describe_error(cause)
         super().__init__(f"{call} {said}")
         self.call, self.cause = call, cause

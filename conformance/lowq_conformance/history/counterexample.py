@@ -12,7 +12,7 @@ from lowq_conformance.history.timeline import timeline
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Counterexample:
     """A kind of fault, the clause it breaks, the sentence that says by what, and the operations that prove it."""
 
     kind: str
@@ -32,11 +32,11 @@ class Fault:
         return {"kind": self.kind, "clause": self.clause, "said": self.said, "why": self.why, "ops": ops}
 
     @staticmethod
-    def of_json(told: dict[str, Any]) -> Fault:
+    def of_json(told: dict[str, Any]) -> Counterexample:
         """The fault that `as_json` tells of."""
         proof, _ = jsonlines.read(map(json.dumps, told["ops"]))
-        return Fault(told["kind"], told["clause"], told["said"], tuple(proof), told["why"])
+        return Counterexample(told["kind"], told["clause"], told["said"], tuple(proof), told["why"])
 
-    def drawn(self, unit: float = 1.0) -> str:
+    def draw(self, unit: float = 1.0) -> str:
         """The proof as a timeline, and why no order explains it."""
         return f"{timeline(self.proof, [self.culprit], unit)}\n{self.why}"

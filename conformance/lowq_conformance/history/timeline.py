@@ -1,4 +1,4 @@
-"""A small history as a timeline of characters, and the sentence why no order explains it."""
+"""Draws a small history as a timeline of characters, one row for each process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Layout:
         return self.ends.get(at, self.width)
 
 
-def laid_out(ops: Sequence[Op], labels: list[str]) -> Layout:
+def lay_out(ops: Sequence[Op], labels: list[str]) -> Layout:
     """The layout of the operations, each as wide as its label and four characters or more."""
     layout = Layout(labels)
     last = max((instant for op in ops for instant in (op.call, op.ret) if instant != inf), default=0.0)
@@ -68,7 +68,7 @@ def laid_out(ops: Sequence[Op], labels: list[str]) -> Layout:
     return layout
 
 
-def counted(time: float) -> str:
+def format_length(time: float) -> str:
     """A length of time in six digits, or in as many as there are before the point."""
     return f"{time:,.0f}" if 1e6 <= abs(time) < 1e15 else f"{time:.6g}"
 
@@ -87,7 +87,7 @@ def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) 
     if not ops:
         return ""
     marked = {op.number for op in culprits}
-    layout = laid_out(ops, [f"{label(op)}{'!' if op.number in marked else ''}" for op in ops])
+    layout = lay_out(ops, [f"{label(op)}{'!' if op.number in marked else ''}" for op in ops])
     first = min(op.call for op in ops)
     rows: dict[str, list[str]] = {}
     for at in sorted(layout.begins, key=lambda at: layout.begins[at]):
@@ -100,7 +100,7 @@ def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) 
     ruler = [" "] * (layout.width + 24)
     free = 0
     for column, when in sorted(layout.instants.items()):
-        stamp = counted((when - first) / unit)
+        stamp = format_length((when - first) / unit)
         if column >= free:
             ruler[column : column + len(stamp)] = stamp
             free = column + len(stamp) + 1

@@ -100,6 +100,13 @@ class SQLite(LowqHarness):
         super().__init__("sqlite")
 
 
+class Files(LowqHarness):
+    """lowq's queue in a directory."""
+
+    def __init__(self) -> None:
+        super().__init__("files")
+
+
 class Memory(LowqHarness):
     """lowq's queue in memory."""
 
@@ -107,7 +114,7 @@ class Memory(LowqHarness):
         super().__init__("memory")
 
 
-BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "memory": Memory}
+BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "files": Files, "memory": Memory}
 
 
 class BackendHarness(FakeTime):

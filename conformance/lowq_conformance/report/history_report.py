@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lowq_conformance.checker.judge import SMALL, Judgement
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.figure import proof
 from lowq_conformance.report.html import document, element, text
@@ -83,7 +83,7 @@ class HistoryReport:
             "undecided_works": said.undecided_keys,
             "seconds": round(self.seconds, 3),
             "spec": asdict(self.spec),
-            "faults": [{**fault.as_json(), "timeline": fault.drawn()} for fault in said.faults],
+            "faults": [{**fault.as_json(), "timeline": fault.draw()} for fault in said.faults],
         }
 
     def show(self, console: Console) -> None:
@@ -94,7 +94,7 @@ class HistoryReport:
                 Text(f"✗ {fault.kind} ({fault.clause}): {_fit(fault.said)}", style="bold red"), soft_wrap=True
             )
             console.print()
-            for line in fault.drawn().splitlines():
+            for line in fault.draw().splitlines():
                 console.print(Text(f"    {line}"), soft_wrap=True)
             console.print()
         console.print(Text(f"held to: {self.promises}", style="dim"), soft_wrap=True)
@@ -127,7 +127,7 @@ class HistoryReport:
         return document(f"lowq check: {self.file}", STYLE, element("main", "\n".join([head, *heading, *faults])))
 
 
-def _article(fault: Fault, number: int) -> str:
+def _article(fault: Counterexample, number: int) -> str:
     title = f"✗ {text(fault.kind)} ({fault.clause}): {text(fault.said, 2000)}"
     return element(
         "article",

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lowq_conformance.contract.clauses import CLAUSES, GROUPS
-from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.verdict import Verdict, Whole, of_clauses
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 
 STYLES = {
     Verdict.KEPT: "green",
@@ -39,8 +39,8 @@ class ClauseReport:
     text: str
     evidence: str
     rerun: str
-    fault: Fault | None = None
-    grounds: Grounds | None = None
+    fault: Counterexample | None = None
+    grounds: Effort | None = None
     seed: int = 0
 
 

@@ -1,4 +1,4 @@
-"""A small history as a picture: one row for each client, a bar for each operation, the times below."""
+"""Draws a small history as SVG: one row for each client, a bar for each operation, the times below."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.history.timeline import LONGEST_NAME, Layout, counted, label, laid_out
+from lowq_conformance.history.timeline import LONGEST_NAME, Layout, format_length, label, lay_out
 from lowq_conformance.report.html import element, text
 from lowq_conformance.support.text import excerpt, printable
 
@@ -26,15 +26,15 @@ class Unit:
 
     def since(self, first: float, when: float) -> str:
         """A time from the first one on."""
-        return f"{counted((when - first) / self.length)}{f' {self.name}' if self.name else ''}"
+        return f"{format_length((when - first) / self.length)}{f' {self.name}' if self.name else ''}"
 
 
 MILLISECONDS = Unit(1e6, "ms")
 
 
-def drawn(ops: Sequence[Op], culprit: Op, unit: Unit, described_by: str) -> str:
+def draw(ops: Sequence[Op], culprit: Op, unit: Unit, described_by: str) -> str:
     """The picture of the operations, with the culprit marked; `described_by` is the id of the same in words."""
-    layout = laid_out(ops, [f"! {label(op)}" if op.number == culprit.number else label(op) for op in ops])
+    layout = lay_out(ops, [f"! {label(op)}" if op.number == culprit.number else label(op) for op in ops])
     processes = list(dict.fromkeys(op.process for op in sorted(ops, key=lambda op: op.call)))
     return _Picture(layout, ops, processes, culprit, unit).svg(described_by)
 
@@ -131,11 +131,11 @@ def _name(process: str) -> str:
 
 def in_words(op: Op, first: float, unit: Unit, *, guilty: bool) -> str:
     """The operation in a sentence: who, what, when, and how it ended."""
-    said = f"{op.process}: {op}; called at {unit.since(first, op.call)}, {ended(op, first, unit)}"
+    said = f"{op.process}: {op}; called at {unit.since(first, op.call)}, {describe_end(op, first, unit)}"
     return f"{said}; no order explains this answer" if guilty else said
 
 
-def ended(op: Op, first: float, unit: Unit) -> str:
+def describe_end(op: Op, first: float, unit: Unit) -> str:
     """When and how the operation ended."""
     if op.result is not None:
         return f"returned at {unit.since(first, op.ret)}"

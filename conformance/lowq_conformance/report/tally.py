@@ -1,4 +1,4 @@
-"""The sides of a clause: what each test said of it, and the report they come to."""
+"""Collects each test's verdict per clause and folds them into a report."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.verdict import Verdict, of_sides
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.report.report import ClauseReport, Report
 
 UNSEEN = "no test of it came to an end"
 
 
-class Side(NamedTuple):
+class TestVerdict(NamedTuple):
     """A clause, a verdict and the evidence for it; `fault` is that of the judge and `grounds` what stands behind a
     clause that was kept by many clients, both as JSON."""
 
@@ -30,7 +30,7 @@ class Side(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
+class Tally:
     """One run over one target: what was asked, what is planned, and what the tests said so far.
 
     `lacks` are the clauses that take a promise which was not made, and that promise; `planned` the tests, each with
@@ -46,7 +46,7 @@ class Run:
     lacks: Mapping[str, str] = field(default_factory=dict)
     planned: dict[str, tuple[str, ...]] = field(default_factory=dict)
     profile: Profile = DEFAULT
-    sides: dict[tuple[str, int], list[Side]] = field(default_factory=dict)
+    sides: dict[tuple[str, int], list[TestVerdict]] = field(default_factory=dict)
     expected: int = 0
     seeds: int = 1
     started: float = field(default_factory=time.monotonic)
@@ -56,7 +56,7 @@ class Run:
 
     def saw(self, test: str, sides: Iterable[Iterable[Any]], seed: int | None = None) -> None:
         """The test said this with the seed, or that of the run; it counts once, however often it is told."""
-        self.sides[test, self.seed if seed is None else seed] = [Side(*side) for side in sides]
+        self.sides[test, self.seed if seed is None else seed] = [TestVerdict(*side) for side in sides]
 
     def tests(self, seed: int) -> list[str]:
         """The tests that have said something with this seed."""
@@ -86,31 +86,31 @@ class Run:
         said = list(self._said(id))
         unfinished = any(id in ids and (test, self.seed) not in self.sides for test, ids in self.planned.items())
         if id in self.lacks:
-            said = said or [(self.seed, Side(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}"))]
+            said = said or [(self.seed, TestVerdict(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}"))]
         elif unfinished or not said:
             why = "the run was interrupted" if self.interrupted else self.ended or self.trouble.split("\n")[0]
-            said.append((self.seed, Side(id, Verdict.NOT_OBSERVED, why or UNSEEN)))
+            said.append((self.seed, TestVerdict(id, Verdict.NOT_OBSERVED, why or UNSEEN)))
         verdict = of_sides(Verdict(side.verdict) for _, side in said)
         telling = [(seed, side) for seed, side in said if side.verdict == verdict and side.evidence]
-        seed, shown = min(telling, key=lambda each: len(each[1].evidence), default=(self.seed, Side(id, verdict, "")))
-        grounds = [
-            Grounds(**side.grounds) for _, side in said if verdict is Verdict.KEPT and side.grounds is not None
-        ]
-        behind = Grounds.together(grounds) if grounds else None
+        seed, shown = min(
+            telling, key=lambda each: len(each[1].evidence), default=(self.seed, TestVerdict(id, verdict, ""))
+        )
+        grounds = [Effort(**side.grounds) for _, side in said if verdict is Verdict.KEPT and side.grounds is not None]
+        behind = Effort.together(grounds) if grounds else None
         return ClauseReport(
             id,
             verdict,
             CLAUSES[id].text,
             shown.evidence if behind is None else str(behind),
             self._rerun(id, seed),
-            None if shown.fault is None else Fault.of_json(shown.fault),
+            None if shown.fault is None else Counterexample.of_json(shown.fault),
             behind,
             seed,
         )
 
-    def _said(self, id: str) -> Iterator[tuple[int, Side]]:
+    def _said(self, id: str) -> Iterator[tuple[int, TestVerdict]]:
         """What each test said of the clause, by the seed; what one seed has shown, another need not show again."""
-        by_test: dict[str, list[tuple[int, Side]]] = {}
+        by_test: dict[str, list[tuple[int, TestVerdict]]] = {}
         for (test, seed), sides in self.sides.items():
             by_test.setdefault(test, []).extend((seed, side) for side in sides if side.clause == id)
         for said in by_test.values():

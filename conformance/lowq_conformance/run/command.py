@@ -22,14 +22,14 @@ from lowq_conformance.history.operation import BadHistory
 from lowq_conformance.report.page import page
 from lowq_conformance.report.report import show, worst
 from lowq_conformance.run.durations import BadLength, seconds_of
-from lowq_conformance.run.judge_history import tried
+from lowq_conformance.run.judge_history import judge_file
 from lowq_conformance.run.output_file import OutFile, Unwritable
 from lowq_conformance.run.runner import Interrupted, SuiteFailed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lowq_conformance.report.tally import Run
+    from lowq_conformance.report.tally import Tally
 
 _OF = "With --history, what the queue says of"
 _LENGTH = click.FloatRange(min=0)
@@ -238,7 +238,7 @@ def check_targets(
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
     told = [report.as_json() for report in reports]
-    with written(page_file if reports else None, lambda: page(reports, typed(), datetime.now(UTC))):
+    with open_report(page_file if reports else None, lambda: page(reports, format_command(), datetime.now(UTC))):
         if reports:
             show(reports, console)
         write_json(told[0] if len(told) == 1 else told, json_file)
@@ -258,19 +258,19 @@ def judge_history(
     if spec.get("due_order") == "none":
         spec["due_order"] = None
     try:
-        report = tried(file, promises, lease, spec)
+        report = judge_file(file, promises, lease, spec)
     except BadHistory as error:
         raise BadHistory(f"{file}: {error}") from None
     except OSError as error:
         raise BadHistory(f"{file} cannot be read: {error.strerror}") from None
-    with written(page_file, lambda: report.page(typed(), datetime.now(UTC))):
+    with open_report(page_file, lambda: report.page(format_command(), datetime.now(UTC))):
         report.show(console)
         write_json(report.as_json(), json_file)
     return report.exit_code
 
 
 @contextmanager
-def written(page_file: OutFile | None, page: Callable[[], str]) -> Iterator[None]:
+def open_report(page_file: OutFile | None, page: Callable[[], str]) -> Iterator[None]:
     """The block writes the report; its page, where it is asked for, is written whatever becomes of that.
 
     Raises Unwritable, and BrokenPipeError where the reader has gone.
@@ -294,13 +294,13 @@ def write_json(told: Any, file: Any) -> None:
         file.flush()
 
 
-def typed() -> str:
+def format_command() -> str:
     """The command that was typed."""
     return shlex.join(["lowq", *sys.argv[1:]])
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[Run, str], None] | None]:
+def progress() -> Iterator[Callable[[Tally, str], None] | None]:
     """Something to tell of each event, which draws a bar on standard error where that is a terminal, else None."""
     console = Console(highlight=False, stderr=True)
     if not console.is_terminal:
@@ -316,7 +316,7 @@ def progress() -> Iterator[Callable[[Run, str], None] | None]:
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[int, Any] = {}
 
-        def watch(run: Run, test: str) -> None:
+        def watch(run: Tally, test: str) -> None:
             if id(run) not in tasks:
                 tasks[id(run)] = bars.add_task(run.target, total=None, now="")
             broken = f"[red]{len(run.broken())} broken[/] " if run.broken() else ""

@@ -1,4 +1,4 @@
-"""The processes of `session.py` as their starter sees them: told what to run, heard, killed where one hangs."""
+"""Parent-side handles of the test processes forked by `session.py`: told what to run, heard, and killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from lowq_conformance.run.interrupt import Interruption
 from lowq_conformance.run.wire import INI
-from lowq_conformance.support.channel import Talk
+from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
 
 STARTING = 120.0
@@ -33,7 +33,7 @@ class SuiteFailed(Exception):
 class Host:
     """One process that runs tests; `child` is the one that runs those of the run at hand, and is killed alone."""
 
-    talk: Talk
+    talk: Channel
     journal: Path
     child: int = 0
 
@@ -126,7 +126,7 @@ class Hosts:
             )
         for _, its in pairs:
             its.close()
-        self.hosts = [Host(Talk(mine), self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
+        self.hosts = [Host(Channel(mine), self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
         for host in self.hosts:
             watched: list[Any] = [host, self.interruption]
             found, _, _ = select.select(watched, [], [], STARTING)

@@ -1,4 +1,4 @@
-"""A recorded history, held to what its queue is said to promise."""
+"""Judges a recorded history from a file against what its queue promises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lowq_conformance.history.spec import Spec
 from lowq_conformance.report.history_report import HistoryReport
 
 
-def tried(file: str, promises: Iterable[str], lease: float | None, words: Mapping[str, Any]) -> HistoryReport:
+def judge_file(file: str, promises: Iterable[str], lease: float | None, words: Mapping[str, Any]) -> HistoryReport:
     """The judgement on the history in the file.
 
     `promises`, where there are any, are all that is promised of order: `fifo`, `priority`, or neither. `words` are

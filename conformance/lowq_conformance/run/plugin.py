@@ -33,9 +33,9 @@ from lowq_conformance.contract.profile import PROFILES
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report import report as reports
-from lowq_conformance.report.tally import Run, Side
+from lowq_conformance.report.tally import Tally, TestVerdict
 from lowq_conformance.run.wire import CASES
-from lowq_conformance.storm.storms import Storms, made_as
+from lowq_conformance.storm.storms import Storms, name_of_run
 from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.program import Journal
 
@@ -47,8 +47,8 @@ SIDES, TROUBLE = "lowq", "lowq_trouble"
 RANDOM = {"seed", "random", "storms"}
 """Fixtures that are not the same with every seed."""
 
-run_key = pytest.StashKey[Run]()
-said_key = pytest.StashKey[list[Side]]()
+run_key = pytest.StashKey[Tally]()
+said_key = pytest.StashKey[list[TestVerdict]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     loaded.journal = Journal(config.getoption("lowq_journal"))
     lacks = {id: clause.missing(loaded.promises, loaded.traits) for id, clause in CLAUSES.items()}
-    run = Run(
+    run = Tally(
         loaded.target,
         SystemRandom().randrange(SEEDS) if asked_seed is None else asked_seed,
         selected,
@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         distribute(config, run)
 
 
-def distribute(config: pytest.Config, run: Run) -> None:
+def distribute(config: pytest.Config, run: Tally) -> None:
     """The workers of pytest-xdist all have this seed, and tests that look at one run go to one of them."""
     config.option.lowq_seed = run.seed
     config.option.dist = "loadgroup"
@@ -93,7 +93,7 @@ def distribute(config: pytest.Config, run: Run) -> None:
 class Listener:
     """Hears what the tests said, also from pytest-xdist's workers."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Tally) -> None:
         self.run = run
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -104,7 +104,7 @@ class Listener:
             self.run.saw(report.nodeid, told[SIDES])
         elif report.failed and report.nodeid in self.run.planned:  # by xdist, of a worker that died of the test
             ids = self.run.planned[report.nodeid]
-            self.run.saw(report.nodeid, [Side(id, Verdict.BROKEN.value, str(report.longrepr)) for id in ids])
+            self.run.saw(report.nodeid, [TestVerdict(id, Verdict.BROKEN.value, str(report.longrepr)) for id in ids])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -131,26 +131,26 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[run_key]
-    chosen = [item for item in items if not (ids := marked(item)) or not run.selected.isdisjoint(ids)]
+    chosen = [item for item in items if not (ids := find_marks(item)) or not run.selected.isdisjoint(ids)]
     if hasattr(config, "workerinput"):  # of xdist
-        chosen.sort(key=lambda item: not seeded(item))
+        chosen.sort(key=lambda item: not is_seeded(item))
         for item in chosen:
             item.add_marker(pytest.mark.xdist_group(lot(item)))
     else:
         chosen.sort(key=judges)  # what a clause's own test finds is shorter
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
-    run.planned = {item.nodeid: marked(item, "clause") for item in items}
+    run.planned = {item.nodeid: find_marks(item, "clause") for item in items}
 
 
-def marked(item: pytest.Item, *kinds: str) -> tuple[str, ...]:
+def find_marks(item: pytest.Item, *kinds: str) -> tuple[str, ...]:
     """The clauses that a test is marked with: its own, those it judges, or both."""
     return tuple(
         id for mark in item.iter_markers() if mark.name in (kinds or ("clause", "judges")) for id in mark.args
     )
 
 
-def seeded(item: pytest.Item) -> bool:
+def is_seeded(item: pytest.Item) -> bool:
     """Whether what the test does depends on the seed. Such tests are the long ones."""
     return not RANDOM.isdisjoint(getattr(item, "fixturenames", ()))
 
@@ -159,8 +159,8 @@ def lot(item: pytest.Item) -> str:
     """The name of the tests that one process should run, because they look at one run or because they are short."""
     runs = [run for mark in item.iter_markers("together") for run in mark.args]
     if runs:
-        return made_as(" ".join(runs), item.config.stash[loaded_key].promises)
-    return item.name if seeded(item) else item.path.stem
+        return name_of_run(" ".join(runs), item.config.stash[loaded_key].promises)
+    return item.name if is_seeded(item) else item.path.stem
 
 
 def judges(item: pytest.Item) -> bool:
@@ -170,11 +170,11 @@ def judges(item: pytest.Item) -> bool:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     run, promises = item.config.stash[run_key], item.config.stash[loaded_key].promises
-    asked = run.selected.intersection(marked(item))
+    asked = run.selected.intersection(find_marks(item))
     if judges(item) and asked <= run.broken().union(run.lacks):
         item.stash[said_key] = []
         pytest.skip("what it could find is broken already, or not promised")
-    lacks = [run.lacks[id] for id in marked(item, "clause") if id in run.lacks]
+    lacks = [run.lacks[id] for id in find_marks(item, "clause") if id in run.lacks]
     lacks += [
         need for mark in item.iter_markers("needs") for need in mark.args if promises.isdisjoint(need.split("|"))
     ]
@@ -193,7 +193,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 
 def _say(item: pytest.Item, verdict: Verdict, why: str) -> NoReturn:
-    item.stash[said_key] = [Side(id, verdict.value, why) for id in marked(item, "clause")]
+    item.stash[said_key] = [TestVerdict(id, verdict.value, why) for id in find_marks(item, "clause")]
     pytest.skip(f"{verdict}: {why}")
 
 
@@ -208,26 +208,26 @@ def pytest_runtest_makereport(
         item.session.shouldstop = "the harness is broken"
         return report
     if call.when == "call" or (call.when == "setup" and not report.passed):
-        sides = said(item, call)
+        sides = read_outcome(item, call)
         report.user_properties.append((SIDES, [tuple(side) for side in sides]))  # xdist sends plain types only
         if report.failed and sides:
             report.longrepr = "\n\n".join(f"{side.clause}: {side.verdict}\n\n{side.evidence}" for side in sides)
     return report
 
 
-def said(item: pytest.Item, call: pytest.CallInfo[None]) -> list[Side]:
+def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVerdict]:
     """What a test said of its clauses, by how it ended."""
     if said_key in item.stash:
         return item.stash[said_key]
-    own = marked(item, "clause")
+    own = find_marks(item, "clause")
     if call.excinfo is None:
         made = getattr(item, "funcargs", {}).get("storms")
         storm = made.latest if isinstance(made, Storms) else None
         grounds = None if storm is None else storm.grounds.as_json()
-        return [Side(id, Verdict.KEPT.value, "", None, grounds) for id in own]
+        return [TestVerdict(id, Verdict.KEPT.value, "", None, grounds) for id in own]
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
-        return [Side(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]
+        return [TestVerdict(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]
     used = item.stash.get(used_key, None)
     program = "" if used is None else used.journal.program()
     what = str(error) if isinstance(error, (Refused, AssertionError)) else f"{type(error).__name__}: {error}"
@@ -238,7 +238,7 @@ def said(item: pytest.Item, call: pytest.CallInfo[None]) -> list[Side]:
         program = broken.program or program
         what = "" if broken.shown else broken.said
     evidence = "\n\n".join(part for part in (program, what) if part)
-    return [Side(id, Verdict.BROKEN.value, evidence, fault) for id in own]
+    return [TestVerdict(id, Verdict.BROKEN.value, evidence, fault) for id in own]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

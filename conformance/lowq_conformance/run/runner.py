@@ -1,9 +1,10 @@
-"""Runs the suite over targets, in processes of their own, until the tests have said what they see or time is up."""
+"""Runs the suite over targets, in processes of their own, until every test has ended or time is up."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from random import SystemRandom
@@ -13,13 +14,16 @@ from lowq_conformance.contract import clauses
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.report.report import Report
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.hosts import Hosts, SuiteFailed
 from lowq_conformance.run.interrupt import Interruption
-from lowq_conformance.run.scheduler import Sharing
+from lowq_conformance.run.scheduler import Scheduler
 from lowq_conformance.support.scratch import quick_folder
 
 USED_UP = "the budget was used up"
+
+NEEDED = ("pytest", "hypothesis")
+"""What the processes that run the tests import; looked for here, so that a missing one is said at once."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -36,7 +40,7 @@ def run(
     only: Sequence[str] | Mapping[str, Sequence[str]] = (),
     seed: int | None = None,
     promises: Sequence[str] = (),
-    watch: Callable[[Run, str], None] | None = None,
+    watch: Callable[[Tally, str], None] | None = None,
     bound: float | None = None,
     profile: Profile = DEFAULT,
     jobs: int | None = None,
@@ -50,15 +54,18 @@ def run(
     targets have equal shares of it, and each is looked at with seed after seed until its share is used up. With every
     seed after the first one, only what depends on it is done again.
 
-    Raises UnknownClause before anything is checked, BrokenHarness where no target can be loaded, and Interrupted with
-    the reports so far.
+    Raises ModuleNotFoundError where pytest or Hypothesis is missing, UnknownClause before anything is checked,
+    BrokenHarness where no target can be loaded, and Interrupted with the reports so far.
     """
+    for name in NEEDED:
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(f"{name} is missing", name=name)
     selected = {
         target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
     }
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     ends = inf if budget is None else time.monotonic() + budget
-    found: list[Run] = []
+    found: list[Tally] = []
     places = TemporaryDirectory(prefix="lowq-check-", dir=quick_folder(), ignore_cleanup_errors=True)
     with (
         Interruption() as interruption,
@@ -66,7 +73,7 @@ def run(
         Hosts(Path(folder), jobs or profile.jobs, interruption) as hosts,
     ):
         for number, target in enumerate(targets):
-            found.append(Run(target, chosen, selected[target], tuple(promises), profile=profile))
+            found.append(Tally(target, chosen, selected[target], tuple(promises), profile=profile))
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
             _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share)
             if interruption.seen:
@@ -79,11 +86,11 @@ def run(
     return [each.report() for each in found]
 
 
-def _check(run: Run, hosts: Hosts, watch: Callable[[Run, str], None] | None, bound: float, ends: float) -> None:
+def _check(run: Tally, hosts: Hosts, watch: Callable[[Tally, str], None] | None, bound: float, ends: float) -> None:
     """The run was filled with what the tests said, with one seed after the other."""
     number = 0
     while number == 0 or (number < run.profile.seeds if ends == inf else time.monotonic() < ends):
-        sharing = Sharing(hosts, run, run.seed + number, bound, watch, ends, again=number > 0)
+        sharing = Scheduler(hosts, run, run.seed + number, bound, watch, ends, again=number > 0)
         try:
             finished = sharing.carry_out()
         except BrokenHarness as error:

@@ -1,4 +1,4 @@
-"""Shares out the tests of one run among hosts, a lot at a time, and survives whatever tests do to their process.
+"""Shares out the tests of one run among host processes, a lot at a time; survives whatever tests do to their process.
 
 Tests that look at one and the same thing that was made for them are one lot, so that it is made once.
 """
@@ -17,12 +17,12 @@ from typing import Any
 
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.report.tally import Run, Side
+from lowq_conformance.report.tally import Tally, TestVerdict
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
 from lowq_conformance.run.wire import NO_LOT
 from lowq_conformance.subject.program import read
 
-Watch = Callable[[Run, str], None]
+Watch = Callable[[Tally, str], None]
 LOADING = 120.0
 """Seconds within which a target must be loaded."""
 
@@ -45,12 +45,12 @@ class Share:
 
 
 @dataclass(slots=True)
-class Sharing:
+class Scheduler:
     """One run with one seed. `ends` is the `time.monotonic()` at which the budget is used up; `again`: the run was
     made with another seed before, so that only what depends on the seed is looked at."""
 
     hosts: Hosts
-    run: Run
+    run: Tally
     seed: int
     bound: float
     watch: Watch | None = None
@@ -205,7 +205,7 @@ class Sharing:
         journal = share.host.journal
         program = read(str(journal)) if journal.exists() else ""
         evidence = f"{program}\n\n{how}" if program else how
-        sides = [Side(id, Verdict.BROKEN.value, evidence) for id in self.run.planned[share.test]]
+        sides = [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in self.run.planned[share.test]]
         self.run.saw(share.test, sides, self.seed)
         share.resumes = True
         self._begin(share)

@@ -21,10 +21,10 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.run.plugin as suite
-from lowq_conformance.report.tally import Run
+from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.options import add_options, configure
 from lowq_conformance.run.wire import CASES, NO_LOT
-from lowq_conformance.support.channel import Talk
+from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
 
 UNUSED = (
@@ -47,7 +47,7 @@ def main() -> None:
     sockets = [socket.socket(fileno=int(number)) for number in numbers]
     for each in sockets:
         each.set_inheritable(False)
-    hosts = [forked(own, sockets, number, folder) for number, own in enumerate(sockets)]
+    hosts = [fork_host(own, sockets, number, folder) for number, own in enumerate(sockets)]
     for each in sockets:
         each.close()
     while os.read(0, 4096):
@@ -59,7 +59,7 @@ def main() -> None:
         os.waitpid(pid, 0)
 
 
-def forked(own: socket.socket, sockets: list[socket.socket], number: int, folder: str) -> int:
+def fork_host(own: socket.socket, sockets: list[socket.socket], number: int, folder: str) -> int:
     """The process id of a new host, which talks over its own socket."""
     pid = os.fork()
     if pid:
@@ -71,17 +71,17 @@ def forked(own: socket.socket, sockets: list[socket.socket], number: int, folder
                 each.close()
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
-        Host(Talk(own), Path(folder), number).serve()
+        HostProcess(Channel(own), Path(folder), number).serve()
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-class Host:
+class HostProcess:
     """Runs what it is told of, one run after the other, each in a process of its own."""
 
-    def __init__(self, talk: Talk, folder: Path, number: int) -> None:
+    def __init__(self, talk: Channel, folder: Path, number: int) -> None:
         self._talk, self._folder, self._number = talk, folder, number
         self._child = 0
 
@@ -116,15 +116,15 @@ class Host:
         os._exit(0)
 
 
-def tell(talk: Talk, **event: object) -> None:
+def tell(talk: Channel, **event: object) -> None:
     """The runner was told; where that is gone there is nothing left to do."""
     if not talk.tell(event):
         os._exit(70)
 
 
-def run(args: list[str], talk: Talk) -> int:
+def run(args: list[str], talk: Channel) -> int:
     """Pytest's exit code, whose events have been told."""
-    return int(pytest.main(args, plugins=[Options(), Teller(talk)]))
+    return int(pytest.main(args, plugins=[Options(), EventSender(talk)]))
 
 
 def import_tests(folder: str) -> None:
@@ -159,10 +159,10 @@ class Options:
         configure(config)
 
 
-class Teller:
+class EventSender:
     """Tells the runner what happens and asks it for the lots of tests to run, as a pytest plugin."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Channel) -> None:
         self._talk = talk
 
     @pytest.hookimpl(tryfirst=True)
@@ -170,12 +170,12 @@ class Teller:
         """The lots that the runner asks for were run, until it asks for none."""
         if session.testsfailed:
             return None  # a test that cannot be imported; pytest says so
-        run: Run = session.config.stash[suite.run_key]
+        run: Tally = session.config.stash[suite.run_key]
         lots: dict[str, list[pytest.Item]] = {}
         for item in session.items:
             lots.setdefault(suite.lot(item), []).append(item)
         told = [
-            (name, [item.nodeid for item in items], any(map(suite.seeded, items))) for name, items in lots.items()
+            (name, [item.nodeid for item in items], any(map(suite.is_seeded, items))) for name, items in lots.items()
         ]
         tell(self._talk, planned=run.planned, lacks=run.lacks, lots=told)
         while not session.shouldstop:

@@ -21,12 +21,12 @@ from math import inf
 from pathlib import Path
 
 from lowq_conformance.contract.promises import BrokenHarness, Traits
-from lowq_conformance.storm.barrier import Meeting
-from lowq_conformance.storm.performer import Hands, NoJournal, Performer, Step
+from lowq_conformance.storm.barrier import Barrier
+from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, Step
 from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
-from lowq_conformance.support.channel import Talk
+from lowq_conformance.support.channel import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def main() -> None:
                 return
             word, _, number = data.decode().partition(" ")
             if word == "fork":
-                children.add(pid := _forked(control, sockets[0]))
+                children.add(pid := _fork_agent(control, sockets[0]))
                 os.close(sockets[0])
                 control.sendall(f"{pid}\n".encode())
             else:
@@ -77,7 +77,7 @@ def main() -> None:
             os.waitpid(pid, 0)
 
 
-def _forked(control: socket.socket, own: int) -> int:
+def _fork_agent(control: socket.socket, own: int) -> int:
     """The process id of a new agent, which talks over `own`."""
     pid = os.fork()
     if pid:
@@ -85,19 +85,19 @@ def _forked(control: socket.socket, own: int) -> int:
     code = 70
     try:
         control.close()
-        Agent(socket.socket(fileno=own)).run()
+        AgentProcess(socket.socket(fileno=own)).run()
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-class Agent:
+class AgentProcess:
     """One process of a run; its first thread listens, each client has a thread of its own."""
 
     def __init__(self, own: socket.socket) -> None:
         self._own = own
-        self._talk = Talk(own)
+        self._talk = Channel(own)
 
     def run(self) -> None:
         """Everything asked for was done, and nobody asks any more."""
@@ -107,7 +107,7 @@ class Agent:
             os.chdir(orders.folder)
             sys.setswitchinterval(orders.switch)
             subject = orders.subject()
-            meeting = None if orders.meeting is None else Meeting(orders.meeting, orders.slots)
+            meeting = None if orders.meeting is None else Barrier(orders.meeting, orders.slots)
         except Exception as error:
             self._failed(error)
             return
@@ -115,7 +115,7 @@ class Agent:
         for line in listening:
             for part in json.loads(line):
                 log = Log(orders.logs, part["client"])
-                hands = Hands(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
+                hands = Equipment(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
                 arguments = (Performer(hands), part["steps"], part.get("ending", []), part.get("seconds", inf))
                 threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
 
@@ -137,6 +137,6 @@ class Agent:
             self._talk.tell({"failed": "".join(traceback.format_exception(error))})
 
 
-def packed(orders: Orders) -> bytes:
+def encode_orders(orders: Orders) -> bytes:
     """Orders as one line."""
     return pickle.dumps(orders).hex().encode() + b"\n"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.storm.agent_process import Orders, packed
-from lowq_conformance.support.channel import Talk
+from lowq_conformance.storm.agent_process import Orders, encode_orders
+from lowq_conformance.support.channel import Channel
 
 BOUND = 30.0
 """Seconds within which an interpreter must have started, or a killed process be gone."""
@@ -32,7 +32,7 @@ class Agent:
     """A process that was started; `dead` is the `time.monotonic_ns()` at which it was seen dead, `exit` its code."""
 
     pid: int
-    talk: Talk
+    talk: Channel
     busy: set[str] = field(default_factory=set)
     clients: list[str] = field(default_factory=list)
     dead: int | None = None
@@ -102,9 +102,9 @@ class Agents:
         with its:
             socket.send_fds(self._control, [b"fork"], [its.fileno()])
             pid = int(self._answer())
-        agent = Agent(pid, Talk(mine))
+        agent = Agent(pid, Channel(mine))
         self._living.append(agent)
-        agent.talk.send(packed(orders))
+        agent.talk.send(encode_orders(orders))
         return agent
 
     def kill(self, agent: Agent) -> int:

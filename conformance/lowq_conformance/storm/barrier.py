@@ -1,4 +1,4 @@
-"""A place where the clients of a run meet, threads and processes alike, so that what comes next comes at once."""
+"""A barrier for the clients of a run, threads and processes alike, so that what comes next comes at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 0.25
 """Seconds after which nobody waits any longer for who does not come."""
 
 
-class Meeting:
+class Barrier:
     """Each client has a slot, which holds the number of the last meeting it came to."""
 
     def __init__(self, path: Path, slots: int) -> None:

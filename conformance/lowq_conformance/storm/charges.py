@@ -1,4 +1,4 @@
-"""Which clause is broken by what was seen of a run, and by which operations."""
+"""Decides which clauses the evidence of a run breaks, and which operations show it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lowq_conformance.history.counterexample import Fault
+from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
-from lowq_conformance.storm.execution import WEDGED, Run
-from lowq_conformance.storm.recorder import Call
-from lowq_conformance.storm.to_history import Told, surfaced, trouble
+from lowq_conformance.storm.execution import WEDGED, Execution
+from lowq_conformance.storm.recorder import RecordedCall
+from lowq_conformance.storm.to_history import RunHistory, has_surfaced, is_trouble
 
 AROUND = 8
 """How many calls are shown around one that went wrong."""
@@ -23,10 +23,10 @@ class Charge:
     clause: str
     said: str
     shown: str
-    fault: Fault | None = None
+    fault: Counterexample | None = None
 
 
-def of_calls(run: Run, *, deadly: bool, refuses: bool = False) -> Iterator[Charge]:
+def charge_calls(run: Execution, *, deadly: bool, refuses: bool = False) -> Iterator[Charge]:
     """What is wrong whatever the history: somebody waits for ever, died, or was told an error.
 
     `deadly`: processes were killed on purpose, so that what is wrong is what they left behind; `refuses`: whoever
@@ -34,36 +34,38 @@ def of_calls(run: Run, *, deadly: bool, refuses: bool = False) -> Iterator[Charg
     """
     for call in run.waiting:
         said = f"{call} did not return within {WEDGED:g} s, and nothing else happened to {call.process}"
-        yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-5", said, around(run, call))
+        yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-5", said, find_concurrent(run, call))
     for client, code in run.fell.items():
         how = f"died by {signal.Signals(-code).name}" if code < 0 else f"left by exit({code})"
         last = [call for call in run.recording.calls if call.process == client][-1:]
         said = f"the process of {client} {how}"
-        yield Charge("CRASH-6" if deadly else "RACE-4", said, "\n".join(around(run, call) for call in last))
+        yield Charge("CRASH-6" if deadly else "RACE-4", said, "\n".join(find_concurrent(run, call) for call in last))
     for call in run.recording.calls:
-        if surfaced(call) and (not refuses or trouble(call.error or "")):
+        if has_surfaced(call) and (not refuses or is_trouble(call.error or "")):
             said = f"{call} raised {call.error}"
-            yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-4", said, around(run, call))
+            yield Charge(
+                "CRASH-6" if deadly and after_a_death(run, call) else "RACE-4", said, find_concurrent(run, call)
+            )
             return
-    yield from pieces(run)
+    yield from find_torn_batches(run)
 
 
-def of_forks(run: Run) -> Iterator[Charge]:
+def charge_forks(run: Execution) -> Iterator[Charge]:
     """What is wrong on either side of a fork: refusals are not, where they have a name."""
     for call in run.recording.calls:
         if call.kind == "join" and call.result != 0:
             child = [each for each in run.recording.calls if each.process == "child"]
             hung = call.result == -signal.SIGALRM
             said = "the child waited for ever" if hung else f"the child ended with {call.result}"
-            yield Charge("RACE-7", said, around(run, child[-1] if child else call))
+            yield Charge("RACE-7", said, find_concurrent(run, child[-1] if child else call))
 
 
-def after_a_death(run: Run, call: Call) -> bool:
+def after_a_death(run: Execution, call: RecordedCall) -> bool:
     """Whether somebody had been killed before the call returned, or now, where it never did."""
     return any(call.ret is None or dead < call.ret for dead in run.recording.deaths.values())
 
 
-def pieces(run: Run) -> Iterator[Charge]:
+def find_torn_batches(run: Execution) -> Iterator[Charge]:
     """A batch that was cut off and of which some came out."""
     came = {str(call.result["work"]): call for call in run.recording.calls if call.kind == "claim" and call.result}
     for call in run.recording.calls:
@@ -81,7 +83,7 @@ MISSING = ("lost", "false empty", "order", "priority")
 """Faults that say that a task which should have come did not: later, or never."""
 
 
-def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
+def clauses_of(fault: Counterexample, told: RunHistory, *, deadly: bool) -> Iterable[str]:
     """The clauses that a bad history breaks, apart from the one on whole histories."""
     ops = fault.proof
     lost = [op for op in ops if op.kind == "push" and op.result == "added" and never_came(op, told)]
@@ -98,7 +100,7 @@ def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
         return ["RACE-2"]
     match fault.kind:
         case "claimed twice":
-            return ["LEASE-12"] if taken_over(ops, told) else ["RACE-1", "DELIVER-3"]
+            return ["LEASE-12"] if was_taken_over(ops, told) else ["RACE-1", "DELIVER-3"]
         case "dedupe":
             return ["DEDUPE-9"]
         case "order":
@@ -108,14 +110,14 @@ def clauses_of(fault: Fault, told: Told, *, deadly: bool) -> Iterable[str]:
     return []
 
 
-def never_came(push: Op, told: Told) -> bool:
+def never_came(push: Op, told: RunHistory) -> bool:
     """Whether the task never came out, or never again after its holder was killed."""
     claims = claims_of(push, told)
     settled = {op.claim for op in told.ops if op.kind in ("ack", "release")}
     return not claims or (claims[-1].number not in settled and told.calls[claims[-1].number].dead is not None)
 
 
-def claims_of(push: Op, told: Told) -> list[Op]:
+def claims_of(push: Op, told: RunHistory) -> list[Op]:
     """The known claims of a task."""
     return [
         op
@@ -124,7 +126,7 @@ def claims_of(push: Op, told: Told) -> list[Op]:
     ]
 
 
-def taken_over(ops: Iterable[Op], told: Told) -> bool:
+def was_taken_over(ops: Iterable[Op], told: RunHistory) -> bool:
     """Whether the task that was handed out twice had been left by a holder whose lease ran out."""
     two = sorted((op for op in ops if op.kind == "claim"), key=lambda op: op.call)[-2:]
     released = {op.claim for op in told.ops if op.kind == "release" and op.result == "ok"}
@@ -132,7 +134,7 @@ def taken_over(ops: Iterable[Op], told: Told) -> bool:
     return any(op.number not in released for op in earlier)
 
 
-def around(run: Run, call: Call) -> str:
+def find_concurrent(run: Execution, call: RecordedCall) -> str:
     """The calls of everybody at that time."""
     calls = run.recording.calls
     at = calls.index(call)
@@ -141,7 +143,7 @@ def around(run: Run, call: Call) -> str:
     return "\n".join(line(run, each) for each in sorted(chosen, key=lambda each: each.call))
 
 
-def line(run: Run, call: Call) -> str:
+def line(run: Execution, call: RecordedCall) -> str:
     """One call: when, who, what, and what came of it."""
     at = (call.call - run.start) / 1e6
     if call.ret is None:

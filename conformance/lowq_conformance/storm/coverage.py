@@ -1,4 +1,4 @@
-"""What a run has put to the test: calls that overlapped, leases that ran out, calls that were cut off."""
+"""Counts the concurrent situations that a run produced: overlapping calls, expired leases, calls cut off."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.storm.recorder import Call
+from lowq_conformance.storm.recorder import RecordedCall
 
 
 def claims(ops: Iterable[Op]) -> int:
     """How many claims overlapped with another one."""
-    return overlapping([op for op in ops if op.kind == "claim"])
+    return count_overlapping([op for op in ops if op.kind == "claim"])
 
 
 def pushes(ops: Iterable[Op]) -> int:
     """How many pushes overlapped with another one."""
-    return overlapping([op for op in ops if op.kind == "push"])
+    return count_overlapping([op for op in ops if op.kind == "push"])
 
 
 def equal_pushes(ops: Iterable[Op]) -> int:
@@ -25,7 +25,7 @@ def equal_pushes(ops: Iterable[Op]) -> int:
     for op in ops:
         if op.kind == "push":
             equal[op.equal].append(op)
-    return sum(overlapping(each) for each in equal.values())
+    return sum(count_overlapping(each) for each in equal.values())
 
 
 def takeovers(ops: Sequence[Op]) -> int:
@@ -46,12 +46,12 @@ def empties(ops: Iterable[Op]) -> int:
     return sum(op.result == "empty" for op in ops)
 
 
-def cut_off(calls: Iterable[Call], kind: str) -> int:
+def cut_off(calls: Iterable[RecordedCall], kind: str) -> int:
     """How many calls of the kind never returned."""
     return sum(call.kind == kind and call.ret is None for call in calls)
 
 
-def overlapping(ops: Sequence[Op]) -> int:
+def count_overlapping(ops: Sequence[Op]) -> int:
     """How many of these began while an earlier one of another process was open."""
     found, end, process = 0, 0.0, ""
     for op in sorted(ops, key=lambda op: op.call):

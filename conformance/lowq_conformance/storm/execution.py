@@ -1,4 +1,4 @@
-"""Runs a plan with many clients at once, threads or processes, kills some of them, and drains the queue at the end.
+"""Runs a workload with many clients, threads or processes, kills some of them, and drains the queue at the end.
 
 The queue's clock moves only where a plan says so, by a client that is never killed: a lease of an hour runs out in a
 run of seconds when an hour is made to pass, and never because the machine was slow. A queue whose clock cannot be
@@ -20,9 +20,9 @@ from typing import Any
 
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agent, Agents
-from lowq_conformance.storm.barrier import Meeting
+from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.performer import Step
-from lowq_conformance.storm.recorder import SUFFIX, Call, Recording, load
+from lowq_conformance.storm.recorder import SUFFIX, RecordedCall, Recording, load
 from lowq_conformance.storm.workload import ENDING, Shares
 from lowq_conformance.subject.subject import Subject
 
@@ -35,7 +35,7 @@ DRAIN = 100_000
 
 
 @dataclass(slots=True)
-class Run:
+class Execution:
     """What was seen of one run.
 
     `start` and `now` are one instant, in `time.monotonic_ns()` and on the queue's clock; `waiting` are the calls that
@@ -48,7 +48,7 @@ class Run:
     start: int
     now: datetime
     recording: Recording = field(default_factory=Recording)
-    waiting: list[Call] = field(default_factory=list)
+    waiting: list[RecordedCall] = field(default_factory=list)
     fell: dict[str, int] = field(default_factory=dict)
     kills: int = 0
     seconds: float = 0
@@ -77,10 +77,10 @@ class Stress:
     seconds: float = inf
     seed: object = 0
 
-    def run(self, shares: Shares, kills: Kills | None = None) -> Run:
+    def run(self, shares: Shares, kills: Kills | None = None) -> Execution:
         """What was seen when each share was carried out by a client of its own, all of them at once."""
         began = time.monotonic()
-        stage = Stage(self, len(shares))
+        stage = RunState(self, len(shares))
         crew = stage.cast(shares)
         stage.watch(crew, kills)
         if not stage.run.waiting:
@@ -89,10 +89,10 @@ class Stress:
         stage.run.seconds = time.monotonic() - began
         return stage.run
 
-    def run_alone(self, victims: Sequence[Victim]) -> Run:
+    def run_alone(self, victims: Sequence[Victim]) -> Execution:
         """What was seen when the victims came one after the other, each in a process of its own."""
         began = time.monotonic()
-        stage = Stage(self, 1)
+        stage = RunState(self, 1)
         for number, victim in enumerate(victims):
             agent = self.agents.start(stage.orders)
             agent.do([{"client": f"v{number}", "slot": 0, "steps": victim.steps}])
@@ -118,7 +118,7 @@ class Victim:
     after: float = inf
 
 
-class Stage:
+class RunState:
     """Where a run takes place: its folders, its agents, and what was seen of them."""
 
     def __init__(self, stress: Stress, slots: int) -> None:
@@ -140,8 +140,8 @@ class Stage:
             slots=slots,
             switch=0.00005 if stress.threads else 0.005,
         )
-        self.meeting = Meeting(folder / "meeting", slots)
-        self.run = Run(subject, self.lease, stress.threads, time.monotonic_ns(), subject.now(self.place))
+        self.meeting = Barrier(folder / "meeting", slots)
+        self.run = Execution(subject, self.lease, stress.threads, time.monotonic_ns(), subject.now(self.place))
         self.sizes: dict[str, tuple[int, float]] = {}
         self.crew: list[Agent] = []
         self.end = time.monotonic() + stress.seconds

@@ -1,4 +1,4 @@
-"""Deaths by `kill -9`: at chosen instants of each verb, right after it returned, and wherever a client then is."""
+"""The nemesis: kills clients by `kill -9` at chosen lines of a verb, right after it returned, and at any moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client of a run: it carries out its steps, one after the other, and writes down what it did.
+"""Carries out one client's steps of a run and records them.
 
 A step is a list, its first word what to do. What is drawn for a client never depends on what the queue answered: to
 settle when nothing is in hand is to claim, so that one seed always means the same steps.
@@ -20,14 +20,14 @@ from typing import Any, NoReturn
 
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
-from lowq_conformance.storm.barrier import Meeting
-from lowq_conformance.storm.recorder import Log, Recorder, nanoseconds, recorded
+from lowq_conformance.storm.barrier import Barrier
+from lowq_conformance.storm.recorder import Log, Recorder, encode_length, record
 from lowq_conformance.subject.client import Held
 from lowq_conformance.subject.handler import Handler
-from lowq_conformance.subject.program import Call, Journal
+from lowq_conformance.subject.program import Journal, ProgramCall
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.processes import alone
-from lowq_conformance.support.tracepoints import Watched, die
+from lowq_conformance.support.tracepoints import TracedClient, die
 
 Step = list[Any]
 
@@ -42,8 +42,8 @@ CHILDHOOD = 15
 class NoJournal(Journal):
     """Keeps nothing: the log of a run tells what happened, and by whom."""
 
-    def begin(self, text: str) -> Call:
-        return Call(text)
+    def begin(self, text: str) -> ProgramCall:
+        return ProgramCall(text)
 
     def assign(self, label: str) -> None:  # noqa: ARG002  nothing is kept
         return
@@ -53,7 +53,7 @@ class NoJournal(Journal):
 
 
 @dataclass(slots=True)
-class Hands:
+class Equipment:
     """What a performer works with."""
 
     subject: Subject
@@ -61,14 +61,14 @@ class Hands:
     logs: Path
     log: Log
     lease: timedelta
-    meeting: Meeting | None = None
+    meeting: Barrier | None = None
     slot: int = 0
 
 
 class Performer:
     """Carries out steps with a client of its own, opened at the first step that needs one."""
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Equipment) -> None:
         self.hands = hands
         self.subject = hands.subject
         self.log = hands.log
@@ -81,10 +81,10 @@ class Performer:
     def client(self) -> Recorder:
         """The client that is open now."""
         if self._client is None:
-            with recorded(self.log, "open", {}):
+            with record(self.log, "open", {}):
                 opened = self.subject.open(self.hands.place)
                 if self._steered:
-                    opened.raw = Watched(opened.raw)
+                    opened.raw = TracedClient(opened.raw)
                     opened.raw.counts = "doom" in self._steered
                 self._client = Recorder(opened, self.log)
         return self._client
@@ -123,7 +123,7 @@ class Performer:
 
     def do_start(self, folder: str) -> None:
         """Start workers, whose handler has its book in the folder."""
-        with recorded(self.log, "start", {}) as came, alone():
+        with record(self.log, "start", {}) as came, alone():
             came(self.subject.start(self.hands.place, Handler(folder)))
 
     def do_claim(self) -> None:
@@ -164,7 +164,7 @@ class Performer:
     def do_pass(self, leases: float) -> None:
         """So many leases pass on the queue's clock."""
         length = self.hands.lease * leases
-        with recorded(self.log, "pass", {"by": nanoseconds(length)}):
+        with record(self.log, "pass", {"by": encode_length(length)}):
             self.subject.pass_time(self.hands.place, length)
 
     def do_meet(self, number: int) -> None:
@@ -215,7 +215,7 @@ class Performer:
         die()
 
     def do_doom(self, where: float, steps: bool = False) -> None:
-        """Die in the next call, at `where`, from 0 to 1, of the lines it runs, or of its steps: see `Watched`."""
+        """Die in the next call, at `where`, from 0 to 1, of the lines it runs, or of its steps (`TracedClient`)."""
         self.client.client.raw.doom(where, steps)
 
     def do_pause(self, where: float, seconds: float) -> None:
@@ -225,7 +225,7 @@ class Performer:
     def do_fork(self, child: str, steps: list[Step]) -> None:
         """Fork; the child carries out steps with the client that this process has open, and leaves."""
         client = self.client
-        with recorded(self.log, "fork", {"child": child}) as came, warnings.catch_warnings():
+        with record(self.log, "fork", {"child": child}) as came, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there are threads, which is so here too
             self._child, self._child_name = os.fork(), child
             if not self._child:
@@ -234,7 +234,7 @@ class Performer:
 
     def do_join(self) -> None:
         """The child has left; how is in the log."""
-        with recorded(self.log, "join", {"child": self._child_name}) as came:
+        with record(self.log, "join", {"child": self._child_name}) as came:
             came(os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1]))
 
     # how they do it

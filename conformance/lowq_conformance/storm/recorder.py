@@ -1,4 +1,4 @@
-"""What several clients do at once, written down as it happens: one append-only file for each thread.
+"""Records each call's invocation and response, one append-only file for each thread.
 
 Two lines for each call: the first is written before the call is made, so that one cut off by `kill -9` is still
 there, and the second when it returned or raised. Times are `time.monotonic_ns()`, one clock for all processes of a
@@ -26,7 +26,7 @@ SUFFIX = ".calls"
 
 
 @dataclass(slots=True)
-class Call:
+class RecordedCall:
     """One recorded call of one thread; `ret` and `result` are None where it did not come back.
 
     `dead` is when its process was seen dead, where that was killed; `error` is what was raised, or "answered False".
@@ -43,8 +43,8 @@ class Call:
     dead: int | None = None
 
     def __str__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self.args.items() if value not in (None, 0))
-        return f"{self.process}: {self.kind}({told})"
+        encode_id = ", ".join(f"{name}={value!r}" for name, value in self.args.items() if value not in (None, 0))
+        return f"{self.process}: {self.kind}({encode_id})"
 
 
 class Log:
@@ -70,8 +70,8 @@ class Log:
         """The file is let go."""
         os.close(self._fd)
 
-    def _write(self, told: list[Any], at: int) -> None:
-        os.write(self._fd, json.dumps([*told, at], ensure_ascii=True).encode() + b"\n")
+    def _write(self, encode_id: list[Any], at: int) -> None:
+        os.write(self._fd, json.dumps([*encode_id, at], ensure_ascii=True).encode() + b"\n")
 
 
 class Recorder:
@@ -84,30 +84,30 @@ class Recorder:
 
     def push(self, work: Any, *, priority: int = 0, not_before: datetime | None = None) -> Answer:
         """The work was pushed."""
-        args = pushed(work, priority, not_before)
+        args = encode_pushed(work, priority, not_before)
         with self._called("push", args) as came:
             answer = self.client.push(work, priority=priority, not_before=not_before)
-            came(answered(answer))
+            came(encode_answer(answer))
         return answer
 
     def push_many(self, items: list[Item]) -> list[Answer] | None:
         """The items were pushed together."""
-        args = {"items": [pushed(item.work, item.priority, item.not_before) for item in items]}
+        args = {"items": [encode_pushed(item.work, item.priority, item.not_before) for item in items]}
         with self._called("push_many", args) as came:
             answers = self.client.push_many(items)
-            came(None if answers is None else [answered(answer) for answer in answers])
+            came(None if answers is None else [encode_answer(answer) for answer in answers])
         return answers
 
     def claim(self, *, lease_for: timedelta, patience: float = 0) -> Held | None:
         """What was handed out, or None; with `patience`, in seconds, None only after asking for so long."""
-        args = {"lease": nanoseconds(lease_for), **({"patience": patience} if patience else {})}
+        args = {"lease": encode_length(lease_for), **({"patience": patience} if patience else {})}
         with self._called("claim", args) as came:
             end = time.monotonic() + patience
             held = self.client.claim(lease_for=lease_for)
             while held is None and time.monotonic() < end:
                 time.sleep(0.01)
                 held = self.client.claim(lease_for=lease_for)
-            came(None if held is None else {"work": held.work, "id": told(held.id), "attempts": held.attempts})
+            came(None if held is None else {"work": held.work, "id": encode_id(held.id), "attempts": held.attempts})
         if held is not None:
             self._claims[held] = self.log.number
         return held
@@ -120,7 +120,7 @@ class Recorder:
 
     def release(self, held: Held, *, not_before: datetime | None = None) -> None:
         """The task was given back."""
-        with self._called("release", {"claim": self._claims[held], "not_before": instant(not_before)}) as came:
+        with self._called("release", {"claim": self._claims[held], "not_before": encode_instant(not_before)}) as came:
             self.client.release(held, not_before=not_before)
             came(True)
 
@@ -133,12 +133,12 @@ class Recorder:
     @contextmanager
     def _called(self, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """The call is in the log, and what it came to: an answer, or what was raised."""
-        with recorded(self.log, kind, args) as came:
+        with record(self.log, kind, args) as came:
             yield came
 
 
 @contextmanager
-def recorded(log: Log, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+def record(log: Log, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
     """What the block does is one call in the log; it tells what the call came to by calling what it is given."""
     results: list[Any] = []
     log.begin(kind, args)
@@ -158,7 +158,7 @@ def recorded(log: Log, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[
 class Recording:
     """The calls of a run, in the order in which they began, and when each killed process was seen dead."""
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[RecordedCall] = field(default_factory=list)
     deaths: dict[str, int] = field(default_factory=dict)
 
 
@@ -173,40 +173,40 @@ def load(folder: Path, deaths: Mapping[str, int] | None = None) -> Recording:
     return Recording(sorted(calls, key=lambda call: call.call), seen)
 
 
-def _read(file: Path, deaths: Mapping[str, int]) -> list[Call]:
+def _read(file: Path, deaths: Mapping[str, int]) -> list[RecordedCall]:
     process = file.name.removesuffix(SUFFIX)
-    calls: list[Call] = []
+    calls: list[RecordedCall] = []
     for line in file.read_bytes().split(b"\n")[:-1]:
         first, second, at = json.loads(line)
         if calls and calls[-1].ret is None:
             calls[-1].result, calls[-1].error, calls[-1].ret = first, second, at
         else:
-            calls.append(Call(process, len(calls), first, second, at))
+            calls.append(RecordedCall(process, len(calls), first, second, at))
     for call in calls:
         call.dead = deaths.get(process)
     return calls
 
 
-def pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:
+def encode_pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:
     """What was pushed, as it is written down."""
-    return {"work": work, "priority": priority, "not_before": instant(not_before)}
+    return {"work": work, "priority": priority, "not_before": encode_instant(not_before)}
 
 
-def answered(answer: Answer) -> dict[str, Any]:
+def encode_answer(answer: Answer) -> dict[str, Any]:
     """What a push said, as it is written down."""
-    return {"added": answer.added, "id": told(answer.id)}
+    return {"added": answer.added, "id": encode_id(answer.id)}
 
 
-def told(id: Any) -> str | None:
+def encode_id(id: Any) -> str | None:
     """An id, as it is written down."""
     return None if id is None else str(id)
 
 
-def instant(when: datetime | None) -> int | None:
+def encode_instant(when: datetime | None) -> int | None:
     """Nanoseconds since 1970."""
     return None if when is None else (when - EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def nanoseconds(length: timedelta) -> int:
+def encode_length(length: timedelta) -> int:
     """A length of time as it is written down."""
     return length // timedelta(microseconds=1) * 1000

@@ -1,4 +1,4 @@
-"""The runs with many clients that the tests of clauses look at, each made once, and what each one shows."""
+"""The runs with many clients that the tests of clauses look at; each is made once and judged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from lowq_conformance.checker.judge import Judgement, check
-from lowq_conformance.contract.effort import Grounds
+from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Deaths, Profile
 from lowq_conformance.history.operation import Op
@@ -19,9 +19,9 @@ from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm import nemesis as crash
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge
-from lowq_conformance.storm.execution import Kills, Run, Stress, Victim
-from lowq_conformance.storm.recorder import Call
-from lowq_conformance.storm.to_history import Told, tell
+from lowq_conformance.storm.execution import Execution, Kills, Stress, Victim
+from lowq_conformance.storm.recorder import RecordedCall
+from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
 from lowq_conformance.subject.subject import Subject
 
@@ -40,13 +40,13 @@ Victims = Callable[[Subject, object, Deaths], list[Victim]]
 class Storm:
     """Runs, the histories that they came to, and the clauses that they break."""
 
-    runs: list[Run]
-    told: list[Told]
+    runs: list[Execution]
+    told: list[RunHistory]
     found: list[Charge] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
 
     @property
-    def calls(self) -> list[Call]:
+    def calls(self) -> list[RecordedCall]:
         """All that was recorded."""
         return [call for run in self.runs for call in run.recording.calls]
 
@@ -56,10 +56,10 @@ class Storm:
         return sum(run.kills for run in self.runs)
 
     @property
-    def grounds(self) -> Grounds:
+    def grounds(self) -> Effort:
         """What stands behind a clause that they keep."""
         proved = len(self.judgements) == len(self.runs) and all(each.verdict == "proved" for each in self.judgements)
-        return Grounds(
+        return Effort(
             "proved" if proved else "not refuted",
             sum(each.ops for each in self.judgements),
             len(self.runs),
@@ -150,8 +150,8 @@ class Storms:
     def _plan(self, name: str, clients: int | None = None) -> Plan:
         return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)
 
-    def _judged(self, run: Run, *, deadly: bool = False, refuses: bool = False) -> Storm:
-        return judged(run, self.profile.looks, deadly=deadly, refuses=refuses)
+    def _judged(self, run: Execution, *, deadly: bool = False, refuses: bool = False) -> Storm:
+        return judge_run(run, self.profile.looks, deadly=deadly, refuses=refuses)
 
     def _many(self, how: str) -> Storm:
         def make(name: str) -> Storm:
@@ -173,7 +173,7 @@ class Storms:
                 break
             if all(sight(storm) for sight in sights):
                 break
-            storm = together(storm, make(f"{name} {number}"))
+            storm = merge(storm, make(f"{name} {number}"))
         return storm
 
     def _sights(self) -> list[Callable[[list[Op]], int]]:
@@ -200,11 +200,11 @@ class Storms:
     def _fork(self) -> Storm:
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
         storm = self._judged(run, refuses=True)
-        storm.found = [*charges.of_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
+        storm.found = [*charges.charge_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
         return storm
 
     def _deaths(self) -> Storm:
-        return together(self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, []))
+        return merge(self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, []))
 
     def _alone(self, name: str, victims: Victims, sights: Sequence[Callable[[Storm], int]]) -> Storm:
         def dying(name: str) -> list[Victim]:
@@ -248,29 +248,29 @@ def serves_many(promises: frozenset[str]) -> bool:
     return "processes" in promises and not opening_disturbs(promises)
 
 
-def made_as(name: str, promises: frozenset[str]) -> str:
+def name_of_run(name: str, promises: frozenset[str]) -> str:
     """The name of the run that is looked at under this name."""
     return "deaths" if name == "kills" and not serves_many(promises) else name
 
 
-def judged(run: Run, looks: int, *, deadly: bool = False, refuses: bool = False) -> Storm:
+def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool = False) -> Storm:
     """The run, with what it charges the queue with; `deadly`: processes were killed on purpose.
 
     An order of its whole history is looked for in so many configurations.
     """
-    told = tell(run)
-    found = list(charges.of_calls(run, deadly=deadly, refuses=refuses))
+    told = build_history(run)
+    found = list(charges.charge_calls(run, deadly=deadly, refuses=refuses))
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
     judgement = check(told.ops, told.spec, looks)
     whole = "CRASH-7" if deadly else "RACE-3"
     for fault in judgement.faults:
         for clause in (*charges.clauses_of(fault, told, deadly=deadly), whole):
-            found.append(Charge(clause, fault.said, fault.drawn(MILLISECOND), fault))
+            found.append(Charge(clause, fault.said, fault.draw(MILLISECOND), fault))
     return Storm([run], [told], found, [judgement])
 
 
-def together(*storms: Storm) -> Storm:
+def merge(*storms: Storm) -> Storm:
     """Several runs as one."""
     whole = Storm([], [])
     for storm in storms:

@@ -1,4 +1,4 @@
-"""From what was recorded of a run to the history that is judged, on one clock that goes on when the queue's is moved.
+"""Turns the recorded calls of a run into the history that is judged, on one clock that advances with the queue's.
 
 That clock is the machine's monotonic one plus what the queue's clock was moved by. While it is being moved nobody
 knows which of the two instants a call reads: a call that begins then is taken to have begun before, and one that
@@ -20,8 +20,8 @@ from lowq_conformance.contract.outcomes import ACCIDENTS
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.storm.execution import Run
-from lowq_conformance.storm.recorder import Call, instant, nanoseconds
+from lowq_conformance.storm.execution import Execution
+from lowq_conformance.storm.recorder import RecordedCall, encode_instant, encode_length
 
 UNSURE = timedelta(milliseconds=5)
 """How far the machine's wall clock may drift from its monotonic one in a run."""
@@ -38,7 +38,7 @@ ACCIDENT_NAMES = tuple(error.__name__ for error in ACCIDENTS)
 class Clock:
     """The clock of a history, in nanoseconds since the run began."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Execution) -> None:
         passes = sorted((c.call, c.ret or c.call, c.args["by"]) for c in run.recording.calls if c.kind == "pass")
         if not run.subject.can_pass_time:
             passes = []  # it really passed
@@ -57,58 +57,58 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Told:
+class RunHistory:
     """A history, what the queue promises of it, and the recorded call behind each operation, by its number."""
 
     ops: list[Op] = field(default_factory=list)
     spec: Spec = field(default_factory=Spec)
-    calls: dict[int, Call] = field(default_factory=dict)
+    calls: dict[int, RecordedCall] = field(default_factory=dict)
 
 
-def tell(run: Run) -> Told:
+def build_history(run: Execution) -> RunHistory:
     """The history of a run."""
-    return Teller(run).told
+    return HistoryBuilder(run).told
 
 
-def spec_of(run: Run) -> Spec:
+def spec_of(run: Execution) -> Spec:
     """What the queue promises, in nanoseconds."""
     traits, promises = run.subject.traits, run.subject.promises
     took = max((call.ret or call.call for call in run.recording.calls), default=run.start) - run.start
     # A clock that only moves when it is moved falls behind ours by the real length of the run.
-    eps = took if run.subject.can_pass_time else nanoseconds(UNSURE)
+    eps = took if run.subject.can_pass_time else encode_length(UNSURE)
     return Spec(
         dedupe=traits.dedupe,
         fifo="fifo" in promises,
         priority="priority" in promises,
         due_order=traits.due_order,
         requeue=traits.requeue,
-        grace=nanoseconds(traits.grace) if "lease" in promises else None,
-        eps=eps + nanoseconds(traits.resolution),
+        grace=encode_length(traits.grace) if "lease" in promises else None,
+        eps=eps + encode_length(traits.resolution),
     )
 
 
-class Teller:
+class HistoryBuilder:
     """Turns calls into operations."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Execution) -> None:
         self.run = run
         self.promises = run.subject.promises
         self.clock = Clock(run)
         self.calls = run.recording.calls
         self.ids = self._ids_agree()
-        self.began = instant(run.now) or 0
+        self.began = encode_instant(run.now) or 0
         self.comings = [call for call in self.calls if call.kind in COMINGS]
         self.last = {call.process: call.ret or call.call for call in self.calls}
         """When each process was last heard of."""
-        self.writes = sorted((c.call, c.ret) for c in self.calls if c.ret is not None and wrote(c))
+        self.writes = sorted((c.call, c.ret) for c in self.calls if c.ret is not None and has_written(c))
         self.claims: dict[tuple[str, int], int] = {}
         self.open_until: dict[str, float] = {}
-        self.told = Told(spec=spec_of(run))
+        self.told = RunHistory(spec=spec_of(run))
         for call in self.calls:
             self._tell(call)
         self.told.ops = told_apart(self.told.ops)
 
-    def _tell(self, call: Call) -> None:
+    def _tell(self, call: RecordedCall) -> None:
         if call.kind == "push":
             self._push(call, call.args, call.result)
         elif call.kind == "push_many":
@@ -119,7 +119,9 @@ class Teller:
         elif call.kind in ("ack", "release"):
             self._settle(call)
 
-    def _push(self, call: Call, item: dict[str, Any], answer: dict[str, Any] | None, suffix: str = "") -> None:
+    def _push(
+        self, call: RecordedCall, item: dict[str, Any], answer: dict[str, Any] | None, suffix: str = ""
+    ) -> None:
         op = self._op(call, "push", suffix)
         op.work = op.equal = work_text(item["work"])
         op.priority = item["priority"] if "priority" in self.promises else 0
@@ -134,7 +136,7 @@ class Teller:
         if added and self.ids and answer is not None:
             op.id = answer["id"]
 
-    def _claim(self, call: Call) -> None:
+    def _claim(self, call: RecordedCall) -> None:
         empty = call.ret is not None and call.error is None and call.result is None
         if empty and "prompt" not in self.promises and not call.args.get("patience"):
             return  # it may say so at any time
@@ -147,15 +149,15 @@ class Teller:
             op.id = call.result["id"] if self.ids else None
             self.claims[call.process, call.number] = op.number
 
-    def _settle(self, call: Call) -> None:
+    def _settle(self, call: RecordedCall) -> None:
         op = self._op(call, call.kind)
         op.claim = self.claims[call.process, call.args["claim"]]
         op.work = self.told.ops[op.claim].work
         op.not_before = self._due(call.args.get("not_before"))
-        if call.ret is not None and (call.error is None or not surfaced(call)):
+        if call.ret is not None and (call.error is None or not has_surfaced(call)):
             op.result = "ok" if call.error is None else "stale"
 
-    def _op(self, call: Call, kind: Any, suffix: str = "") -> Op:
+    def _op(self, call: RecordedCall, kind: Any, suffix: str = "") -> Op:
         """An operation of the call, whose answer is not known yet."""
         at = self.clock.called(call.call)
         if kind in ("ack", "release"):
@@ -171,7 +173,7 @@ class Teller:
         self.told.calls[op.number] = call
         return op
 
-    def _ret(self, call: Call) -> float:
+    def _ret(self, call: RecordedCall) -> float:
         """When the call returned, or after when it cannot have acted any more.
 
         What a killed process wrote last may surface when its file is recovered, until the next write is in it.
@@ -183,7 +185,7 @@ class Teller:
         later = self.writes[bisect_left(self.writes, (call.dead, 0)) :]
         return min((ret for _, ret in later), default=inf)
 
-    def _lease(self, op: Op, call: Call) -> None:
+    def _lease(self, op: Op, call: RecordedCall) -> None:
         """For how long the claim holds its task: at least, and at most.
 
         What is not promised may be so or not. Without leases a claim may end with its client; with leases that are
@@ -198,7 +200,7 @@ class Teller:
         if op.lease < asked:
             op.at_most = asked
 
-    def _ends(self, call: Call) -> Iterable[int]:
+    def _ends(self, call: RecordedCall) -> Iterable[int]:
         """The instants from which on the claim may have been ended by clients that came or went."""
         if call.dead is not None:
             yield max(call.call, self.last[call.process])  # it was seen dead later than it died
@@ -221,30 +223,30 @@ class Teller:
         return None not in pushed | claimed and not pushed.isdisjoint(claimed)
 
 
-def answers(call: Call) -> Iterable[dict[str, Any]]:
+def answers(call: RecordedCall) -> Iterable[dict[str, Any]]:
     """What the call said of each push that it added."""
     told = [call.result] if call.kind == "push" else call.result if call.kind == "push_many" else None
     return [answer for answer in told or [] if answer and answer["added"] is not False]
 
 
-def wrote(call: Call) -> bool:
+def has_written(call: RecordedCall) -> bool:
     """Whether the call changed the queue, as far as is known."""
     if call.error is not None:
         return False
     return call.kind in ("ack", "release") or any(answers(call)) or (call.kind == "claim" and call.result is not None)
 
 
-def surfaced(call: Call) -> bool:
+def has_surfaced(call: RecordedCall) -> bool:
     """Whether the call raised what it should not: that others were in the way, or an accident.
 
     A settle may be refused, by an error of any name; nothing else may.
     """
     if call.error is None or call.error == "answered False":
         return False
-    return call.kind not in ("ack", "release") or trouble(call.error)
+    return call.kind not in ("ack", "release") or is_trouble(call.error)
 
 
-def trouble(error: str) -> bool:
+def is_trouble(error: str) -> bool:
     """Whether no queue says this to refuse something."""
     name, said = error.partition(":")[0], error.lower()
     return name in NO_REFUSALS or name in ACCIDENT_NAMES or any(words in said for words in IN_THE_WAY)

@@ -1,4 +1,4 @@
-"""What the clients of a run are to do: rounds in which they meet and then do at once what is likeliest to collide.
+"""Draws workloads: rounds in which clients meet and then do at once what is likeliest to collide.
 
 Plans are drawn from a seed and from what the queue promises, never from what it answers. Most works are pushed once,
 so that what comes out says which push it was; a few hot ones are pushed again and again.

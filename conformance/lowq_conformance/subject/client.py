@@ -10,9 +10,9 @@ from typing import Any
 from lowq import Item, State
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
-from lowq_conformance.subject.program import called, spelt
+from lowq_conformance.subject.program import format_call, format_value
 from lowq_conformance.subject.under_test import UnderTest
-from lowq_conformance.support.text import raised
+from lowq_conformance.support.text import describe_error
 
 MINUTE = timedelta(minutes=1)
 
@@ -142,11 +142,11 @@ class Client:
 
     def redrive(self, id: Any) -> bool | None:
         """What redrive said: True, False, or None where it does not say."""
-        return _yes_or_no(self._call("redrive", [id], {}, spelt))
+        return _yes_or_no(self._call("redrive", [id], {}, format_value))
 
     def cancel(self, id: Any) -> bool | None:
         """What cancel said: True, False, or None where it does not say."""
-        return _yes_or_no(self._call("cancel", [id], {}, spelt))
+        return _yes_or_no(self._call("cancel", [id], {}, format_value))
 
     def task(self, id: Any) -> Any:
         """The task as the queue tells of it, or None."""
@@ -159,14 +159,14 @@ class Client:
 
     def count(self) -> dict[str, int]:
         """How many tasks are in each state that the queue counts: by attribute or, in a mapping, by name."""
-        counts = self._call("count", [], {}, spelt)
+        counts = self._call("count", [], {}, format_value)
         if isinstance(counts, Mapping):
             return {str(state): number for state, number in counts.items()}
         return {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
 
     def next_due(self) -> datetime | None:
         """What next_due said."""
-        answer: datetime | None = self._call("next_due", [], {}, spelt)
+        answer: datetime | None = self._call("next_due", [], {}, format_value)
         return answer
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class Client:
         try:
             self.subject.loop(self.place).result(self.raw.close())
         except Exception as error:
-            self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), raised(error))
+            self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), describe_error(error))
 
     def _named(self, raw: Any) -> tuple[str, Any]:
         """The name that a claimed task gets in the program, and the task."""
@@ -210,7 +210,7 @@ class Client:
     ) -> Any:
         answer = self._call(verb, [held], passed, shown or _settled)
         if answer is False:
-            raise Refused(called(f"{self.label}.{verb}", [held], {}), None)
+            raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         return answer
 
     def _call(
@@ -223,13 +223,13 @@ class Client:
         """Make the call and record it."""
         subject = self.subject
         now = subject.now(self.place) if _has_instant(positional, passed) else None
-        text = called(f"{self.label}.{verb}", positional, passed, now)
+        text = format_call(f"{self.label}.{verb}", positional, passed, now)
         call = subject.journal.begin(text)
         raw = [part.raw if isinstance(part, Held) else part for part in positional]
         try:
             answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))
         except Exception as error:
-            subject.journal.end(call, raised(error))
+            subject.journal.end(call, describe_error(error))
             raise Refused(text, error) from error
         subject.journal.end(call, shown(answer))
         return answer
@@ -254,11 +254,11 @@ def _said(raw: Any) -> str:
 def _said_of_many(raw: Any) -> str:
     if not isinstance(raw, (list, tuple)):
         return ""
-    return spelt([_answer(answer).added for answer in raw])
+    return format_value([_answer(answer).added for answer in raw])
 
 
 def _claimed(raw: Any) -> str:
-    return "None" if raw is None else spelt(getattr(raw, "work", raw))
+    return "None" if raw is None else format_value(getattr(raw, "work", raw))
 
 
 def _settled(raw: Any) -> str:
@@ -270,11 +270,11 @@ def _nothing(_: Any) -> str:
 
 
 def _listed(raw: Any) -> str:
-    return "None" if raw is None else spelt(field(raw, "work"))
+    return "None" if raw is None else format_value(field(raw, "work"))
 
 
 def _listing(raw: Any) -> str:
-    return spelt([field(task, "work") for task in raw])
+    return format_value([field(task, "work") for task in raw])
 
 
 def _has_instant(positional: list[Any], passed: dict[str, Any]) -> bool:

@@ -1,4 +1,5 @@
-"""On the way from its turn to its end, a worker is counted, or stands still: in the worker's own process.
+"""Runs in the worker process after its handler returned: counts lines and audit events up to the exit, or stops there
+(SIGSTOP) at a chosen one.
 
 The way is measured in lines of Python that the thread of the turn runs, and in steps of the process of which Python
 tells its auditors: at a chosen one of them, a worker is met where it is on a busy machine as on an idle one. What it
@@ -21,7 +22,7 @@ WIDTH = 8
 """Bytes of a number in the file of the counted."""
 
 
-class Tally(Counter):
+class StepCount(Counter):
     """Counts, and writes down what it counted."""
 
     def __init__(self, fd: int, place: int) -> None:
@@ -37,10 +38,10 @@ class Tally(Counter):
 def count(path: Path) -> None:
     """From here on, the file says how many lines and how many steps there were."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    follow(Tally(fd, 0), Tally(fd, WIDTH))
+    follow(StepCount(fd, 0), StepCount(fd, WIDTH))
 
 
-def counted(path: Path) -> tuple[int, int]:
+def read_counts(path: Path) -> tuple[int, int]:
     """How many lines and how many steps there were; none where nobody counted them."""
     data = path.read_bytes() if path.exists() else b""
     return int.from_bytes(data[:WIDTH], "little"), int.from_bytes(data[WIDTH:], "little")

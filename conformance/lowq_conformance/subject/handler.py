@@ -1,4 +1,4 @@
-"""The handler that a harness's workers run: it writes down its turns, and does what its work tells it to do.
+"""The handler that a harness's workers run: it logs its turns and does what its work says.
 
 It is importable, can be pickled, and is nothing but the name of a folder, so that it travels in any way: with a fork,
 pickled to another interpreter, or made anew there by `Handler(folder)`.
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.subject import freezing as ending
-from lowq_conformance.subject.turns import Book
+from lowq_conformance.subject.turns import TurnLog
 
 LONGEST = 60.0
 """Seconds after which a turn that waits to be let go on gives up, so that no worker outlives its test for long."""
 LOOK = 0.001
 
 
-class Told(Exception):
+class ToldToFail(Exception):
     """The work told its handler to fail."""
 
 
@@ -38,7 +38,7 @@ class Handler:
     gated: bool = False
 
     def __call__(self, work: Any) -> None:
-        book = Book(self.folder)
+        book = TurnLog(self.folder)
         turn = book.begin(work)
         try:
             if self.gated:
@@ -63,12 +63,12 @@ class Handler:
 
     def counted(self, name: str) -> tuple[int, int]:
         """How many lines and steps came after the turn that was to count them by this name."""
-        return ending.counted(self._count(name))
+        return ending.read_counts(self._count(name))
 
     def _obey(self, work: Any) -> None:
         match work:
             case {"does": "fail"}:
-                raise Told("told to fail")
+                raise ToldToFail("told to fail")
             case {"does": "wait", "at": str(gate)}:
                 self._wait(gate)
             case {"does": "take", "seconds": float(seconds)}:

@@ -21,7 +21,7 @@ from lowq_conformance.contract.promises import (
 from lowq_conformance.subject.client import MINUTE, Client
 from lowq_conformance.subject.program import Journal
 from lowq_conformance.subject.subject import Subject
-from lowq_conformance.subject.target import made_by, maker_of
+from lowq_conformance.subject.target import make_harness, maker_of
 from lowq_conformance.support.signatures import keywords
 
 
@@ -31,7 +31,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
     Raises BrokenHarness, in one line, where the target cannot be loaded or does not have what it promises.
     """
     make = maker_of(target)
-    harness = made_by(make, target)
+    harness = make_harness(make, target)
     if not callable(getattr(harness, "open", None)):
         raise BrokenHarness(f"{target}: a harness has open(self, place); this {type(harness).__name__} has not")
     if make.checked:

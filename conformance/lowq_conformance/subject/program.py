@@ -1,4 +1,4 @@
-"""What was called and what came back, as the calls a person would type."""
+"""The calls of a test as a program that a person could type, with their answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST_PROGRAM = 30
 
 
 @dataclass(slots=True)
-class Call:
+class ProgramCall:
     """One line of a program: the call, what it answered, and what was expected instead."""
 
     text: str
@@ -34,19 +34,19 @@ class Journal:
     """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive."""
 
     def __init__(self, path: str | None = None) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[ProgramCall] = []
         self._path = path
         self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
-    def begin(self, text: str) -> Call:
+    def begin(self, text: str) -> ProgramCall:
         """A call is about to be made."""
-        call = Call(text)
+        call = ProgramCall(text)
         self.calls.append(call)
         if self._fd >= 0:
             os.write(self._fd, f"\n{text}".encode(errors="backslashreplace"))
         return call
 
-    def end(self, call: Call, answer: str) -> None:
+    def end(self, call: ProgramCall, answer: str) -> None:
         """The call returned or raised; an empty answer is not worth a remark."""
         call.answer = answer
         if self._fd >= 0:
@@ -63,7 +63,7 @@ class Journal:
 
     def program(self) -> str:
         """The calls, each with its answer as a comment; a long run is shown by its beginning and its end."""
-        return written(self.calls)
+        return format_program(self.calls)
 
     def fresh(self) -> Journal:
         """An empty journal that keeps its calls where this one does."""
@@ -82,17 +82,17 @@ def read(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         lines = [line.rstrip("\n") for line in file if line.strip()]
     parted = [line.partition("\t") for line in lines]
-    return written([Call(text, answer if tab else None) for text, tab, answer in parted])
+    return format_program([ProgramCall(text, answer if tab else None) for text, tab, answer in parted])
 
 
-def written(calls: list[Call]) -> str:
+def format_program(calls: list[ProgramCall]) -> str:
     """The program of these calls; one that was made again and again is told once."""
     calls = _told_once(calls)
-    shown: list[Call | str] = list(calls)
+    shown: list[ProgramCall | str] = list(calls)
     if len(calls) > LONGEST_PROGRAM:
         half = LONGEST_PROGRAM // 2
         shown = [*calls[:half], f"# … {len(calls) - 2 * half:,} more calls …", *calls[-half:]]
-    width = min(60, max((len(line.text) for line in shown if isinstance(line, Call)), default=0))
+    width = min(60, max((len(line.text) for line in shown if isinstance(line, ProgramCall)), default=0))
     lines = []
     for line in shown:
         remark = "" if isinstance(line, str) else line.remark()
@@ -105,18 +105,18 @@ def written(calls: list[Call]) -> str:
     return "\n".join(lines)
 
 
-def _told_once(calls: list[Call]) -> list[Call]:
+def _told_once(calls: list[ProgramCall]) -> list[ProgramCall]:
     """The calls without the repetitions of one that got the same answer before."""
     told = []
     for (text, answer, expected), same in groupby(calls, lambda call: (call.text, call.answer, call.expected)):
         times = len(list(same))
         if times > 1 and answer is not None:
             answer = f"{answer}, {times:,} times" if answer else f"{times:,} times"
-        told.append(Call(text, answer, expected))
+        told.append(ProgramCall(text, answer, expected))
     return told
 
 
-def spelt(value: Any, now: datetime | None = None) -> str:
+def format_value(value: Any, now: datetime | None = None) -> str:
     """How a person would type a value; what is long is cut."""
     if isinstance(value, timedelta):
         return repr(value).removeprefix("datetime.")
@@ -127,17 +127,17 @@ def spelt(value: Any, now: datetime | None = None) -> str:
     if isinstance(value, Task):
         return f"<task {value.id}>"
     if isinstance(value, list) and any(isinstance(part, Item) for part in value):
-        return _cut(f"[{', '.join(spelt(part, now) for part in value[:50])}{', …' * (len(value) > 50)}]")
+        return _cut(f"[{', '.join(format_value(part, now) for part in value[:50])}{', …' * (len(value) > 50)}]")
     try:
         return _cut(repr(value))
     except Exception as error:
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 
 
-def called(name: str, positional: list[Any], keywords: dict[str, Any], now: datetime | None = None) -> str:
+def format_call(name: str, positional: list[Any], keywords: dict[str, Any], now: datetime | None = None) -> str:
     """A call as it is typed."""
-    parts = [spelt(value, now) for value in positional]
-    parts += [f"{key}={spelt(value, now)}" for key, value in keywords.items()]
+    parts = [format_value(value, now) for value in positional]
+    parts += [f"{key}={format_value(value, now)}" for key, value in keywords.items()]
     return f"{name}({', '.join(parts)})".replace("\n", " ")
 
 
@@ -146,7 +146,7 @@ def _instant(value: datetime, now: datetime | None) -> str:
         return repr(value).replace("datetime.", "")
     if value == now:
         return "now"
-    return f"now {'+' if value > now else '-'} {spelt(abs(value - now))}"
+    return f"now {'+' if value > now else '-'} {format_value(abs(value - now))}"
 
 
 def _item(item: Item, now: datetime | None) -> str:
@@ -156,7 +156,7 @@ def _item(item: Item, now: datetime | None) -> str:
         for name in ("key", "priority", "not_before")
         if getattr(item, name) != getattr(defaults, name)
     }
-    return called("Item", [item.work], keywords, now)
+    return format_call("Item", [item.work], keywords, now)
 
 
 def _cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A process beside the tests that knows their workers: it lets them go on, and kills them when the tests are gone.
+"""A process beside the tests that knows their workers: it continues stopped ones, and kills all after the tests.
 
 Workers detach themselves, so that no process group holds them. This file is run by itself, in a session of its own,
 and imports nothing but the standard library.
@@ -20,7 +20,7 @@ LOOK = 0.2
 nobody asks for: it may hold what the one who would ask waits for."""
 
 
-class Keeper:
+class Reaper:
     """The other end: what the tests ask of that process."""
 
     def __init__(self) -> None:

@@ -11,12 +11,12 @@ from lowq_conformance.contract.promises import (
     Traits,
 )
 from lowq_conformance.subject.client import Client
-from lowq_conformance.subject.program import Journal, called
-from lowq_conformance.subject.target import Maker, made_by
+from lowq_conformance.subject.program import Journal, format_call
+from lowq_conformance.subject.target import Maker, make_harness
 from lowq_conformance.subject.under_test import Place, UnderTest
 from lowq_conformance.subject.worker_client import Desk, Worked
 from lowq_conformance.support.signatures import keywords
-from lowq_conformance.support.text import raised
+from lowq_conformance.support.text import describe_error
 
 VERBS = ("push", "claim", "extend", "ack", "release", "dead_letter", "tasks")
 """The methods of a client that may or may not take a keyword."""
@@ -37,7 +37,7 @@ class Subject(UnderTest):
 
     def fresh(self) -> Subject:
         """The same queue by a harness made anew, with no clients and an empty journal."""
-        made = made_by(self._make, self.target)
+        made = make_harness(self._make, self.target)
         again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
         again.only_pushes = self.only_pushes
         again.shape = dict(self.shape)
@@ -47,11 +47,11 @@ class Subject(UnderTest):
         """A new client of the queue at `place`; `name` is passed where it is given. Raises Refused."""
         label = self.next_label("q")
         given = {} if name is None else {"name": name}
-        call = self.journal.begin(f"{label} = {called('open', [Place()], given)}")
+        call = self.journal.begin(f"{label} = {format_call('open', [Place()], given)}")
         try:
             raw = self.loop(place).result(self._harness.open(place, **given))
         except Exception as error:
-            self.journal.end(call, raised(error))
+            self.journal.end(call, describe_error(error))
             raise Refused(call.text, error) from error
         if raw is None:
             raise BrokenHarness(f"{self.target}: open: expected a client, got None")

@@ -1,4 +1,4 @@
-"""From what is written on the command line to something that makes a harness."""
+"""Resolves a TARGET of the command line to something that makes a harness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.queues.lowq import BUNDLED, BackendHarness, FactoryHarness, of_url
 from lowq_conformance.queues.peers import PEERS, harness_of
-from lowq_conformance.support.text import raised
+from lowq_conformance.support.text import describe_error
 
 FORMS = "expected module:Name, path/to/file.py:Name, a backend URL, or one of " + ", ".join((*BUNDLED, *PEERS))
 
@@ -53,7 +53,7 @@ def maker_of(target: str) -> Maker:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        raise BrokenHarness(f"{target}: importing it {raised(error)}") from error
+        raise BrokenHarness(f"{target}: importing it {describe_error(error)}") from error
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -114,11 +114,11 @@ def _findable(folder: str) -> Iterator[None]:
             sys.path.append(folder)
 
 
-def made_by(make: Maker, target: str) -> Any:
+def make_harness(make: Maker, target: str) -> Any:
     """The harness that the target makes. Raises BrokenHarness where making it fails."""
     try:
         return make()
     except BrokenHarness:
         raise
     except Exception as error:
-        raise BrokenHarness(f"{target}: making the harness {raised(error)}") from error
+        raise BrokenHarness(f"{target}: making the harness {describe_error(error)}") from error

@@ -1,4 +1,4 @@
-"""The book in which a handler writes down what it begins and what it ends, and what is read from it.
+"""The log in which a handler writes the begin and the end of each turn, and how it is read.
 
 One line for each, written by one `write` to the end of the file: whatever is killed, and when, the book is true.
 Times are `time.monotonic_ns()`, one clock for all processes of a machine.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lowq_conformance.support.channel import events
+from lowq_conformance.support.channel import read_events
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ def depth(work: Any) -> int:
     return deep
 
 
-class Book:
+class TurnLog:
     """The book that is kept in a folder, for those who write in it and for those who read."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -101,7 +101,7 @@ class Book:
             file.seek(self._read)
             whole = file.read().rpartition(b"\n")[0]
         self._read += len(whole)
-        return list(events(whole))
+        return list(read_events(whole))
 
     def _write(self, line: list[Any]) -> None:
         """The line stands at the end. Raises FileNotFoundError where the folder is gone."""

@@ -11,8 +11,8 @@ from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness, Traits
 from lowq_conformance.subject.event_loop import Loop
 from lowq_conformance.subject.handler import Handler
-from lowq_conformance.subject.program import Journal, called
-from lowq_conformance.support.text import raised
+from lowq_conformance.subject.program import Journal, format_call
+from lowq_conformance.support.text import describe_error
 
 SLACK = timedelta(milliseconds=20)
 """Waited on top wherever time really passes, because sleeping and clocks are not exact."""
@@ -73,21 +73,21 @@ class UnderTest:
             call = self.journal.begin(f"time.sleep({wait.total_seconds():g})")
             time.sleep(wait.total_seconds())
         else:
-            call = self.journal.begin(called("pass_time", [Place(), how_long], {}))
+            call = self.journal.begin(format_call("pass_time", [Place(), how_long], {}))
             try:
                 self.loop(place).result(self._harness.pass_time(place, how_long))
             except Exception as error:
-                raise BrokenHarness(f"{self.target}: pass_time {raised(error)}") from error
+                raise BrokenHarness(f"{self.target}: pass_time {describe_error(error)}") from error
             self._passed[place] = self._passed.get(place, timedelta(0)) + how_long
         self.journal.end(call, "")
 
     def start(self, place: Path, handler: Handler) -> list[int]:
         """Workers of the queue at `place` were started; the processes that were made. Raises Refused."""
-        call = self.journal.begin(called("start", [Place(), handler], {}))
+        call = self.journal.begin(format_call("start", [Place(), handler], {}))
         try:
             pids = self.loop(place).result(self._harness.start(place, handler))
         except Exception as error:
-            self.journal.end(call, raised(error))
+            self.journal.end(call, describe_error(error))
             raise Refused(call.text, error) from error
         if not isinstance(pids, (list, tuple)) or not all(type(pid) is int and pid > 1 for pid in pids):
             raise BrokenHarness(f"{self.target}: start: expected a list of process ids, got {pids!r}")

@@ -17,8 +17,8 @@ from lowq import Item
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
-from lowq_conformance.subject.program import spelt
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.program import format_value
+from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.turns import Turn
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.subject.workers import Workers
@@ -29,7 +29,7 @@ class Desk:
 
     def __init__(self, subject: UnderTest, place: Path) -> None:
         self._subject, self._place = subject, place
-        self._keeper: Keeper | None = None
+        self._keeper: Reaper | None = None
         self._hall = Path()
         self.waiting = 0
         self.in_hand: Turn | None = None
@@ -39,7 +39,7 @@ class Desk:
     @cached_property
     def workers(self) -> Workers:
         """The workers, of which none runs before the first claim."""
-        self._keeper, self._hall = Keeper(), Path(mkdtemp(prefix="lowq-hall-"))
+        self._keeper, self._hall = Reaper(), Path(mkdtemp(prefix="lowq-hall-"))
         return Workers(self._subject, self._place, self._hall, self._keeper, gated=True)
 
     def next(self, seconds: float) -> Turn | None:
@@ -96,7 +96,7 @@ class Worked(Client):
         patience = subject.traits.patience.total_seconds()
         call = subject.journal.begin("the next turn of the handler")
         turn = desk.next(desk.workers.bound if desk.waiting > 0 else patience)
-        subject.journal.end(call, "None" if turn is None else spelt(turn.work))
+        subject.journal.end(call, "None" if turn is None else format_value(turn.work))
         if turn is None:
             return None
         if turn.untold:
@@ -113,7 +113,7 @@ class Worked(Client):
         call = self.subject.journal.begin(f"{held.label} ends")
         self._desk.workers.handler.open(turn.name)
         if not self._desk.workers.until(lambda: self._desk.workers.turns() and turn.end is not None):
-            raise Broken(f"the handler's turn at {spelt(turn.work)} was cut off")
+            raise Broken(f"the handler's turn at {format_value(turn.work)} was cut off")
         self.subject.journal.end(call, "")
         self._desk.in_hand = None
         self._desk.ended.add(work_text(turn.work))

@@ -14,9 +14,9 @@ from lowq_conformance.contract.outcomes import Broken, NotObserved
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.handler import Handler
-from lowq_conformance.subject.program import spelt
-from lowq_conformance.subject.reaper import Keeper
-from lowq_conformance.subject.turns import Book, Turn
+from lowq_conformance.subject.program import format_value
+from lowq_conformance.subject.reaper import Reaper
+from lowq_conformance.subject.turns import Turn, TurnLog
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.support.processes import alone, is_gone
 
@@ -28,9 +28,9 @@ LOOK = 0.0005
 class Workers:
     """Workers of the queue at `place`, which run `handler`, whose book is in the folder `hall`."""
 
-    def __init__(self, subject: UnderTest, place: Path, hall: Path, keeper: Keeper, *, gated: bool = False) -> None:
+    def __init__(self, subject: UnderTest, place: Path, hall: Path, keeper: Reaper, *, gated: bool = False) -> None:
         self.subject, self.place, self.keeper = subject, place, keeper
-        self.book, self.handler = Book(hall), Handler(str(hall), gated)
+        self.book, self.handler = TurnLog(hall), Handler(str(hall), gated)
         self.told: set[int] = set()
         """The processes that `start` told of."""
         self._read = 0
@@ -105,7 +105,7 @@ class Workers:
 
     def _stranded(self, works: list[Any]) -> Broken:
         """What is said of works that are not run: whether another start helps them, too."""
-        waited = f"{spelt(works[0])} was not run within {self.bound:g} seconds"
+        waited = f"{format_value(works[0])} was not run within {self.bound:g} seconds"
         more = f", nor were {len(works) - 1} others" if len(works) > 1 else ""
         began = ", its handler has begun and not come to its end" if self.of(works[0]) else ""
         self.start()
@@ -172,5 +172,7 @@ def told(turns: Sequence[Turn]) -> str:
     lines = []
     for turn in turns:
         end = "" if turn.end is None else f" to {(turn.end - first) / 1e6:.1f}"
-        lines.append(f"process {turn.pid} ran {spelt(turn.work)} from {(turn.begin - first) / 1e6:.1f}{end} ms")
+        lines.append(
+            f"process {turn.pid} ran {format_value(turn.work)} from {(turn.begin - first) / 1e6:.1f}{end} ms"
+        )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Events between processes: JSON, one to a line."""
+"""JSON lines over a socket between two processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Talk:
+class Channel:
     """One end of a socket on which both sides tell events. Several threads may tell."""
 
     def __init__(self, own: socket.socket) -> None:
@@ -53,7 +53,7 @@ class Talk:
         if not data:
             return None
         whole, _, self._rest = (self._rest + data).rpartition(b"\n")
-        return list(events(whole))
+        return list(read_events(whole))
 
     def next(self) -> Any | None:
         """The next event, waited for; None when the other side is gone."""
@@ -64,7 +64,7 @@ class Talk:
         return self._heard.popleft()
 
 
-def events(whole: bytes) -> Iterator[Any]:
+def read_events(whole: bytes) -> Iterator[Any]:
     """The events in whole lines."""
     for line in whole.split(b"\n"):
         if line:

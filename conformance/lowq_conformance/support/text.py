@@ -1,4 +1,4 @@
-"""Texts of strangers made fit to be shown: long ones cut, and nothing in them that a terminal would obey."""
+"""Makes strangers' texts fit to be shown: long ones cut, control characters spelt out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _spelt(character: str) -> str:
     )
 
 
-def raised(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an error says, in one line."""
     first = (str(error).splitlines() or [""])[0][:200]
     return f"raised {type(error).__name__}: {first}" if first else f"raised {type(error).__name__}"

@@ -1,4 +1,4 @@
-"""What befalls a client at a chosen line of the queue's own Python: death by `kill -9`, or a pause.
+"""Fault injection: kills or pauses this process at a chosen line or audit event of the queue's own Python.
 
 A pause is what the operating system may do to anybody at any time; chosen, it lets others in between two steps that
 nobody should come between, on a busy machine as on an idle one.
@@ -25,7 +25,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Watched:
+class TracedClient:
     """A client of which one call after another can be doomed, or paused, at a line from 0 to 1 of those it runs.
 
     A call is expected to run as many lines as the last one of its kind that was watched. Only lines of Python count:

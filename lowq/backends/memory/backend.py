@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import ClassVar
+from functools import partial
+from queue import SimpleQueue
+from typing import ClassVar, cast
 
 from lowq.backend import (
     NOW,
@@ -23,7 +25,8 @@ from lowq.backend import (
     Task,
     Work,
 )
-from lowq.backends.memory.heaps import Kept, Place, Queue, place_of
+from lowq.backends.memory.heaps import Kept, Place, Queue, heard, place_of
+from lowq.backends.numbers import number
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.rules.canonical import decode
 from lowq.rules.entry import Entry, entries, entry
@@ -36,10 +39,12 @@ from lowq.rules.leases import (
     check_reason,
     deadline_of_next,
     lost,
-    number,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page, page_of
+
+_LOOK_AGAIN = timedelta(milliseconds=500)
+"""How long a waiting claim trusts that it is told of a push: one that was cut off may have told nobody."""
 
 
 class MemoryBackend:
@@ -60,8 +65,7 @@ class MemoryBackend:
         self._place: Place | None = place_of(place)
         self.name = name
         self._clock = clock or SystemClock()
-        with self._place.changed:
-            self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
+        self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):
             raise InvalidLocation(
                 f"memory://{place}: the queue {name!r} was made with dedupe={self._queue.dedupe!r}, not {dedupe!r}"
@@ -91,58 +95,72 @@ class MemoryBackend:
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
-        place = self._open()
-        left = self._clock.countdown(wait)
-        with place.changed:
-            while True:
-                last = left() <= NOW
-                now = self._now()
-                lease = self._claim(now, deadline(now, lease_for))
-                if lease is not None or last:
-                    return lease
-                next_due = self._queue.next_due()
-                nap = left() if next_due is None else min(left(), timedelta(microseconds=next_due - now))
-                self._clock.wait(place.change(), nap)
-                self._open()
+        self._open()
+        if wait == NOW:
+            return self._claim_now(lease_for)
+        waiter: SimpleQueue[None] = SimpleQueue()
+        try:
+            self._queue.waiters[id(waiter)] = waiter
+            lease = self._claim_when_there_is_one(lease_for, self._clock.countdown(wait), waiter)
+            self._queue.waiters.pop(id(waiter), None)
+            return lease
+        except BaseException:
+            self._queue.waiters.pop(id(waiter), None)
+            raise
 
     def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
         """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
         limit = check_number(limit, "limit", least=1)
-        with self._open().changed:
+
+        def claim() -> list[Lease]:
             now = self._now()
             return self._claim_up_to(limit, now, deadline(now, lease_for))
+
+        return self._open().alone(claim)
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
         until = deadline(self._now(), lease_for)
-        with self._open().changed:
+
+        def hold() -> Lease:
             kept = self._held(lease)
+            self._queue.touch(kept)
             self._queue.hold(kept, until)
             return Lease(self._task(kept), lease.token, to_datetime(until))
+
+        return self._open().alone(hold)
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         now = self._now()
         until = None if claim_for is None else deadline(now, claim_for)
-        with self._open().changed:
+
+        def settle() -> Lease | None:
             self._queue.remove(self._held(lease))
             return None if until is None else self._claim(now, until)
+
+        return self._open().alone(settle)
 
     def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
         settled = check_leases(leases)
         claim = check_number(claim, "claim", least=0)
-        with self._open().changed:
+
+        def settle() -> Acked:
             now = self._now()
             until = deadline_of_next(claim, lease_for, now)
             lost: list[str | None] = []
             for lease in settled:
                 try:
-                    self._queue.remove(self._held(lease))
-                    lost.append(None)
+                    kept = self._held(lease)
                 except LeaseLost as error:
                     lost.append(str(error))
+                else:
+                    self._queue.remove(kept)
+                    lost.append(None)
             return Acked(tuple(lost), tuple(self._claim_up_to(claim, now, until)))
+
+        return self._open().alone(settle)
 
     def release(
         self,
@@ -155,41 +173,53 @@ class MemoryBackend:
         """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
         again = None if not_before is None else to_micros(not_before, "not_before")
         check_reason(reason)
-        place = self._open()
-        with place.changed:
+
+        def wait() -> None:
             kept = self._held(lease)
+            self._queue.touch(kept)
             kept.token, kept.reason = None, reason
             kept.attempts -= bool(uncount)
             if again is not None:
                 kept.not_before = again
             self._queue.wait(kept, again, self._now())
-            place.announce()
+
+        self._open().alone(wait)
+        self._queue.announce()
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
-        with self._open().changed:
+
+        def set_aside() -> None:
             kept = self._held(lease)
+            self._queue.touch(kept)
             kept.token, kept.reason, kept.state, kept.due = None, reason, State.DEAD, None
+
+        self._open().alone(set_aside)
 
     def redrive(self, id: str) -> bool:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
-        place = self._open()
-        with place.changed:
+
+        def revive() -> bool:
             self._queue.promote(self._now())
             kept = self._find(id)
             if kept is None or kept.state is not State.DEAD:
                 return False
             if self._queue.standing_equal(kept.entry.digest) is not None:
                 return False
+            self._queue.touch(kept)
             kept.attempts = 0
             self._queue.wait(kept, None, 0)
-            place.announce()
             return True
+
+        revived = self._open().alone(revive)
+        self._queue.announce()
+        return revived
 
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
-        with self._open().changed:
+
+        def remove() -> bool:
             self._queue.promote(self._now())
             kept = self._find(id)
             if kept is None or kept.state is State.LEASED:
@@ -197,80 +227,114 @@ class MemoryBackend:
             self._queue.remove(kept)
             return True
 
+        return self._open().alone(remove)
+
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
-        with self._open().changed:
+
+        def find() -> Task | None:
             self._queue.promote(self._now())
             kept = self._find(id)
             return None if kept is None else self._task(kept)
 
+        return self._open().alone(find)
+
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
         check_page(state, after, limit)
-        with self._open().changed:
+
+        def read() -> list[Task]:
             self._queue.promote(self._now())
-            return page_of([self._task(kept) for kept in self._queue.tasks.values()], state, after, limit)
+            return page_of([self._task(kept) for kept in self._queue.tasks.values()], state, after, limit, number)
+
+        return self._open().alone(read)
 
     def count(self) -> Counts:
         """How many tasks are in each state."""
-        with self._open().changed:
+
+        def read() -> Counts:
             self._queue.promote(self._now())
             states = [kept.state for kept in self._queue.tasks.values()]
-            return Counts(*(states.count(state) for state in State))
+            return Counts(*[states.count(state) for state in State])
+
+        return self._open().alone(read)
 
     def names(self) -> list[str]:
         """The names of the queues at this location."""
-        place = self._open()
-        with place.changed:
-            return sorted(place.queues)
+        self._open()
+        return sorted(cast(Place, self._place).queues)
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
-        with self._open().changed:
-            due = self._queue.next_due()
-            return None if due is None else to_datetime(due)
+        due = self._open().alone(self._queue.next_due)
+        return None if due is None else to_datetime(due)
 
     def close(self) -> None:
         """This client is closed; the queue is gone with the last client of its location."""
         place, self._place = self._place, None
         if place is not None and place.pid == os.getpid():
-            with place.changed:
-                place.announce()  # for a claim of this client that waits
+            self._queue.announce()  # for a claim of this client that waits
 
-    def _open(self) -> Place:
+    def _open(self) -> Queue:
         if self._place is None:
             raise QueueClosed("this client was closed; open the queue again")
         if self._place.pid != os.getpid():
             raise BackendUnavailable(
                 "a memory queue stays in its process: this one belongs to the parent of the fork"
             )
-        return self._place
+        return self._queue
 
     def _now(self) -> int:
         return to_micros(self._clock.now())
 
     def _keep(self, batch: list[Entry]) -> list[Pushed]:
-        place = self._open()
-        with place.changed:
+        queue, numbers = self._open(), cast(Place, self._place).numbers
+
+        def keep() -> list[Pushed]:
             now = self._now()
-            self._queue.promote(now)
+            queue.promote(now)
             answers = []
             for each in batch:
-                stands = self._queue.standing_equal(each.digest)
+                stands = queue.standing_equal(each.digest)
                 if added := stands is None:
-                    stands = next(place.numbers)
+                    stands = next(numbers)
                     kept = Kept(stands, each, State.READY, now, not_before=each.not_before)
-                    self._queue.add(kept)
-                    self._queue.wait(kept, each.not_before, now)
+                    queue.add(kept)
+                    queue.wait(kept, each.not_before, now)
                 answers.append(Pushed(str(stands), added))
-            place.announce()
             return answers
+
+        answers = queue.alone(keep)
+        queue.announce()
+        return answers
+
+    def _claim_now(self, lease_for: timedelta) -> Lease | None:
+        def claim() -> Lease | None:
+            now = self._now()
+            return self._claim(now, deadline(now, lease_for))
+
+        return self._open().alone(claim)
+
+    def _claim_when_there_is_one(
+        self, lease_for: timedelta, left: Callable[[], timedelta], waiter: SimpleQueue[None]
+    ) -> Lease | None:
+        while True:
+            last = left() <= NOW
+            lease = self._claim_now(lease_for)
+            if lease is not None or last:
+                return lease
+            due = self.next_due()
+            nap = min(left(), _LOOK_AGAIN)
+            if due is not None:
+                nap = min(nap, due - self._clock.now())
+            self._clock.wait(partial(heard, waiter), nap)
 
     def _claim(self, now: int, until: int) -> Lease | None:
         self._queue.promote(now)
         kept = self._queue.first()
         if kept is None:
             return None
+        self._queue.touch(kept)
         kept.token = os.urandom(8).hex()
         kept.attempts += 1
         self._queue.hold(kept, until)

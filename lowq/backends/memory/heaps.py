@@ -1,17 +1,30 @@
-"""What a queue in memory keeps, and the places that clients of one process share."""
+"""What a queue in memory keeps, and the places that clients of one process share.
+
+A call may be cut off by an exception anywhere, since signal handlers raise them. Before a task is changed it is
+copied into `Queue.before`; emptying that, one call into C, is what makes a call's changes count. Where it is not
+empty when a call ends or the next begins, the tasks are put back, and the heaps, which tell nothing that the tasks do
+not, are made anew.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from lowq.backend import Dedupe, State
+from lowq.backend import BackendUnavailable, Dedupe, State
+from lowq.framelock import NESTED, FrameLock
 from lowq.rules.entry import Entry
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -29,6 +42,19 @@ class Kept:
     token: str | None = None
     reason: str | None = None
 
+    def copy(self) -> Kept:
+        return Kept(
+            self.number,
+            self.entry,
+            self.state,
+            self.pushed_at,
+            self.due,
+            self.not_before,
+            self.attempts,
+            self.token,
+            self.reason,
+        )
+
 
 @dataclass(slots=True)
 class Queue:
@@ -39,6 +65,74 @@ class Queue:
     ready: list[tuple[int, int]] = field(default_factory=list)
     timed: list[tuple[int, int]] = field(default_factory=list)
     standing: dict[bytes, set[int]] = field(default_factory=dict)
+    before: dict[int, Kept | None] = field(default_factory=dict)
+    """What the tasks were that the call under way changed; None: it added them."""
+    promoting: bool = False
+    lock: FrameLock = field(default_factory=FrameLock)
+    waiters: dict[int, SimpleQueue[None]] = field(default_factory=dict)
+    """One for each claim that waits, by its id."""
+
+    def alone(self, body: Callable[[], T]) -> T:
+        """What `body` answers, which no other call comes in between; what it changed is undone where it raises."""
+        frame = sys._getframe()
+        try:
+            if self.lock.take(frame) is NESTED:
+                raise BackendUnavailable(
+                    "this call runs in a signal handler or finalizer, in the middle of another call of its thread to"
+                    " this queue in memory, which it would tear; let the handler take a note, and push afterwards"
+                )
+            self.mend()
+            answer = body()
+            self.before.clear()
+            self.lock.leave(frame)
+            return answer
+        except BaseException:
+            self._end(frame)
+            raise
+
+    def _end(self, frame: FrameType) -> None:
+        """Of the call with that frame nothing is under way any more. What comes in between is raised at the end."""
+        later: BaseException | None = None
+        while True:
+            try:
+                if self.lock.is_held_by(frame):
+                    self.mend()
+                    self.lock.leave(frame)
+                break
+            except BaseException as error:
+                later = error
+        if later is not None:
+            raise later
+
+    def mend(self) -> None:
+        """What a call changed that was cut off is as it was before that call."""
+        if not self.before and not self.promoting:
+            return
+        for number, was in list(self.before.items()):
+            if was is None:
+                self.tasks.pop(number, None)
+            else:
+                self.tasks[number] = was
+        kept = list(self.tasks.values())
+        self.ready = [_rank(each) for each in kept if each.state is State.READY]
+        self.timed = [(each.due, each.number) for each in kept if each.due is not None]
+        heapify(self.ready)
+        heapify(self.timed)
+        self.standing = {}
+        for each in kept:
+            self.standing.setdefault(each.entry.digest, set()).add(each.number)
+        self.promoting = False
+        self.before.clear()
+
+    def touch(self, kept: Kept) -> None:
+        """The task may be changed now: it is known what it was."""
+        self.before.setdefault(kept.number, kept.copy())
+
+    def announce(self) -> None:
+        """All who wait look again."""
+        for waiter in list(self.waiters.values()):
+            if waiter.empty():
+                waiter.put(None)
 
     def wait(self, kept: Kept, not_before: int | None, now: int) -> None:
         """The task waits, from `not_before` on."""
@@ -47,7 +141,7 @@ class Queue:
             heappush(self.timed, (not_before, kept.number))
         else:
             kept.state, kept.due = State.READY, None
-            heappush(self.ready, (-kept.entry.priority, kept.number))
+            heappush(self.ready, _rank(kept))
 
     def hold(self, kept: Kept, until: int) -> None:
         """The task is leased until then."""
@@ -57,7 +151,9 @@ class Queue:
     def promote(self, now: int) -> None:
         """What fell due is ready, and so is what was leased for too long, which its holder may still settle."""
         while (first := self.next_due()) is not None and first <= now:
+            self.promoting = True  # nothing to undo: it is ready by the clock alone, whether or not this call ends
             self.wait(self.tasks[heappop(self.timed)[1]], None, now)
+        self.promoting = False
 
     def next_due(self) -> int | None:
         while self.timed:
@@ -87,10 +183,12 @@ class Queue:
         return min((n for n in numbers if self.tasks[n].state in window), default=None)
 
     def add(self, kept: Kept) -> None:
+        self.before.setdefault(kept.number, None)
         self.tasks[kept.number] = kept
         self.standing.setdefault(kept.entry.digest, set()).add(kept.number)
 
     def remove(self, kept: Kept) -> None:
+        self.touch(kept)
         del self.tasks[kept.number]
         numbers = self.standing[kept.entry.digest]
         numbers.discard(kept.number)
@@ -98,35 +196,45 @@ class Queue:
             del self.standing[kept.entry.digest]
 
 
+def _rank(kept: Kept) -> tuple[int, int]:
+    return -kept.entry.priority, kept.number
+
+
+def heard(waiter: SimpleQueue[None], seconds: float) -> bool:
+    """Wait up to that many seconds for the next announcement."""
+    with suppress(Empty):
+        waiter.get(timeout=max(0.0, seconds))
+        return True
+    return False
+
+
 class Place:
     """All the queues of one `memory://` location; it lives as long as one client of it."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.changed = threading.Condition(threading.Lock())
-        self.changes = 0
         self.numbers = count(1)
         self.queues: dict[str, Queue] = {}
 
-    def announce(self) -> None:
-        """All who wait look again; the caller holds `changed`."""
-        self.changes += 1
-        self.changed.notify_all()
-
-    def change(self) -> Callable[[float], bool]:
-        """A function that waits up to that many seconds for the next announcement; the caller holds `changed`.
-
-        It counts, because a notification that comes just when a wait times out is lost.
-        """
-        seen = self.changes
-        return lambda seconds: self.changed.wait_for(lambda: self.changes != seen, seconds)
-
 
 _places: WeakValueDictionary[str, Place] = WeakValueDictionary()
-_places_lock = threading.Lock()
+_places_lock = FrameLock()
 
 
 def place_of(label: str) -> Place:
     """The place of that label, which all clients of this process share while one of them is open."""
-    with _places_lock:
+    frame = sys._getframe()
+    try:
+        _places_lock.take(frame)
         return _places.setdefault(label, Place())
+    finally:
+        _places_lock.leave(frame)
+
+
+def _renew_lock() -> None:
+    global _places_lock
+    _places_lock = FrameLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -22,6 +22,7 @@ from lowq.backend import (
     Task,
     Work,
 )
+from lowq.backends.numbers import number
 from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
@@ -37,7 +38,6 @@ from lowq.rules.leases import (
     check_reason,
     deadline_of_next,
     lost,
-    number,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.paging import check_page

@@ -7,6 +7,7 @@ from datetime import datetime
 from heapq import merge
 
 from lowq.backend import Counts, State, Task
+from lowq.backends.numbers import number
 from lowq.clock import to_datetime, to_micros
 from lowq.rules.canonical import decode
 from lowq.rules.headers import headers_of
@@ -53,7 +54,7 @@ def listed(
         parts, behind, order = ("state = 3",), "id > :id", "id"
     values: dict[str, object] = {"queue": queue, "now": now, "limit": -1 if limit is None else limit}
     if after is not None:
-        _, within, values["id"] = place_in_list(after)
+        _, within, values["id"] = place_in_list(after, number)
         values["within"] = to_micros(within) if isinstance(within, datetime) else within
     pages = []
     for part in parts:
@@ -61,7 +62,7 @@ def listed(
         statement = f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit"
         rows = db.execute(statement, values).fetchall()  # a cursor that is kept would keep the log from being reused
         pages.append([task_of(row, now) for row in rows])
-    return list(merge(*pages, key=place_in_list))[:limit]
+    return list(merge(*pages, key=lambda task: place_in_list(task, number)))[:limit]
 
 
 def counts(db: sqlite3.Connection, queue: int, now: int) -> Counts:

@@ -14,11 +14,11 @@ from lowq_conformance.queues.broken import (
     settle,
     worker,
 )
-from lowq_conformance.queues.broken.register import BROKEN, Broken
+from lowq_conformance.queues.broken.register import BROKEN, BrokenQueue
 
 __all__ = [
     "BROKEN",
-    "Broken",
+    "BrokenQueue",
     "crash",
     "dedupe",
     "deliver",

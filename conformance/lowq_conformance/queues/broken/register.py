@@ -9,7 +9,7 @@ from lowq_conformance.queues.sound.journal import Journal, Queue
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class BrokenQueue:
     """A broken queue: where its harness is, what is wrong in one sentence, and the clauses that must say so."""
 
     name: str
@@ -23,7 +23,7 @@ class Broken:
         return f"{self.module}:{self.name}"
 
 
-BROKEN: dict[str, Broken] = {}
+BROKEN: dict[str, BrokenQueue] = {}
 
 
 def enter(broken: type, clauses: tuple[str, ...]) -> None:
@@ -33,7 +33,7 @@ def enter(broken: type, clauses: tuple[str, ...]) -> None:
     """
     if broken.__name__ in BROKEN:
         raise ValueError(f"{broken.__name__}: {BROKEN[broken.__name__].module} has a broken queue of that name")
-    BROKEN[broken.__name__] = Broken(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
+    BROKEN[broken.__name__] = BrokenQueue(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
 
 
 def breaks(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:

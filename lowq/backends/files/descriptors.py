@@ -1,0 +1,77 @@
+"""Open files that an exception of a signal, wherever it comes, does not leave open; and their way to the disk.
+
+What opens a file and what owns it are called by one another in C, so that no instruction of Python comes between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable
+from functools import cache, partial
+from io import FileIO
+
+_MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
+_HOW = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+
+
+def opened(path: str, flags: int, folder: int | None = None) -> FileIO:
+    """The regular file, opened; it is closed when it is dropped. `path` is relative to the open `folder`."""
+    opener = partial(os.open, dir_fd=folder)
+    return next(map(FileIO, map(opener, (path,), (flags,), (0o666,)), (_MODES[flags & _HOW],)))
+
+
+class Descriptors(list[int]):
+    """Descriptors that belong to this list: directories, and files that are read at chosen places."""
+
+    def open(self, path: str, flags: int) -> None:
+        """One more, of that path."""
+        self.extend(map(os.open, (path,), (flags,), (0o666,)))
+
+    def close(self) -> None:
+        """None is open any more."""
+        while self:
+            list(map(os.close, map(self.pop, (0,))))
+
+    def __enter__(self) -> Descriptors:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def synced(fd: int) -> None:
+    """What was written to the open file survives the loss of power."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # there fsync() stops at the drive's own cache
+    else:
+        os.fsync(fd)
+
+
+@cache
+def syncfs() -> Callable[[int], None] | None:
+    """Syncs the file system of a descriptor, with all that was written to it; None where there is no such call."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return None
+
+    def sync(descriptor: int) -> None:
+        if call(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    return sync
+
+
+def told(error: OSError) -> str:
+    """What the system says of the error."""
+    return error.strerror or str(error)

@@ -1,0 +1,277 @@
+"""One directory of ours: made, recognised, its files read and written, with errors that have names."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from contextlib import suppress
+from typing import Literal
+
+from lowq.backend import (
+    BackendUnavailable,
+    Dedupe,
+    InvalidLocation,
+    LowqError,
+    QueueClosed,
+    QueueGone,
+)
+from lowq.backends.files import readme
+from lowq.backends.files.content import Wrong
+from lowq.backends.files.descriptors import Descriptors, opened, synced, syncfs, told
+from lowq.backends.files.journal import Journal, allocate
+from lowq.backends.files.mutex import Mutex
+from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
+from lowq.clock import SystemClock
+from lowq.location import folder_of
+
+Durability = Literal["power", "process", "none"]
+"""What a push that returned survives: the loss of power (the file and the directory are synced); the death of the
+process (the kernel writes them when it likes); the third is the same, and says that it does not matter."""
+
+MANY = 16
+"""From so many files on, the file system is synced once instead of each of them, where the system can."""
+TMP = f"{INNER}/tmp"
+NEW = "new"
+BAD = "bad"
+
+_SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | _SAFELY
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFELY
+_BOTH = os.O_RDWR | os.O_CREAT | _SAFELY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WHY = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is a directory"}
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ABANDONED = 600
+"""Seconds after which a file that nobody pushed is not going to be."""
+
+
+class Folder:
+    """The directory of one queue, opened; its names are relative to it."""
+
+    def __init__(self, root: str, name: str, *, durability: Durability, mutex: Mutex) -> None:
+        self.root = root
+        self.path = folder_of(root, name)
+        self.name = name
+        self.mutex = mutex
+        self.journal: Journal | None = None
+        self._power = durability == "power"
+        self._fds = Descriptors()
+        self._identity: tuple[int, int] | None = None
+        self._journal_path = os.path.join(self.path, INNER, "journal")
+        self.closed = False
+
+    def make(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
+        """The queue is there, and was made with this dedupe; the caller holds the lock unless it may not create."""
+        settings = os.path.join(self.path, INNER, "queue.json")
+        known = settings_at(settings)
+        if known is None:
+            if not create:
+                there = ", ".join(names_at(self.root)) or "none"
+                raise InvalidLocation(f"{self.root}: there is no queue {self.name!r} here; there is {there}")
+            known = {"lowq": FORMAT, "name": self.name, "dedupe": dedupe or "until_done"}
+            self._note(settings, json.dumps(known, ensure_ascii=False) + "\n")
+        made: Dedupe = known["dedupe"]
+        if dedupe not in (None, made):
+            raise InvalidLocation(
+                f"{self.root}: the queue {self.name!r} was made with dedupe={made!r}, not {dedupe!r}"
+            )
+        return made
+
+    def make_folders(self) -> None:
+        """The directories are there, and known to the disk."""
+        for path in (self.root, self.path, *(os.path.join(self.path, part) for part in (INNER, TMP, NEW, BAD))):
+            if not os.path.isdir(path):
+                os.makedirs(path, exist_ok=True)
+                self.sync_folder(os.path.dirname(path))
+        path = os.path.join(self.root, "README")
+        if not os.path.lexists(path):
+            with suppress(OSError), open(path, "x", encoding="utf-8") as file:  # a full disk needs none
+                file.write(readme.TEXT.format(root=self.root))
+
+    def open(self) -> Journal:
+        """The directory and its journal are open; the caller holds the lock."""
+        if self.closed:
+            raise QueueClosed(f"this client of {self.root} was closed; open the queue again")
+        if self.journal is None:
+            self._open()
+        assert self.journal is not None
+        try:
+            status = os.stat(self._journal_path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self.gone() from None
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise QueueGone(f"{self.path} was replaced by another directory; open the queue again")
+        return self.journal
+
+    def shut(self) -> None:
+        """Whoever uses this client afterwards gets QueueClosed; its files are let go when no thread is inside."""
+        self.closed = True
+        with self.mutex.idle() as idle:
+            if idle:
+                self.close()
+
+    def close(self) -> None:
+        """The files are let go, the lock with them; the caller holds it, or nobody does."""
+        self.journal = None
+        self._fds.close()
+        self.mutex.close()
+
+    def read(self, name: str) -> bytes:
+        """What stands in the file.
+
+        Raises FileNotFoundError where it is gone, and Wrong where it is no file or cannot be read.
+        """
+        try:
+            with opened(name, _READ, self._root()) as file:
+                return file.readall()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, *_SHORT):
+                raise
+            raise Wrong(_WHY.get(error.errno or 0) or f"it cannot be read: {told(error)}") from None
+
+    def write(self, data: bytes, *, sync: bool = True) -> str:
+        """The name of a new file that holds the data, as durably as promised; who made it renames or removes it.
+
+        Where `sync` is False, `sync_all` is to follow.
+        """
+        name = f"{TMP}/{os.getpid()}-{os.urandom(6).hex()}"
+        try:
+            with opened(name, _WRITE, self._root()) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+                if self._power and (sync or syncfs() is None):
+                    synced(file.fileno())
+        except BaseException:
+            self.discard(name)
+            raise
+        return name
+
+    def discard(self, name: str) -> None:
+        """The file that `write` made is gone, if it was there."""
+        with suppress(OSError, IndexError):
+            os.unlink(name, dir_fd=self._root())
+
+    def rename(self, source: str, target: str) -> None:
+        """The file has the other name. Raises FileNotFoundError where it is gone."""
+        folder = self._root()
+        os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def remove(self, name: str) -> None:
+        """The file is gone. Raises FileNotFoundError where it was."""
+        os.unlink(name, dir_fd=self._root())
+
+    def exists(self, name: str) -> bool:
+        """Whether anything has this name."""
+        try:
+            os.lstat(name, dir_fd=self._root())
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sync(self, *names: str) -> None:
+        """What was renamed and removed survives the loss of power, where that is promised."""
+        if self._power:
+            synced(self._root())
+            for name in names:
+                self.sync_folder(os.path.join(self.path, name))
+
+    def sync_all(self) -> None:
+        """What was written without a sync survives the loss of power, where that is promised."""
+        if self._power and (call := syncfs()) is not None:
+            call(self._root())
+
+    def sync_folder(self, path: str) -> None:
+        """What that directory lists survives the loss of power, where that is promised."""
+        if self._power:
+            with Descriptors() as folder:
+                folder.open(path, _FOLDER)
+                synced(folder[0])
+
+    def reserved(self, number: int | None = None) -> int:
+        """Up to which number the queue may have given some; with `number`, it is that from now on, on the disk."""
+        with opened(f"{INNER}/numbers", _BOTH, self._root()) as file:
+            if number is None:
+                text = file.readall().strip()
+                return int(text) if text.isdigit() and len(text) <= 20 else 0
+            os.pwrite(file.fileno(), b"%020d\n" % number, 0)
+            if self._power:
+                synced(file.fileno())
+            return number
+
+    def tidy(self) -> None:
+        """Files that killed processes were about to push, some time ago, are gone."""
+        now = SystemClock().now().timestamp()
+        with suppress(OSError), os.scandir(os.path.join(self.path, TMP)) as entries:
+            for entry in entries:
+                pid, separator, _ = entry.name.partition("-")
+                ours = separator and pid.isascii() and pid.isdigit() and not _lives(int(pid))
+                # The age, because a process of another container that shares the directory seems not to live.
+                if ours and now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+                    self.discard(f"{TMP}/{entry.name}")
+
+    def gone(self) -> QueueGone:
+        """The error of a directory that was deleted."""
+        return QueueGone(f"{self.path} is gone; open the queue again")
+
+    def named(self, error: OSError) -> LowqError:
+        """The error of ours that tells what an error of the system means to the caller."""
+        if self.closed:
+            return QueueClosed(f"this client of {self.root} was closed; open the queue again")
+        if error.errno in _FULL:
+            return BackendUnavailable(f"{self.path}: the disk is full ({error.strerror}); nothing was written")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return BackendUnavailable(
+                f"{self.path} cannot be written ({error.strerror}); check the permissions of it and what is in it"
+            )
+        gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+        if gone and self._identity is not None and not os.path.exists(self._journal_path):
+            return self.gone()
+        return BackendUnavailable(f"{self.path}: {told(error)}")
+
+    def _root(self) -> int:
+        """The open directory."""
+        if not self._fds:
+            raise BackendUnavailable(
+                f"{self.path}: this client was closed, or its process forked, while this call was under way"
+            )
+        return self._fds[0]
+
+    def _open(self) -> None:
+        fds = Descriptors()
+        try:
+            fds.open(self.path, _FOLDER)
+            fds.open(self._journal_path, _BOTH if self._identity is None else _BOTH & ~os.O_CREAT)
+            if self._identity is None:
+                status = os.fstat(fds[1])
+                allocate(fds[1])
+                self._identity = (status.st_dev, status.st_ino)
+        except FileNotFoundError:
+            if self._identity is None:
+                raise
+            raise self.gone() from None
+        self._fds = fds
+        self.journal = Journal(fds[1])
+
+    def _note(self, path: str, text: str) -> None:
+        """The file at `path` says so, wholly or not at all."""
+        new = f"{path}.{os.getpid()}.tmp"
+        with open(new, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if self._power:
+                synced(file.fileno())
+        os.rename(new, path)
+        self.sync_folder(os.path.dirname(path))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

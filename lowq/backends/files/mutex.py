@@ -1,0 +1,102 @@
+"""The lock of a directory: one thread of one process at a time, and nobody for ever.
+
+It is flock(2) on a file that is never deleted: the kernel ends it with the process that holds it. Threads of one
+client share the open file, so they take turns at a lock of their own first. `release` may be called twice, and by who
+holds nothing: a caller that does so in two nested `finally` blocks lets go of it wherever a signal's exception comes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import FileIO
+from typing import Any
+
+from lowq.backend import BackendUnavailable
+from lowq.backends.files.descriptors import opened
+from lowq.clock import SystemClock
+
+_FIRST_NAP = timedelta(microseconds=50)
+_LONGEST_NAP = timedelta(milliseconds=4)
+
+
+class Mutex:
+    """The lock at one path, whose file is opened when it is first taken, and again after a fork."""
+
+    def __init__(self, path: str, patience: timedelta) -> None:
+        self._path = path
+        self._patience = patience
+        self._threads: Any = threading.RLock()
+        self._file: FileIO | None = None
+
+    def check_free(self) -> None:
+        """Raise BackendUnavailable where this thread is inside a call: a signal's handler interrupted it."""
+        if self._threads._is_owned():
+            raise BackendUnavailable(
+                f"{os.path.dirname(self._path)}: this was called by a signal handler or a finalizer while the same"
+                " thread is inside a call of this client; let the handler set a flag, or use a client of its own"
+            )
+
+    def acquire(self) -> None:
+        """The lock is held. Raises BackendUnavailable where it was not to be had in time."""
+        clock = SystemClock()
+        left = clock.countdown(self._patience)
+        if not self._threads.acquire(timeout=max(0.0, self._patience.total_seconds())):
+            raise self._busy("another thread")
+        if self._file is None:
+            self._file = opened(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+        nap = _FIRST_NAP
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if left() <= timedelta(0):
+                    raise self._busy("another process") from None
+            clock.sleep(min(nap, left()))
+            nap = min(nap * 1.5, _LONGEST_NAP)
+
+    def release(self) -> None:
+        """This thread does not hold the lock."""
+        if self._threads._is_owned():
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._threads.release()
+
+    def close(self) -> None:
+        """The file is let go, and the lock with it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    @contextmanager
+    def idle(self) -> Iterator[bool]:
+        """Whether no thread is inside a call of the client; none comes in meanwhile."""
+        if self._threads._is_owned() or not self._threads.acquire(timeout=self._patience.total_seconds()):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._threads.release()
+
+    def before_fork(self) -> None:
+        """No other thread is inside a call while this process forks."""
+        self._threads.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Threads may enter again."""
+        self._threads.release()
+
+    def after_fork_in_child(self) -> None:
+        """The child has nothing of the parent's lock: the file is closed there, never unlocked."""
+        self._threads = threading.RLock()
+        self.close()
+
+    def _busy(self, who: str) -> BackendUnavailable:
+        seconds = self._patience.total_seconds()
+        return BackendUnavailable(f"{os.path.dirname(self._path)}: {who} kept the queue locked for {seconds:g} s")

@@ -1,0 +1,46 @@
+"""How the queues of a directory were made: what ``.lowq/queue.json`` says."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import Any
+
+from lowq.backend import CorruptQueue, InvalidLocation, LowqError
+
+FORMAT = 1
+INNER = ".lowq"
+
+
+def settings_at(path: str) -> dict[str, Any] | None:
+    """How the queue was made, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise CorruptQueue(f"{path} is damaged ({error}); restore it from a copy") from None
+    if not isinstance(known, dict) or not isinstance(known.get("lowq"), int) or "dedupe" not in known:
+        raise CorruptQueue(f"{path} is damaged: expected a JSON object with lowq, name and dedupe")
+    if known["lowq"] > FORMAT:
+        raise InvalidLocation(
+            f"{os.path.dirname(os.path.dirname(path))} was made by a newer lowq (format {known['lowq']}, this lowq "
+            f"knows {FORMAT}); upgrade lowq"
+        )
+    return known
+
+
+def names_at(root: str) -> list[str]:
+    """The names of the queues of a location."""
+    places = [root]
+    with suppress(OSError):
+        places += [entry.path for entry in os.scandir(os.path.join(root, "queues"))]
+    found = []
+    for place in places:
+        with suppress(LowqError, OSError):
+            known = settings_at(os.path.join(place, INNER, "queue.json"))
+            if known is not None:
+                found.append(str(known.get("name")))
+    return sorted(found)

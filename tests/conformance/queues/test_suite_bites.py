@@ -1,0 +1,77 @@
+"""The suite bites: it accuses every broken queue of the clause that it breaks, and no sound queue of anything."""
+
+from __future__ import annotations
+
+import pytest
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues import broken as broken_queues
+from lowq_conformance.queues.broken import BROKEN, BrokenQueue
+from lowq_conformance.queues.broken.register import enter
+from lowq_conformance.run.runner import run
+
+MODULES = "deliver dedupe keys order due lease settle keep inputs".split()
+
+SEVERAL_AT_ONCE = ("RACE", "CRASH", "WORKER", "DEDUPE-9", "LEASE-12")
+
+ONE_PROCESS = [
+    id for id, clause in CLAUSES.items() if clause.checked and {id, clause.group}.isdisjoint(SEVERAL_AT_ONCE)
+]
+
+SEEDS = (1, 2)
+
+SOUND = [
+    "memory",
+    "sqlite",
+    "memory://?dedupe=until_claimed",
+    "memory://?dedupe=off",
+    "lowq_conformance.queues.sound.journal:Journal",
+    "lowq_conformance.queues.sound.folder:Folder",
+    "lowq_conformance.queues.sound.plain:Plain",
+]
+
+
+def of_module(name: str) -> list[BrokenQueue]:
+    return [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.{name}"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_broken_queue_is_accused_of_what_it_breaks(module: str) -> None:
+    queues = of_module(module)
+    expected = {queue.name: dict.fromkeys(queue.clauses, Verdict.BROKEN) for queue in queues}
+
+    reports = run([queue.target for queue in queues], only={queue.target: queue.clauses for queue in queues}, seed=1)
+
+    assert expected
+    assert {
+        queue.name: {id: report[id].verdict for id in queue.clauses}
+        for queue, report in zip(queues, reports, strict=True)
+    } == expected
+
+
+@pytest.mark.parametrize("clause", ONE_PROCESS)
+def test_every_clause_has_a_queue_that_breaks_it(clause: str) -> None:
+    assert [queue.name for queue in BROKEN.values() if clause in queue.clauses] != []
+
+
+def test_every_broken_queue_says_what_is_wrong_with_it_and_breaks_a_clause() -> None:
+    queues = [queue for module in MODULES for queue in of_module(module)]
+
+    assert len(queues) >= 150
+    assert [queue.name for queue in queues if not queue.fault.endswith(".")] == []
+    assert [queue.name for queue in queues if not queue.clauses or not {*queue.clauses} <= {*ONE_PROCESS}] == []
+
+
+def test_no_broken_queue_hides_another_of_its_name() -> None:
+    with pytest.raises(ValueError, match="LIFO"):
+        enter(type("LIFO", (), {}), ("ORDER-1",))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("target", SOUND)
+def test_a_sound_queue_is_accused_of_nothing(target: str, seed: int) -> None:
+    (report,) = run([target], only=ONE_PROCESS, seed=seed)
+
+    accused = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
+    assert {clause.id: clause.evidence for clause in accused} == {}
+    assert report.verdict == "kept"

@@ -1,0 +1,106 @@
+"""The runner: verdicts of a sound queue and a broken one, and what becomes of a queue that takes its process down."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.report.report import worst
+from lowq_conformance.report.tally import Tally
+from lowq_conformance.run.runner import run
+
+HARNESSES = Path(__file__).parent.with_name("harnesses.py")
+
+
+@pytest.mark.parametrize("name", ["Sound", "Async"])
+def test_a_sound_queue_that_promises_little_is_kept(name: str) -> None:
+    (report,) = run([f"{HARNESSES}:{name}"], only=["ORDER", "DELIVER-1"], seed=1)
+
+    assert report.ids("kept") == ("DELIVER-1", "ORDER-1", "ORDER-11")
+    assert report.ids("broken") == report.ids("not observed") == ()
+    assert (report.verdict, report.exit_code) == ("kept", 0)
+
+
+def test_a_broken_clause_is_shown_as_the_calls_that_break_it() -> None:
+    target = f"{HARNESSES}:LastFirst"
+    (report,) = run([target], only=["ORDER-1"], seed=7)
+
+    assert (report.verdict, report.exit_code) == ("broken", 1)
+    assert "q.push('b')" in report["ORDER-1"].evidence
+    assert "expected 'a'" in report["ORDER-1"].evidence
+    assert shlex.split(report["ORDER-1"].rerun) == ["lowq", "check", target, "--only", "ORDER-1", "--seed", "7"]
+
+
+def test_a_queue_that_ends_the_process_is_broken_and_the_rest_is_checked() -> None:
+    (report,) = run([f"{HARNESSES}:Dies"], only=["DELIVER-2", "DELIVER-5"], seed=1)
+
+    assert set(report.ids("broken")) == {"DELIVER-2", "DELIVER-5"}
+    assert "did not return" in report["DELIVER-2"].evidence
+    assert "the Python process left by exit(7)" in report["DELIVER-2"].evidence
+
+
+def test_a_queue_that_hangs_is_broken() -> None:
+    (report,) = run([f"{HARNESSES}:Hangs"], only=["DELIVER-4"], seed=1, bound=5)
+
+    assert report.ids("broken") == ("DELIVER-4",)
+    assert "q.claim()        # did not return" in report["DELIVER-4"].evidence
+    assert "did not return within 5 seconds" in report["DELIVER-4"].evidence
+
+
+def test_a_harness_that_turns_out_to_be_none_is_said_to_be_so_and_the_others_are_checked() -> None:
+    targets = [f"{HARNESSES}:NoWork", f"{HARNESSES}:MisspeltTrait", "memory"]
+    none, misspelt, memory = run(targets, only=["ORDER-1"], seed=1)
+
+    assert "claim: expected None or something with .work, got str" in none.trouble
+    assert (none["ORDER-1"].verdict, none["ORDER-1"].evidence) == ("not observed", none.trouble)
+    assert "unknown trait 'dedup'" in misspelt.trouble
+    assert (memory.verdict, memory.trouble) == ("kept", "")
+    assert [none.exit_code, misspelt.exit_code, memory.exit_code] == [2, 2, 0]
+    assert worst([memory, none]) == 2
+
+
+def test_where_no_target_can_be_loaded_nothing_is_reported() -> None:
+    with pytest.raises(BrokenHarness, match="unknown trait 'dedup'"):
+        run([f"{HARNESSES}:MisspeltTrait"], only=["ORDER-1"])
+
+
+def test_the_tests_of_a_target_are_shared_out_and_its_verdicts_are_the_same() -> None:
+    target = f"{HARNESSES}:Dies"
+    alone, shared = (run([target], only=["DELIVER", "ORDER", "INPUT"], seed=1, jobs=jobs)[0] for jobs in (1, 3))
+
+    assert [(each.id, each.verdict) for each in shared.clauses] == [(each.id, each.verdict) for each in alone.clauses]
+    assert "DELIVER-2" in shared.ids("broken")
+    assert shared.ids("not observed") == ()
+
+
+def test_a_budget_is_spent_on_further_seeds() -> None:
+    seeds: set[int] = set()
+
+    def watch(found: Tally, _: str) -> None:
+        seeds.update(seed for _, seed in found.sides)
+
+    for budget in (8, 30, 100):  # a busy machine needs longer for the first one
+        (report,) = run(["memory"], only=["ORDER-5"], seed=7, budget=budget, watch=watch)
+        if report.seeds > 1:
+            break
+
+    assert report.seeds > 1
+    assert seeds == set(range(7, 7 + report.seeds))
+    assert (report.verdict, report.ended) == ("kept", "")
+    assert report.seconds < budget + 10
+
+
+def test_what_the_budget_does_not_reach_is_not_observed_and_says_why() -> None:
+    (report,) = run([f"{HARNESSES}:Hangs"], only=["DELIVER-4", "NAMES-1"], seed=1, budget=10)
+
+    assert report["DELIVER-4"].verdict == "not observed"
+    assert report["DELIVER-4"].evidence == "the budget was used up"
+    assert (report.exit_code, report.ended) == (3, "the budget was used up")
+
+
+def test_several_targets_are_reported_in_their_order() -> None:
+    reports = run(["memory", f"{HARNESSES}:LastFirst"], only=["ORDER-1"], seed=1)
+
+    assert [report.verdict for report in reports] == ["kept", "broken"]

@@ -1,0 +1,191 @@
+"""Agents: separate processes with the queue, released together, killed, waited for, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import Agent, AgentFailed, Agents
+from lowq_conformance.storm.barrier import Barrier
+from lowq_conformance.storm.recorder import RecordedCall, load
+from lowq_conformance.subject.loading import load as harness
+
+BOUND = 30
+
+
+@pytest.fixture
+def agents() -> Iterator[Agents]:
+    with Agents() as agents:
+        yield agents
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Orders:
+    for name in ("place", "logs"):
+        (tmp_path / name).mkdir()
+    subject = harness("sqlite")
+    return Orders(
+        "sqlite",
+        subject.promises,
+        subject.traits,
+        tmp_path / "place",
+        tmp_path / "logs",
+        timedelta(hours=1),
+        meeting=tmp_path / "meeting",
+        slots=2,
+    )
+
+
+def calls(orders: Orders, process: str) -> list[RecordedCall]:
+    return [call for call in load(orders.logs).calls if call.process == process]
+
+
+def finish(*agents: Agent) -> None:
+    for agent in agents:
+        while agent.busy:
+            assert agent.heard()
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def wait_for(what: object) -> None:
+    end = time.monotonic() + BOUND
+    while not what() and time.monotonic() < end:  # type: ignore[operator]
+        time.sleep(0.005)
+    assert what()  # type: ignore[operator]
+
+
+def part(client: str, *steps: list[object], slot: int = 0) -> dict[str, object]:
+    return {"client": client, "slot": slot, "steps": list(steps)}
+
+
+def test_agents_are_processes_that_share_the_queue(agents: Agents, orders: Orders) -> None:
+    one, other = agents.start(orders), agents.start(orders)
+
+    one.do([part("one", ["push", "x"])])
+    finish(one)
+    other.do([part("other", ["claim"])])
+    finish(other)
+
+    assert len({one.pid, other.pid, os.getpid()}) == 3
+    assert calls(orders, "other")[-1].result["work"] == "x"
+
+
+def test_several_clients_of_one_agent_are_threads(agents: Agents, orders: Orders) -> None:
+    agent = agents.start(orders)
+
+    agent.do([part("a", ["meet", 1], ["push", "x"]), part("b", ["meet", 1], ["push", "y"], slot=1)])
+    finish(agent)
+
+    assert [calls(orders, name)[-1].result["added"] for name in "ab"] == [True, True]
+
+
+def test_who_meets_goes_on_together(agents: Agents, orders: Orders) -> None:
+    one, other = agents.start(orders), agents.start(orders)
+
+    one.do([part("one", ["open"], ["meet", 1], ["push", 1])])
+    other.do([part("other", ["open"], ["push", 2], ["nap", 0.1], ["meet", 1], slot=1)])
+    finish(one, other)
+
+    assert calls(orders, "one")[-1].call > (calls(orders, "other")[-1].ret or 0) + 90_000_000
+
+
+def test_nobody_waits_for_who_has_left(tmp_path: Path) -> None:
+    meeting = Barrier(tmp_path / "meeting", 2)
+
+    meeting.leave(1)
+
+    assert meeting.come(0, 1, patience=BOUND)
+
+
+def test_a_killed_agent_is_seen_dead_after_its_last_call_began(agents: Agents, orders: Orders) -> None:
+    agent = agents.start(orders)
+    agent.do([part("a", *[["push", n] for n in range(10_000)])])
+    wait_for(lambda: len(load(orders.logs).calls) > 3)
+
+    dead = agents.kill(agent)
+
+    assert gone(agent.pid)
+    last = calls(orders, "a")[-1]
+    assert max(last.call, last.ret or 0) < dead
+    assert not agent.busy <= set()
+
+
+def test_a_doomed_call_is_never_told_to_have_returned(agents: Agents, orders: Orders) -> None:
+    for number in range(5):
+        agent = agents.start(orders)
+        agent.do([part(f"a{number}", ["push", 1], ["doom", number / 4], ["push", 2], ["push", 3])])
+        while agent.heard():
+            pass
+        agents.bury(agent)
+
+    for number in range(5):
+        made = calls(orders, f"a{number}")
+        assert made[-1].args["work"] == 2
+        assert made[-1].ret is None or number == 4
+
+
+def test_a_harness_that_cannot_be_made_is_said_to_be_broken(agents: Agents, orders: Orders) -> None:
+    bad = Orders("no.such:Queue", orders.promises, orders.traits, orders.place, orders.logs, orders.lease)
+
+    with pytest.raises(BrokenHarness, match=r"no\.such"):
+        agents.start(bad)
+
+
+def test_what_goes_wrong_in_an_agent_is_told(agents: Agents, orders: Orders) -> None:
+    agent = agents.start(orders)
+    agent.do([part("a", ["juggle"])])
+
+    with pytest.raises(AgentFailed, match="do_juggle"):
+        finish(agent)
+
+
+def test_leaving_ends_every_agent_whatever_it_does(orders: Orders) -> None:
+    with Agents() as agents:
+        started = [agents.start(orders), agents.start(orders)]
+        started[0].do([part("a", ["nap", 1000])])
+
+    assert all(gone(agent.pid) for agent in started)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_agent_outlives_who_started_it(orders: Orders, how: signal.Signals) -> None:
+    program = """
+        import sys, time, pickle
+        from lowq_conformance.storm.agents import Agents
+        with Agents() as agents:
+            agent = agents.start(pickle.loads(bytes.fromhex(sys.argv[1])))
+            agent.do([{"client": "a", "slot": 0, "steps": [["nap", 1000]]}])
+            print(agent.pid, flush=True)
+            time.sleep(1000)
+    """
+    import pickle
+
+    argument = pickle.dumps(orders).hex()
+    starter = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), argument],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert starter.stdout is not None
+    pid = int(starter.stdout.readline())
+
+    starter.send_signal(how)
+    starter.communicate(timeout=BOUND)
+
+    wait_for(lambda: gone(pid))
