@@ -15,6 +15,7 @@ from lowq.backend import BackendUnavailable, CorruptQueue, LowqError
 from lowq.commands.cancel import cancel
 from lowq.commands.check import check
 from lowq.commands.list import list_tasks
+from lowq.commands.output import visible
 from lowq.commands.push import push
 from lowq.commands.redrive import redrive
 from lowq.commands.serve import serve
@@ -120,7 +121,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _say(text: str, code: int) -> int:
     with suppress(OSError):  # then the code says it alone
-        click.echo(text, err=True)
+        click.echo(visible(text, lines=True), err=True)
     return code
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 import click
 
 from lowq.backend import Backend, State, Task
-from lowq.commands.output import write_json, write_table
+from lowq.commands.output import visible, write_json, write_table
 from lowq.commands.parameters import of_a_queue, opened
 from lowq.wire import write_task
 
@@ -30,7 +30,7 @@ def list_tasks(
     with opened(location, name) as queue:
         start = None
         if after is not None and (start := queue.task(after)) is None:
-            click.echo(f"lowq: there is no task {after} any more; list again from the start", err=True)
+            click.echo(f"lowq: there is no task {visible(after)} any more; list again from the start", err=True)
             return 1
         tasks = pages(queue, None if state is None else State(state), start)
         if as_json:

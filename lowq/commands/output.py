@@ -23,9 +23,12 @@ STYLES = {State.READY: "green", State.SCHEDULED: "cyan", State.LEASED: "yellow",
 
 
 def write_json(value: dict[str, Any]) -> None:
-    """One JSON object on a line of its own; ASCII where standard output holds no more."""
+    """One JSON object on a line of its own; ASCII where standard output holds no more, and no invisible character."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(json.dumps(value, ensure_ascii=not utf8))
+    text = json.dumps(value, ensure_ascii=not utf8)
+    if not text.isprintable():  # C1 and bidi controls, line separators: JSON lets them stand, a terminal obeys them
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    click.echo(text)
 
 
 def visible(text: str, *, lines: bool = False) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
@@ -22,7 +22,7 @@ from lowq.location import Location, beside, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
-from lowq.worker.logfile import open_log
+from lowq.worker.logfile import keep_log, open_log
 from lowq.worker.worker import Worker
 
 LINGER = timedelta(minutes=15)
@@ -64,9 +64,16 @@ def start(
     try:
         if not _is_wanted(lock, turn):
             return False
-        (log,) = open_private(lambda: (_descriptor(output, place, name),))
+        path = beside(place, "log", name)
+        (log,) = open_private(lambda: (open_log(path, place) if output is None else os.dup(output.fileno()),))
+
+        def serve() -> None:
+            if output is None:
+                keep_log(path, place)
+            _serve(worker, lock, turn, linger)
+
         try:
-            _detach(worker, lock, turn, log, linger)
+            _detach(serve, log, [each.descriptor for each in (lock, turn) if each.held])
         finally:
             close_private(log)
     finally:
@@ -80,22 +87,18 @@ def active_pid(location: str | os.PathLike[str] | Location, name: str = "default
     return pid_in(locate(location).beside("lock", name))
 
 
-def _descriptor(output: HasFileno | None, place: str, name: str) -> int:
-    return open_log(beside(place, "log", name), place) if output is None else os.dup(output.fileno())
-
-
 def _is_wanted(lock: WorkerLock, turn: WorkerLock) -> bool:
     """Whether nobody is there who will look at the queue: a worker is to begin at once, or to wait for the lock."""
     return lock.take() or (not lock.is_served() and (lock.take() or turn.take() or not turn.is_served()))
 
 
-def _detach(worker: Worker, lock: WorkerLock, turn: WorkerLock, log: int, linger: timedelta) -> None:
+def _detach(serve: Callable[[], None], log: int, locks: list[int]) -> None:
     """A grandchild serves the queue; the child between was reaped, so that nobody has to wait for either."""
-    passed = (log, *(each.descriptor for each in (lock, turn) if each.held))
+    passed = (log, *locks)
 
     def begin_session() -> None:
         os.setsid()
-        spawn(lambda: _serve(worker, lock, turn, linger), keep=passed, prepare=lambda: _redirect(log))
+        spawn(serve, keep=passed, prepare=lambda: _redirect(log))
 
     child = spawn(begin_session, keep=passed)
     try:

@@ -25,6 +25,7 @@ from lowq.worker.coroutines import Coroutines, lose
 from lowq.worker.executor import call
 from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
 from lowq.worker.handler import Handler
+from lowq.worker.logfile import follow_log
 from lowq.worker.renewal import extend
 from lowq.worker.stopping import Stop, Stopping, disregarding, hear
 
@@ -260,6 +261,7 @@ def _serve(
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
+        follow_log()
         if not (holds(works) and holds(answers)):  # then the numbers may be the handler's own files
             _ = slate.write(answer) or (answer is not None and slate.write((answer[0], None, answer[2])))
             return

@@ -19,6 +19,7 @@ from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Inbox, send
 from lowq.run import Run
 from lowq.worker.failure import Failure, failure_of, pack, passes, unpack
+from lowq.worker.logfile import follow_log
 from lowq.worker.loop import Loop
 from lowq.worker.stopping import Stop
 
@@ -205,7 +206,11 @@ def _serve(loop: Loop, expects: Callable[[], bool] | None, parent: int, report: 
         with suppress(BrokenPipeError):  # the parent was killed; this worker will see that and end
             send(report, word)
 
-    loop.tell = lambda run: say(_Report(run))
+    def tell(run: Run) -> None:
+        say(_Report(run))
+        follow_log()
+
+    loop.tell = tell
     loop.random = Random(loop.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
     try:
         loop.serve(expects, parent=parent)

@@ -355,6 +355,46 @@ class TestList:
             assert "\\x1b[2J" in answer.out
 
 
+HOSTILE = "\x1b[2J\x9b31m\u202eevil\u2066\u2028\x7f\U000e0001 é"
+
+
+class TestHostileText:
+    """What a stranger wrote into a queue, or called a file, steers no terminal."""
+
+    def test_json_escapes_what_a_terminal_obeys(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", json.dumps(HOSTILE), "--key", HOSTILE)
+
+        for said in (lowq("list", "q.db", "--json"), lowq("show", "q.db", "1", "--json")):
+            (found,) = said.objects
+            assert (found["work"], found["key"]) == (HOSTILE, HOSTILE)
+            assert said.out.rstrip("\n").isprintable()
+            assert "é" in said.out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("list", f"{HOSTILE}.db"),
+            ("push", f"no/{HOSTILE}.db", "1"),
+            ("list", f"{HOSTILE}://"),
+            ("work", "q.db", f"{HOSTILE}:{HOSTILE}"),
+            ("show", "q.db", HOSTILE),
+            ("cancel", "q.db", HOSTILE),
+            ("list", "q.db", "--after", HOSTILE),
+            ("push", "q.db", HOSTILE),
+            ("list", "q.db", "--name", HOSTILE),
+            (HOSTILE,),
+            ("list", f"--{HOSTILE}", "q.db"),
+        ],
+    )
+    def test_a_message_shows_it_by_its_escapes(self, lowq: Lowq, arguments: tuple[str, ...]) -> None:
+        lowq("push", "q.db", "1")
+
+        said = lowq(*arguments)
+
+        assert said.code != 0
+        assert said.err.replace("\n", "").isprintable()
+
+
 class TestShow:
     def test_one_task_is_shown_whole(self, lowq: Lowq, tmp_path: Path) -> None:
         id = kill_a_task(tmp_path / "q.db", {"text": "x" * 300})

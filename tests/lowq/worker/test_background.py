@@ -20,10 +20,12 @@ import pytest
 from processes import BOUND, answer, python
 
 from lowq import Backend, BackendUnavailable, Counts, InvalidLocation, Item, Retry, State, Worker, open_backend
+from lowq.location import beside
 from lowq.process.forking import ForkUnavailable
 from lowq.worker.background import active_pid, start
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
+from lowq.worker.logfile import LARGEST, aside
 
 NOTHING = timedelta(0)
 SOON = timedelta(seconds=BOUND)
@@ -689,7 +691,61 @@ class TestOutput:
 
         wait_for(lambda: place.queue.tasks() == [], lambda: "the task")
         assert place.log() == "work\n"
-        assert Path(f"{place.path}-log.1").read_text().startswith("old\n")
+        assert Path(f"{place.path}-log~").read_text().startswith("old\n")
+
+    @pytest.mark.parametrize("option", [{}, {"time_limit": SOON}], ids=["inline", "time_limit"])
+    def test_the_log_of_a_worker_that_runs_stays_bounded(self, place: Place, option: dict[str, Any]) -> None:
+        enough = place.path.with_name("enough")
+
+        def handler(work: object) -> None:
+            number = 0
+            while not enough.exists():
+                sys.stdout.write(f"{number} {'x' * 100}\n" * 1000)
+                number += 1
+                time.sleep(0.01)
+            place.note(number)
+
+        place.queue.push("endless")
+        place.start(handler, **option)
+        log, aside = Path(f"{place.path}-log"), Path(f"{place.path}-log~")
+        wait_for(lambda: aside.exists() and aside.stat().st_size > LARGEST // 2, lambda: "the log set aside")
+        first = aside.stat().st_mtime_ns
+        wait_for(lambda: aside.stat().st_mtime_ns != first and log.stat().st_size < 20 * LARGEST, lambda: "another")
+        enough.touch()
+
+        place.await_lines(1)
+        place.await_idle()
+        assert aside.stat().st_size <= 2 * LARGEST
+
+    @pytest.mark.parametrize("option", [{}, {"time_limit": SOON}], ids=["inline", "time_limit"])
+    def test_a_log_that_was_moved_away_begins_anew(self, place: Place, option: dict[str, Any]) -> None:
+        place.queue.push("first")
+        place.queue.push("keeps the worker", not_before=soon(30))
+
+        def handler(work: object) -> None:
+            sys.stdout.write(f"ran {work}\n")
+            place.note(work)
+
+        place.start(handler, linger=SOON, **option)
+        place.await_lines(1)
+        log = Path(f"{place.path}-log")
+
+        log.rename(place.path.with_name("moved"))
+        wait_for(log.exists, lambda: "a log anew")
+        place.queue.push("second")
+        place.await_lines(2)
+        place.queue.push("third")
+        place.await_lines(3)
+
+        wait_for(lambda: "ran third\n" in log.read_text(), place.log)
+        assert place.path.with_name("moved").read_text().startswith("ran first\n")
+
+    def test_no_queue_is_called_as_a_log_set_aside(self, place: Place) -> None:
+        names = ["default", "1", "~", "default~", "log~", "mail", "mail~", "old"]
+        logs = {beside(str(place.path), "log", name) for name in names}
+
+        assert len(logs) == len(names)
+        assert not logs & {aside(log) for log in logs}
 
     def test_what_ends_a_worker_stands_in_the_log(self, place: Place) -> None:
         def handler(work: object) -> None:
