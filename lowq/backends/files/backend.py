@@ -32,7 +32,6 @@ from lowq.backends.files.journal import Change
 from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.names import Name, moment, parse, stamp
-from lowq.backends.files.options import seconds, yes
 from lowq.backends.files.pushes import Pushes
 from lowq.backends.files.settings import INNER
 from lowq.backends.files.standing import Standing, start_of
@@ -43,6 +42,7 @@ from lowq.location import folder_of, inside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next, lost
 from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.options import check_choice, flag_of, length_of
 from lowq.rules.paging import check_page
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
@@ -76,13 +76,10 @@ class FilesBackend:
         patience: timedelta | str = timedelta(seconds=30),
         create: bool | str = True,
     ) -> None:
-        patience = seconds(patience) if isinstance(patience, str) else patience
-        create = yes(create) if isinstance(create, str) else create
-        span(patience, "patience")
+        patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
-        if durability not in (known := ("power", "process", "none")):
-            raise ValueError(f"durability: expected {', '.join(known)}, got {durability!r}")
+        check_choice(durability, "durability", ("power", "process", "none"))
         root = os.path.abspath(path)
         self.name = name
         self._clock = clock or SystemClock()

@@ -40,6 +40,7 @@ from lowq.rules.leases import (
     lost,
 )
 from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.options import flag_of, length_of
 from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
@@ -86,11 +87,9 @@ class SQLiteBackend:
         clock: Clock | None = None,
         durability: Durability = "power",
         patience: timedelta | str = timedelta(seconds=30),
-        create: bool = True,
+        create: bool | str = True,
     ) -> None:
-        if isinstance(patience, str):
-            patience = _seconds(patience)
-        span(patience, "patience")
+        patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
         file = true_path(path)
@@ -454,10 +453,3 @@ class SQLiteBackend:
     def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
         statement = f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?"
         return cast("Row | None", db.execute(statement, (number(id), self._queue)).fetchone())
-
-
-def _seconds(text: str) -> timedelta:
-    try:
-        return timedelta(seconds=float(text))
-    except (ValueError, OverflowError):
-        raise ValueError(f"patience: expected seconds, got {text!r}") from None

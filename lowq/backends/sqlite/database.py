@@ -38,6 +38,7 @@ from lowq.backend import (
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
 from lowq.framelock import CLEAN, NESTED, FrameLock
+from lowq.rules.options import check_choice
 
 T = TypeVar("T")
 
@@ -48,6 +49,8 @@ that in a file which the loss of power may damage (OFF): for tests."""
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 
+_LONGEST_WAIT = timedelta(days=20)
+"""SQLite counts the milliseconds of a wait in 32 bits; a longer patience is several waits."""
 _BEGINNINGS = 100
 """How often a call begins anew because signal handlers used the client meanwhile."""
 
@@ -63,13 +66,13 @@ class Database:
     def __init__(
         self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
     ) -> None:
-        if durability not in _SYNCHRONOUS:
-            raise ValueError(f"durability: expected {', '.join(_SYNCHRONOUS)}, got {durability!r}")
+        check_choice(durability, "durability", tuple(_SYNCHRONOUS))
         if sqlite3.sqlite_version_info < (3, 35):
             raise BackendUnavailable(f"lowq needs SQLite 3.35 or newer; this Python has {sqlite3.sqlite_version}")
         self.path = path
         self._durability = durability
         self._patience = patience
+        self._create = create
         self._now = now
         self._lock = FrameLock()
         self._taken_away = 0
@@ -116,7 +119,9 @@ class Database:
 
     def _run(self, begin: str, body: Callable[[sqlite3.Connection], T]) -> T:
         frame = sys._getframe()
-        for _ in range(_BEGINNINGS):
+        left = SystemClock().countdown(self._patience) if self._patience > _LONGEST_WAIT else None
+        beginnings = 0
+        while beginnings < _BEGINNINGS:
             found, taken_away = None, self._taken_away
             try:
                 found = self._lock.take(frame)
@@ -136,7 +141,9 @@ class Database:
                 self._end(frame, found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
                 if not isinstance(error, sqlite3.Error):
                     raise
-                if self._taken_away == taken_away:
+                if self._taken_away != taken_away:
+                    beginnings += 1
+                elif left is None or not _is_busy(error) or left() <= timedelta(0):
                     raise self.named(error) from error
         raise BackendUnavailable(
             f"{self.path}: signal handlers used this client or forked, and so undid this call, {_BEGINNINGS} times;"
@@ -211,7 +218,7 @@ class Database:
         self._disconnect()
         connection = self._opened = sqlite3.connect(
             self.path,
-            timeout=self._patience.total_seconds(),
+            timeout=(self._patience / max(1, -(-self._patience // _LONGEST_WAIT))).total_seconds(),
             isolation_level=None,
             check_same_thread=False,
         )
@@ -233,6 +240,8 @@ class Database:
         connection.execute("BEGIN")  # one look: what is made between two questions makes no sense together
         version = version_of(connection, self.path)
         connection.execute("COMMIT")
+        if not version and not self._create:
+            raise InvalidLocation(f"{self.path} is empty: there is no queue here; a push makes one")
         if version < SCHEMA_VERSION:
             self._bring_up_to_date(connection, version)
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -276,7 +285,7 @@ class Database:
     def named(self, error: sqlite3.Error) -> LowqError:
         """The error of ours that tells what an SQLite error means to the caller."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _is_busy(error):
             seconds = self._patience.total_seconds()
             return BackendUnavailable(f"{self.path}: another process kept the database locked for {seconds:g} s")
         if code == sqlite3.SQLITE_FULL:
@@ -292,6 +301,11 @@ class Database:
         if code == sqlite3.SQLITE_TOOBIG:
             return InvalidWork(f"work: larger than SQLite keeps ({error})")
         return BackendUnavailable(f"{self.path}: {error}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 _databases: dict[int, weakref.ref[Database]] = {}

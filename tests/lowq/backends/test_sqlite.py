@@ -64,10 +64,52 @@ def test_an_unknown_durability_is_refused_before_a_file_is_made(path: Path) -> N
 def test_options_may_stand_in_the_url(path: Path) -> None:
     with closing(open_backend(f"sqlite://{path}?durability=process&patience=0.5")) as queue:
         assert queue.push(1).added
-    with pytest.raises(ValueError, match="patience: expected seconds, got 'soon'"):
-        open_backend(f"sqlite://{path}?patience=soon")
     with pytest.raises(InvalidLocation, match="unknown option 'speed'"):
         open_backend(f"sqlite://{path}?speed=high")
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e300", "", "5s", "٥"])
+def test_a_patience_that_is_none_is_refused_by_name(path: Path, text: str) -> None:
+    with pytest.raises(InvalidLocation, match="patience: expected seconds, a number from 0 to"):
+        open_backend(f"sqlite://{path}?patience={text}")
+    assert not path.exists()
+
+
+def test_a_patience_longer_than_sqlite_counts_is_waited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite.SQLiteBackend(path, patience=timedelta(days=25))) as queue:
+        assert pragma(queue, "busy_timeout") == 25 * 24 * 3600 * 1000 / 2
+    monkeypatch.setattr("lowq.backends.sqlite.database._LONGEST_WAIT", timedelta(milliseconds=5))
+    with (
+        closing(open_backend(path, patience=timedelta(seconds=BOUND))) as queue,
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        letting_go = threading.Timer(0.2, other.execute, ("ROLLBACK",))
+        letting_go.start()
+        assert queue.push("after several waits").added
+        letting_go.join()
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "no", "off"])
+def test_create_may_be_switched_off_in_the_url(path: Path, text: str) -> None:
+    with pytest.raises(InvalidLocation, match="there is no queue here"):
+        open_backend(f"sqlite://{path}?create={text}")
+    assert not path.exists()
+
+
+def test_what_create_is_not_is_refused_by_name(path: Path) -> None:
+    with pytest.raises(InvalidLocation, match="create: expected true or false, got 'maybe'"):
+        open_backend(f"sqlite://{path}?create=maybe")
+    with pytest.raises(TypeError, match="create: expected True or False, got int"):
+        open_backend(path, create=0)
+    assert not path.exists()
+
+
+def test_without_create_nothing_is_written_to_an_empty_file(path: Path) -> None:
+    path.touch()
+    with pytest.raises(InvalidLocation, match="is empty: there is no queue here"):
+        open_backend(path, create=False)
+    assert [(file, file.stat().st_size) for file in path.parent.iterdir()] == [(path, 0)]
 
 
 def test_an_id_is_never_used_again(path: Path) -> None:
