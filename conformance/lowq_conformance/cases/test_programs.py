@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.programs import explore
+from lowq_conformance.cases.explore import explore
 from lowq_conformance.contract.outcomes import Broken
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.subject.subject import Subject

@@ -72,19 +72,12 @@ def build_history(run: Execution) -> RunHistory:
 
 def spec_of(run: Execution) -> Spec:
     """What the queue promises, in nanoseconds."""
-    traits, promises = run.subject.traits, run.subject.promises
+    traits = run.subject.traits
     took = max((call.ret or call.call for call in run.recording.calls), default=run.start) - run.start
     # A clock that only moves when it is moved falls behind ours by the real length of the run.
     eps = took if run.subject.can_pass_time else encode_length(UNSURE)
-    return Spec(
-        dedupe=traits.dedupe,
-        fifo="fifo" in promises,
-        priority="priority" in promises,
-        due_order=traits.due_order,
-        requeue=traits.requeue,
-        grace=encode_length(traits.grace) if "lease" in promises else None,
-        eps=eps + encode_length(traits.resolution),
-    )
+    grace = encode_length(traits.grace) if "lease" in run.subject.promises else None
+    return run.subject.spec(grace=grace, eps=eps + encode_length(traits.resolution))
 
 
 class HistoryBuilder:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.history.spec import Spec
 from lowq_conformance.subject.event_loop import Loop
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Journal, format_call
@@ -37,6 +38,18 @@ class UnderTest:
         """Whether the method of its clients takes the keyword. One was opened before."""
         known = self.shape[method]
         return known is None or keyword in known
+
+    def spec(self, *, grace: float | None, eps: float) -> Spec:
+        """What the queue promises, in the words of the model; `grace` and `eps` in the unit of the history."""
+        return Spec(
+            dedupe=self.traits.dedupe,
+            fifo="fifo" in self.promises,
+            priority="priority" in self.promises,
+            due_order=self.traits.due_order,
+            requeue=self.traits.requeue,
+            grace=grace,
+            eps=eps,
+        )
 
     @property
     def can_pass_time(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lowq_conformance.cases.programs import explore
+from lowq_conformance.cases.explore import explore
 from lowq_conformance.subject.loading import load
 
 from lowq import Lease, Pushed

@@ -1,0 +1,299 @@
+"""Calls to a queue and to the sequential model beside it, each answer compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, ClassVar
+
+from lowq import Item
+from lowq_conformance.cases.findings import ProgramSearch, Spent
+from lowq_conformance.checker import attribution as blame
+from lowq_conformance.checker.model import Model
+from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
+from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
+from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.client import Answer, Client, Held
+from lowq_conformance.subject.client import field as carried
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+
+
+class JudgedCalls:
+    """Clients of one place and the model beside them; a subclass names the `search`."""
+
+    search: ClassVar[ProgramSearch]
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self.search.spent:
+            raise Spent
+        self.subject = self.search.subject.fresh()
+        self.promises = self.subject.promises
+        self.traits = self.subject.traits
+        self.waits = self.subject.can_pass_time
+        self.lease = max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR
+        self.model = Model(self.search.spec)
+        self.clients: list[Client] = []
+        self.leases: list[tuple[Client, Held, ModelLease]] = []
+        self.pushes = 0
+        self.answering: set[str] = set()
+        """The verbs that have said what they did."""
+        self.failed = False
+        self.place = Path(mkdtemp(dir=self.search.folder)).resolve()
+        self.start = self.subject.now(self.place)
+        self.clients.append(self.subject.open(self.place))
+
+    # how the calls are made and judged
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """A refusal where none is provided for, or an answer that the model has not, is a finding."""
+        try:
+            try:
+                yield
+            except Refused as refused:
+                raise Mismatch("DELIVER-1", f"{refused}", "no error") from None
+        except Mismatch as error:
+            self.failed = True
+            self.subject.journal.expected(error.expected)
+            self.search.keep(error, self.subject)
+            raise
+
+    def _timed(self, call: Callable[[], Any]) -> tuple[Span, Any]:
+        """When, in microseconds since the start, and what was answered."""
+        begin = self.subject.now(self.place)
+        answer = call()
+        return Span(micros(begin - self.start), micros(self.subject.now(self.place) - self.start)), answer
+
+    def _settle(self, hold: ModelLease, call: Callable[[], Any], model: Callable[..., None]) -> None:
+        """A settle is made and judged, where its outcome was promised."""
+        now = micros(self.subject.now(self.place) - self.start)
+        if "fenced" not in self.promises and self.model.held(hold, Span(now, now)) is not True:
+            return
+
+        def taken() -> bool:
+            try:
+                call()
+            except Refused:
+                return False
+            return True
+
+        with self._judged():
+            at, answer = self._timed(taken)
+            model(at, hold, taken=answer)
+
+    def _by_id(
+        self,
+        task: ModelTask,
+        call: Callable[[Any], bool | None],
+        model: Callable[..., None],
+        foreseen: Callable[[ModelTask, Span], bool | None],
+    ) -> None:
+        """A verb on the task of an id is called and judged; by raising, it says no.
+
+        One that does not say what it did is not called where what it does is left open.
+        """
+        now = micros(self.subject.now(self.place) - self.start)
+        expected = foreseen(task, Span(now, now))
+        if expected is None and call.__name__ not in self.answering:
+            return
+
+        def said() -> bool | None:
+            try:
+                return call(task.id)
+            except Refused as refused:
+                if isinstance(refused.cause, ACCIDENTS):
+                    raise
+                return False
+
+        with self._judged():
+            at, done = self._timed(said)
+            if done is None:
+                done = expected
+            else:
+                self.answering.add(call.__name__)
+            model(at, task, done=done)
+
+    def _redriven(self, task: ModelTask, at: Span) -> bool | None:
+        """Whether a redrive would do it; None where that is open."""
+        sure, perhaps = self.model.blockers(task.equal, at)
+        return None if task.state == "dead" and sure != perhaps else task.state == "dead" and not sure
+
+    def _cancelled(self, task: ModelTask, at: Span) -> bool | None:
+        """Whether a cancel would do it; None where that is open."""
+        free = self.model.free(task, at)
+        return None if task.state == "dead" or free != self.model.maybe_free(task, at) else free
+
+    def _claim(self, client: Client) -> bool:
+        """Whether there was a task; judged either way."""
+        at, held = self._timed(lambda: client.claim(lease_for=self.lease))
+        if held is None and "prompt" not in self.promises and self.model.must_come(at):
+            ends = time.monotonic() + self.traits.patience.total_seconds()
+            while held is None and time.monotonic() < ends:
+                at, held = self._timed(lambda: client.claim(lease_for=self.lease))
+        if held is None:
+            self._found_nothing(client, at)
+            return False
+        try:
+            hold = self.model.claim(
+                at,
+                held.work,
+                id=held.id if self.search.ids else None,
+                attempts=None if self.promises.isdisjoint({"lease", "release"}) else held.attempts,
+                lease_for=micros(self.lease) if "lease" in self.promises else None,
+                client=client.label,
+            )
+        except Overtaken as error:
+            self.subject.journal.expected(error.expected)
+            self._still_comes(client, at, error)
+            raise
+        self.leases.append((client, held, hold))
+        return True
+
+    def _still_comes(self, client: Client, at: Span, error: Overtaken) -> None:
+        """Raise where the task that was passed over does not come later either: it is not late but lost."""
+        for _ in self.model.tasks:
+            held = client.claim(lease_for=self.lease)
+            if held is None:
+                self.model.claim_nothing(at)
+            elif work_text(held.work) == work_text(error.first.work):
+                return
+
+    def _found_nothing(self, client: Client, at: Span) -> None:
+        """An empty answer is judged; a false one is a lost task, unless the next claim has it."""
+        try:
+            self.model.claim_nothing(at)
+        except Mismatch as error:
+            if error.clause == "DELIVER-1" and "prompt" in self.promises:
+                self.subject.journal.expected(error.expected)
+                if client.claim(lease_for=self.lease) is not None:
+                    raise Mismatch("DELIVER-6", f"{error.said}; the next claim had it") from None
+            raise
+
+    def _refused_batch(self, client: Client, batch: list[Item]) -> None:
+        try:
+            client.push_many([*batch, Item(float("nan"))])
+        except Refused:
+            for item in batch:
+                self.model.refuse(item.work, "BATCH-1")
+        else:
+            raise Mismatch("INPUT-1", "a batch with NaN in it was taken", "a refusal")
+
+    def _carries(self, listed: Any) -> None:
+        """A listed task says what the model says of its key, priority and attempts, and a dead one of its reason.
+
+        What becomes of a reason later is nobody's promise.
+        """
+        for task in self.model.tasks:
+            if task.id is None or task.id != carried(listed, "id") or not (task.standing or task.state == "dead"):
+                continue
+            for word in self._told_of(task):
+                found, expected = carried(listed, word), getattr(task, word)
+                if found is not None and found != expected and not (word == "reason" and str(expected) in str(found)):
+                    said = f"tasks() says of {task}: {word} {found!r}"
+                    raise Mismatch(blame.carried(task), said, f"{word} {expected!r}")
+
+    def _told_of(self, task: ModelTask) -> list[str]:
+        """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""
+        words: list[str] = [word for word in ("key", "priority") if word in self.promises]
+        if not self.promises.isdisjoint({"lease", "release"}):
+            words.append("attempts")
+        return [*words, "reason"] if task.state == "dead" else words
+
+    def _miscounted(self) -> str:
+        """The clause that a wrong count or listing breaks."""
+        return self.model.refused[-1][1] if self.model.refused else "DELIVER-10"
+
+    def _drain(self) -> None:
+        client = self.clients[0]
+        if self.waits and {"lease", "not_before"} & self.promises:
+            self.subject.pass_time(self.place, 4 * self.lease + self.traits.grace)
+        for _ in range(len(self.model.tasks) + 2):
+            if not self._claim(client):
+                return
+
+    # what the draws mean here
+
+    def _client(self, who: int) -> Client:
+        return self.clients[who % len(self.clients)]
+
+    def _lease(self, which: int) -> tuple[Client, Held, ModelLease]:
+        return self.leases[which % len(self.leases)]
+
+    def _named(self, which: int, state: str | None = None) -> ModelTask | None:
+        """One of the tasks whose ids are known, in that state where there are such."""
+        latest = {task.id: task for task in self.model.tasks if task.id is not None}
+        named = list(latest.values())  # whoever has the id now
+        wanted = [task for task in named if task.state == state] or named
+        return wanted[which % len(wanted)] if wanted else None
+
+    def _let_go(self, client: Client) -> None:
+        client.close()
+        self.clients.remove(client)
+        self.leases = [lease for lease in self.leases if lease[0] is not client]
+
+    def _ambiguous(self, work: Any) -> bool:
+        """Without ids an equal work beside a leased one could not be told from it when it comes out."""
+        return (
+            not self.search.ids
+            and self.search.spec.dedupe == "until_claimed"
+            and any(
+                work_text(task.work) == work_text(work) for task in self.model.tasks if task.standing and task.hold
+            )
+        )
+
+    def _item(self, work: Any, key: str | None, priority: int, when: str) -> Item:
+        """What is pushed, as far as it is promised; works differ where nothing else would tell tasks apart."""
+        if not self.search.ids:
+            key = None
+            if self.search.spec.dedupe == "off":
+                self.pushes += 1
+                work = f"work {self.pushes}"
+        return Item(
+            work,
+            key if "key" in self.promises else None,
+            priority if "priority" in self.promises else 0,
+            self._instant(when),
+        )
+
+    def _instant(self, when: str) -> datetime | None:
+        """A not-before; where nothing but waiting helps, one that never comes."""
+        if when == "now" or "not_before" not in self.promises:
+            return None
+        far = HOUR if self.traits.max_delay is None else min(HOUR, self.traits.max_delay)
+        length = {"past": -60 * SECOND, "soon": 5 * SECOND, "later": self.lease}[when]
+        if length > 0 * SECOND:
+            length = min(length, far) if self.waits else far
+        return self.subject.now(self.place) + length
+
+    def _number(self, instant: datetime | None) -> int | None:
+        return None if instant is None else micros(instant - self.start)
+
+    def _told(self, item: Item, answer: Answer, client: Client) -> dict[str, Any]:
+        """A push and its answer in the words of the model."""
+        return {
+            "work": item.work,
+            "equal": ("work", work_text(item.work)) if item.key is None else ("key", item.key),
+            "key": item.key,
+            "priority": item.priority,
+            "not_before": self._number(item.not_before),
+            "added": answer.added,
+            "id": answer.id if self.search.ids else None,
+            "client": client.label,
+        }
+
+
+def described(work: Any, state: Any, states: bool) -> str:
+    """A task of a listing in words, with its state where the listing tells those of the contract."""
+    return f"{work_text(work)} {state}" if states else work_text(work)
+
+
+def micros(length: timedelta) -> int:
+    """Whole microseconds."""
+    return length // timedelta(microseconds=1)
