@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from lowq_conformance.cases.judged_calls import SECOND, JudgedCalls, micros
+from lowq_conformance.cases.judged_calls import SECOND, JudgedCalls, described, micros
 from lowq_conformance.checker.model_tasks import Mismatch
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.subject.client import Answer

@@ -1,0 +1,37 @@
+"""The map for who works inside names files that are there, and every room."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SUITE = ROOT / "conformance" / "lowq_conformance"
+PAGE = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w./*<>-]+\.(?:py|md|jsonl)|[\w./]+/)`", PAGE)))
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_what_the_map_names_is_there(path: str) -> None:
+    pattern = path.replace("<group>", "*")
+
+    found = [
+        match
+        for base in (ROOT, SUITE, ROOT / "lowq", ROOT / "lowq" / "worker", ROOT / "lowq" / "backends" / "sqlite")
+        for match in base.glob(pattern)
+    ]
+
+    assert found != []
+
+
+def test_the_map_names_every_room() -> None:
+    rooms = {
+        folder.name
+        for base in (ROOT / "lowq", SUITE)
+        for folder in base.iterdir()
+        if folder.is_dir() and (folder / "__init__.py").exists()
+    }
+
+    assert {room for room in rooms if f"{room}/" not in PAGE} <= {"contrib"}
