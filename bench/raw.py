@@ -11,6 +11,7 @@ import os
 import sqlite3
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
@@ -57,16 +58,16 @@ class RawQueue:
 
     def push_many(self, works: Iterable[Any]) -> None:
         texts = [self._encode(work) for work in works]
-        db = self.db
+        db, now = self.db, time.time_ns() // 1000
         db.execute("BEGIN IMMEDIATE")
         for text in texts:
             digest = blake2b(text.encode(), digest_size=20, person=b"work").digest()
             standing = db.execute("SELECT min(id) FROM task WHERE queue = 1 AND digest = ? AND state < 3", (digest,))
             if standing.fetchone()[0] is None:
                 db.execute(
-                    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
-                    " VALUES (1, 1, 0, NULL, ?, NULL, NULL, ?)",
-                    (digest, text),
+                    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at)"
+                    " VALUES (1, 1, 0, NULL, ?, NULL, NULL, ?, ?)",
+                    (digest, text, now),
                 )
         db.execute("COMMIT")
 
@@ -131,10 +132,10 @@ class RawTwin(RawQueue):
         digest = blake2b(text.encode(), digest_size=20, person=b"work").digest()
         self._look()
         self.db.execute(
-            "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work)"
-            " SELECT 1, 1, 0, NULL, ?, NULL, NULL, ?"
+            "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, crc)"
+            " SELECT 1, 1, 0, NULL, ?, NULL, NULL, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = 1 AND digest = ? AND state < 3)",
-            (digest, text, digest),
+            (digest, text, time.time_ns() // 1000, zlib.crc32(text.encode()), digest),
         )
         if os.access(self._bell, os.F_OK):
             raise RuntimeError("nobody was to wait for these tasks")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lowq.backend import State, Task, Work
-from lowq.rules.canonical import encode
+from lowq.rules.canonical import work_text
 from lowq.wire import write_instant
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def one_line(text: str) -> str:
 
 def work_line(work: Work) -> str:
     """The work as one visible line."""
-    return one_line(encode(work))
+    return one_line(work_text(work))
 
 
 def console(*, stderr: bool = False) -> Console:

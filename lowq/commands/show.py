@@ -6,8 +6,10 @@ import json
 
 import click
 
+from lowq.backend import Damaged, Work
 from lowq.commands.output import console, visible, write_json
 from lowq.commands.parameters import of_a_queue, opened
+from lowq.rules.canonical import work_text
 from lowq.wire import write_instant, write_task
 
 
@@ -35,7 +37,7 @@ def show(location: str, name: str, as_json: bool, id: str) -> int:
         "not before": write_instant(task.not_before),
         "key": task.key,
         "headers": json.dumps(dict(task.headers), ensure_ascii=False, indent=2) if task.headers else None,
-        "work": json.dumps(task.work, ensure_ascii=False, indent=2),
+        "work": _work(task.work),
         "reason": task.reason,
     }
     out = console()
@@ -47,3 +49,7 @@ def show(location: str, name: str, as_json: bool, id: str) -> int:
         out.print(Text(f"{title:<11}", style="bold"), end="", soft_wrap=True)
         out.print(Text(visible(text.rstrip("\n"), lines=True).replace("\n", "\n" + " " * 11)), soft_wrap=True)
     return 0
+
+
+def _work(work: Work) -> str:
+    return work_text(work) if isinstance(work, Damaged) else json.dumps(work, ensure_ascii=False, indent=2)

@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NoReturn
 
-from lowq.backend import InvalidWork, Work
+from lowq.backend import Damaged, InvalidWork, Work
 
 MAX_DEPTH = 200
 """Arrays and objects may be nested this deep; the interpreter's own limit would depend on who calls."""
+
+MAX_DIGITS = 4300
+"""An int may have this many digits: what an interpreter reads unless it was told otherwise, and the reader may be
+another one than the writer."""
+
+_MAX_INT = 10**MAX_DIGITS - 1
 
 _SCALARS = (str, int, float, type(None))  # bool is an int
 
@@ -35,8 +41,13 @@ def encode(work: Work) -> str:
 
 
 def decode(text: str) -> Work:
-    """The work of a canonical text, made afresh."""
+    """The work of a canonical text, made afresh. Raises ValueError or RecursionError for any other text."""
     return _decode(text)
+
+
+def work_text(work: Work) -> str:
+    """The work as text for a person: canonical, or what stands in the place of one that cannot be read."""
+    return f"damaged: {work.text}" if isinstance(work, Damaged) else encode(work)
 
 
 def digest(text: str, key: str | None) -> bytes:
@@ -54,10 +65,6 @@ def check_key(key: str) -> None:
         raise InvalidWork(f"key: {fault}")
 
 
-_decode = json.JSONDecoder().decode
-"""A program may replace `json.loads` for its own use; what is kept is read as it was written."""
-
-
 @cache
 def _encoder() -> Any:
     return json.JSONEncoder(
@@ -65,9 +72,19 @@ def _encoder() -> Any:
     ).encode
 
 
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
+"""A program may replace `json.loads` for its own use; what is kept is read as it was written."""
+
+
 def _check(value: Work, depth: int) -> None:
     """Raise unless the encoder will write `value` as it is; the encoder itself turns a key of 1 into "1"."""
     if isinstance(value, _SCALARS):
+        if isinstance(value, int) and not -_MAX_INT <= value <= _MAX_INT:
+            raise InvalidWork("too many digits")
         return
     if depth == MAX_DEPTH:
         raise InvalidWork("nested too deeply")
@@ -127,6 +144,8 @@ def _scalar_fault(value: Any) -> str | None:
         if value != value or value in (float("inf"), float("-inf")):
             return f"{value} is not JSON"
     elif isinstance(value, int):
+        if not -_MAX_INT <= value <= _MAX_INT:
+            return f"an integer of more than {MAX_DIGITS} digits cannot be read back everywhere; push it as a string"
         try:
             int.__repr__(value)
         except ValueError as error:

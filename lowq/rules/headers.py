@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from lowq.backend import NO_HEADERS, Headers, InvalidWork
-from lowq.rules.canonical import encode, surrogate_fault
+from lowq.rules.canonical import decode, encode, surrogate_fault
 
 
 def headers_text(headers: Mapping[str, str] | None) -> str | None:
@@ -33,5 +32,10 @@ def headers_text(headers: Mapping[str, str] | None) -> str | None:
 
 
 def headers_of(text: str | None) -> Headers:
-    """The headers of a canonical text, or of None."""
-    return NO_HEADERS if text is None else Headers(json.loads(text))
+    """The headers of a canonical text, or of None. Raises ValueError where it says something else."""
+    if text is None:
+        return NO_HEADERS
+    pairs = decode(text)
+    if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
+        raise ValueError("not an object of strings")
+    return Headers(pairs)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
 from lowq.error_text import shown
-from lowq.rules.canonical import encode
+from lowq.rules.canonical import work_text
 from lowq.run import Run
 
 ROWS = 20
@@ -64,7 +64,7 @@ def _details(task: Task) -> Iterable[str]:
 
 
 def _work(task: Task) -> str:
-    return _cut(encode(task.work))
+    return _cut(work_text(task.work))
 
 
 def _cut(text: str) -> str:

@@ -28,7 +28,7 @@ from lowq.backend import (
 from lowq.backends.memory.heaps import Kept, Place, Queue, heard, place_of
 from lowq.backends.numbers import number
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
-from lowq.rules.canonical import decode
+from lowq.rules.damage import Unreadable, damaged, read_work
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
 from lowq.rules.leases import (
@@ -331,14 +331,18 @@ class MemoryBackend:
 
     def _claim(self, now: int, until: int) -> Lease | None:
         self._queue.promote(now)
-        kept = self._queue.first()
-        if kept is None:
-            return None
-        self._queue.touch(kept)
-        kept.token = os.urandom(8).hex()
-        kept.attempts += 1
-        self._queue.hold(kept, until)
-        return Lease(self._task(kept), kept.token, to_datetime(until))
+        while (kept := self._queue.first()) is not None:
+            self._queue.touch(kept)
+            try:
+                self._work(kept)
+            except Unreadable as error:  # an int of more digits than the interpreter was told to read since
+                kept.state, kept.due, kept.reason = State.DEAD, None, f"damaged: {error}; no worker got it"
+                continue
+            kept.token = os.urandom(8).hex()
+            kept.attempts += 1
+            self._queue.hold(kept, until)
+            return Lease(self._task(kept), kept.token, to_datetime(until))
+        return None
 
     def _claim_up_to(self, limit: int, now: int, until: int) -> list[Lease]:
         leases: list[Lease] = []
@@ -358,10 +362,17 @@ class MemoryBackend:
         check_id(id)
         return self._queue.tasks.get(number(id))
 
+    def _work(self, kept: Kept) -> Work:
+        return read_work(kept.entry.text, kept.entry.key, kept.entry.headers, kept.entry.crc)
+
     def _task(self, kept: Kept) -> Task:
+        try:
+            work = self._work(kept)
+        except Unreadable:
+            work = damaged(kept.entry.text)
         return Task(
             id=str(kept.number),
-            work=decode(kept.entry.text),
+            work=work,
             key=kept.entry.key,
             priority=kept.entry.priority,
             not_before=None if kept.not_before is None else to_datetime(kept.not_before),

@@ -6,11 +6,12 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import ClassVar, cast
+from typing import ClassVar, cast, get_args
 
 from lowq.backend import (
     NOW,
     Acked,
+    CorruptQueue,
     Counts,
     Dedupe,
     InvalidLocation,
@@ -23,11 +24,12 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.numbers import number
+from lowq.backends.sqlite.claims import promote, promote_all, take
 from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
-from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.clock import LAST_MICROS, Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -58,8 +60,7 @@ _INSERT = (
 
 _EVER = 2**63 - 1
 
-_PROMOTED = 10_000
-"""How many tasks fall due in one transaction at most: others can write between two."""
+_TRIES = 1000
 
 
 class SQLiteBackend:
@@ -180,7 +181,7 @@ class SQLiteBackend:
 
         def go_on(db: sqlite3.Connection) -> Lease | None:
             self._settle(db, lease, "DELETE FROM task")
-            self._promote_all(db, now)
+            promote_all(db, self._queue, now)
             return next(iter(self._take(db, until, 1)), None)
 
         return self._database.writing(go_on)
@@ -195,7 +196,7 @@ class SQLiteBackend:
         def go_on(db: sqlite3.Connection) -> Acked:
             lost = tuple([self._lost(db, lease) for lease in settled])
             if claim:
-                self._promote_all(db, now)
+                promote_all(db, self._queue, now)
             return Acked(lost, tuple(self._take(db, until, claim)) if claim else ())
 
         return self._database.writing(go_on)
@@ -292,13 +293,13 @@ class SQLiteBackend:
     def names(self) -> list[str]:
         """The names of the queues in this file."""
         rows = self._database.reading(lambda db: db.execute("SELECT name FROM queue ORDER BY name").fetchall())
-        return [name for (name,) in rows]
+        return [name for (name,) in rows if isinstance(name, str)]
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
-        statement = "SELECT due FROM task WHERE queue = ? AND due IS NOT NULL ORDER BY due LIMIT 1"
-        row = self._database.reading(lambda db: db.execute(statement, (self._queue,)).fetchone())
-        return None if row is None else to_datetime(row[0])
+        statement = "SELECT due FROM task WHERE queue = ? AND due BETWEEN 0 AND ? ORDER BY due LIMIT 1"
+        row = self._database.reading(lambda db: db.execute(statement, (self._queue, LAST_MICROS)).fetchone())
+        return None if row is None else to_datetime(int(row[0]))
 
     def close(self) -> None:
         """The connection is let go; twice is fine; anything else afterwards raises QueueClosed."""
@@ -315,10 +316,10 @@ class SQLiteBackend:
             row = db.execute("SELECT id, dedupe FROM queue WHERE name = ?", (self.name,)).fetchone()
             return cast("tuple[int, Dedupe] | None", row)
 
-        def make(db: sqlite3.Connection) -> tuple[int, Dedupe]:
+        def make(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
             statement = "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)"
             db.execute(statement, (self.name, dedupe or "until_done"))
-            return cast("tuple[int, Dedupe]", find(db))
+            return find(db)
 
         row = self._database.reading(find)
         if row is None and not create:
@@ -326,6 +327,8 @@ class SQLiteBackend:
             raise InvalidLocation(f"{self._database.path}: there is no queue {self.name!r} here; there is {names}")
         if row is None:
             row = self._database.writing(make)
+        if row is None or type(row[0]) is not int or row[1] not in get_args(Dedupe):
+            raise CorruptQueue(f"{self._database.path} is damaged (its table of queues); restore it from a copy")
         if dedupe not in (None, row[1]):
             raise InvalidLocation(
                 f"{self._database.path}: the queue {self.name!r} was made with dedupe={row[1]!r}, not {dedupe!r}"
@@ -338,7 +341,7 @@ class SQLiteBackend:
         state = _READY if due is None else _SCHEDULED
         row = (self._queue, state, -priority, due, digest, not_before, key, text, now, headers, crc)
         values = (*row, *self._same(digest, now))
-        while True:
+        for _ in range(_TRIES):
             inserted = db.execute(_INSERT, values)
             if inserted.rowcount == 1:
                 return Pushed(str(inserted.lastrowid), True)
@@ -346,6 +349,7 @@ class SQLiteBackend:
             if standing is not None:
                 return Pushed(str(standing), False)
             # Where each statement is a transaction, somebody was done with the equal task between the two.
+        raise CorruptQueue(f"{self._database.path} is damaged (its index of works); restore it from a copy")
 
     def _standing(self, db: sqlite3.Connection, digest: bytes, now: int) -> int | None:
         """The id of the task that refuses an equal push, or None."""
@@ -365,11 +369,11 @@ class SQLiteBackend:
         if self._was_empty and not self._anything_due():
             return []  # without the write lock, which idle workers would fight for
 
-        def take(db: sqlite3.Connection) -> list[Lease] | None:
+        def claim(db: sqlite3.Connection) -> list[Lease] | None:
             now = self._now()
-            return self._take(db, deadline(now, lease_for), limit) if self._promote(db, now) else None
+            return self._take(db, deadline(now, lease_for), limit) if promote(db, self._queue, now) else None
 
-        while (taken := self._database.writing(take)) is None:
+        while (taken := self._database.writing(claim)) is None:
             pass  # so much fell due that others get their turn in between
         return taken
 
@@ -400,34 +404,10 @@ class SQLiteBackend:
         )
         return bool(row[0])
 
-    def _promote(self, db: sqlite3.Connection, now: int) -> bool:
-        """What fell due is ready, and so is what was leased for too long; False: there may be more of it."""
-        promoted = db.execute(
-            "UPDATE task SET state = 1, due = NULL WHERE id IN"
-            " (SELECT id FROM task WHERE queue = ? AND due <= ? ORDER BY due LIMIT ?)",
-            (self._queue, now, _PROMOTED),
-        )
-        return promoted.rowcount < _PROMOTED
-
-    def _promote_all(self, db: sqlite3.Connection, now: int) -> None:
-        """Nothing due is left to promote, however much it is: an ack and the next claim are one transaction."""
-        while not self._promote(db, now):
-            pass
-
     def _take(self, db: sqlite3.Connection, until: int, limit: int) -> list[Lease]:
-        """The most urgent ready tasks are leased. One token for all, told apart by their ids."""
-        token = os.urandom(8).hex()
-        which = "=" if limit == 1 else "IN"  # which costs a table for the ids
-        rows = db.execute(
-            f"UPDATE task SET state = 2, token = ? || id, due = ?, attempts = attempts + 1 WHERE id {which}"
-            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT ?)"
-            f" RETURNING {COLUMNS}",
-            (f"{token}-", until, self._queue, limit),
-        ).fetchall()
-        self._was_empty = not rows
-        expires = to_datetime(until)
-        rows.sort(key=lambda row: (row[3], row[0]))  # rank, id: in which order they are returned is left open
-        return [Lease(task_of(row, until - 1), f"{token}-{row[0]}", expires) for row in rows]
+        leases = take(db, self._queue, until, limit)
+        self._was_empty = not leases
+        return leases
 
     def _settle(self, db: sqlite3.Connection, lease: Lease, change: str, *values: object) -> None:
         """Do `change` to the task of a lease that is still the caller's."""

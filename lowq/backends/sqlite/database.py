@@ -35,6 +35,7 @@ from lowq.backend import (
     QueueClosed,
     QueueGone,
 )
+from lowq.backends.sqlite.rows import text_of
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
 from lowq.framelock import CLEAN, NESTED, FrameLock
@@ -51,6 +52,10 @@ _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 _LONGEST_WAIT = timedelta(days=20)
 """SQLite counts the milliseconds of a wait in 32 bits; a longer patience is several waits."""
+
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+"""What SQLite says of a file whose tables are not as we made them."""
+
 _BEGINNINGS = 100
 """How often a call begins anew because signal handlers used the client meanwhile."""
 
@@ -222,6 +227,7 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        connection.text_factory = text_of
         self._prepare(connection)
         if self._identity is None:
             status = os.stat(self.path)
@@ -296,7 +302,7 @@ class Database:
             )
         if code == sqlite3.SQLITE_NOTADB:
             return InvalidLocation(f"{self.path} is no SQLite database; name another file")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
+        if code in _DAMAGE:
             return CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy")
         if code == sqlite3.SQLITE_TOOBIG:
             return InvalidWork(f"work: larger than SQLite keeps ({error})")

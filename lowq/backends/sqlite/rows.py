@@ -3,61 +3,133 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from datetime import datetime
 from heapq import merge
+from typing import Any, TypeVar
 
-from lowq.backend import Counts, State, Task
+from lowq.backend import NO_HEADERS, Counts, State, Task
 from lowq.backends.numbers import number
-from lowq.clock import to_datetime, to_micros
-from lowq.rules.canonical import decode
-from lowq.rules.headers import headers_of
+from lowq.clock import LAST_MICROS, to_datetime, to_micros
+from lowq.rules.damage import Unreadable, damaged, read_headers, read_work
+from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 from lowq.rules.paging import place_in_list
 
-COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers"
+T = TypeVar("T")
+
+COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc"
+
+_WAITS = f"due > :now AND due <= {LAST_MICROS}"
+"""Not due yet; text and bytes, which a damaged file may hold, are greater than any number to SQLite."""
 
 _STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
+_LEAST_RANK, _GREATEST_RANK = -MAX_PRIORITY, -MIN_PRIORITY
 
-Row = tuple[int, str, str | None, int, int | None, int, int, str | None, int | None, int, str | None]
+Row = tuple[Any, ...]
+"""The values of `COLUMNS`. A file may be damaged: of none of them but the id is the type certain."""
+
+
+def text_of(data: bytes) -> str | bytes:
+    """The text that SQLite holds; as it is where it is no text: sqlite3's own error would name no row."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def claimed(row: Row) -> Task:
+    """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
+    id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row
+    if type(rank) is not int or not _LEAST_RANK <= rank <= _GREATEST_RANK:
+        raise Unreadable(f"rank: {_shown(rank)} is no priority")
+    if type(attempts) is not int or attempts < 1:
+        raise Unreadable(f"attempts: {_shown(attempts)} is no number of claims")
+    if not isinstance(reason, str | None):
+        raise Unreadable(f"reason: expected text, found {type(reason).__name__}")
+    return Task(
+        str(id),
+        read_work(work, key, headers, crc),
+        key,
+        -rank,
+        None if not_before is None else _instant(not_before, "not_before"),
+        attempts,
+        State.LEASED,
+        reason,
+        _instant(pushed_at, "pushed_at"),
+        read_headers(headers),
+    )
 
 
 def task_of(row: Row, now: int) -> Task:
-    """The task of a row of `COLUMNS`; what fell due and what was leased for too long is ready."""
-    id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers = row
+    """The task of a row; what fell due and what was leased for too long is ready.
+
+    Of a damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
+    """
+    id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc = row
+    known = type(state) is int and 0 <= state <= 3
+    late = known and type(due) is int and due <= now
     return Task(
         id=str(id),
-        work=decode(work),
-        key=key,
-        priority=-rank,
-        not_before=None if not_before is None else to_datetime(not_before),
-        attempts=attempts,
-        state=State.READY if due is not None and due <= now else _STATES[state],
-        reason=reason,
-        pushed_at=to_datetime(pushed_at),
-        headers=headers_of(headers),
+        work=_else(lambda: read_work(work, key, headers, crc), damaged(work)),
+        key=key if isinstance(key, str) else None,
+        priority=_priority(rank),
+        not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
+        attempts=attempts if type(attempts) is int and attempts >= 0 else 0,
+        state=State.READY if late else _STATES[state] if known else State.DEAD,
+        reason=reason if isinstance(reason, str | None) else damaged(reason).text,
+        pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
+        headers=_else(lambda: read_headers(headers), NO_HEADERS),
     )
+
+
+def _instant(micros: object, what: str) -> datetime:
+    if type(micros) is not int or not 0 <= micros <= LAST_MICROS:
+        raise Unreadable(f"{what}: {_shown(micros)} is no time")
+    return to_datetime(micros)
+
+
+def _priority(rank: object) -> int:
+    """The priority of a rank; of a damaged one, that of the end of the claim order at which SQLite sorts it."""
+    if isinstance(rank, int | float):
+        return -int(min(max(rank, _LEAST_RANK), _GREATEST_RANK))
+    return MAX_PRIORITY if rank is None else MIN_PRIORITY
+
+
+def _else(read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except Unreadable:
+        return otherwise
+
+
+def _shown(value: object) -> str:
+    return ascii(value) if value is None or isinstance(value, int | float) else type(value).__name__
 
 
 def listed(
     db: sqlite3.Connection, queue: int, now: int, state: State, after: Task | None, limit: int | None
 ) -> list[Task]:
     """The tasks of one state behind `after`, in order."""
-    parts: tuple[str, ...]
-    if state is State.READY:
-        # Those whose time has come since the last claim are few, and not yet in the index of the ready.
-        parts, behind = ("state = 1", "due <= :now"), "(rank, id) > (:within, :id)"
-        order = "rank, id"
-    elif state is State.SCHEDULED:
-        parts, behind, order = ("state = 0 AND due > :now",), "(due, id) > (:within, :id)", "due, id"
-    elif state is State.LEASED:
-        parts, behind, order = ("state = 2 AND due > :now",), "id > :id", "id"
-    else:
-        parts, behind, order = ("state = 3",), "id > :id", "id"
     values: dict[str, object] = {"queue": queue, "now": now, "limit": -1 if limit is None else limit}
     if after is not None:
         _, within, values["id"] = place_in_list(after, number)
         values["within"] = to_micros(within) if isinstance(within, datetime) else within
+    parts: list[tuple[str, str, str]]
+    if state is State.READY:
+        # Those whose time has come since the last claim are few, and not yet in the index of the ready.
+        both = ("state = 1", "due <= :now")
+        parts = [(f"{each} AND rank <= {_GREATEST_RANK}", "(rank, id) > (:within, :id)", "rank, id") for each in both]
+        # A damaged rank is listed at the end, where its task has the least priority.
+        last = "id > :id" if after is not None and after.priority == MIN_PRIORITY else "TRUE"
+        parts += [(f"{each} AND rank > {_GREATEST_RANK}", last, "id") for each in both]
+    elif state is State.SCHEDULED:
+        parts = [(f"state = 0 AND {_WAITS}", "(due, id) > (:within, :id)", "due, id")]
+    elif state is State.LEASED:
+        parts = [(f"state = 2 AND {_WAITS}", "id > :id", "id")]
+    else:
+        parts = [("state = 3", "id > :id", "id")]
     pages = []
-    for part in parts:
+    for part, behind, order in parts:
         where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
         statement = f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit"
         rows = db.execute(statement, values).fetchall()  # a cursor that is kept would keep the log from being reused
@@ -68,10 +140,10 @@ def listed(
 def counts(db: sqlite3.Connection, queue: int, now: int) -> Counts:
     """How many tasks are in each state; a lease that ran out counts as ready."""
     row = db.execute(
-        "SELECT (SELECT count(*) FROM task WHERE queue = :queue AND due > :now AND state = 0),"
+        f"SELECT (SELECT count(*) FROM task WHERE queue = :queue AND {_WAITS} AND state = 0),"
         " (SELECT count(*) FROM task WHERE queue = :queue AND state = 1)"
         " + (SELECT count(*) FROM task WHERE queue = :queue AND due <= :now),"
-        " (SELECT count(*) FROM task WHERE queue = :queue AND due > :now AND state = 2),"
+        f" (SELECT count(*) FROM task WHERE queue = :queue AND {_WAITS} AND state = 2),"
         " (SELECT count(*) FROM task WHERE queue = :queue AND state = 3)",
         {"queue": queue, "now": now},
     ).fetchone()

@@ -29,6 +29,7 @@ from lowq import (
     open_backend,
 )
 from lowq.backends.sqlite import backend as sqlite
+from lowq.backends.sqlite import claims
 
 MINUTE = timedelta(minutes=1)
 
@@ -279,7 +280,7 @@ def test_a_lease_of_zero_writes_nothing(path: Path) -> None:
 def test_a_backlog_that_falls_due_at_once_is_handed_out_by_priority(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_PROMOTED", 10)
+    monkeypatch.setattr(claims, "PROMOTED", 10)
     clock = FakeClock()
     with closing(open_backend(path, clock=clock)) as queue:
         later = clock.now() + MINUTE
@@ -294,7 +295,7 @@ def test_a_backlog_that_falls_due_at_once_is_handed_out_by_priority(
 
 
 def test_an_ack_that_claims_finds_all_that_fell_due_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_PROMOTED", 10)
+    monkeypatch.setattr(claims, "PROMOTED", 10)
     clock = FakeClock()
     with closing(open_backend(path, clock=clock)) as queue:
         queue.push("first")

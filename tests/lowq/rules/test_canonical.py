@@ -88,7 +88,10 @@ def test_what_differs_stays_apart(one: Any, other: Any) -> None:
         (["\ud800"], r"work[0]: the lone surrogate '\ud800' is not JSON"),
         ({"a\udfff": 1}, r"work: the object key 'a\udfff': the lone surrogate '\udfff' is not JSON"),
         (object, "work: type is not JSON"),
-        ([10**5000], "work[0]: Exceeds the limit (4300 digits) for integer string conversion"),
+        (
+            [10**5000],
+            "work[0]: an integer of more than 4300 digits cannot be read back everywhere",
+        ),
     ],
 )
 def test_a_refusal_says_where_the_fault_is(work: Any, said: str) -> None:
