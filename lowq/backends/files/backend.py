@@ -13,7 +13,6 @@ from lowq.backend import (
     Acked,
     Counts,
     Dedupe,
-    InvalidLocation,
     Item,
     Lease,
     LeaseLost,
@@ -88,7 +87,7 @@ class FilesBackend:
         self._ledger = Ledger(self._folder)
         self._tasks = Tasks(self._folder, self._ledger, self._now)
         self._claims = Claims(self._folder, self._ledger, self._tasks)
-        self._standing = Standing(self._folder, self._make(dedupe, create))
+        self._standing = Standing(self._folder, self._ledger, self._folder.adopt(dedupe, create))
         self._pushes = Pushes(self._folder, self._ledger, self._standing, self._tasks, self._clock)
         self._ledger.arrivals = Inbox(self._folder, self._ledger, self._standing, self._clock).take_in
         self._bell = Bell(inside(root, "bell", name), self._folder.path)
@@ -249,7 +248,7 @@ class FilesBackend:
             try:
                 digest = read(self._folder.read(str(name))).entry().digest
             except FileNotFoundError:
-                index.remove(str(name))
+                self._ledger.forget(index, str(name))
                 return False
             except (Wrong, TypeError, ValueError) as error:
                 self._ledger.set_aside(index, str(name), str(error))
@@ -342,27 +341,6 @@ class FilesBackend:
 
     def _micros(self) -> int:
         return to_micros(self._clock.now())
-
-    def _make(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
-        """The dedupe of the queue of this name, which is made where it is new."""
-        folder = self._folder
-        if os.path.lexists(folder.root) and not os.path.isdir(folder.root):
-            raise InvalidLocation(f"{folder.root} is a file, and files:// keeps a queue in a directory; name another")
-        if not create and not os.path.isdir(folder.root):
-            raise InvalidLocation(f"{folder.root}: there is no queue here; a push makes one")
-        try:
-            try:
-                if create:
-                    folder.make_folders()
-                    folder.mutex.acquire()
-                return folder.make(dedupe, create)
-            finally:
-                folder.mutex.release()
-        except OSError as error:
-            raise folder.named(error) from error
-        except BaseException:
-            folder.close()
-            raise
 
     def _push(self, batch: list[Entry]) -> list[Pushed]:
         pushed = self._pushes.keep(batch)

@@ -52,7 +52,7 @@ class Claims:
             try:
                 content = read(self._folder.read(text))
             except FileNotFoundError:  # a person removed it
-                index.remove(text)
+                self._ledger.forget(index, text)
                 continue
             except Wrong as error:
                 self._ledger.set_aside(index, text, str(error))

@@ -62,7 +62,31 @@ class Folder:
         self._journal_path = os.path.join(self.path, INNER, "journal")
         self.closed = False
 
-    def make(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
+    def adopt(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
+        """The dedupe of the queue of this name, which is made where it is new, and open."""
+        if os.path.lexists(self.root) and not os.path.isdir(self.root):
+            raise InvalidLocation(f"{self.root} is a file, and files:// keeps a queue in a directory; name another")
+        if not create and not os.path.isdir(self.root):
+            raise InvalidLocation(f"{self.root}: there is no queue here; a push makes one")
+        try:
+            try:
+                if create:
+                    self._make_folders()
+                else:
+                    self._make(dedupe, create)
+                self.mutex.acquire()
+                made = self._make(dedupe, create)
+                self.open()
+                return made
+            finally:
+                self.mutex.release()
+        except OSError as error:
+            raise self.named(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
         """The queue is there, and was made with this dedupe; the caller holds the lock unless it may not create."""
         settings = os.path.join(self.path, INNER, "queue.json")
         known = settings_at(settings)
@@ -79,7 +103,7 @@ class Folder:
             )
         return made
 
-    def make_folders(self) -> None:
+    def _make_folders(self) -> None:
         """The directories are there, and known to the disk."""
         for path in (self.root, self.path, *(os.path.join(self.path, part) for part in (INNER, TMP, NEW, BAD))):
             if not os.path.isdir(path):

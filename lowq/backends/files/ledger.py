@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from lowq.backend import CorruptQueue, LowqError, QueueClosed
+from lowq.backend import CorruptQueue, LowqError
 from lowq.backends.files.folder import BAD, TMP, Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change, Header, Journal, knows_boots
@@ -49,25 +49,31 @@ class Ledger:
         mutex.check_free()
         try:
             try:
-                if self.folder.closed:
-                    raise QueueClosed(f"this client of {self.folder.root} was closed; open the queue again")
                 mutex.acquire()
-                index = self._follow(self.folder.open())
-                try:
-                    if self.arrivals is not None:
-                        self.arrivals(index)
-                    answer = step(index)
-                except LowqError:
-                    self._index = index
-                    raise
-                self._index = index
-                return answer
-            finally:
+                answer = self._informed(step)
                 mutex.release()
-        except OSError as error:
-            raise self.folder.named(error) from error
-        finally:
-            mutex.release()
+            except BaseException:  # and not `finally`, before whose first instruction it would stay locked
+                mutex.release()
+                raise
+        except BaseException as error:
+            mutex.release()  # where a signal's exception came into the first of them
+            if isinstance(error, OSError):
+                raise self.folder.named(error) from error
+            raise
+        return answer
+
+    def _informed(self, step: Callable[[Index], T]) -> T:
+        """The answer of `step`, which is told what is in the directory; the caller holds the lock."""
+        index = self._follow(self.folder.open())
+        try:
+            if self.arrivals is not None:
+                self.arrivals(index)
+            answer = step(index)
+        except LowqError:
+            self._index = index
+            raise
+        self._index = index
+        return answer
 
     def open(self) -> None:
         """The folder is open, also after a fork. Raises QueueClosed."""
@@ -89,13 +95,11 @@ class Ledger:
             return set()
         journal, header = self._journal(), self._header
         before, gone = header.end, set[str]()
-        try:
+        try:  # with no other one inside: the instruction that enters it is outside of both
             header.end = self._note(journal, changes)
             journal.write(header)
             for source, target in changes:
-                try:
-                    self._carry_out(source, target)
-                except FileNotFoundError:
+                if not self._carry_out(source, target):
                     gone.add(source)
             header.done = header.end
             journal.write(header)
@@ -115,6 +119,10 @@ class Ledger:
         if gone:
             self.change(index, [(target, "") for source, target in changes if source in gone and target])
         return gone
+
+    def forget(self, index: Index, name: str) -> None:
+        """A task whose file a person removed is none any more, for any client."""
+        self.change(index, [(name, "")])
 
     def change_all(self, index: Index, changes: list[Change]) -> None:
         """All the changes, of new files to tasks, are made, or none: also where the power fails meanwhile."""
@@ -188,17 +196,21 @@ class Ledger:
             journal.write(header)
             return journal.append(changes, 0)
 
-    def _carry_out(self, source: str, target: str) -> None:
-        if target:
-            self.folder.rename(source, target)
-        else:
-            self.folder.remove(source)
+    def _carry_out(self, source: str, target: str) -> bool:
+        """The change is made; False: there is no such file."""
+        try:
+            if target:
+                self.folder.rename(source, target)
+            else:
+                self.folder.remove(source)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _finish(self, changes: list[Change]) -> None:
         """What was not done of the changes is done; each that was done has no source any more."""
         for source, target in changes:
-            with suppress(FileNotFoundError):
-                self._carry_out(source, target)
+            self._carry_out(source, target)
 
     def _follow(self, journal: Journal) -> Index:
         """What is in the directory now, with what a killed holder left unfinished finished."""

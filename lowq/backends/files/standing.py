@@ -6,14 +6,16 @@ from lowq.backend import Dedupe
 from lowq.backends.files.content import Wrong, read
 from lowq.backends.files.folder import Folder
 from lowq.backends.files.index import Index
+from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import DIGEST, due, number
 
 
 class Standing:
     """The rule of dedupe of one queue."""
 
-    def __init__(self, folder: Folder, dedupe: Dedupe) -> None:
+    def __init__(self, folder: Folder, ledger: Ledger, dedupe: Dedupe) -> None:
         self._folder = folder
+        self._ledger = ledger
         self.dedupe = dedupe
 
     def find(self, index: Index, digest: bytes, now: str) -> str | None:
@@ -32,7 +34,7 @@ class Standing:
         try:
             return read(self._folder.read(name)).entry().digest == digest
         except FileNotFoundError:  # a person removed it
-            index.remove(name)
+            self._ledger.forget(index, name)
         except (Wrong, ValueError, TypeError):  # a claim will set it aside
             pass
         return False

@@ -82,7 +82,7 @@ class Tasks:
             content.data()
             return content
         except FileNotFoundError:
-            index.remove(str(name))
+            self._ledger.forget(index, str(name))
             raise LeaseLost(lost(lease, None)) from None
         except (Wrong, TypeError, ValueError) as error:
             self._ledger.set_aside(index, str(name), str(error))
@@ -103,7 +103,7 @@ class Tasks:
         try:
             content = read(self._folder.read(str(name)))
         except FileNotFoundError:
-            index.remove(str(name))
+            self._ledger.forget(index, str(name))
             return None
         except Wrong as error:
             self._ledger.set_aside(index, str(name), str(error))

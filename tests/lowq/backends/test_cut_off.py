@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backends import location
 from cutoff import CutOff, at_instruction
 from processes import BOUND, python
 
@@ -124,9 +125,37 @@ STRANGER = """
 """
 
 
+LISTER = """
+    import fcntl, json, os, re, sys
+    os.chdir(sys.argv[1])
+    lock = open(".lowq/lock", "a")
+    def told(name):
+        said = json.load(open(name))
+        state, *due, rank, number, digest, attempts = re.sub("-[0-9a-f]{16}.json|.json", "", name).split("-")
+        if due and due[0] <= "20300101T120200.123456Z":  # the clock's latest; what is due is ready
+            state, due = "ready", []
+        del said["pushed_at"]
+        return number, [state, due, rank, attempts, bool(re.search("-[0-9a-f]{16}.json", name)), *said.values()]
+    for line in sys.stdin:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            names = [name for name in os.listdir() if name.endswith(".json")]
+            rows = [row for number, row in sorted(map(told, names))]
+            if line == "clear\\n":
+                for name in names:
+                    os.unlink(name)
+                with open(".lowq/journal", "r+b") as journal:  # so that all list the directory again
+                    journal.write(bytes(100))
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        except Exception as error:
+            rows = repr(error)
+        print(json.dumps(rows), flush=True)
+"""
+
+
 class OtherProcess(Outside):
-    def __init__(self, path: Path) -> None:
-        self._process: subprocess.Popen[str] = python(STRANGER, path)
+    def __init__(self, program: str, path: Path) -> None:
+        self._process: subprocess.Popen[str] = python(program, path)
 
     def _ask(self, question: str) -> list[Any]:
         assert self._process.stdin is not None
@@ -196,20 +225,21 @@ class Stage:
     scene: Scene = field(default_factory=dict)
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "files", "memory"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
     clock = FakeClock()
-    where = str(tmp_path / "q.db") if request.param == "sqlite" else f"memory://{tmp_path}"
+    where = location(request.param, tmp_path)
 
     def open_() -> Backend:
-        if request.param == "sqlite":
+        if request.param != "memory":
             return open_backend(where, clock=clock, durability="none")
         return open_backend(where, clock=clock)
 
     outside: Callable[[], Outside]
-    if request.param == "sqlite":
+    if request.param != "memory":
         open_().close()
-        outside = lambda: OtherProcess(tmp_path / "q.db")  # noqa: E731
+        program, path = {"sqlite": (STRANGER, tmp_path / "q.db"), "files": (LISTER, tmp_path / "q")}[request.param]
+        outside = lambda: OtherProcess(program, path)  # noqa: E731
     else:
         outside = lambda: OtherThread(open_())  # noqa: E731
     return Stage(open_, outside, clock, {"clock": clock, "start": clock.now()})
