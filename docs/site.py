@@ -18,7 +18,8 @@ COPIES = "source/"
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """The files that pages name in the navigation or in a link are part of the site, and what those link to."""
     named = [line.split(COPIES, 1)[1] for line in (ROOT / "mkdocs.yml").read_text().splitlines() if COPIES in line]
-    found = [*named, *(path for page in (ROOT / "docs").glob("*.md") for path in _linked(f"docs/{page.name}"))]
+    pages = [page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    found = [*named, *(path for page in pages for path in _linked(page))]
     copied = set()
     while found:
         path = found.pop()
