@@ -7,8 +7,10 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 
 @dataclass
@@ -162,3 +164,75 @@ class NoWork(Sound):
 
 
 instance = Sound()
+
+
+class OwnAttributes(Sound):
+    bug = "what is wrong with it"
+    row = 7
+    server: ClassVar[Any] = {"host": "localhost"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = WeakSet[Any]()
+        self.started = self.closed = 0
+
+    def helper(self) -> None:
+        pass
+
+
+class MisspeltMethod(Sound):
+    def closeplace(self, place: Path) -> None:
+        pass
+
+
+class MisspeltFlag(Sound):
+    one_at_time = True
+
+
+class MisspeltInTheInstance(Sound):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fixed_leases = timedelta(seconds=3)
+
+
+class UnknownRefusal(Sound):
+    refuses: ClassVar[Any] = {"nil"}
+
+
+class KeysWithoutKeys(Sound):
+    dedupe = "until_done"
+    dedupe_by = "key"
+
+
+class ThreadsOfTheMainThread(Sound):
+    promises: ClassVar[Any] = {"threads"}
+    main_thread = True
+
+
+class FixedWithoutLease(Sound):
+    fixed_lease = timedelta(seconds=3)
+
+
+class NotAFlag(Sound):
+    one_at_a_time = 1
+
+
+class CannotClose(Sound):
+    def close_place(self, place: Path) -> None:
+        raise ConnectionError(f"no server at 10.0.0.1 for {place.name}")
+
+
+class Unreadable(Sound):
+    """What it hands out cannot be asked for its work."""
+
+    class Client(Client):
+        def claim(self) -> Any:
+            return Unreadable.Claimed() if self.works else None
+
+    class Claimed:
+        @property
+        def work(self) -> Any:
+            raise KeyError("work")
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])

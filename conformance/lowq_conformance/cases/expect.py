@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, Refused
+from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotObserved, NotPromised, Refused
 from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
@@ -15,6 +15,8 @@ from lowq_conformance.subject.program import format_value
 
 def wrong(q: Client, expected: str) -> Broken:
     """The last call of `q` should have answered otherwise."""
+    if q.subject.is_late(q.place):
+        raise NotObserved("the machine was too slow: a lease ran out, whose length the queue fixes")
     q.subject.journal.expected(expected)
     return Broken(f"expected {expected}", shown=True)
 
@@ -28,6 +30,8 @@ def expect(q: Client, met: bool, expected: str) -> None:
 def claim(q: Client, *, lease_for: Any = MINUTE) -> Held | None:
     """A claim; a queue that may falsely say that it is empty is asked until its patience is over."""
     held = q.claim(lease_for=lease_for)
+    if held is None and q.subject.serves_nobody(q.place):
+        raise NotPromised("it hands out one task at a time")
     if held is None and "prompt" not in q.promises:
         end = time.monotonic() + q.subject.traits.patience.total_seconds()
         while held is None and time.monotonic() < end:
@@ -118,6 +122,12 @@ def named(q: Client, error: Exception | None, accidents: tuple[type[Exception], 
     on_purpose = error is not None and type(error) is not Exception and not isinstance(error, accidents)
     if not on_purpose or not str(error).strip():
         raise wrong(q, "a named error that says what is wrong")
+
+
+def asks_for_leases(q: Client) -> None:
+    """Raise NotPromised where nobody asks for the length of a lease."""
+    if q.subject.traits.fixed_lease is not None:
+        raise NotPromised("the queue fixes how long its leases are")
 
 
 def known(value: Any, what: str) -> Any:

@@ -37,7 +37,7 @@ class JudgedCalls:
         self.promises = self.subject.promises
         self.traits = self.subject.traits
         self.waits = self.subject.can_pass_time
-        self.lease = max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR
+        self.lease = self.subject.lease(max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR)
         self.model = Model(self.search.spec)
         self.clients: list[Client] = []
         self.leases: list[tuple[Client, Held, ModelLease]] = []
@@ -161,12 +161,20 @@ class JudgedCalls:
         for _ in self.model.tasks:
             held = client.claim(lease_for=self.lease)
             if held is None:
-                self.model.claim_nothing(at)
+                if not self._serves_nobody(at):
+                    self.model.claim_nothing(at)
             elif work_text(held.work) == work_text(error.first.work):
                 return
 
+    def _serves_nobody(self, at: Span) -> bool:
+        """Whether one task at a time is handed out, and one may be in hand."""
+        tasks = self.model.tasks
+        return self.traits.one_at_a_time and any(t.state == "leased" and not self.model.free(t, at) for t in tasks)
+
     def _found_nothing(self, client: Client, at: Span) -> None:
         """An empty answer is judged; a false one is a lost task, unless the next claim has it."""
+        if self._serves_nobody(at):
+            return
         try:
             self.model.claim_nothing(at)
         except Mismatch as error:
@@ -257,7 +265,7 @@ class JudgedCalls:
                 work = f"work {self.pushes}"
         return Item(
             work,
-            key if "key" in self.promises else None,
+            self.clients[0].key(work, key if "key" in self.promises else None),
             priority if "priority" in self.promises else 0,
             self._instant(when),
         )

@@ -21,6 +21,7 @@ from lowq_conformance.cases.expect import (
     wrong,
 )
 from lowq_conformance.cases.timing import fall_due, later, not_yet, run_out
+from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.client import Answer, Client, Held
 
 
@@ -34,6 +35,12 @@ def refused(q: Client, answer: Answer) -> None:
     """The push did not say that it added."""
     if answer.added is True:
         raise wrong(q, "not added")
+
+
+def by_work(q: Client) -> None:
+    """Raise NotPromised where works are equal under equal keys only."""
+    if q.subject.traits.dedupe_by == "key":
+        raise NotPromised("only a key makes works equal")
 
 
 @pytest.mark.clause("DEDUPE-1")
@@ -72,6 +79,7 @@ def test_a_refused_push_names_the_task_that_stands(q: Client) -> None:
     ids=["keys", "nested keys", "spelling"],
 )
 def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
+    by_work(q)
     added(q, q.push(one))
     refused(q, q.push(same))
 
@@ -124,12 +132,23 @@ def test_equal_works_under_two_keys_are_different(q: Client) -> None:
 @pytest.mark.clause("DEDUPE-4")
 @pytest.mark.parametrize(("key", "work"), [("1", 1), ('"a"', "a"), ("a", "a"), ("null", None), ('{"a":1}', {"a": 1})])
 def test_a_key_never_meets_the_work_whose_text_it_is(q: Client, key: str, work: Any) -> None:
+    by_work(q)
     answer = taken(q, work)
     if answer is not None:
         added(q, answer)
     added(q, q.push("under a key", key=key))
 
     gives_all(q, *([] if answer is None else [work]), "under a key")
+
+
+@pytest.mark.clause("DEDUPE-4")
+def test_where_only_keys_decide_works_without_one_are_all_kept(q: Client) -> None:
+    if q.subject.traits.dedupe_by == "work":
+        raise NotPromised("a work without a key is equal to itself")
+    added(q, q.push("a", keyless=True))
+    added(q, q.push("a", keyless=True))
+
+    gives_all(q, "a", "a")
 
 
 @pytest.mark.clause("DEDUPE-4")

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, gives_all, named, nothing, refused, something, takes, wrong
+from lowq_conformance.cases.expect import (
+    asks_for_leases,
+    expect,
+    gives,
+    gives_all,
+    named,
+    nothing,
+    refused,
+    something,
+    takes,
+    wrong,
+)
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.subject.client import Client
 
@@ -228,6 +239,7 @@ def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
 @pytest.mark.needs("lease")
 @pytest.mark.parametrize("lease", ["a minute", [60]], ids=repr)
 def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
+    asks_for_leases(q)
     q.push("a")
     refused(q.claim, lease_for=lease)
 
@@ -238,6 +250,7 @@ def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
 @pytest.mark.needs("lease")
 @pytest.mark.parametrize("lease", [60, 1.5], ids=repr)
 def test_a_number_is_no_lease_or_means_seconds(q: Client, lease: Any) -> None:
+    asks_for_leases(q)
     q.push("a")
     try:
         held = q.claim(lease_for=lease)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, known, nothing, refused, something, takes
+from lowq_conformance.cases.expect import asks_for_leases, expect, gives, known, nothing, refused, something, takes
 from lowq_conformance.cases.timing import Stopwatch, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
@@ -42,7 +42,7 @@ def test_while_a_lease_runs_nobody_else_gets_the_task(q: Client, other: Client) 
 
 @pytest.mark.clause("LEASE-1")
 def test_a_lease_holds_until_shortly_before_its_end(q: Client, other: Client) -> None:
-    lease = q.subject.short_lease * 2
+    lease = q.subject.lease(q.subject.short_lease * 2)
     watch = Stopwatch(q)
     q.push("a")
     takes(q, "a", lease_for=lease)
@@ -55,6 +55,7 @@ def test_a_lease_holds_until_shortly_before_its_end(q: Client, other: Client) ->
 
 @pytest.mark.clause("LEASE-1")
 def test_a_lease_of_days_is_a_lease(q: Client, other: Client) -> None:
+    asks_for_leases(q)
     q.push("a")
     try:
         takes(q, "a", lease_for=timedelta(days=2))
@@ -182,7 +183,7 @@ def test_after_a_stale_extend_the_holder_can_still_settle(q: Client, other: Clie
 
 @pytest.mark.clause("LEASE-8")
 def test_an_extended_lease_holds_longer(q: Client, other: Client) -> None:
-    lease = q.subject.short_lease * 2
+    lease = q.subject.lease(q.subject.short_lease * 2)
     q.push("a")
     held = takes(q, "a", lease_for=lease)
     q.subject.pass_time(q.place, lease * 0.5)
@@ -288,6 +289,7 @@ def test_closing_another_client_ends_nobodys_lease(subject: Subject, q: Client) 
 @pytest.mark.clause("LEASE-11")
 @pytest.mark.parametrize("lease", [timedelta(0), -MINUTE], ids=["zero", "negative"])
 def test_a_lease_of_zero_or_less_is_refused(q: Client, lease: timedelta) -> None:
+    asks_for_leases(q)
     q.push("a")
 
     refused(q.claim, lease_for=lease)

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from lowq import Dedupe
 
 DueOrder = Literal["push", "due"]
+DedupeBy = Literal["work", "key"]
 Requeue = Literal["place", "any"]
 
 
@@ -88,6 +89,14 @@ class Traits:
     """How long an empty claim may take."""
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
+    dedupe_by: DedupeBy = "work"
+    """What makes works equal where no key is given: the "work" itself; or nothing does, and only a "key" decides."""
+    one_at_a_time: bool = False
+    """While one task is in hand, whoever claims gets nothing, as where a lock is to serialise what is done."""
+    fixed_lease: timedelta | None = None
+    """How long every lease is, where the queue fixes that and its claim takes no `lease_for`."""
+    main_thread: bool = False
+    """A client works in the main thread of its process only."""
     refuses: frozenset[str] = frozenset()
     """Works that are refused by a named error, in words: see REFUSABLE."""
     workers: int | None = 1
@@ -107,9 +116,12 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe": get_args(Dedupe),
     "due_order": (*get_args(DueOrder), None),
     "requeue": get_args(Requeue),
+    "dedupe_by": get_args(DedupeBy),
+    "one_at_a_time": (False, True),
+    "main_thread": (False, True),
 }
 TRAITS = tuple(field.name for field in fields(Traits))
-METHODS = ("open", "pass_time", "now", "start")
+METHODS = ("open", "pass_time", "now", "start", "close_place", "event_loop")
 HARNESS_NAMES = ("promises", *TRAITS, *METHODS)
 
 
@@ -140,17 +152,17 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
         if trait == "refuses":
             if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
                 raise BrokenHarness(f"{who}: refuses: expected a set of words, got {type(value).__name__}")
-            if unknown := [word for word in value if word not in REFUSABLE]:
+            if unknown := [word for word in value if not isinstance(word, str) or word not in REFUSABLE]:
                 known = f"{_hint(unknown[0], REFUSABLE)}; known are {' '.join(REFUSABLE)}"
                 raise BrokenHarness(f"{who}: refuses: unknown word {unknown[0]!r}{known}")
             continue
         choices = _CHOICES.get(trait)
-        if choices is not None and value not in choices:
+        if choices is not None and (value, type(value)) not in [(each, type(each)) for each in choices]:
             raise BrokenHarness(f"{who}: {trait}: expected {' or '.join(map(repr, choices))}, got {value!r}")
-        if choices is None and not (trait == "max_delay" and value is None):
+        if choices is None and not (trait in ("max_delay", "fixed_lease") and value is None):
             if not isinstance(value, timedelta):
                 raise BrokenHarness(f"{who}: {trait}: expected a timedelta, got {value!r}")
-            if value < timedelta(0) or (trait == "shortest_lease" and not value):
+            if value < timedelta(0) or (trait in ("shortest_lease", "fixed_lease") and not value):
                 raise BrokenHarness(f"{who}: {trait}: expected more than zero, got {value!r}")
     refuses = values.get("refuses", ())
     assert isinstance(refuses, (set, frozenset, list, tuple))
@@ -212,12 +224,24 @@ def _could_be(known: str, value: object) -> bool:
     if known == "promises":
         return isinstance(value, (set, frozenset, list, tuple, str))
     default = getattr(Traits(), known)
-    if isinstance(default, timedelta) or known == "max_delay":
+    if type(default) is bool:
+        return isinstance(value, bool)
+    if isinstance(default, timedelta) or known in ("max_delay", "fixed_lease"):
         return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
     if known == "refuses":
         return isinstance(value, (set, frozenset, list, tuple, str))
     kinds = {"workers": (int, type(None))}.get(known, (str, type(None)))
     return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def check_together(promises: frozenset[str], traits: Traits, who: str) -> None:
+    """Raise BrokenHarness for traits that mean nothing with these promises."""
+    if traits.dedupe != "off" and traits.dedupe_by == "key" and "key" not in promises:
+        raise BrokenHarness(f"{who}: dedupe_by: 'key' means nothing without the promise 'key'")
+    if traits.fixed_lease is not None and "lease" not in promises:
+        raise BrokenHarness(f"{who}: fixed_lease means nothing without the promise 'lease'")
+    if traits.main_thread and "threads" in promises:
+        raise BrokenHarness(f"{who}: main_thread: a client of the main thread only cannot promise 'threads'")
 
 
 def _hint(word: object, known: Any) -> str:

@@ -34,6 +34,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report import report as reports
 from lowq_conformance.report.tally import Tally, TestVerdict
+from lowq_conformance.run.own_fault import own_fault
 from lowq_conformance.run.wire import CASES
 from lowq_conformance.storm.storms import Storms, name_of_run
 from lowq_conformance.subject.loading import load
@@ -232,6 +233,9 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
     program = "" if used is None else used.journal.program()
     what = str(error) if isinstance(error, (Refused, AssertionError)) else f"{type(error).__name__}: {error}"
     fault = None
+    if (where := own_fault(error)) is not None:
+        why = f"the suite itself failed, {where}: {what}"
+        return [TestVerdict(id, Verdict.NOT_OBSERVED.value, why) for id in own]
     if (broken := broken_in(error)) is not None:
         fault = None if broken.fault is None else broken.fault.as_json()
         own = own if broken.clause is None else (broken.clause,)

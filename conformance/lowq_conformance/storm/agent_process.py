@@ -27,6 +27,7 @@ from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
 from lowq_conformance.support.channel import Channel
+from lowq_conformance.support.own_frames import where_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _fork_agent(control: socket.socket, own: int) -> int:
 
 
 class AgentProcess:
-    """One process of a run; its first thread listens, each client has a thread of its own."""
+    """One process of a run; its first thread listens, each client has a thread of its own or must have that."""
 
     def __init__(self, own: socket.socket) -> None:
         self._own = own
@@ -117,7 +118,10 @@ class AgentProcess:
                 log = Log(orders.logs, part["client"])
                 hands = Equipment(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
                 arguments = (Performer(hands), part["steps"], part.get("ending", []), part.get("seconds", inf))
-                threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
+                if orders.traits.main_thread:
+                    self._perform(*arguments)
+                else:
+                    threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
 
     def _perform(self, performer: Performer, steps: list[Step], ending: list[Step], seconds: float) -> None:
         hands = performer.hands
@@ -134,7 +138,8 @@ class AgentProcess:
         if isinstance(error, BrokenHarness):
             self._talk.tell({"broken_harness": str(error)})
         else:
-            self._talk.tell({"failed": "".join(traceback.format_exception(error))})
+            said = "".join(traceback.format_exception(error))
+            self._talk.tell({"failed": said, "where": where_of(error)})
 
 
 def encode_orders(orders: Orders) -> bytes:

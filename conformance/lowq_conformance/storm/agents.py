@@ -24,7 +24,11 @@ PROGRAM = "from lowq_conformance.storm.agent_process import main; main()"
 
 
 class AgentFailed(Exception):
-    """An agent could not do what it was told, through a fault of the harness or of the suite."""
+    """An agent could not do what it was told, through a fault of the harness or, at `where`, of the suite."""
+
+    def __init__(self, said: str, where: str | None = None) -> None:
+        super().__init__(said)
+        self.where = where
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +61,7 @@ class Agent:
             if "broken_harness" in event:
                 raise BrokenHarness(event["broken_harness"])
             if "failed" in event:
-                raise AgentFailed(event["failed"])
+                raise AgentFailed(event["failed"], event["where"])
             if "done" in event:
                 self.busy.discard(event["done"])
         return True
@@ -140,6 +144,6 @@ class Agents:
         line = b""
         while not line.endswith(b"\n"):
             if not (byte := self._control.recv(1)):
-                raise AgentFailed("the interpreter from which agents are forked died")
+                raise AgentFailed("the interpreter from which agents are forked died", "as it forked a process")
             line += byte
         return line

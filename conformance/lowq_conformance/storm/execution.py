@@ -277,6 +277,7 @@ class RunState:
         stuck = {(call.process, call.number) for call in self.run.waiting}
         self.run.waiting = [call for call in self.run.recording.calls if (call.process, call.number) in stuck]
         self.meeting.close()
+        self.subject.close_place(self.place)
 
 
 OUTLIVES = 1.2
@@ -286,6 +287,8 @@ OUTLIVES = 1.2
 def lease_of(subject: Subject) -> timedelta:
     """How long leases are in a run: an hour where the clock is moved, else short, unless a late settle does harm."""
     traits = subject.traits
+    if traits.fixed_lease is not None:
+        return traits.fixed_lease
     if subject.can_pass_time:
         return max(timedelta(hours=1), traits.shortest_lease)
     return traits.shortest_lease if "fenced" in subject.promises else max(SHORT, traits.shortest_lease)

@@ -198,6 +198,8 @@ class Storms:
         return self._until_seen(f"closing {how}", make, [lambda storm: storm.made("close")])
 
     def _fork(self) -> Storm:
+        if self.subject.asynchronous:
+            raise NotPromised("its methods are async, and no event loop goes through a fork")
         run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
         storm = self._judged(run, refuses=True)
         storm.found = [*charges.charge_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]

@@ -7,7 +7,7 @@ returns then to have returned after. That only makes intervals longer, which can
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -99,6 +99,8 @@ class HistoryBuilder:
         self.told = RunHistory(spec=spec_of(run))
         for call in self.calls:
             self._tell(call)
+        if run.subject.traits.one_at_a_time:
+            self.told.ops = self._with_nothing_in_hand()
         self.told.ops = told_apart(self.told.ops)
 
     def _tell(self, call: RecordedCall) -> None:
@@ -149,6 +151,24 @@ class HistoryBuilder:
         op.not_before = self._due(call.args.get("not_before"))
         if call.ret is not None and (call.error is None or not has_surfaced(call)):
             op.result = "ok" if call.error is None else "stale"
+
+    def _with_nothing_in_hand(self) -> list[Op]:
+        """The history without the empty answers while a task may have been in hand, of which one at a time is."""
+        spec, ops, until = self.told.spec, self.told.ops, dict[int, float]()
+        for op in ops:
+            if op.kind == "claim" and op.result != "empty":
+                until[op.number] = op.ret + op.longest + (inf if spec.grace is None else spec.grace + 2 * spec.eps)
+            elif op.result == "ok":
+                until[op.claim] = min(until[op.claim], op.ret)
+        held = sorted((ops[claim].call, end) for claim, end in until.items())
+        calls = [call for call, _ in held]
+        ends = list(accumulate((end for _, end in held), max))
+
+        def in_hand(empty: Op) -> bool:
+            before = bisect_right(calls, empty.ret)
+            return before > 0 and ends[before - 1] >= empty.call
+
+        return [op for op in ops if op.result != "empty" or not in_hand(op)]
 
     def _op(self, call: RecordedCall, kind: Any, suffix: str = "") -> Op:
         """An operation of the call, whose answer is not known yet."""

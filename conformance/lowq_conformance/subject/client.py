@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from lowq import Item, State
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.program import format_call, format_value
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.support.text import describe_error
@@ -84,31 +85,56 @@ class Client:
         return self.subject.takes(method, keyword)
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        keyless: bool = False,
     ) -> Answer:
-        """The work was pushed; what is None or 0 was not passed."""
+        """The work was pushed; what is None or 0 was not passed.
+
+        Where only a key makes works equal, each gets one that is equal where the works are, unless it is `keyless`.
+        """
+        key = key if keyless else self.key(work, key)
         given = {"key": key, "priority": priority, "not_before": not_before}
         passed = {name: value for name, value in given.items() if name in self.promises and (value or value == "")}
         return _answer(self._call("push", [work], passed, _said))
 
+    def key(self, work: Any, key: str | None) -> str | None:
+        """The key under which the work is pushed."""
+        traits = self.subject.traits
+        if key is not None or traits.dedupe == "off" or traits.dedupe_by == "work":
+            return key
+        return f"work {work_text(work)}"
+
     def push_many(self, items: Iterable[Item]) -> list[Answer] | None:
         """The items were pushed together; None where the queue does not say what became of each."""
-        answers = self._call("push_many", [list(items)], {}, _said_of_many)
+        given = [replace(item, key=self.key(item.work, item.key)) for item in items]
+        answers = self._call("push_many", [given], {}, _said_of_many)
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
         """What was handed out, or None; `wait` is passed where it is given and the client takes it."""
         if not self.has("claim"):
             raise NotPromised("its own worker claims")
-        passed: dict[str, Any] = {"lease_for": lease_for} if "lease" in self.promises else {}
+        fixed = "lease" not in self.promises or self.subject.traits.fixed_lease is not None
+        passed: dict[str, Any] = {} if fixed else {"lease_for": lease_for}
         if wait is not None and self.takes("claim", "wait"):
             passed["wait"] = wait
-        return self._held(*self._named(self._call("claim", [], passed, _claimed)))
+        held = self._held(*self._named(self._call("claim", [], passed, _claimed)))
+        if held is not None:
+            self.subject.took(held.raw, self.place, self.subject.lease(lease_for))
+        return held
 
     def extend(self, held: Held, *, lease_for: timedelta) -> Held:
         """The lease was extended; use what is returned from now on."""
         raw = self._settle("extend", held, {"lease_for": lease_for} if self.takes("extend", "lease_for") else {})
-        return held if raw is None or raw is True else Held(held.label, raw)
+        longer = held if raw is None or raw is True else Held(held.label, raw)
+        self.subject.settled(held.raw)
+        self.subject.took(longer.raw, self.place, self.subject.lease(lease_for))
+        return longer
 
     def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
         """The task is done; with `claim_for`, only where the client takes it, what was claimed in the same step."""
@@ -211,6 +237,8 @@ class Client:
         answer = self._call(verb, [held], passed, shown or _settled)
         if answer is False:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
+        if verb != "extend":
+            self.subject.settled(held.raw)
         return answer
 
     def _call(

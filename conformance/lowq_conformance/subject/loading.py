@@ -15,6 +15,7 @@ from lowq_conformance.contract.promises import (
     BrokenHarness,
     Traits,
     check_names,
+    check_together,
     read_promises,
     read_traits,
 )
@@ -47,6 +48,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
             if stated is None:
                 subject.promises = read_promises(_spoken(client, harness) | added, target)
                 subject.traits = read_traits(_traits_of(client, traits), target)
+            check_together(subject.promises, subject.traits, target)
             _check_methods(subject, client, harness)
             _check_clock(subject, client)
             _try_keywords(subject, client)
@@ -145,6 +147,8 @@ def _lacking(word: str, client: Client, harness: Any) -> str | None:
         if not client.has(method):
             return f"the client has no method {method}"
     for method, keyword in (("push", promise.push), ("claim", promise.claim)):
+        if keyword == "lease_for" and client.subject.traits.fixed_lease is not None:
+            continue
         if keyword is not None and not (client.has(method) and client.takes(method, keyword)):
             return f"the client's {method} takes no {keyword}="
     if promise.open is not None and not _takes(harness.open, promise.open):

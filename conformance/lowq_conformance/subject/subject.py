@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class Subject(UnderTest):
         """Whether its clients, of which one was opened, leave claiming to the queue's own worker."""
         self._make = make
         self._clients: list[Client] = []
+        self._places: set[Path] = set()
+        self.asynchronous = False
+        """Whether its clients, of which one was opened, have async methods."""
         self._desks: dict[Path, Desk] = {}
 
     def fresh(self) -> Subject:
@@ -41,11 +45,13 @@ class Subject(UnderTest):
         again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
         again.only_pushes = self.only_pushes
         again.shape = dict(self.shape)
+        again.asynchronous = self.asynchronous
         return again
 
     def open(self, place: Path, name: str | None = None) -> Client:
         """A new client of the queue at `place`; `name` is passed where it is given. Raises Refused."""
         label = self.next_label("q")
+        self._places.add(place)
         given = {} if name is None else {"name": name}
         call = self.journal.begin(f"{label} = {format_call('open', [Place()], given)}")
         try:
@@ -63,6 +69,7 @@ class Subject(UnderTest):
     def _client(self, raw: Any, label: str, place: Path) -> Client:
         if not self.shape:
             self.shape = {verb: keywords(getattr(raw, verb, None)) for verb in VERBS}
+            self.asynchronous = any(iscoroutinefunction(getattr(raw, verb, None)) for verb in VERBS)
         self.only_pushes = "worker" in self.promises and not callable(getattr(raw, "claim", None))
         if not self.only_pushes:
             return Client(self, raw, label, place)
@@ -74,6 +81,11 @@ class Subject(UnderTest):
             desk.close()
         for client in self._clients:
             client.let_go()
-        for loop in self._loops.values():
-            loop.close()
-        self.journal.close()
+        try:
+            for place in self._places:
+                self.close_place(place)
+        finally:
+            self._places.clear()
+            for loop in self._loops.values():
+                loop.close()
+            self.journal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class UnderTest:
         self._loops: dict[Path, Loop] = {}
         self._labels: dict[str, int] = {}
         self._passed: dict[Path, timedelta] = {}
+        self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
         self.shape: dict[str, frozenset[str] | None] = {}
         """What each method of its clients that was asked about takes by keyword; None: any."""
 
@@ -64,7 +66,45 @@ class UnderTest:
     @property
     def short_lease(self) -> timedelta:
         """A lease for tasks whose lease is to run out: as short as can be where the suite really waits."""
-        return timedelta(minutes=1) if self.can_pass_time else self.traits.shortest_lease
+        return self.lease(timedelta(minutes=1) if self.can_pass_time else self.traits.shortest_lease)
+
+    def lease(self, wanted: timedelta) -> timedelta:
+        """How long a lease is that is asked for: as long as is wanted, or as the queue fixes it."""
+        return wanted if self.traits.fixed_lease is None else self.traits.fixed_lease
+
+    def took(self, hold: object, place: Path, lease: timedelta) -> None:
+        """Somebody has this in hand, until it is settled or its lease is over."""
+        if self.traits.one_at_a_time or self.traits.fixed_lease is not None:
+            until = self.now(place) + lease if "lease" in self.promises else None
+            self._hands[id(hold)] = place, until, hold
+
+    def settled(self, hold: object) -> None:
+        """Nobody has it in hand any more."""
+        self._hands.pop(id(hold), None)
+
+    def serves_nobody(self, place: Path) -> bool:
+        """Whether one task at a time is in hand, and one is."""
+        if not self.traits.one_at_a_time:
+            return False
+        now = self.now(place)
+        return any(where == place and (until is None or until > now) for where, until, _ in self._hands.values())
+
+    def is_late(self, place: Path) -> bool:
+        """Whether a lease whose length the queue fixes has really run out before anybody meant it to."""
+        if self.can_pass_time or self.traits.fixed_lease is None:
+            return False
+        now = self.now(place)
+        return any(where == place and until is not None and until <= now for where, until, _ in self._hands.values())
+
+    def _pass(self, place: Path) -> None:
+        """The leases that are over by now were meant to be."""
+        if self._hands:
+            now = self.now(place)
+            over = [
+                key for key, (where, until, _) in self._hands.items() if where == place and until and until <= now
+            ]
+            for key in over:
+                del self._hands[key]
 
     @property
     def delay(self) -> timedelta:
@@ -92,6 +132,7 @@ class UnderTest:
             except Exception as error:
                 raise BrokenHarness(f"{self.target}: pass_time {describe_error(error)}") from error
             self._passed[place] = self._passed.get(place, timedelta(0)) + how_long
+        self._pass(place)
         self.journal.end(call, "")
 
     def start(self, place: Path, handler: Handler) -> list[int]:
@@ -102,8 +143,13 @@ class UnderTest:
         except Exception as error:
             self.journal.end(call, describe_error(error))
             raise Refused(call.text, error) from error
+        if pids is None:
+            self.journal.end(call, "None")
+            return []
         if not isinstance(pids, (list, tuple)) or not all(type(pid) is int and pid > 1 for pid in pids):
-            raise BrokenHarness(f"{self.target}: start: expected a list of process ids, got {pids!r}")
+            raise BrokenHarness(
+                f"{self.target}: start: expected a list of process ids, or None: unknown; got {pids!r}"
+            )
         self.journal.end(call, repr(list(pids)))
         return list(pids)
 
@@ -118,7 +164,20 @@ class UnderTest:
 
     def loop(self, place: Path) -> Loop:
         """The event loop of that place."""
-        return self._loops.setdefault(place, Loop())
+        if place not in self._loops:
+            event_loop = getattr(self._harness, "event_loop", None)
+            given = partial(event_loop, place) if callable(event_loop) else None
+            self._loops.setdefault(place, Loop(given, here=self.traits.main_thread))
+        return self._loops[place]
+
+    def close_place(self, place: Path) -> None:
+        """Nobody comes to the place any more: what the harness has there outside of the folder is gone."""
+        close_place = getattr(self._harness, "close_place", None)
+        if callable(close_place):
+            try:
+                self.loop(place).result(close_place(place))
+            except Exception as error:
+                raise BrokenHarness(f"{self.target}: close_place {describe_error(error)}") from error
 
     def next_label(self, kind: str) -> str:
         """A name that is not taken yet: q, q2, q3, …"""

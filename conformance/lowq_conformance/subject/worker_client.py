@@ -68,14 +68,20 @@ class Worked(Client):
         self._desk = desk
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        keyless: bool = False,
     ) -> Answer:
         """The work was pushed."""
         if not_before is not None:
             raise NotPromised("its own worker claims, and when it would is not told")
         if self.subject.traits.dedupe != "off" and work_text(work) in self._desk.ended:
             raise NotPromised("its own worker acks, and when it has is not told")
-        answer = super().push(work, key=key, priority=priority)
+        answer = super().push(work, key=key, priority=priority, keyless=keyless)
         self._desk.waiting += answer.added is not False
         return answer
 

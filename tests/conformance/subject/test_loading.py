@@ -6,7 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.profile import QUICK
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.queues.sound.strangers import OnAServer
+from lowq_conformance.run.runner import run
 from lowq_conformance.subject.loading import load
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
@@ -30,6 +33,15 @@ HARNESSES = Path(__file__).parent.with_name("harnesses.py")
         ("CannotBeOpened", "a harness has a method open(self, place)"),
         ("instance", "expected a harness class or a callable that takes a place, got Sound"),
         ("Missing", "has no Missing"),
+        ("MisspeltMethod", "unknown method 'closeplace', did you mean 'close_place'?"),
+        ("MisspeltFlag", "unknown trait 'one_at_time', did you mean 'one_at_a_time'?"),
+        ("MisspeltInTheInstance", "unknown trait 'fixed_leases', did you mean 'fixed_lease'?"),
+        ("UnknownRefusal", "refuses: unknown word 'nil'; known are nul control astral empty null"),
+        ("KeysWithoutKeys", "dedupe_by: 'key' means nothing without the promise 'key'"),
+        ("ThreadsOfTheMainThread", "a client of the main thread only cannot promise 'threads'"),
+        ("FixedWithoutLease", "fixed_lease means nothing without the promise 'lease'"),
+        ("NotAFlag", "one_at_a_time: expected False or True, got 1"),
+        ("CannotClose", "close_place raised ConnectionError: no server at 10.0.0.1"),
     ],
 )
 def test_a_fault_of_a_harness_is_said_in_one_line(name: str, said: str) -> None:
@@ -43,7 +55,7 @@ def test_a_fault_of_a_harness_is_said_in_one_line(name: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("memry", "expected module:Name, path/to/file.py:Name, a backend URL, or one of sqlite, memory"),
+        ("memry", "expected module:Name, path/to/file.py:Name, a backend URL, or one of sqlite, "),
         ("nowhere.py:Harness", "there is no such file"),
         ("no_such_module:Harness", "raised ModuleNotFoundError"),
         ("redis2://", "unknown kind of queue"),
@@ -106,3 +118,26 @@ def test_calls_are_recorded_as_a_person_would_type_them(tmp_path: Path) -> None:
         "lease = q.claim(lease_for=timedelta(seconds=60))              # 'a'",
         "q.ack(lease)",
     ]
+
+
+def test_an_attribute_of_ones_own_that_resembles_nothing_is_no_error() -> None:
+    assert load(f"{HARNESSES}:OwnAttributes").promises == {"fifo", "prompt"}
+
+
+def test_a_place_is_closed_once_when_nobody_comes_there_any_more(tmp_path: Path) -> None:
+    subject = load("lowq_conformance.queues.sound.strangers:OnAServer")
+    first, second = tmp_path / "first", tmp_path / "second"
+    for place in (first, first, second):
+        subject.open(place).push("a")
+    assert set(OnAServer.store) == {first, second}
+
+    subject.close()
+
+    assert OnAServer.store == {}
+
+
+def test_the_places_of_a_whole_run_are_closed() -> None:
+    (report,) = run(["lowq_conformance.queues.sound.strangers:OnAServer"], seed=1, profile=QUICK)
+
+    assert report.trouble == ""
+    assert report.verdict == "kept"

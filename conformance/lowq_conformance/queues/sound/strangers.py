@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
+import queue
 import secrets
+import signal
+import threading
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,6 +22,7 @@ from typing import Any, ClassVar
 from lowq import InvalidWork, Item, Pushed, State
 from lowq_conformance.contract.refusals import kinds
 from lowq_conformance.queues.sound.journal import Journal, Queue
+from lowq_conformance.queues.sound.plain import Client as PlainClient
 from lowq_conformance.queues.sound.rows import Row
 
 
@@ -238,3 +247,131 @@ def given_back(queue: Queue, claimed: Any) -> None:
 def set_aside(queue: Queue, claimed: Any) -> None:
     """The task is dead."""
     queue.dead_letter(claimed, reason="none was told")
+
+
+class KeysOnly(Journal):
+    """Only an explicit key makes works equal."""
+
+    dedupe_by = "key"
+
+    class _Queue(Queue):
+        def identity(self, row: Row) -> Hashable:
+            return ("push", row.number) if row.key is None else ("key", row.key)
+
+    _queue = _Queue
+
+
+class OneAtATime(Journal):
+    """While one task is in hand nobody gets another: what it is for is that nothing runs beside something else."""
+
+    one_at_a_time = True
+
+    class _Queue(Queue):
+        def first(self) -> Row | None:
+            return None if self.within("leased") else super().first()
+
+    _queue = _Queue
+
+
+class FixedLease(Journal):
+    """Every lease lasts for forty seconds, and so does what it is extended by."""
+
+    fixed_lease = timedelta(seconds=40)
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue `name` at `place`."""
+        return FixedLeaseClient(super().open(place, name), self.fixed_lease)
+
+
+class FixedLeaseClient:
+    """A client that is not asked for how long."""
+
+    def __init__(self, queue: Queue, lease: timedelta) -> None:
+        self._queue, self._lease = queue, lease
+
+    def claim(self) -> Any:
+        """Claim, for as long as ever."""
+        return self._queue.claim(lease_for=self._lease)
+
+    def extend(self, claimed: Any) -> Any:
+        """Extend, for as long as ever."""
+        return self._queue.extend(claimed, lease_for=self._lease)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
+class Async(Journal):
+    """Its clients' methods are coroutines, which go on only on the loop on which the client was made."""
+
+    async def open(self, place: Path, name: str = "default") -> Any:  # type: ignore[override]  # the suite takes both
+        """A client of the queue `name` at `place`."""
+        return AsyncClient(super().open(place, name))
+
+
+class AsyncClient:
+    """A client for one event loop."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue, self._loop = queue, asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._queue, name)
+        if name.startswith("_") or not callable(method):
+            raise AttributeError(name)
+
+        @wraps(method)
+        async def called(*arguments: Any, **named: Any) -> Any:
+            if asyncio.get_running_loop() is not self._loop:
+                raise RuntimeError("this client belongs to another event loop")
+            await asyncio.sleep(0)
+            return method(*arguments, **named)
+
+        return called
+
+
+class AsyncOnALoopOfItsOwn(Async):
+    """All that it does goes on one loop, which the harness runs."""
+
+    _loops: ClassVar[dict[int, asyncio.AbstractEventLoop]] = {}
+    _making = threading.Lock()
+
+    def event_loop(self, place: Path) -> asyncio.AbstractEventLoop:
+        """The loop of this process, whichever the place."""
+        del place
+        with self._making:
+            if os.getpid() not in self._loops:
+                loop = self._loops[os.getpid()] = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="the harness's loop", daemon=True).start()
+            return self._loops[os.getpid()]
+
+
+class MainThread(Journal):
+    """Its clients set the handler of a signal in each call, which only the main thread of a process can."""
+
+    main_thread = True
+    promises = Journal.promises - {"threads"}
+
+    class _Queue(Queue):
+        @contextmanager
+        def alone(self) -> Iterator[int]:
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            with super().alone() as now:
+                yield now
+
+    _queue = _Queue
+
+
+class OnAServer:
+    """Queues that stand together in one store, under the names of their places, until their place is closed."""
+
+    promises: ClassVar[set[str]] = {"fifo", "prompt", "threads"}
+    store: ClassVar[dict[Path, queue.Queue[Any]]] = {}
+
+    def open(self, place: Path) -> PlainClient:
+        """A client of the queue of that name."""
+        return PlainClient(self.store.setdefault(place, queue.Queue()))
+
+    def close_place(self, place: Path) -> None:
+        """Nothing of that name is left in the store."""
+        self.store.pop(place, None)  # where another process has used it, this one's store has nothing of it

@@ -105,7 +105,18 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("SaysNo", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("SaysNothing", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
+        ("KeysOnly", "DELIVER-1 DEDUPE"),
+        ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),
+        ("FixedLease", "DELIVER-1 LEASE KEEP ORDER-7 INPUT-4"),
+        ("Async", "DELIVER-1 RACE CRASH-2"),
+        ("AsyncOnALoopOfItsOwn", "DELIVER-1 RACE-1 CRASH-2"),
+        ("MainThread", "DELIVER-1 RACE-3 CRASH-2"),
     ],
 )
 def test_a_queue_that_is_made_otherwise_is_accused_of_nothing(name: str, only: str) -> None:
     assert faults(f"{STRANGERS}:{name}", *only.split()) == {}
+
+
+@pytest.mark.parametrize("name", ["KeysOnly", "OneAtATime", "FixedLease"])
+def test_many_clients_of_a_queue_that_is_made_otherwise_are_accused_of_nothing(storms: Made, name: str) -> None:
+    assert accused(storms(f"{STRANGERS}:{name}", 1), "storm threads", "closing threads", "deaths") == []
