@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 from lowq.backend import LowqError, Work
@@ -21,25 +22,27 @@ from lowq.worker.retry import Retry
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """The function that runs a work, and how the application wants it run."""
+    """The function that runs a work, named `title`, and how the application wants it run; and its queue, if any."""
 
+    title: str
     function: Callable[[Work], Any]
     retry: Retry = field(default_factory=Retry)
     lease_for: timedelta = timedelta(minutes=1)
     time_limit: timedelta | None = None
+    queue: TaskQueue | None = None
 
 
 class HandlerNotFound(LowqError):
     """What was named as the handler cannot be imported or called."""
 
 
-def load(target: str) -> Handler:
-    """The handler that `module:name` or `module:name.attribute` names; the current directory is importable.
+def load(target: str) -> list[Handler]:
+    """The handlers that `module:name` or `module:name.attribute` names, or `module`: of all queues in it.
 
-    Raises HandlerNotFound, whatever the module does while it is imported.
+    The current directory is importable. Raises HandlerNotFound, whatever the module does while it is imported.
     """
-    module_name, _, path = target.partition(":")
-    if not module_name or not path:
+    module_name, colon, path = target.partition(":")
+    if not module_name or (colon and not path):
         raise HandlerNotFound(f"{target!r} is no handler\nexpected module:handler, such as app.jobs:send_mail")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -49,6 +52,8 @@ def load(target: str) -> Handler:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise HandlerNotFound(_not_imported(module_name, error)) from None
+    if not colon:
+        return _all_of(target, found)
     for part in path.split("."):
         try:
             found = getattr(found, part)
@@ -64,7 +69,7 @@ def load(target: str) -> Handler:
         raise HandlerNotFound(f"{target!r} cannot be made: {one_line(str(error))}") from None
     queue = found.queue if isinstance(found, QueuedFunction) else found
     if isinstance(queue, TaskQueue):
-        return Handler(queue.process, queue.retry, queue.lease_for, queue.time_limit)
+        return [_handler_of(target, queue)]
     if not callable(found):
         raise HandlerNotFound(
             f"{target!r} is no handler: it is of type {type(found).__name__}, which cannot be called\n"
@@ -74,7 +79,34 @@ def load(target: str) -> Handler:
         check_handler(found)
     except TypeError as error:
         raise HandlerNotFound(f"{target!r} is no handler\n{one_line(str(error))}") from None
-    return Handler(found)
+    return [Handler(target, found)]
+
+
+def _handler_of(title: str, queue: TaskQueue) -> Handler:
+    return Handler(title, queue.process, queue.retry, queue.lease_for, queue.time_limit, queue)
+
+
+def _all_of(target: str, module: ModuleType) -> list[Handler]:
+    """The handlers of all queues that the module has: functions made by @task_queue, TaskQueues, their classes."""
+    handlers: dict[tuple[str, str], Handler] = {}
+    for name, found in vars(module).items():
+        title = f"{target}:{name}"
+        queue = found.queue if isinstance(found, QueuedFunction) else found
+        if isinstance(found, type) and issubclass(found, TaskQueue) and found.__module__ == module.__name__:
+            if found.path is None or found.process is TaskQueue.process:
+                continue  # what others are made of
+            try:
+                queue = found()
+            except (TypeError, ValueError) as error:
+                raise HandlerNotFound(f"{title!r} cannot be made: {one_line(str(error))}") from None
+        if isinstance(queue, TaskQueue):
+            handlers.setdefault((queue.location.identity, queue.name), _handler_of(title, queue))
+    if not handlers:
+        raise HandlerNotFound(
+            f"the module {target!r} has no queue\nexpected a function made by @task_queue or a TaskQueue in it, or "
+            f"lowq work LOCATION {target}:handler"
+        )
+    return list(handlers.values())
 
 
 def _not_imported(module_name: str, error: BaseException) -> str:

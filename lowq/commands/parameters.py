@@ -12,7 +12,7 @@ import click
 
 from lowq.backend import Backend, InvalidLocation, InvalidWork
 from lowq.clock import to_micros
-from lowq.location import locate, open_backend
+from lowq.location import Location, locate, open_backend
 from lowq.rules.headers import headers_text
 from lowq.rules.names import check_name
 
@@ -93,6 +93,21 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 def of_a_queue(command: _F) -> _F:
     """What every command takes that looks at a queue: LOCATION, --name and --json."""
     return location_argument(name_option(json_option(command)))
+
+
+@contextmanager
+def opened_or_made(where: Location, name: str, **options: Any) -> Iterator[tuple[Backend, bool]]:
+    """The queue, closed afterwards, and whether it was made anew."""
+    if where.scheme == "memory":
+        raise InvalidLocation(f"{where}: a memory queue lives in the process that made it; name a file instead")
+    try:
+        backend, made = open_backend(where, name=name, **{**options, "create": False}), False
+    except InvalidLocation:  # also for what is no queue at all, which the next try says
+        backend, made = open_backend(where, name=name, **options), True
+    try:
+        yield backend, made
+    finally:
+        backend.close()
 
 
 @contextmanager

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowq.commands.output import CELL, console, one_line, write_json
-from lowq.commands.parameters import lasting, of_a_queue, opened
+from lowq.backend import Backend
+from lowq.clock import SystemClock
+from lowq.commands.output import CELL, console, one_line, visible, write_json
+from lowq.commands.parameters import json_option, lasting, opened_or_made, queue_name
 from lowq.error_text import shown
+from lowq.location import locate
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
+    from lowq.commands.handler import Handler
     from lowq.worker.worker import Run
+
+_TARGET = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
+"""module:handler, which no location is."""
 
 
 @click.command(short_help="Run a worker in the foreground.")
-@of_a_queue
-@click.argument("handler", metavar="MODULE:HANDLER")
+@click.argument("targets", metavar="[LOCATION] MODULE[:HANDLER]…", nargs=-1, required=True)
+@click.option(
+    "--name",
+    type=queue_name,
+    metavar="NAME",
+    help="Which of the queues of LOCATION; where not said, the handler's own if it is kept there, else default.",
+)
+@json_option
 @click.option("--processes", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N")
 @click.option(
     "--lease",
@@ -43,51 +57,122 @@ if TYPE_CHECKING:
 )
 @click.option("--drain", is_flag=True, help="Run what is due now, and leave; exit code 1 where a task failed.")
 def work(
-    location: str,
-    name: str,
+    targets: tuple[str, ...],
+    name: str | None,
     as_json: bool,
-    handler: str,
     processes: int,
     lease: timedelta | None,
     time_limit: timedelta | None,
     max_attempts: int | None,
     drain: bool,
 ) -> int:
-    """Call MODULE:HANDLER with each work, most urgent first, until SIGTERM (exit code 0) or Ctrl-C (130).
+    """Run the tasks of a queue, most urgent first, until SIGTERM or SIGHUP (exit code 0) or Ctrl-C (130).
 
-    Both let the tasks in hand finish, or give them back. A handler that returns has done its task; one that raises is
-    called again later, after growing delays. It may also be a TaskQueue or a function made by @task_queue, whose
-    retry, lease_for and time_limit then hold unless options say otherwise. The current directory is importable, as
-    with python -m. The queue is made where it is new.
+    \b
+    lowq work app:send               the queue of a TaskQueue, or of a function made by @task_queue
+    lowq work app.tasks other.tasks  all queues of these modules, which take turns
+    lowq work jobs.db app:send       the queue at LOCATION, with this handler of its works
+
+    All let the tasks in hand finish, or give them back. A handler that returns has done its task; one that raises is
+    called again later, after growing delays. The retry, lease_for and time_limit of a TaskQueue hold unless options
+    say otherwise. The current directory is importable, as with python -m. The queue is made where it is new; how much
+    waits in it is said first, on standard error.
 
     With --json every run is a line on standard output; a run that failed is one on standard error.
     """
-    from lowq.commands.handler import load
-    from lowq.worker.worker import Worker
+    from lowq.worker.pool import Pool
+    from lowq.worker.stopping import Stop
+    from lowq.worker.turns import Turns
+    from lowq.worker.worker import GRACE, PATIENCE, Worker
 
-    found = load(handler)
-    retry = found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts)
+    location, handlers = _understood(targets, name)
+    patience = timedelta(0) if drain else PATIENCE
     told = Told(as_json=as_json)
-    with opened(location, name, create=True) as queue, interruptions() as interrupted:
-        worker = Worker(
-            queue,
-            found.function,
-            lease_for=lease or found.lease_for,
-            retry=retry,
-            time_limit=time_limit or found.time_limit,
-            processes=processes,
-            on_run=told,
-        )
+    stop = Stop(SystemClock(), GRACE)
+    with ExitStack() as stack:
+        loops = []
+        for found in handlers:
+            queue = stack.enter_context(_watched(location, name, found))
+            worker = Worker(
+                queue,
+                found.function,
+                lease_for=lease or found.lease_for,
+                retry=found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts),
+                time_limit=time_limit or found.time_limit,
+                processes=processes,
+                patience=patience,
+                on_run=told,
+            )
+            loops.append(worker.loop(stop))
+        loop = loops[0] if len(loops) == 1 else Turns(loops, stop, patience)
+        expects = (lambda: False) if drain else None
         try:
-            if drain:
-                worker.drain()
+            if processes == 1:
+                loop.serve(expects)
             else:
-                worker.run_forever()
+                Pool(loop, processes, stop, told).run(expects)
         finally:
             told.end()
-        if interrupted():
-            raise click.Abort
+    if signal.SIGINT in stop.heard:
+        raise click.Abort
     return 1 if drain and told.failed else 0
+
+
+def _understood(targets: tuple[str, ...], name: str | None) -> tuple[str | None, list[Handler]]:
+    """The location, if one is given, and the handlers."""
+    from lowq.commands.handler import HandlerNotFound, load
+
+    if len(targets) == 2 and not _TARGET.fullmatch(targets[0]):
+        if ":" in targets[1]:
+            return targets[0], load(targets[1])
+        if _is_place(targets[0]):
+            raise HandlerNotFound(
+                f"{targets[1]!r} is no handler\nexpected module:handler, such as app.jobs:send_mail"
+            )
+    if len(targets) == 1 and ":" not in targets[0] and _is_place(targets[0]):
+        raise HandlerNotFound(
+            f"{targets[0]!r} is a location\nsay which handler runs its tasks: lowq work {targets[0]} module:handler"
+        )
+    if name is not None:
+        raise click.UsageError("--name goes with a LOCATION: a queue of the application has a name of its own")
+    handlers = [handler for target in targets for handler in load(target)]
+    for handler in handlers:
+        if handler.queue is None:
+            raise click.UsageError(
+                f"{handler.title} is a plain function, so say where its works are: lowq work LOCATION {handler.title}"
+            )
+    return None, handlers
+
+
+def _is_place(text: str) -> bool:
+    return "/" in text or text.endswith((".db", ".sqlite", ".sqlite3")) or os.path.exists(text)
+
+
+@contextmanager
+def _watched(location: str | None, name: str | None, handler: Handler) -> Iterator[Backend]:
+    """The handler's queue, closed afterwards; what it is and how much waits in it was said."""
+    own = handler.queue
+    where = own.location if own is not None and location is None else locate(location or "")
+    here = own is not None and own.location.identity == where.identity
+    called = name or (own.name if own is not None and here else "default")
+    options: dict[str, Any] = {}
+    if own is not None and here and own.name == called:
+        options = {"dedupe": own.dedupe, "clock": own.clock, **own.options}
+    with opened_or_made(where, called, **options) as (queue, is_new):
+        counts = queue.count()
+        more = [
+            f"{number} {state}"
+            for state, number in (("scheduled", counts.scheduled), ("dead", counts.dead))
+            if number
+        ]
+        waits = ", ".join([f"{counts.ready} ready", *more])
+        title = f"queue {called} of {where if location is None else location}"
+        click.echo(visible(f"{title}: {'new, nothing waits in it' if is_new else waits}"), err=True)
+        if own is not None and not (here and own.name == called):
+            click.echo(
+                visible(f"{handler.title} is made for another: the queue {own.name} of {own.location}"), err=True
+            )
+        yield queue
 
 
 @contextmanager
@@ -99,7 +184,7 @@ def interruptions() -> Iterator[Callable[[], bool]]:
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def came() -> bool:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nothing came, or somebody closed it
             return signal.SIGINT in os.read(reading, 65536)
         return False
 

@@ -70,20 +70,20 @@ class Loop:
 
     def run_one(self) -> Run | None:
         """The most urgent due task was run once; None: none was due."""
-        with self._executor() as executor:
+        with self.executor() as executor:
             lease = self._claim()
             return None if lease is None else self._take(executor, lease, _at_once)[0]
 
     def run_lease(self, lease: Lease) -> Run:
         """The task of a lease that the caller took was run once."""
-        with self._executor() as executor:
+        with self.executor() as executor:
             return self._take(executor, lease, _at_once)[0]
 
     def drain(self) -> list[Run]:
         """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for."""
         runs: list[Run] = []
         lease: Lease | None = None
-        with self._executor() as executor:
+        with self.executor() as executor:
             while (lease := lease or self._claim()) is not None:
                 run, lease = self._take(executor, lease, _at_once, then_claim=True)
                 runs.append(run)
@@ -93,7 +93,7 @@ class Loop:
         """Told to stop, or nothing `expects` more, or the process `parent` is gone."""
         lease: Lease | None = None
         wait = NOW
-        with self._stop.on_signals(child=parent is not None), self._executor() as executor:
+        with self._stop.on_signals(child=parent is not None), self.executor() as executor:
             while not self._stop.requested:
                 if parent is not None and os.getppid() != parent:
                     break
@@ -106,6 +106,18 @@ class Loop:
             if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
                 with suppress(LeaseLost):
                     self._return(lease, self._patience)
+
+    def turn(self, executor: Executor, wait: timedelta) -> bool:
+        """Whether there was a task within `wait`, which was run once. Raises BackendUnavailable at once."""
+        lease = self._claim(wait)
+        if lease is None:
+            return False
+        if self._stop.requested:
+            with suppress(LeaseLost):
+                self._return(lease, self._patience)
+        else:
+            self._take(executor, lease, self._patience)
+        return True
 
     def expects(self, linger: timedelta) -> bool:
         """Whether anything is due or leased now, or falls due within `linger`; waits for storage that is away."""
@@ -219,7 +231,7 @@ class Loop:
         return run
 
     @contextmanager
-    def _executor(self) -> Iterator[Executor]:
+    def executor(self) -> Iterator[Executor]:
         """What runs the handler; afterwards no thread and no process of it is left."""
         executor = self._make_executor(self._stop)
         try:

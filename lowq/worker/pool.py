@@ -22,6 +22,7 @@ from lowq.worker.failure import Failure, failure_of, pack, passes, unpack
 from lowq.worker.logfile import follow_log
 from lowq.worker.loop import Loop
 from lowq.worker.stopping import Stop
+from lowq.worker.turns import Turns
 
 _SLICE = 0.1
 """Real seconds between two looks whether the pool was asked to stop or one of it may be replaced."""
@@ -44,7 +45,7 @@ _log = logging.getLogger("lowq.worker")
 class Pool:
     """So many children, each with a copy of `loop`; the parent runs no task, and tells `tell` of each run."""
 
-    def __init__(self, loop: Loop, processes: int, stop: Stop, tell: Callable[[Run], object] | None) -> None:
+    def __init__(self, loop: Loop | Turns, processes: int, stop: Stop, tell: Callable[[Run], object] | None) -> None:
         self._loop = loop
         self._processes = processes
         self._tell = tell
@@ -195,7 +196,7 @@ class _Report:
         return Run(run.task, run.outcome, error, run.at, run.next_due)
 
 
-def _serve(loop: Loop, expects: Callable[[], bool] | None, parent: int, report: int, lifeline: int) -> None:
+def _serve(loop: Loop | Turns, expects: Callable[[], bool] | None, parent: int, report: int, lifeline: int) -> None:
     """One member's life: a loop that reports its runs, and the error that ended it."""
     end_with_parent(lifeline, parent)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 from lowq.clock import Clock
@@ -56,6 +56,15 @@ class Stop:
         self.asked.put(None)
         if self.told is not None:
             self.told()
+
+    def pause(self, seconds: float) -> bool:
+        """Whether the worker was asked to stop, within that long."""
+        try:
+            self.asked.get(timeout=seconds)
+        except Empty:
+            return self.requested
+        self.asked.put(None)  # others listen too
+        return True
 
     @property
     def urgent(self) -> bool:

@@ -25,6 +25,8 @@ from lowq.worker.stopping import Stop
 
 __all__ = ["Run", "Worker"]
 
+GRACE, PATIENCE = timedelta(seconds=8), timedelta(minutes=15)
+
 
 class Worker:
     """Runs `handler(work)` for the tasks of a queue.
@@ -49,8 +51,8 @@ class Worker:
         retry: Retry | None = None,
         time_limit: timedelta | None = None,
         processes: int = 1,
-        grace: timedelta = timedelta(seconds=8),
-        patience: timedelta = timedelta(minutes=15),
+        grace: timedelta = GRACE,
+        patience: timedelta = PATIENCE,
         clock: Clock | None = None,
         random: Random | None = None,
         on_run: Callable[[Run], object] | None = None,
@@ -86,7 +88,7 @@ class Worker:
 
     def run_one(self) -> Run | None:
         """The most urgent due task was run once; None: none was due."""
-        return self._loop(Stop(self.clock, self._grace)).run_one()
+        return self.loop(Stop(self.clock, self._grace)).run_one()
 
     def drain(self) -> list[Run]:
         """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for.
@@ -94,7 +96,7 @@ class Worker:
         In several processes it stops for signals as `run_forever` does.
         """
         stop = Stop(self.clock, self._grace)
-        loop = self._loop(stop)
+        loop = self.loop(stop)
         if self.processes == 1:
             return loop.drain()
         runs: list[Run] = []
@@ -125,7 +127,7 @@ class Worker:
 
     def run_under(self, parent: int) -> None:
         """As `run_forever`, in this forked child of `parent`: the parent is gone, or asked it to stop by SIGTERM."""
-        self._loop(self._stop).serve(parent=parent)
+        self.loop(self._stop).serve(parent=parent)
 
     def stop(self) -> None:
         """This worker takes no further task, now or later; called twice, it gives back the one in hand."""
@@ -142,16 +144,17 @@ class Worker:
 
     def expects(self, linger: timedelta) -> bool:
         """Whether anything is due or leased now, or falls due within `linger`; waits for storage that is away."""
-        return self._loop(self._stop).expects(linger)
+        return self.loop(self._stop).expects(linger)
 
     def _run(self, expects: Callable[[], bool] | None = None) -> None:
-        loop = self._loop(self._stop)
+        loop = self.loop(self._stop)
         if self.processes == 1:
             loop.serve(expects)
         else:
             Pool(loop, self.processes, self._stop, self._tell).run(expects)
 
-    def _loop(self, stop: Stop) -> Loop:
+    def loop(self, stop: Stop) -> Loop:
+        """What runs the tasks of this worker in one process, until `stop`."""
         return Loop(
             self.backend,
             self._executor,

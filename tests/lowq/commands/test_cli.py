@@ -779,6 +779,23 @@ number = 7
 """
 
 
+QUEUES = """
+import json, lowq
+
+class Base(lowq.TaskQueue):
+    def process(self, work):
+        with open("ran.txt", "a") as file:
+            file.write(json.dumps(work) + "\\n")
+
+class Chores(Base):
+    path = "chores.db"
+
+@lowq.task_queue("own.db", name="mail")
+def send(queue, work):
+    Base.process(queue, work)
+"""
+
+
 class TestWork:
     @pytest.fixture
     def app(self, tmp_path: Path) -> Path:
@@ -795,7 +812,11 @@ class TestWork:
 
         answer = shell("work", "q.db", "app:note", "--drain", cwd=app)
 
-        assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "2 done\n")
+        assert (answer.returncode, answer.stdout, answer.stderr) == (
+            0,
+            "",
+            "queue default of q.db: 2 ready, 1 scheduled\n2 done\n",
+        )
         assert (app / "ran.txt").read_text() == '1\n{"a": 2}\n'
         assert works(app / "q.db") == [3]
 
@@ -805,7 +826,7 @@ class TestWork:
         answer = shell("work", "q.db", "app:fail", "--drain", cwd=app)
 
         assert answer.returncode == 1
-        lines = answer.stderr.splitlines()
+        _, *lines = answer.stderr.splitlines()
         assert lines[0].startswith("task 1, attempt 1: retry: ValueError: no such user \\x1b[31m, again at 20")
         assert lines[1:] == ["1 retry, 1 done"]
         assert "ValueError: no such user" in shell("show", "q.db", "1", cwd=app).stdout
@@ -856,9 +877,86 @@ class TestWork:
 
         answer = shell("work", "q.db", handler, "--drain", cwd=app)
 
-        assert answer.stderr.splitlines()[1:] == ["1 dead, 1 done"]
+        first, second, _, last = answer.stderr.splitlines()
+        assert first == "queue default of q.db: 2 ready"
+        assert second.startswith(f"{handler} is made for another: the queue ")
+        assert last == "1 dead, 1 done"
         assert (app / "ran.txt").read_text() == '"good"\n'
         assert not (app / "elsewhere.db").exists()
+
+    def test_the_queue_of_the_application_alone_says_where_it_is(self, app: Path) -> None:
+        (app / "own.py").write_text(QUEUES)
+        main(["push", str(app / "own.db"), "1", "--name", "mail"])
+
+        answers = [
+            shell("work", *targets.split(), "--drain", cwd=app)
+            for targets in ("own:send", "own.db own:send", "other.db own:send", "own:send own:Chores")
+        ]
+
+        assert [answer.returncode for answer in answers] == [0] * 4, answers
+        assert [answer.stderr.splitlines() for answer in answers] == [
+            [f"queue mail of {app}/own.db: 1 ready", "1 done"],
+            ["queue mail of own.db: 0 ready", "0 done"],
+            [
+                "queue default of other.db: new, nothing waits in it",
+                f"own:send is made for another: the queue mail of {app}/own.db",
+                "0 done",
+            ],
+            [
+                f"queue mail of {app}/own.db: 0 ready",
+                f"queue default of {app}/chores.db: new, nothing waits in it",
+                "0 done",
+            ],
+        ]
+
+    @pytest.mark.parametrize("processes", ["1", "3"])
+    def test_the_queues_of_a_module_take_turns(self, app: Path, processes: str) -> None:
+        (app / "own.py").write_text(QUEUES)
+        for number in range(6):
+            main(["push", str(app / "own.db"), f'"mail {number}"', "--name", "mail"])
+        main(["push", str(app / "chores.db"), '"chore 0"', '"chore 1"'])
+
+        answer = shell("work", "own", "--drain", "--processes", processes, cwd=app)
+
+        assert answer.returncode == 0, answer
+        assert answer.stderr.splitlines()[-1] == "8 done"
+        ran = [json.loads(line) for line in (app / "ran.txt").read_text().splitlines()]
+        assert sorted(ran) == sorted([*(f"mail {number}" for number in range(6)), "chore 0", "chore 1"])
+        if processes == "1":
+            assert ran[:4] in (["mail 0", "chore 0", "mail 1", "chore 1"], ["chore 0", "mail 0", "chore 1", "mail 1"])
+
+    def test_an_idle_worker_of_several_queues_takes_what_comes_and_stops(self, app: Path) -> None:
+        (app / "own.py").write_text(QUEUES)
+        with subprocess.Popen(
+            [sys.executable, "-m", "lowq", "work", "own"], cwd=app, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.stderr.readline()
+            for number, (place, name) in enumerate([("own.db", "mail"), ("chores.db", "default")]):
+                main(["push", str(app / place), str(number), "--name", name])
+                until(lambda: (app / "ran.txt").exists() and str(number) in (app / "ran.txt").read_text())  # noqa: B023
+            process.send_signal(signal.SIGTERM)
+
+            assert process.wait(60) == 0
+            assert process.stderr.read() == "2 done\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "complaint"),
+        [
+            (["q.db"], "'q.db' is a location"),
+            (["app:note"], "app:note is a plain function"),
+            (["json"], "the module 'json' has no queue"),
+            (["app:mail", "--name", "other"], "--name goes with a LOCATION"),
+        ],
+    )
+    def test_what_does_not_say_which_queue_is_told(self, app: Path, arguments: list[str], complaint: str) -> None:
+        main(["push", str(app / "q.db"), "1"])
+
+        answer = shell("work", *arguments, cwd=app)
+
+        assert answer.returncode == 2
+        assert complaint in answer.stderr
 
     @pytest.mark.parametrize("processes", ["1", "2"])
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -878,6 +976,8 @@ class TestWork:
             (app / "go").touch()
 
             assert process.wait(60) == code
+            first = process.stderr.readline()
+            assert first == "queue default of q.db: 1 ready\n"
             assert process.stderr.read() == "1 done\n" + ("lowq: interrupted\n" if code else "")
         assert (app / "ran.txt").read_text() == '1\n"went on"\n'
         assert works(app / "q.db") == []
