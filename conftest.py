@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and every process that a test starts would be as deaf.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A peer that made a new release is said at the end: its verdicts in docs/peers.md were not looked at."""
+    skipped = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    }
+    if moved := sorted(reason for reason in skipped if reason.startswith("docs/peers.md")):
+        terminalreporter.section("peers that were not looked at", yellow=True)
+        for reason in moved:
+            terminalreporter.write_line(reason)

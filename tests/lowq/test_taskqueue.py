@@ -195,13 +195,18 @@ class TestLevels:
             Jobs(level)
 
     def test_a_log_that_cannot_be_written_is_no_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried = []
+
         class Full:
-            def write(self, *_: object) -> None:
+            def write(self, text: str) -> None:
+                tried.append(text)
                 raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(sys, "stderr", Full())
 
         Jobs().error("lost")
+
+        assert any("lost" in text for text in tried)
 
 
 class TestTheDecorator:

@@ -8,10 +8,24 @@ from typing import Any
 
 import pytest
 from lowq_conformance.cases.explore import explore
+from lowq_conformance.cases.programs import QueueMachine
 from lowq_conformance.subject.loading import load
 
 from lowq import Lease, Pushed
 from lowq.backends.memory.backend import MemoryBackend
+
+
+def count_programs(monkeypatch: pytest.MonkeyPatch) -> list[QueueMachine]:
+    """A list to which every program that is begun from now on is added."""
+    made: list[QueueMachine] = []
+    begin = QueueMachine.__init__
+
+    def begin_and_tell(self: QueueMachine) -> None:
+        begin(self)
+        made.append(self)
+
+    monkeypatch.setattr(QueueMachine, "__init__", begin_and_tell)
+    return made
 
 
 class _Changed(MemoryBackend):
@@ -117,12 +131,14 @@ def test_a_broken_queue_is_accused_of_a_clause_that_it_breaks(
 
 
 @pytest.mark.parametrize("target", ["memory", "memory://x?dedupe=until_claimed", "memory://x?dedupe=off", "sqlite"])
-def test_a_sound_queue_is_not_accused(target: str, tmp_path: Path) -> None:
+def test_a_sound_queue_is_not_accused(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = load(target)
+    made = count_programs(monkeypatch)
 
-    found = explore(subject, tmp_path, 1, seconds=2)
+    found = explore(subject, tmp_path, 1, seconds=100, examples=15)
 
     assert found is None, found
+    assert len(made) >= 15
 
 
 def test_a_task_that_is_not_dead_may_keep_an_old_reason(tmp_path: Path) -> None:

@@ -163,6 +163,9 @@ def test_a_wrong_answer_breaks_the_clause_that_says_so(clause: str) -> None:
     assert clause_of(PROGRAMS[clause]) == clause
 
 
+# From here on a program is allowed where the model takes it: a `Mismatch` is what would be raised.
+
+
 def test_without_grace_a_lease_that_ran_out_may_end_or_not() -> None:
     q = Calls(grace=None)
     q.push("a")

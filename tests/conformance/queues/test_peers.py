@@ -51,7 +51,12 @@ def installed(release: str) -> bool:
 def skip_unless_installed(release: str) -> None:
     """The verdicts are on one version of each package; on another they may be out of date, not wrong."""
     if not installed(release):
-        pytest.skip(f"docs/peers.md is about {release}, which is not what is installed")
+        distribution = release.rpartition(" ")[0]
+        try:
+            there = f"{distribution} {version(distribution)}"
+        except PackageNotFoundError:
+            there = f"no {distribution}"
+        pytest.skip(f"docs/peers.md is about {release}; installed is {there}")
 
 
 def skip_without_package(name: str) -> None:

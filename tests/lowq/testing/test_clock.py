@@ -194,14 +194,22 @@ def test_monotonic_never_goes_back() -> None:
         assert time.monotonic() >= before
 
 
-def test_going_back_and_naive_instants_are_refused() -> None:
+def test_going_back_is_refused_unless_asked_for() -> None:
     with fake_clock() as clock:
         with pytest.raises(ValueError, match="back=True"):
             clock.move_to(START - HOUR)
         with pytest.raises(ValueError, match="goes back"):
             clock.advance(-HOUR)
+
+        assert clock.now() == START
+
+
+def test_a_naive_instant_is_refused() -> None:
+    with fake_clock() as clock:
         with pytest.raises(ValueError, match="no time zone"):
             clock.move_to(datetime(2031, 1, 1))  # noqa: DTZ001 - the naive datetime is the subject
+
+        assert clock.now() == START
     with pytest.raises(ValueError, match="no time zone"), fake_clock(datetime(2031, 1, 1)):  # noqa: DTZ001
         pass
 

@@ -96,4 +96,7 @@ def test_what_does_not_match_is_told_field_by_field(expected: Any, found: Any, s
 
 
 def test_every_place_that_differs_has_a_line() -> None:
-    assert len(differences({"a": 1, "b": [1, 2], "c": 3}, {"a": 2, "b": [1, 3], "c": 3}, "work")) == 2
+    assert differences({"a": 1, "b": [1, 2], "c": 3}, {"a": 2, "b": [1, 3], "c": 3}, "work") == [
+        "work.a: expected 1 (int), got 2 (int)",
+        "work.b[1]: expected 2 (int), got 3 (int)",
+    ]

@@ -352,7 +352,6 @@ def test_a_worker_started_in_the_window_after_letting_go_is_the_only_one(
 ) -> None:
     """The first worker is held where it has let go of the lock and not looked yet; it finds the second active."""
     open_gate = place.path.with_name("gate")
-    expects = Worker.expects
     free = place.path.with_name("free")
     let_go = WorkerLock.let_go
 
@@ -383,7 +382,6 @@ def test_a_worker_started_in_the_window_after_letting_go_is_the_only_one(
     ran = [line.split() for line in place.lines() if line != "let go"]
     assert [work for work, _ in ran] == ["first", "second", "third"]
     assert ran[0][1] != ran[1][1] == ran[2][1]
-    assert Worker.expects is expects
 
 
 def test_no_push_is_stranded_over_a_hundred_starts_at_the_end_of_a_worker(place: Place) -> None:
