@@ -1,4 +1,7 @@
-"""What a test of an application with a queue needs, without pytest too. PYTEST_DONT_REWRITE"""
+"""What a test of an application with a queue needs, without pytest too.
+
+PYTEST_DONT_REWRITE
+"""
 
 from lowq.testing.clock import fake_clock
 from lowq.testing.clockerror import ClockError

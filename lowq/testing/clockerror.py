@@ -1,4 +1,7 @@
-"""What goes wrong where two clocks meet. PYTEST_DONT_REWRITE"""
+"""What goes wrong where two clocks meet.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A worker that dies in the middle of a task, played in one process. PYTEST_DONT_REWRITE"""
+"""A worker that dies in the middle of a task, played in one process.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a test expects of a task, and where a task is otherwise. PYTEST_DONT_REWRITE"""
+"""What a test expects of a task, and where a task is otherwise.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

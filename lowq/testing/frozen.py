@@ -1,4 +1,7 @@
-"""freezegun, made to read lowq's fake clock. PYTEST_DONT_REWRITE"""
+"""freezegun, made to read lowq's fake clock.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

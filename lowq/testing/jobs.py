@@ -1,4 +1,7 @@
-"""Assertions about what was pushed. PYTEST_DONT_REWRITE"""
+"""Assertions about what was pushed.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A real worker in a process of its own, for a test that needs one. PYTEST_DONT_REWRITE"""
+"""A real worker in a process of its own, for a test that needs one.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Local times under freezegun: those of the machine's time zone, summer time included. PYTEST_DONT_REWRITE
+"""Local times under freezegun: those of the machine's time zone, summer time included.
 
 By itself freezegun takes one offset from UTC for all instants, nought unless it is told, adds it to times that have a
 zone too, and takes winter time for `time.localtime`.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

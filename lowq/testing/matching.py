@@ -1,4 +1,7 @@
-"""Whether a value is what a test expected, and, field by field, where it is not. PYTEST_DONT_REWRITE"""
+"""Whether a value is what a test expected, and, field by field, where it is not.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A backend that tells what was pushed through it. PYTEST_DONT_REWRITE"""
+"""A backend that tells what was pushed through it.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

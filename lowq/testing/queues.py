@@ -1,4 +1,7 @@
-"""Where the queues of an application are kept while a test runs. PYTEST_DONT_REWRITE"""
+"""Where the queues of an application are kept while a test runs.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

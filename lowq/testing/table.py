@@ -1,4 +1,7 @@
-"""Tasks as text, for a person who reads why a test failed. PYTEST_DONT_REWRITE"""
+"""Tasks as text, for a person who reads why a test failed.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

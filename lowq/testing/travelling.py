@@ -1,4 +1,7 @@
-"""time-machine, made to read lowq's fake clock. PYTEST_DONT_REWRITE"""
+"""time-machine, made to read lowq's fake clock.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

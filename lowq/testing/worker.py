@@ -1,7 +1,9 @@
-"""The worker of a test: it runs tasks when it is told to, before the call returns. PYTEST_DONT_REWRITE
+"""The worker of a test: it runs tasks when it is told to, before the call returns.
 
 Claim, handler, settling, retries and dead-lettering are the real worker's; there is no thread beside it that would
 renew a lease, and nothing is waited for.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The options of the conformance suite, and its plugin where a target is given. PYTEST_DONT_REWRITE"""
+"""The options of the conformance suite, and its plugin where a target is given.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 
