@@ -123,7 +123,7 @@ class TaskQueue:
             return started
         return background.start(self.worker(), self.location, linger=self.linger, output=output)
 
-    def worker(self, *, processes: int = 1) -> Worker:
+    def worker(self, *, processes: int = 1, batch: int = 1) -> Worker:
         """A worker for the foreground, which runs `process` as this queue's options say and logs what happens."""
         return Worker(
             self.backend,
@@ -132,6 +132,7 @@ class TaskQueue:
             retry=self.retry,
             time_limit=self.time_limit,
             processes=processes,
+            batch=batch,
             clock=self.clock if override.clock is None else override.clock,
             on_run=self._log_run,
         )

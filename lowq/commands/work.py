@@ -43,6 +43,14 @@ _TARGET = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
 @json_option
 @click.option("--processes", type=click.IntRange(1, 1000), default=1, show_default=True, metavar="N")
 @click.option(
+    "--batch",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="So many tasks are claimed and settled together; one that is killed may have as many to run again.",
+)
+@click.option(
     "--lease",
     type=lasting,
     metavar="DURATION",
@@ -61,6 +69,7 @@ def work(
     name: str | None,
     as_json: bool,
     processes: int,
+    batch: int,
     lease: timedelta | None,
     time_limit: timedelta | None,
     max_attempts: int | None,
@@ -86,6 +95,8 @@ def work(
     from lowq.worker.worker import GRACE, PATIENCE, Worker
 
     location, handlers = _understood(targets, name)
+    if batch > 1 and len(handlers) > 1:
+        raise click.UsageError("--batch is for one queue: several take turns, a task each")
     patience = timedelta(0) if drain else PATIENCE
     told = Told(as_json=as_json)
     stop = Stop(SystemClock(), GRACE)
@@ -100,6 +111,7 @@ def work(
                 retry=found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts),
                 time_limit=time_limit or found.time_limit,
                 processes=processes,
+                batch=batch,
                 patience=patience,
                 on_run=told,
             )

@@ -26,7 +26,7 @@ SLICE = timedelta(seconds=0.5)
 Answer = TypeVar("Answer")
 
 
-class _Patiently(Protocol):
+class Patiently(Protocol):
     """Calls a verb of the backend, and deals with storage that is away."""
 
     def __call__(self, verb: Callable[[], Answer]) -> Answer: ...
@@ -72,12 +72,12 @@ class Loop:
         """The most urgent due task was run once; None: none was due."""
         with self.executor() as executor:
             lease = self._claim()
-            return None if lease is None else self._take(executor, lease, _at_once)[0]
+            return None if lease is None else self._take(executor, lease, at_once)[0]
 
     def run_lease(self, lease: Lease) -> Run:
         """The task of a lease that the caller took was run once."""
         with self.executor() as executor:
-            return self._take(executor, lease, _at_once)[0]
+            return self._take(executor, lease, at_once)[0]
 
     def drain(self) -> list[Run]:
         """Everything that was due was run, and what was pushed or fell due meanwhile; time is never waited for."""
@@ -85,7 +85,7 @@ class Loop:
         lease: Lease | None = None
         with self.executor() as executor:
             while (lease := lease or self._claim()) is not None:
-                run, lease = self._take(executor, lease, _at_once, then_claim=True)
+                run, lease = self._take(executor, lease, at_once, then_claim=True)
                 runs.append(run)
         return runs
 
@@ -144,7 +144,7 @@ class Loop:
         self._lease_left = self.clock.countdown(self._lease_for)
         return self.backend.claim(lease_for=self._lease_for, wait=wait)
 
-    def _still_held(self, lease: Lease, patiently: _Patiently) -> bool:
+    def _still_held(self, lease: Lease, patiently: Patiently) -> bool:
         """Whether the task is ours to begin: a process that stood still may have slept past the end of its lease."""
         if self._lease_left() > NOW and self.clock.now() < lease.expires:
             return True
@@ -155,26 +155,29 @@ class Loop:
         return True
 
     def _take(
-        self, executor: Executor, lease: Lease, patiently: _Patiently, *, then_claim: bool = False
+        self, executor: Executor, lease: Lease, patiently: Patiently, *, then_claim: bool = False
     ) -> tuple[Run, Lease | None]:
         """The task was run and settled, unless its workers were killed too often; and what was claimed with that."""
+        run = self._begin(executor, lease, patiently)
+        return self._done(lease, patiently, then_claim=then_claim) if run is None else (run, None)
+
+    def _begin(self, executor: Executor, lease: Lease, patiently: Patiently) -> Run | None:
+        """The task was run; None: it is done and not settled yet."""
         if lease.task.attempts > self._retry.max_attempts:
-            return self._bury(lease, patiently), None
+            return self._bury(lease, patiently)
         if not self._still_held(lease, patiently):
-            return self._told(lease, "lost"), None
+            return self._told(lease, "lost")
         try:
             last = lease.task.attempts >= self._retry.max_attempts
             failure = executor.run(CurrentTask(lease, last=last, backend=self.backend))
         except BaseException as interruption:  # Stopping; KeyboardInterrupt; what a test framework raises
             run = self._give_back(lease, interruption, patiently)
             if is_stopping(interruption):
-                return run, None
+                return run
             raise
-        if failure is None:
-            return self._done(lease, patiently, then_claim=then_claim)
-        return self._failed(lease, failure, patiently), None
+        return None if failure is None else self._failed(lease, failure, patiently)
 
-    def _done(self, lease: Lease, patiently: _Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
+    def _done(self, lease: Lease, patiently: Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
         claim_for = self._lease_for if then_claim and not self._stop.requested else None
         self._lease_left = self.clock.countdown(self._lease_for)
         try:
@@ -186,10 +189,10 @@ class Loop:
         except BaseException:
             if following is not None:
                 with suppress(LowqError):
-                    self._return(following, _at_once)
+                    self._return(following, at_once)
             raise
 
-    def _failed(self, lease: Lease, failure: Failure, patiently: _Patiently) -> Run:
+    def _failed(self, lease: Lease, failure: Failure, patiently: Patiently) -> Run:
         delay = self._retry.delay(lease.task.attempts, self.random)
         again = None if delay is None else self.clock.now() + delay
         try:
@@ -201,7 +204,7 @@ class Loop:
             return self._told(lease, "lost", failure.error)
         return self._told(lease, "dead" if again is None else "retry", failure.error, again)
 
-    def _bury(self, lease: Lease, patiently: _Patiently) -> Run:
+    def _bury(self, lease: Lease, patiently: Patiently) -> Run:
         """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
         reason = lease.task.reason or f"its worker was killed or lost in each of {self._retry.max_attempts} attempts"
         try:
@@ -210,11 +213,11 @@ class Loop:
             return self._told(lease, "lost")
         return self._told(lease, "dead")
 
-    def _return(self, lease: Lease, patiently: _Patiently) -> None:
+    def _return(self, lease: Lease, patiently: Patiently) -> None:
         """The task waits again as if it had not been claimed."""
         patiently(lambda: self.backend.release(lease, reason=lease.task.reason, uncount=True))
 
-    def _give_back(self, lease: Lease, interruption: BaseException, patiently: _Patiently) -> Run:
+    def _give_back(self, lease: Lease, interruption: BaseException, patiently: Patiently) -> Run:
         try:
             self._return(lease, patiently)
         except LeaseLost:
@@ -240,6 +243,6 @@ class Loop:
             executor.close()
 
 
-def _at_once(verb: Callable[[], Answer]) -> Answer:
+def at_once(verb: Callable[[], Answer]) -> Answer:
     """Whoever runs tasks by hand hears of storage that is away at once."""
     return verb()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 from lowq.backend import NOW, Backend
 from lowq.clock import Clock, SystemClock
 from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
+from lowq.worker.batch import BatchLoop
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Inline
 from lowq.worker.handler import Handler, check_handler
@@ -32,10 +34,11 @@ class Worker:
     """Runs `handler(work)` for the tasks of a queue.
 
     `lease_for` is how long a killed worker's task waits for the next; `time_limit` runs each task in a child process
-    that is killed at the limit; `processes` is how many run at once, except in `run_one`; `grace` is how long a stop
-    waits for the task in hand before it is given back (less than the 10 s of `docker stop`); `patience` is how long
-    storage may be away before the worker gives up; `on_run` is told of each run, in this process, and where it fails
-    that is logged.
+    that is killed at the limit; `processes` is how many run at once, except in `run_one`; `batch` is how many tasks
+    are claimed together, run in order, and settled together (`lowq.worker.batch` says the price); `grace` is how long
+    a stop waits for the task in hand before it is given back (less than the 10 s of `docker stop`); `patience` is how
+    long storage may be away before the worker gives up; `on_run` is told of each run, in this process, and where it
+    fails that is logged.
 
     What a handler raises is a failure of its task only, whatever its class: SystemExit and a CancelledError too. But
     KeyboardInterrupt, and what a test framework raises to end a test, is meant for the program: the task is given
@@ -51,6 +54,7 @@ class Worker:
         retry: Retry | None = None,
         time_limit: timedelta | None = None,
         processes: int = 1,
+        batch: int = 1,
         grace: timedelta = GRACE,
         patience: timedelta = PATIENCE,
         clock: Clock | None = None,
@@ -65,20 +69,25 @@ class Worker:
             _check_length(time_limit, "time_limit", zero=False)
             check_fork("time_limit")
             check_threads("time_limit")
-        if not isinstance(processes, int) or isinstance(processes, bool):
-            raise TypeError(f"processes: expected an int, got {type(processes).__name__}")
-        if processes < 1:
-            raise ValueError(f"processes: expected 1 or more, got {processes}")
+        _check_number(processes, "processes")
+        _check_number(batch, "batch")
         if processes > 1:
             check_fork("processes")
             if "processes" not in backend.promises:
                 raise ValueError(f"processes: {processes} processes cannot share this queue, which stays in one")
+        if batch > 1 and "bulk" not in backend.promises:
+            raise ValueError(
+                f"batch: this queue hands out one task at a time (it does not promise bulk), not {batch}"
+            )
+        if batch > 1 and time_limit is not None:
+            raise ValueError("batch, time_limit: a task with a limit runs alone; give one of them")
         self.backend = backend
         self.handler = handler
         self.lease_for = lease_for
         self.retry = Retry() if retry is None else retry
         self.time_limit = time_limit
         self.processes = processes
+        self.batch = batch
         self.clock = SystemClock() if clock is None else clock
         self.random = Random() if random is None else random
         self.on_run = on_run
@@ -155,7 +164,8 @@ class Worker:
 
     def loop(self, stop: Stop) -> Loop:
         """What runs the tasks of this worker in one process, until `stop`."""
-        return Loop(
+        make = Loop if self.batch == 1 else partial(BatchLoop, batch=self.batch)
+        return make(
             self.backend,
             self._executor,
             lease_for=self.lease_for,
@@ -181,3 +191,10 @@ def _check_length(length: object, what: str, *, zero: bool) -> None:
         raise TypeError(f"{what}: expected a timedelta, got {type(length).__name__}; say timedelta(seconds=…)")
     if length < NOW or (length == NOW and not zero):
         raise ValueError(f"{what}: expected {'zero or more' if zero else 'more than zero'}, got {length}")
+
+
+def _check_number(number: object, what: str) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{what}: expected an int, got {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"{what}: expected 1 or more, got {number}")

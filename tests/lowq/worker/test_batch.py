@@ -1,0 +1,266 @@
+"""A worker that has several tasks in hand: run in order, settled together and soon, given back when it is to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import BOUND, python
+
+from lowq import Backend, Counts, FakeClock, Item, Retry, Run, State, Worker, open_backend
+from lowq.clock import SystemClock
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    with closing(open_backend(f"memory://{tmp_path}" if request.param == "memory" else tmp_path / "q.db")) as opened:
+        yield opened
+
+
+def told(run: Run) -> tuple[Any, str, int]:
+    return run.task.work, run.outcome, run.task.attempts
+
+
+def wait_until(true: Any) -> None:
+    left = SystemClock().countdown(timedelta(seconds=BOUND))
+    while not true():
+        assert left() > timedelta(0)
+        SystemClock().sleep(timedelta(milliseconds=2))
+
+
+# drained
+
+
+@pytest.mark.parametrize("batch", [2, 3, 7, 100])
+def test_everything_is_run_once_in_order_and_told(queue: Backend, batch: int) -> None:
+    queue.push_many([Item(work) for work in range(7)])
+    done: list[Any] = []
+
+    runs = Worker(queue, done.append, batch=batch).drain()
+
+    assert done == list(range(7))
+    assert [told(run) for run in runs] == [(work, "done", 1) for work in range(7)]
+    assert queue.count() == Counts()
+
+
+def test_what_a_task_pushes_is_run_too(queue: Backend) -> None:
+    queue.push(0)
+
+    def handler(work: int) -> None:
+        if work < 5:
+            queue.push(work + 1)
+
+    runs = Worker(queue, handler, batch=3).drain()
+
+    assert [run.task.work for run in runs] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_task_that_fails_stops_no_other(queue: Backend) -> None:
+    queue.push_many([Item(work) for work in "abcd"])
+
+    def handler(work: str) -> None:
+        if work in "bc":
+            raise ValueError(work)
+
+    worker = Worker(queue, handler, batch=4, retry=Retry(max_attempts=1))
+
+    assert sorted(told(run) for run in worker.drain()) == [
+        ("a", "done", 1),
+        ("b", "dead", 1),
+        ("c", "dead", 1),
+        ("d", "done", 1),
+    ]
+    assert queue.count() == Counts(dead=2)
+
+
+def test_what_was_lost_meanwhile_is_told_and_keeps_nobody_from_settling(queue: Backend, tmp_path: Path) -> None:
+    clock = FakeClock()
+    location = f"memory://{tmp_path}" if "processes" not in queue.promises else tmp_path / "q.db"
+    with closing(open_backend(location, clock=clock)) as mine:
+        mine.push_many([Item(work) for work in "abc"])
+
+        def handler(work: str) -> None:
+            if work == "b":
+                for taken in [task for task in mine.tasks(state=State.LEASED) if task.work == "a"]:
+                    clock.advance(MINUTE * 2)
+                    assert mine.cancel(taken.id)
+
+        runs = Worker(mine, handler, batch=3, clock=SystemClock()).drain()
+
+        outcomes = dict(told(run)[:2] for run in runs)
+        assert outcomes["a"] in ("lost", "done")  # a machine that stood still for 50 ms has settled it before
+        assert (outcomes["b"], outcomes["c"]) == ("done", "done")
+        assert mine.count() == Counts()
+
+
+# settled soon
+
+
+def test_what_is_done_is_settled_while_the_next_task_takes_long(queue: Backend) -> None:
+    queue.push_many([Item(work) for work in ("first", "second", "long", "last")])
+    seen: list[Counts] = []
+
+    def handler(work: str) -> None:
+        if work == "long":
+            wait_until(lambda: queue.count() == Counts(leased=2))
+            seen.append(queue.count())
+
+    runs = Worker(queue, handler, batch=4).drain()
+
+    assert seen == [Counts(leased=2)]
+    assert [told(run) for run in runs] == [(work, "done", 1) for work in ("first", "second", "long", "last")]
+
+
+def test_all_leases_are_renewed_while_a_task_takes_long(queue: Backend) -> None:
+    queue.push_many([Item(work) for work in range(4)])
+    lease_for = timedelta(seconds=0.6)
+    taken: list[Any] = []
+
+    def handler(work: int) -> None:
+        if work == 0:
+            left = SystemClock().countdown(3 * lease_for)
+            while left() > timedelta(0):
+                taken.append(queue.claim(lease_for=MINUTE))
+                SystemClock().sleep(timedelta(milliseconds=20))
+
+    runs = Worker(queue, handler, batch=4, lease_for=lease_for).drain()
+
+    assert set(taken) == {None}
+    assert [told(run) for run in runs] == [(work, "done", 1) for work in range(4)]
+
+
+# stopped
+
+
+def test_what_was_not_begun_is_given_back_and_what_is_done_is_settled(queue: Backend) -> None:
+    queue.push_many([Item(work) for work in range(6)])
+    runs: list[Run] = []
+
+    def handler(work: int) -> None:
+        if work == 2:
+            worker.stop()
+
+    worker = Worker(queue, handler, batch=6, on_run=runs.append)
+    worker.run_forever()
+
+    assert [told(run) for run in runs] == [(work, "done", 1) for work in range(3)]
+    assert [(task.work, task.attempts, task.state) for task in queue.tasks()] == [
+        (work, 0, State.READY) for work in (3, 4, 5)
+    ]
+
+
+def test_an_exception_for_the_program_gives_back_the_rest(queue: Backend) -> None:
+    queue.push_many([Item(work) for work in range(4)])
+
+    def handler(work: int) -> None:
+        if work == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Worker(queue, handler, batch=4).drain()
+
+    assert [(task.work, task.attempts) for task in queue.tasks(state=State.READY)] == [(1, 0), (2, 0), (3, 0)]
+    assert queue.count().leased == 0
+
+
+def test_an_idle_worker_takes_what_comes_and_leaves_no_thread(queue: Backend) -> None:
+    done: list[Any] = []
+    worker = Worker(queue, done.append, batch=5)
+    thread = threading.Thread(target=worker.run_forever)
+    thread.start()
+    try:
+        for work in range(20):
+            queue.push(work)
+        wait_until(lambda: queue.count() == Counts())
+    finally:
+        worker.stop()
+        thread.join(BOUND)
+
+    assert sorted(done) == list(range(20))
+    assert "lowq-batch" not in {each.name for each in threading.enumerate()}
+
+
+# killed, and several
+
+
+PROGRAM = """
+import os, sys, lowq
+queue = lowq.open_backend(sys.argv[1])
+def handler(work):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{work}\\n")
+    if work == 7:
+        os.kill(os.getpid(), 9)
+lowq.Worker(queue, handler, batch=5, lease_for=__import__("datetime").timedelta(seconds=0.2)).drain()
+"""
+
+
+def test_a_killed_worker_runs_at_most_a_batch_twice_and_loses_nothing(tmp_path: Path) -> None:
+    path, log = tmp_path / "q.db", tmp_path / "log"
+    with closing(open_backend(path)) as queue:
+        queue.push_many([Item(work) for work in range(12)])
+        process = python(PROGRAM, path, log)
+        process.communicate(timeout=BOUND)
+        assert process.returncode == -signal.SIGKILL
+        wait_until(lambda: queue.count().leased == 0)
+        ran: list[Any] = []
+
+        Worker(queue, ran.append, batch=5).drain()
+
+        runs = Counter([*map(int, log.read_text().split()), *ran])
+        assert set(runs) == set(range(12))
+        assert sum(runs.values()) <= 12 + 5
+        assert queue.count() == Counts()
+
+
+def test_processes_of_one_worker_have_batches_of_their_own(tmp_path: Path) -> None:
+    with closing(open_backend(tmp_path / "q.db")) as queue:
+        queue.push_many([Item(work) for work in range(40)])
+
+        runs = Worker(queue, lambda _: os.getpid(), batch=4, processes=2).drain()
+
+        assert sorted(told(run) for run in runs) == [(work, "done", 1) for work in range(40)]
+        assert queue.count() == Counts()
+
+
+# refused
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch": 0}, ValueError, "batch: expected 1 or more, got 0"),
+        ({"batch": True}, TypeError, "batch: expected an int, got bool"),
+        ({"batch": 2.0}, TypeError, "batch: expected an int, got float"),
+        (
+            {"batch": 2, "time_limit": SECOND},
+            ValueError,
+            "batch, time_limit: a task with a limit runs alone; give one of them",
+        ),
+    ],
+)
+def test_what_is_no_batch_is_refused(queue: Backend, options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        Worker(queue, print, **options)
+
+    assert str(caught.value) == message
+
+
+def test_a_queue_that_hands_out_one_at_a_time_is_refused(queue: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(queue), "promises", queue.promises - {"bulk"})
+
+    with pytest.raises(
+        ValueError, match="batch: this queue promises no bulk: it hands out one task at a time, not 2"
+    ):
+        Worker(queue, print, batch=2)
