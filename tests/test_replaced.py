@@ -120,10 +120,17 @@ WHAT = {
         "    queue.push(3), queue.push(4)\n"
         "    assert len(lowq.Worker(queue, print, processes=2).drain()) == 2",
     ),
+    "pyfakefs": (
+        "import lowq.worker.worker\nfrom pyfakefs.fake_filesystem_unittest import Patcher, Pause\n"
+        "patcher = Patcher()\npatcher.setUp()",
+        "Pause(patcher.fs)",
+        LIMIT,
+    ),
 }
 """Its name in the guide: what a program does before, what is replaced, and what else must work then."""
 
 NEEDS = {
+    "pyfakefs": "pyfakefs",
     "gevent": "gevent",
     "pytest-socket": "pytest_socket",
     "time-machine": "time_machine",
