@@ -18,7 +18,7 @@ from typing import Protocol
 
 from lowq.backend import InvalidLocation
 from lowq.beside import true_path
-from lowq.location import Location, beside, locate
+from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
@@ -60,11 +60,11 @@ def start(
             "keep the queue in a file, or run a Worker in a thread"
         )
     name, place = worker.backend.name, true_path(where.place)
-    lock, turn = (WorkerLock(beside(place, kind, name), place) for kind in ("lock", "next"))
+    lock, turn = (WorkerLock(where.beside(kind, name), place) for kind in ("lock", "next"))
     try:
         if not _is_wanted(lock, turn):
             return False
-        path = beside(place, "log", name)
+        path = where.beside("log", name)
         (log,) = open_private(lambda: (open_log(path, place) if output is None else os.dup(output.fileno()),))
 
         def serve() -> None:

@@ -45,7 +45,7 @@ class Mutex:
         """The lock is held. Raises BackendUnavailable where it was not to be had in time."""
         clock = SystemClock()
         left = clock.countdown(self._patience)
-        if not self._threads.acquire(timeout=max(0.0, self._patience.total_seconds())):
+        if not self._threads.acquire(timeout=min(self._patience.total_seconds(), threading.TIMEOUT_MAX)):
             raise self._busy("another thread")
         if self._file is None:
             self._file = opened(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -76,7 +76,7 @@ class Mutex:
     @contextmanager
     def idle(self) -> Iterator[bool]:
         """Whether no thread is inside a call of the client; none comes in meanwhile."""
-        if self._threads._is_owned() or not self._threads.acquire(timeout=self._patience.total_seconds()):
+        if self._threads._is_owned() or not self._threads.acquire(timeout=1):
             yield False
             return
         try:
