@@ -251,14 +251,16 @@ def _backlog(place: Path, power: bool, rounds: int, few: int, many: int) -> Iter
             for start in range(0, size, 10_000):
                 client.push_many(works(min(10_000, size - start)))
         for name in interleaved(list(clients), rounds):
-            client, taken = clients[name], []
+            client = clients[name]
+            taken: list[Any] = []
             open_client.add(name, seconds(lambda: taken.extend(client.claim() for _ in range(20))) / 20 * 1e6)  # noqa: B023
             for lease in taken:
                 client.queue.release(lease)
 
             def fresh(name: str = name) -> None:
                 other = Lowq(f"files://{clients[name].queue._folder.root}", power)  # type: ignore[attr-defined]
-                other.ack(other.claim())
+                lease: Any = other.claim()
+                other.ack(lease)
                 other.close()
 
             new_client.add(name, seconds(fresh) * 1e6)
