@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lowq import Item, State
+from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.history.work_text import work_text
@@ -78,7 +79,7 @@ class Client:
 
     def has(self, method: str) -> bool:
         """Whether the client has the method."""
-        return callable(getattr(self.raw, method, None))
+        return brings(self.raw, method)
 
     def takes(self, method: str, keyword: str) -> bool:
         """Whether the client's method takes the keyword."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import (
     PROMISES,
@@ -33,7 +34,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
     """
     make = maker_of(target)
     harness = make_harness(make, target)
-    if not callable(getattr(harness, "open", None)):
+    if not brings(harness, "open"):
         raise BrokenHarness(f"{target}: a harness has open(self, place); this {type(harness).__name__} has not")
     if make.checked:
         check_names(harness, target)
@@ -73,7 +74,7 @@ def _spoken(client: Client, harness: Any) -> frozenset[str]:
     stated = getattr(client.raw, "promises", None)
     if isinstance(stated, (set, frozenset)):
         words = frozenset(stated)
-        if "processes" in words and callable(getattr(harness, "start", None)):
+        if "processes" in words and brings(harness, "start"):
             words |= {"worker"}  # the client cannot know of the worker that was written for it
         # It speaks for the whole queue; what the way here cannot reach (a clock, names) is not asked of it.
         return frozenset(word for word in words if word not in PROMISES or not _lacking(word, client, harness))
@@ -153,7 +154,7 @@ def _lacking(word: str, client: Client, harness: Any) -> str | None:
             return f"the client's {method} takes no {keyword}="
     if promise.open is not None and not _takes(harness.open, promise.open):
         return f"open takes no {promise.open}="
-    if promise.harness is not None and not callable(getattr(harness, promise.harness, None)):
+    if promise.harness is not None and not brings(harness, promise.harness):
         return f"the harness has no method {promise.harness}"
     return None
 

@@ -6,6 +6,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import (
     BrokenHarness,
@@ -70,7 +71,7 @@ class Subject(UnderTest):
         if not self.shape:
             self.shape = {verb: keywords(getattr(raw, verb, None)) for verb in VERBS}
             self.asynchronous = any(iscoroutinefunction(getattr(raw, verb, None)) for verb in VERBS)
-        self.only_pushes = "worker" in self.promises and not callable(getattr(raw, "claim", None))
+        self.only_pushes = "worker" in self.promises and not brings(raw, "claim")
         if not self.only_pushes:
             return Client(self, raw, label, place)
         return Worked(self, raw, label, place, self._desks.setdefault(place, Desk(self, place)))

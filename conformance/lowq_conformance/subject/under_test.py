@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness, Traits
 from lowq_conformance.history.spec import Spec
@@ -56,12 +57,12 @@ class UnderTest:
     @property
     def can_pass_time(self) -> bool:
         """Whether the queue's clock can be moved; if not, the suite really waits."""
-        return callable(getattr(self._harness, "pass_time", None))
+        return brings(self._harness, "pass_time")
 
     @property
     def knows_now(self) -> bool:
         """Whether the harness tells its clock exactly."""
-        return callable(getattr(self._harness, "now", None))
+        return brings(self._harness, "now")
 
     @property
     def short_lease(self) -> timedelta:
@@ -165,17 +166,16 @@ class UnderTest:
     def loop(self, place: Path) -> Loop:
         """The event loop of that place."""
         if place not in self._loops:
-            event_loop = getattr(self._harness, "event_loop", None)
-            given = partial(event_loop, place) if callable(event_loop) else None
+            own = brings(self._harness, "event_loop")
+            given = partial(self._harness.event_loop, place) if own else None
             self._loops.setdefault(place, Loop(given, here=self.traits.main_thread))
         return self._loops[place]
 
     def close_place(self, place: Path) -> None:
         """Nobody comes to the place any more: what the harness has there outside of the folder is gone."""
-        close_place = getattr(self._harness, "close_place", None)
-        if callable(close_place):
+        if brings(self._harness, "close_place"):
             try:
-                self.loop(place).result(close_place(place))
+                self.loop(place).result(self._harness.close_place(place))
             except Exception as error:
                 raise BrokenHarness(f"{self.target}: close_place {describe_error(error)}") from error
 

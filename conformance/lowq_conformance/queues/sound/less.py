@@ -8,7 +8,7 @@ gone is in WORDS. A queue made so does all that it did before, so that it breaks
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
@@ -31,9 +31,8 @@ WORDS: Mapping[str, str] = {
     "release_time": "release takes no time",
     "redrive": "what is dead stays dead",
     "reasons": "dead_letter takes no reason",
-    "listed_keys": "listings tell no keys",
+    "listed_keys": "there is no key, and listings tell one that is made of the work",
     "clock": "nobody moves the clock, and time really passes",
-    "now": "nobody tells the clock",
 }
 """What can be gone beside promises."""
 
@@ -51,6 +50,7 @@ class Taking(type):
             raise AttributeError(word)
         gone = {word} | {each.word for each in PROMISES.values() if word in each.needs}
         gone |= {each.word for each in PROMISES.values() if gone.intersection(each.needs)}
+        gone |= {"key"} if word == "listed_keys" else set()
         lacks = cls.lacks | gone
         return Taking(f"{cls.__name__}.{word}", (cls,), {"lacks": lacks, "__module__": cls.__module__})
 
@@ -71,8 +71,7 @@ class Less(metaclass=Taking):
             self._whole.clock = lambda _: SystemClock()
         elif hasattr(self._whole, "pass_time"):
             self.pass_time = self._whole.pass_time
-            if "now" not in self.lacks:
-                self.now = self._whole.now
+            self.now = self._whole.now
         if "names" in self.promises:
             self.open = self._named  # type: ignore[method-assign]  # a harness of names takes one
 
@@ -215,3 +214,16 @@ class Told:
 def _opened(argument: Any) -> Any:
     """What the queue itself handed out."""
     return argument.claimed if isinstance(argument, Told) else argument
+
+
+def lacking(queue: type[Less], words: Iterable[str]) -> str:
+    """The target that is this queue without what the words say."""
+    return ".".join([f"{__name__}:{queue.__name__}", *words])
+
+
+def words_of(queue: type[Less]) -> list[str]:
+    """What can be taken from the queue, one at a time: its promises, and what else it does."""
+    return [*(word for word in PROMISES if word in queue.stated), *WORDS]
+
+
+QUEUES = (Memory, SQLite, Folder, Journal)

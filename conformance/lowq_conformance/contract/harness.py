@@ -1,0 +1,150 @@
+"""What an implementer writes, as types: a harness, and the client that it opens.
+
+Whoever subclasses `Harness` and `Client` is told by a type checker what does not fit: a trait of another type, a
+method of another form. Nobody has to; the suite looks at names only. A method of these classes that a subclass does
+not have is one that the queue does not have, however much is promised of it here.
+"""
+
+# ruff: noqa: ARG002  # methods that say what an implementer's take, and do nothing
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from lowq import Dedupe
+from lowq_conformance.contract.promises import DedupeBy, DueOrder, Requeue, Traits
+
+_DEFAULT = Traits()
+
+
+class Client(Protocol):
+    """One opened client of a queue.
+
+    `push`, `claim` and `ack` are the least; each other method is there where a promise takes it. A keyword is passed
+    only where its promise is made, so that a method takes no more than that. Any method may be `async`. A settle
+    (`ack`, `release`, `extend`, `dead_letter`) is refused by raising, or by answering False.
+    """
+
+    def push(self, *args: Any, **kwargs: Any) -> Any:
+        """`push(work)`, and as promised `key=`, `priority=`, `not_before=`, `headers=`.
+
+        The answer is something with `id` and `added`, a bool that says whether it was added, or None.
+        """
+
+    def claim(self, *args: Any, **kwargs: Any) -> Any:
+        """`claim()`, with `lease_for=` [lease, unless the trait `fixed_lease` says how long].
+
+        The answer is None, or something with `work`; `id` and `attempts` are looked at where it has them, also on its
+        `task`.
+        """
+
+    def ack(self, *args: Any, **kwargs: Any) -> Any:
+        """`ack(claimed)`: the task is done."""
+
+    def release(self, *args: Any, **kwargs: Any) -> Any:
+        """`release(claimed)` [release]: it waits again, until `not_before=` where that is taken and promised."""
+        return None
+
+    def extend(self, *args: Any, **kwargs: Any) -> Any:
+        """`extend(claimed)` [extend]: it is held for `lease_for=` from now, where that is taken. What is answered, if
+        it is not None or True, is what was claimed from then on."""
+        return None
+
+    def dead_letter(self, *args: Any, **kwargs: Any) -> Any:
+        """`dead_letter(claimed)` [dead_letter]: it is set aside, with its `reason=` where that is taken."""
+        return None
+
+    def redrive(self, *args: Any, **kwargs: Any) -> Any:
+        """`redrive(id)` [dead_letter; may be missing]: the dead task waits again; True, False, or None: not told."""
+        return None
+
+    def cancel(self, *args: Any, **kwargs: Any) -> Any:
+        """`cancel(id)` [cancel]: the waiting task is gone; True, False or by raising, or None: not told."""
+        return None
+
+    def push_many(self, *args: Any, **kwargs: Any) -> Any:
+        """`push_many(items)` [batch]: a list of `lowq.Item`, all or none; a list of answers as of push, or None."""
+        return None
+
+    def claim_many(self, *args: Any, **kwargs: Any) -> Any:
+        """`claim_many(limit, lease_for=)` [bulk]: up to so many tasks, each as a claim would have had it."""
+        return None
+
+    def ack_many(self, *args: Any, **kwargs: Any) -> Any:
+        """`ack_many(claimed)` [bulk]: each of them is done, as an ack would have it."""
+        return None
+
+    def tasks(self, *args: Any, **kwargs: Any) -> Any:
+        """`tasks()` [inspect]: everything in the queue, each with `work`, and what else is promised of it."""
+        return None
+
+    def count(self, *args: Any, **kwargs: Any) -> Any:
+        """`count()` [inspect]: how many are `scheduled`, `ready`, `leased`, `dead`; attributes, or a mapping."""
+        return None
+
+    def close(self, *args: Any, **kwargs: Any) -> Any:
+        """`close()` [close]: what the client held is let go."""
+        return None
+
+
+class Harness(Protocol):
+    """A queue as the suite opens it. Made without arguments, once for each test and once in each process.
+
+    The traits have their defaults. Of the methods only `open` is needed; whatever else a subclass brings, it brings.
+    """
+
+    promises: Collection[str] = frozenset()
+    """What the queue promises, in words of PROMISES."""
+    dedupe: Dedupe = _DEFAULT.dedupe
+    dedupe_by: DedupeBy = _DEFAULT.dedupe_by
+    due_order: DueOrder | None = _DEFAULT.due_order
+    requeue: Requeue = _DEFAULT.requeue
+    resolution: timedelta = _DEFAULT.resolution
+    shortest_lease: timedelta = _DEFAULT.shortest_lease
+    fixed_lease: timedelta | None = _DEFAULT.fixed_lease
+    grace: timedelta = _DEFAULT.grace
+    patience: timedelta = _DEFAULT.patience
+    max_delay: timedelta | None = _DEFAULT.max_delay
+    one_at_a_time: bool = _DEFAULT.one_at_a_time
+    main_thread: bool = _DEFAULT.main_thread
+    refuses: Collection[str] = _DEFAULT.refuses
+    workers: int | None = _DEFAULT.workers
+
+    def open(self, place: Path) -> Any:
+        """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.
+
+        Where `names` is promised it takes `name`, too, a text with a default.
+        """
+        ...
+
+    def pass_time(self, place: Path, how_long: timedelta) -> object:
+        """The clock of every client of the place stands so much later, in every process."""
+        return None
+
+    def now(self, place: Path) -> Any:
+        """The instant of that clock, an aware datetime."""
+        return None
+
+    def start(self, place: Path, handler: Callable[[Any], object]) -> Any:
+        """The queue's own workers run, and call the handler with each work: the process ids of those that were made,
+        or None where no process id is known."""
+        return None
+
+    def close_place(self, place: Path) -> object:
+        """Nobody comes to the place any more; what it has outside of its folder is removed."""
+        return None
+
+    def event_loop(self, place: Path) -> AbstractEventLoop | None:
+        """The loop, run in a thread of the harness's own, on which what async methods return is awaited."""
+        return None
+
+
+def brings(made: object, method: str) -> bool:
+    """Whether a harness or client has the method: of its own, not of `Harness` or `Client`."""
+    if not callable(getattr(made, method, None)):
+        return False
+    inherited = getattr(type(made), method, None)
+    return inherited is None or inherited not in (getattr(Harness, method, None), getattr(Client, method, None))
