@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Lease,
         LeaseLost,
         LowqError,
+        LowqWarning,
         Pushed,
         QueueClosed,
         QueueGone,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
         Work,
     )
     from lowq.clock import Clock, FakeClock, SystemClock
+    from lowq.current_task import CurrentTask, NoTask, current
+    from lowq.endings import Discard, Later
     from lowq.location import open_backend
+    from lowq.rules.own_work import OwnWork
     from lowq.run import Run
     from lowq.taskqueue import TaskQueue, task_queue
     from lowq.worker.retry import Retry
@@ -41,16 +45,22 @@ __all__ = [
     "Clock",
     "CorruptQueue",
     "Counts",
+    "CurrentTask",
     "Damaged",
     "Dedupe",
+    "Discard",
     "FakeClock",
     "Headers",
     "InvalidLocation",
     "InvalidWork",
     "Item",
+    "Later",
     "Lease",
     "LeaseLost",
     "LowqError",
+    "LowqWarning",
+    "NoTask",
+    "OwnWork",
     "Pushed",
     "QueueClosed",
     "QueueGone",
@@ -62,18 +72,25 @@ __all__ = [
     "TaskQueue",
     "Work",
     "Worker",
+    "current",
     "open_backend",
     "task_queue",
 ]
 
 _ELSEWHERE = {
     "Clock": "clock",
+    "CurrentTask": "current_task",
+    "Discard": "endings",
     "FakeClock": "clock",
+    "Later": "endings",
+    "NoTask": "current_task",
+    "OwnWork": "rules.own_work",
     "Retry": "worker.retry",
     "Run": "run",
     "SystemClock": "clock",
     "TaskQueue": "taskqueue",
     "Worker": "worker.worker",
+    "current": "current_task",
     "open_backend": "location",
     "task_queue": "taskqueue",
 }

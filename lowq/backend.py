@@ -44,6 +44,10 @@ class LowqError(Exception):
     """Anything that a queue refuses or cannot do."""
 
 
+class LowqWarning(UserWarning):
+    """Something is probably not meant so."""
+
+
 class LeaseLost(LowqError):
     """The lease is no longer the caller's; nothing was changed."""
 

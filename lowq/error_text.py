@@ -46,6 +46,17 @@ def in_full(error: BaseException, trace: TracebackType | None = None) -> str:
     return fitting(text.rstrip("\n"))
 
 
+def is_printable(error: BaseException) -> bool:
+    """Whether Python itself can print the exception, at a fair length, so that it can be written and sent."""
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _traceback(error)))
+        return len(text.encode()) < LONGEST  # which a lone surrogate refuses
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+
+
 def fitting(text: str) -> str:
     """The text as a reason can keep it: without lone surrogates, and not endless."""
     half = LONGEST // 2

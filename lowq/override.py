@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias
 from lowq.backend import Backend, Dedupe, Work
 from lowq.clock import Clock
 from lowq.location import Location
+from lowq.run import Run
 from lowq.worker.retry import Retry
 
 
@@ -32,6 +33,11 @@ class Overridden(Protocol):
     lease_for: timedelta
     retry: Retry
     location: Location
+
+    @property
+    def on_dead(self) -> Callable[[Run], object] | None:
+        """Told of each task that is set aside."""
+        ...
 
     def process(self, work: Work) -> Any:
         """Run one task."""

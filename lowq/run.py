@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 from lowq.backend import Task
 
 Outcome: TypeAlias = Literal["done", "retry", "dead", "released", "lost"]
-"""Acked; waits for its next attempt; set aside for a person; given back uncounted, because the worker was told to
-stop; settled by nobody here, because the lease went to somebody else meanwhile."""
+"""Acked; waits for its next attempt, without an error where its handler asked so by Later; set aside for a person;
+given back uncounted, because the worker was told to stop; settled by nobody here, because the lease went to somebody
+else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

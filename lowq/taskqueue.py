@@ -35,11 +35,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 from lowq import override
 from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
+from lowq.current_task import CurrentTask, NoTask, current
 from lowq.error_text import in_full
 from lowq.error_text import message as text_of
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
 from lowq.rules.names import check_name
+from lowq.rules.own_work import warn_of_own_work
 from lowq.run import Run
 from lowq.worker import background
 from lowq.worker.handler import check_handler
@@ -73,6 +75,8 @@ class TaskQueue:
     retry: Retry = Retry()
     time_limit: timedelta | None = None
     """A task that runs for longer is killed; the attempt counts."""
+    on_dead: Callable[[Run], object] | None = None
+    """Told once of each task that is set aside, whyever; where it fails, that is logged. May be a method."""
     linger: timedelta = background.LINGER
     """A worker in the background stays for what falls due this soon."""
 
@@ -112,10 +116,12 @@ class TaskQueue:
         if key is not None and len(works) != 1:
             raise ValueError(f"push: a key names one work, and {len(works)} were given; push them one by one")
         if len(works) == 1:
-            pushed = self.backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)
-            return [pushed]
-        also = NO_HEADERS if headers is None else headers
-        return self.backend.push_many([Item(work, None, priority, not_before, also) for work in works])
+            pushed = [self.backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
+        else:
+            also = NO_HEADERS if headers is None else headers
+            pushed = self.backend.push_many([Item(work, None, priority, not_before, also) for work in works])
+        warn_of_own_work(self.backend, pushed)
+        return pushed
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
@@ -135,7 +141,17 @@ class TaskQueue:
             batch=batch,
             clock=self.clock if override.clock is None else override.clock,
             on_run=self._log_run,
+            on_dead=self.on_dead,
         )
+
+    @property
+    def task(self) -> CurrentTask:
+        """The task that is being run, in its handler. Raises NoTask elsewhere, where `lowq.current()` is None."""
+        if (task := current()) is None:
+            raise NoTask(
+                f"{type(self).__name__}.task: no handler runs here; it is there in process() and what it calls"
+            )
+        return task
 
     @property
     def backend(self) -> Backend:
@@ -188,11 +204,14 @@ class TaskQueue:
         match run.outcome:
             case "done":
                 self.info(task, "is done")
+            case "retry" if run.error is None and run.next_due is not None:
+                self.info(task, f"runs again at {run.next_due:%Y-%m-%d %H:%M:%S}, as its handler asked")
             case "retry":
                 again = "" if run.next_due is None else f"{run.next_due:%Y-%m-%d %H:%M:%S}"
                 self.error(task, f"failed in attempt {run.task.attempts} and runs again at {again}{told}")
             case "dead":
-                self.error(task, f"is set aside after {self.retry.max_attempts} attempts{told}")
+                attempts = f"{run.task.attempts} attempt{'' if run.task.attempts == 1 else 's'}"
+                self.error(task, f"is set aside after {attempts}{told}")
             case "released":
                 self.warn(task, "was given back, because the worker was told to stop")
             case "lost":
@@ -237,7 +256,7 @@ class QueuedFunction(Generic[R]):
 class _FunctionQueue(TaskQueue):
     """The queue of a decorated function."""
 
-    OPTIONS: ClassVar = frozenset("name dedupe options clock lease_for retry time_limit linger".split())
+    OPTIONS: ClassVar = frozenset("name dedupe options clock lease_for retry time_limit linger on_dead".split())
 
     def __init__(self, function: Function[Any], path: Any, log_level: int, options: Mapping[str, Any]) -> None:
         if unknown := sorted(set(options) - self.OPTIONS):
@@ -260,8 +279,8 @@ def task_queue(
 ) -> Callable[[Function[R]], QueuedFunction[R]]:
     """Decorates ``f(queue, work)``: ``f(1, 2, 3)`` then pushes three works and starts a worker that runs them.
 
-    `options` are the attributes of a TaskQueue: name, dedupe, options, clock, lease_for, retry, time_limit, linger.
-    The queue itself is `f.queue`.
+    `options` are the attributes of a TaskQueue: name, dedupe, options, clock, lease_for, retry, time_limit, linger,
+    on_dead.    The queue itself is `f.queue`.
     """
     if callable(path):
         raise TypeError('task_queue: a path is missing: write @task_queue("jobs.db")')

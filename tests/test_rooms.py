@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend",),
-    ("lowq.clock", "lowq.error_text", "lowq.current"),
-    ("lowq.rules",),
+    ("lowq.clock", "lowq.error_text", "lowq.current_task"),
+    ("lowq.rules", "lowq.endings"),
     ("lowq.process",),
     ("lowq.beside",),
     ("lowq.location",),

@@ -114,6 +114,7 @@ def work(
                 batch=batch,
                 patience=patience,
                 on_run=told,
+                on_dead=None if found.queue is None else found.queue.on_dead,
             )
             loops.append(worker.loop(stop))
         loop = loops[0] if len(loops) == 1 else Turns(loops, stop, patience)
@@ -214,16 +215,18 @@ class Told:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.outcomes: Counter[str] = Counter()
+        self._later = 0
         self._err = console(stderr=True)
         self._live = self._err.is_terminal
 
     @property
     def failed(self) -> int:
-        """How many runs were not done."""
-        return self.outcomes.total() - self.outcomes["done"]
+        """How many runs were not done, but for those whose handlers asked to run again later."""
+        return self.outcomes.total() - self.outcomes["done"] - self._later
 
     def __call__(self, run: Run) -> None:
         self.outcomes[run.outcome] += 1
+        self._later += run.outcome == "retry" and run.error is None
         self._clear()
         if self.as_json:
             write_json(

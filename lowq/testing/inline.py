@@ -5,7 +5,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
-from lowq.backend import InvalidWork, Lease, State, Task, Work
+from lowq.backend import InvalidWork, Lease, LowqWarning, State, Task, Work
 from lowq.error_text import annotate, shown
 from lowq.rules.canonical import decode, encode
+from lowq.rules.own_work import level_outside
 from lowq.run import Run
 from lowq.testing.observed import pushing
 from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
@@ -29,7 +29,7 @@ Lossy: TypeAlias = Literal["warn", "strict"]
 """What becomes of a work that JSON changes, such as a tuple, which comes out as a list."""
 
 
-class LossyWork(UserWarning):
+class LossyWork(LowqWarning):
     """The handler will get another value than the one that was pushed."""
 
 
@@ -82,7 +82,7 @@ class Inline:
         text = f"{path}, and the handler will get it so"
         if self._lossy == "strict":
             raise InvalidWork(text)
-        warnings.warn(text, LossyWork, stacklevel=_outside())
+        warnings.warn(text, LossyWork, stacklevel=level_outside())
 
     def pushed(self, kept: Kept, tasks: list[Task]) -> Callable[[], None]:
         """What is due belongs to this push; what is answered runs it, unless a handler pushed it: then it runs later.
@@ -111,7 +111,7 @@ class Inline:
                     mine.turns.appendleft(kept)
                     continue
                 mine.own.discard((id(kept), run.task.id))
-                if run.outcome in ("retry", "dead"):
+                if run.outcome in ("retry", "dead") and run.error is not None:
                     mine.failed.append((kept, run))
         finally:
             _current.reset(token)
@@ -171,14 +171,6 @@ def inline(
             yield mode
         finally:
             store.before_push, store.on_push = before
-
-
-def _outside() -> int:
-    """The stack level, for a warning of its caller, of the code that pushed."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("lowq."):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _fate(kept: Kept, run: Run) -> str:

@@ -44,7 +44,9 @@ class LiveWorker:
             raise LiveWorkerError(f"{kept.backend.title} stays in this process; a live worker is another one")
         self._kept = kept
         self._ended = False
-        worker = Worker(kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=store.clock)
+        worker = Worker(
+            kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=store.clock, on_dead=kept.on_dead
+        )
         parent = os.getpid()
         reading, writing, lifeline, self._lifeline = open_private(lambda: (*os.pipe(), *os.pipe()))
 

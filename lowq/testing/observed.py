@@ -29,6 +29,7 @@ from lowq.backend import (
 from lowq.clock import Clock
 from lowq.rules.canonical import decode, encode
 from lowq.rules.headers import headers_of, headers_text
+from lowq.rules.own_work import warn_of_own_work
 
 Heard = Callable[["Observed", list[Task]], Callable[[], None]]
 """Told of each push that added something, the tasks as they stood then; what it answers is called afterwards."""
@@ -110,6 +111,7 @@ class Observed:
         with pushing:
             answer = self.backend.push(work, key=key, priority=priority, not_before=not_before, **also)
             afterwards = self._tell([answer], [item])
+        warn_of_own_work(self, [answer])
         afterwards()
         return answer
 
@@ -123,6 +125,7 @@ class Observed:
         with pushing:
             answers = self.backend.push_many(items)
             afterwards = self._tell(answers, items)
+        warn_of_own_work(self, answers)
         afterwards()
         return answers
 

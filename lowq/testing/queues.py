@@ -24,6 +24,7 @@ from lowq.clock import Clock
 from lowq.location import Location, locate, open_backend
 from lowq.override import Overridden
 from lowq.registry import is_registered
+from lowq.run import Run
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
@@ -58,6 +59,7 @@ class Kept:
     handler: Callable[[Work], Any] | None = None
     retry: Retry = _RETRY
     lease_for: timedelta = timedelta(minutes=1)
+    on_dead: Callable[[Run], object] | None = None
     pushed: list[Task] = field(default_factory=list)
     """What was pushed during the test, as it stood then."""
 
@@ -121,6 +123,7 @@ class TempQueue:
         """The store of a queue of the application, whose `process` now runs its tasks."""
         kept = self.keep(queue.location, queue.name, queue.dedupe)
         kept.handler, kept.retry, kept.lease_for = queue.process, queue.retry, queue.lease_for
+        kept.on_dead = queue.on_dead
         return kept
 
     def keep(self, location: str | os.PathLike[str] | Location, name: str, dedupe: Dedupe | None = None) -> Kept:

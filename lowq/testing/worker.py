@@ -19,7 +19,7 @@ from typing import Any
 
 from lowq.backend import Backend, Lease, LowqError, State, Work
 from lowq.clock import FakeClock, to_micros
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
 from lowq.error_text import annotate
 from lowq.location import open_backend
 from lowq.run import Run
@@ -31,6 +31,7 @@ from lowq.worker.coroutines import Coroutines, outside_of_loops
 from lowq.worker.executor import attempt
 from lowq.worker.failure import Failure
 from lowq.worker.handler import Handler
+from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.retry import Retry
 from lowq.worker.stopping import Stop
@@ -123,6 +124,8 @@ class SyncWorker:
 
     def _ran_once(self, kept: Kept, run: Run) -> Run:
         """The run is known, and was repeated where each is to be."""
+        if run.outcome == "dead":
+            tell(kept.on_dead, run, "on_dead")
         self.runs.append(run)
         self._ran.append((kept, run))
         self._deliveries.append(run_line(kept.backend.title, run))

@@ -17,7 +17,7 @@ from typing import Any
 
 from lowq.backend import Backend, Lease
 from lowq.clock import Clock
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
 from lowq.process.forking import Confined, close_private, holds, open_private, spawn
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Flags, Inbox, Outbox, Slate, receive, send
@@ -66,7 +66,7 @@ class LastingChild:
         """The handler has returned (None), or raised, or was killed at its limit, or its process died."""
         if self._child is None or self._child.ended():
             self.close()
-            self._child = _Child(self._handler)
+            self._child = _Child(self._handler, self._backend)
         try:
             lasts, failure = self._await(self._child, current)
         except BaseException:
@@ -121,7 +121,7 @@ class LastingChild:
 class _Child:
     """A forked process that runs the handler for each work it is sent, and ends with its parent."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, backend: Backend) -> None:
         self._status: int | None = None
         self._reaped = True
         self._slate = slate = Slate()
@@ -131,7 +131,7 @@ class _Child:
         )
         theirs, parent = (works, answers, lifeline), os.getpid()
         try:
-            self.pid = spawn(lambda: _serve(handler, *theirs, slate, flags, parent), keep=theirs)
+            self.pid = spawn(lambda: _serve(handler, backend, *theirs, slate, flags, parent), keep=theirs)
         except BaseException:
             close_private(self._works, self._answers, self._lifeline, *theirs)
             raise
@@ -236,7 +236,14 @@ class _Parent:
 
 
 def _serve(
-    handler: Handler, works: int, answers: int, lifeline: int, slate: Slate, flags: Flags, parent: int
+    handler: Handler,
+    backend: Backend,
+    works: int,
+    answers: int,
+    lifeline: int,
+    slate: Slate,
+    flags: Flags,
+    parent: int,
 ) -> None:
     """Run the handler for each work until the parent is gone, or until the handler closed our pipes."""
     with suppress(OSError):  # the parent does so too
@@ -251,7 +258,7 @@ def _serve(
         except EOFError:
             return
         try:
-            current = parents.current = CurrentTask(Lease(task, "", deadline), last=last)
+            current = parents.current = CurrentTask(Lease(task, "", deadline), last=last, backend=backend)
             current.watch(lambda: flags[_LOST])
             with Confined():
                 call(handler, current, coroutines, parents)
@@ -263,7 +270,7 @@ def _serve(
                 stream.flush()
         follow_log()
         if not (holds(works) and holds(answers)):  # then the numbers may be the handler's own files
-            _ = slate.write(answer) or (answer is not None and slate.write((answer[0], None, answer[2])))
+            _ = slate.write(answer) or (answer is not None and slate.write((answer[0], None, *answer[2:])))
             return
         send(answers, answer)
 

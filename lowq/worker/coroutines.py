@@ -17,7 +17,7 @@ from inspect import CO_ITERABLE_COROUTINE, isasyncgen, iscoroutine, isgenerator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lowq.clock import SystemClock
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
 from lowq.worker.failure import NotRun
 from lowq.worker.stopping import Stopping
 

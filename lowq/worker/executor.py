@@ -7,7 +7,7 @@ from typing import Protocol
 
 from lowq.backend import Backend
 from lowq.clock import Clock
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
 from lowq.process.forking import Confined
 from lowq.worker.coroutines import Canceller, Coroutines
 from lowq.worker.failure import Failure, failure_of, passes

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 
 from lowq.backend import LowqError
+from lowq.endings import Discard, Ending, ending_of
 from lowq.error_text import give_cause, in_full, message, type_name
 from lowq.worker.stopping import Stopping
 
@@ -31,11 +32,15 @@ class NotRun(LowqError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a handler raised, and its traceback as text; `passes`: it is meant for the program, not for the task."""
+    """What a handler raised, and its traceback as text.
+
+    `passes`: it is meant for the program, not for the task. `ending`: no failure, but how the handler ends its task.
+    """
 
     error: BaseException
     reason: str
     passes: bool = False
+    ending: Ending | None = None
 
 
 _OUTCOMES = {"_pytest.outcomes": "OutcomeException", "hypothesis.errors": "StopTest"}
@@ -68,10 +73,13 @@ def is_stopping(error: BaseException) -> bool:
 
 def failure_of(error: BaseException) -> Failure:
     """The failure of a handler that raised `error`, told from the handler's own frame on."""
-    return Failure(error, f"{in_full(error, _handlers_own(error))}\n", passes(error))
+    ending = ending_of(error)
+    if isinstance(ending, Discard):
+        return Failure(error, ending.reason, ending=ending)
+    return Failure(error, f"{in_full(error, _handlers_own(error))}\n", passes(error), ending)
 
 
-Packed = tuple[str, bytes | None, bool]
+Packed = tuple[str, bytes | None, bool, Ending | None]
 
 
 def pack(failure: Failure) -> Packed:
@@ -84,12 +92,12 @@ def pack(failure: Failure) -> Packed:
         raise
     except BaseException:  # whatever an exception's own __reduce__ or __init__ raises
         pickled = None
-    return failure.reason, pickled, failure.passes
+    return failure.reason, pickled, failure.passes, failure.ending
 
 
 def unpack(packed: Packed) -> Failure:
     """The failure that was packed; HandlerFailed stands for an exception that cannot be made here."""
-    reason, pickled, passing = packed
+    reason, pickled, passing, ending = packed
     error: object = None
     try:
         error = None if pickled is None else pickle.loads(pickled)
@@ -98,10 +106,10 @@ def unpack(packed: Packed) -> Failure:
     except BaseException:  # its class, say, was made in the child only
         error = None
     if not issubclass(type(error), BaseException):
-        return Failure(HandlerFailed(reason), reason, passing)
+        return Failure(ending or HandlerFailed(reason), reason, passing, ending)
     assert isinstance(error, BaseException)
     give_cause(error, HandlerFailed(reason))  # a traceback does not travel; its text does
-    return Failure(error, reason, passing)
+    return Failure(error, reason, passing, ending)
 
 
 def time_is_up(time_limit: timedelta) -> Failure:
@@ -114,7 +122,7 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
     return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
-_BETWEEN = ("lowq.worker.", "lowq.current", "asyncio.", "uvloop", "concurrent.futures.")
+_BETWEEN = ("lowq.worker.", "lowq.current_task", "asyncio.", "uvloop", "concurrent.futures.")
 """Whose frames stand between a worker and its handler."""
 
 

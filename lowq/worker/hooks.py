@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from lowq.error_text import in_full
-from lowq.run import Run
+from lowq.error_text import in_full, is_printable, shown
+from lowq.run import Outcome, Run
+from lowq.worker.coroutines import Coroutines
 from lowq.worker.failure import passes
 
 _log = logging.getLogger("lowq.worker")
@@ -17,12 +18,53 @@ Hook = Callable[[Run], object]
 Given = TypeVar("Given")
 
 
+_LEVELS: dict[Outcome, int] = {
+    "done": logging.INFO,
+    "retry": logging.WARNING,
+    "dead": logging.ERROR,
+    "released": logging.INFO,
+    "lost": logging.WARNING,
+}
+
+
+def log(run: Run, queue: str) -> None:
+    """The run is in the log ``lowq.worker``, where the program has one: what became of it, and its fields as extras.
+
+    A program that has set up no log is told of a failed run by its TaskQueue or its `on_run`, and not twice.
+    """
+    level = logging.INFO if run.outcome == "retry" and run.error is None else _LEVELS[run.outcome]
+    if not _log.isEnabledFor(level) or not _log.hasHandlers():
+        return
+    error = None if run.error is None else shown(run.error)
+    fields = {
+        "lowq_queue": queue,
+        "lowq_task": run.task.id,
+        "lowq_attempt": run.task.attempts,
+        "lowq_outcome": run.outcome,
+        "lowq_next_due": run.next_due,
+        "lowq_error": error,
+    }
+    raised = run.error if run.error is not None and is_printable(run.error) else None
+    with suppress(Exception):  # a handler of the program's own log
+        again = "" if run.next_due is None else f", again at {run.next_due:%Y-%m-%d %H:%M:%S} UTC"
+        why = "" if error is None else f": {error}"
+        text = "task %s of queue %s, attempt %s: %s%s%s"
+        values = (run.task.id, queue, run.task.attempts, run.outcome, again, why)
+        _log.log(level, text, *values, extra=fields, exc_info=raised)
+
+
 def tell(hook: Hook | None, run: Run, name: str) -> None:
     """The hook `name` was told of the run; what it raised was logged. Raises what is meant for the program."""
     if hook is None:
         return
     try:
-        hook(run)
+        returned = hook(run)
+        if returned is not None:
+            coroutines = Coroutines()
+            try:
+                coroutines.finish(returned)
+            finally:
+                coroutines.close()
     except BaseException as error:
         if passes(error):
             raise

@@ -11,12 +11,14 @@ from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
+from lowq.endings import Discard, Later
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
 from lowq.worker.executor import Executor
-from lowq.worker.failure import Failure, is_stopping
+from lowq.worker.failure import Failure, failure_of, is_stopping
+from lowq.worker.hooks import log, tell
 from lowq.worker.retry import Retry
 from lowq.worker.stopping import Stop
 
@@ -51,11 +53,13 @@ class Loop:
         patience: timedelta,
         stop: Stop,
         tell: Callable[[Run], object] | None = None,
+        on_dead: Callable[[Run], object] | None = None,
     ) -> None:
         self.backend = backend
         self.clock = clock
         self.random = random
         self.tell = tell
+        self._on_dead = on_dead
         self._make_executor = make_executor
         self._lease_for = lease_for
         self._retry = retry
@@ -193,7 +197,10 @@ class Loop:
             raise
 
     def _failed(self, lease: Lease, failure: Failure, patiently: Patiently) -> Run:
-        delay = self._retry.delay(lease.task.attempts, self.random)
+        """The task waits for its next attempt, or, after its last one or a Discard, is set aside."""
+        if isinstance(failure.ending, Later):
+            return self._put_off(lease, failure.ending, patiently)
+        delay = None if failure.ending is not None else self._retry.delay(lease.task.attempts, self.random)
         again = None if delay is None else self.clock.now() + delay
         try:
             if again is None:
@@ -203,6 +210,21 @@ class Loop:
         except LeaseLost:
             return self._told(lease, "lost", failure.error)
         return self._told(lease, "dead" if again is None else "retry", failure.error, again)
+
+    def _put_off(self, lease: Lease, later: Later, patiently: Patiently) -> Run:
+        """The task runs again when its handler said; nothing has failed, unless no attempt is left to count."""
+        try:
+            again = later.instant(self.clock.now())
+        except ValueError as error:
+            return self._failed(lease, failure_of(error), patiently)
+        if later.count and lease.task.attempts >= self._retry.max_attempts:
+            text = f"to run again at {again:%Y-%m-%d %H:%M:%S} UTC, said its handler in the last of its attempts"
+            return self._failed(lease, Failure(later, text, ending=Discard(text)), patiently)
+        try:
+            patiently(lambda: self.backend.release(lease, not_before=again, uncount=not later.count))
+        except LeaseLost:
+            return self._told(lease, "lost")
+        return self._told(lease, "retry", None, again)
 
     def _bury(self, lease: Lease, patiently: Patiently) -> Run:
         """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
@@ -228,9 +250,12 @@ class Loop:
         self, lease: Lease, outcome: Outcome, error: BaseException | None = None, next_due: datetime | None = None
     ) -> Run:
         run = Run(lease.task, outcome, error, self.clock.now(), next_due)
-        if (tell := self.tell) is not None:
-            with Confined():
-                tell(run)
+        with Confined():
+            log(run, self.backend.name)
+            if outcome == "dead":
+                tell(self._on_dead, run, "on_dead")
+            if self.tell is not None:
+                self.tell(run)
         return run
 
     @contextmanager

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from lowq.backend import Backend, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
-from lowq.current import CurrentTask
+from lowq.current_task import CurrentTask
 from lowq.worker.coroutines import lose
 from lowq.worker.stopping import Stop
 

@@ -37,8 +37,8 @@ class Worker:
     that is killed at the limit; `processes` is how many run at once, except in `run_one`; `batch` is how many tasks
     are claimed together, run in order, and settled together (`lowq.worker.batch` says the price); `grace` is how long
     a stop waits for the task in hand before it is given back (less than the 10 s of `docker stop`); `patience` is how
-    long storage may be away before the worker gives up; `on_run` is told of each run, in this process, and where it
-    fails that is logged.
+    long storage may be away before the worker gives up; `on_run` is told of each run, in this process,
+    and `on_dead` of each that set its task aside, in the process that did; where they fail, that is logged.
 
     What a handler raises is a failure of its task only, whatever its class: SystemExit and a CancelledError too. But
     KeyboardInterrupt, and what a test framework raises to end a test, is meant for the program: the task is given
@@ -60,8 +60,12 @@ class Worker:
         clock: Clock | None = None,
         random: Random | None = None,
         on_run: Callable[[Run], object] | None = None,
+        on_dead: Callable[[Run], object] | None = None,
     ) -> None:
         check_handler(handler)
+        for name, hook in (("on_run", on_run), ("on_dead", on_dead)):
+            if hook is not None:
+                check_handler(hook, ("run",), name)
         _check_length(lease_for, "lease_for", zero=False)
         _check_length(grace, "grace", zero=True)
         _check_length(patience, "patience", zero=True)
@@ -91,6 +95,7 @@ class Worker:
         self.clock = SystemClock() if clock is None else clock
         self.random = Random() if random is None else random
         self.on_run = on_run
+        self.on_dead = on_dead
         self._patience = patience
         self._grace = grace
         self._stop = Stop(self.clock, grace)
@@ -175,6 +180,7 @@ class Worker:
             patience=self._patience,
             stop=stop,
             tell=self._tell,
+            on_dead=self.on_dead,
         )
 
     def _tell(self, run: Run) -> None:

@@ -42,6 +42,7 @@ from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next, lost
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import check_choice, flag_of, length_of
+from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
@@ -79,7 +80,7 @@ class FilesBackend:
         check_name(name)
         check_dedupe(dedupe)
         check_choice(durability, "durability", ("power", "process", "none"))
-        root = os.path.abspath(path)
+        self.where = root = os.path.abspath(path)
         self.name = name
         self._clock = clock or SystemClock()
         mutex = Mutex(os.path.join(folder_of(root, name), INNER, "lock"), patience)
@@ -346,6 +347,7 @@ class FilesBackend:
         pushed = self._pushes.keep(batch)
         if any(each.added for each in pushed):
             self._bell.ring()
+        warn_of_own_work(self, pushed)
         return pushed
 
     def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:

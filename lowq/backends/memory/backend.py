@@ -41,6 +41,7 @@ from lowq.rules.leases import (
     lost,
 )
 from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page, page_of
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
@@ -64,6 +65,7 @@ class MemoryBackend:
         check_dedupe(dedupe)
         self._place: Place | None = place_of(place)
         self.name = name
+        self.where = self._place
         self._clock = clock or SystemClock()
         self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):
@@ -86,11 +88,11 @@ class MemoryBackend:
         headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
-        return self._keep([entry(work, key, priority, not_before, headers)])[0]
+        return self._push([entry(work, key, priority, not_before, headers)])[0]
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
-        return self._keep(entries(items))
+        return self._push(entries(items))
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -286,6 +288,11 @@ class MemoryBackend:
 
     def _now(self) -> int:
         return to_micros(self._clock.now())
+
+    def _push(self, batch: list[Entry]) -> list[Pushed]:
+        pushed = self._keep(batch)
+        warn_of_own_work(self, pushed)
+        return pushed
 
     def _keep(self, batch: list[Entry]) -> list[Pushed]:
         queue, numbers = self._open(), cast(Place, self._place).numbers

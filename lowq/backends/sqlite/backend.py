@@ -43,6 +43,7 @@ from lowq.rules.leases import (
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
+from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 
 _SCHEDULED, _READY = 0, 1
@@ -93,7 +94,7 @@ class SQLiteBackend:
         patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
-        file = true_path(path)
+        self.where = file = true_path(path)
         check_links(file)
         self.name = name
         self._clock = clock or SystemClock()
@@ -125,6 +126,8 @@ class SQLiteBackend:
         pushed = self._database.alone(lambda db: self._keep(db, new, self._now()))
         if pushed.added:
             self._bell.ring()
+        else:
+            warn_of_own_work(self, [pushed])
         return pushed
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
@@ -138,6 +141,7 @@ class SQLiteBackend:
         pushed = self._database.writing(keep_all)
         if any(each.added for each in pushed):
             self._bell.ring()
+        warn_of_own_work(self, pushed)
         return pushed
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:

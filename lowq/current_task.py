@@ -46,6 +46,8 @@ class CurrentTask:
         self.backend = backend
         self.flight: Flight | None = None
         """The coroutine of this task's handler, while it runs."""
+        self.warned = False
+        """Whether the program was told that this task's handler pushes its own work."""
         self._lost = False
         self._look: Callable[[], bool] | None = None
 
@@ -107,7 +109,7 @@ class CurrentTask:
         return f"<task {self.id}, attempt {self.attempt}{last}{', lost' if self.lost else ''}>"
 
 
-_current: ContextVar[CurrentTask | None] = ContextVar("lowq.current", default=None)
+_current: ContextVar[CurrentTask | None] = ContextVar("lowq.current_task", default=None)
 
 _in_main_thread: tuple[CurrentTask, list[Any]] | None = None
 """What runs in the main thread, and the threads that there were before it: a new one was started by its handler."""
