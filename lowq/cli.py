@@ -20,6 +20,7 @@ from lowq.commands.push import push
 from lowq.commands.redrive import redrive
 from lowq.commands.serve import serve
 from lowq.commands.show import show
+from lowq.commands.verify import verify_file
 from lowq.commands.work import work
 
 DONE, NO, BAD_INPUT, NO_STORAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
@@ -28,7 +29,7 @@ EXIT_CODES = """\b
 Exit codes, for every command but check (see lowq check --help):
     0  done; a push that met an equal work is done too
     1  the answer is no: no such task, it is leased, a redrive would be a duplicate,
-       or --drain met a task that failed
+       verify found damage, or --drain met a task that failed
     2  the command line, a work, a handler or the location is wrong
     3  the storage is locked, full, read-only, gone or damaged
   130  interrupted (Ctrl-C)
@@ -78,7 +79,7 @@ def commands() -> None:
     """
 
 
-for command in (push, list_tasks, show, cancel, redrive, work, serve, check):
+for command in (push, list_tasks, show, cancel, redrive, verify_file, work, serve, check):
     commands.add_command(command)
 
 

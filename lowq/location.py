@@ -14,11 +14,16 @@ from lowq.clock import Clock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lowq.rules.damage import Finding
+
 _BACKENDS = {
     "sqlite": ("lowq.backends.sqlite.backend", "SQLiteBackend"),
     "files": ("lowq.backends.files.backend", "FilesBackend"),
     "memory": ("lowq.backends.memory.backend", "MemoryBackend"),
 }
+
+_VERIFIERS = {"sqlite": "lowq.backends.sqlite.verify"}
+"""The modules that look whether a place of that kind is whole."""
 
 _EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
 """The kinds whose places are paths, each with one."""
@@ -116,6 +121,20 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     except ValueError:
         raise InvalidLocation(f"location: {text!r}: expected ?option=value&…, got {query!r}") from None
     return Location(scheme, place, tuple(options))
+
+
+def verify(location: str | os.PathLike[str] | Location) -> list[Finding]:
+    """What is wrong in the storage at a path or URL, and nothing where it is whole; nothing is written.
+
+    Raises InvalidLocation where there is no queue, or where a queue of that kind cannot be looked at so.
+    """
+    where = locate(location)
+    if where.scheme not in _VERIFIERS:
+        raise InvalidLocation(
+            f"location: {where}: a queue of this kind has no file to verify; {'; '.join(_VERIFIERS)}"
+        )
+    found: list[Finding] = import_module(_VERIFIERS[where.scheme]).verify(where.place)
+    return found
 
 
 def open_backend(

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from lowq.backend import NO_HEADERS, Damaged, Headers, InvalidWork, Work
 from lowq.rules.canonical import decode, encode
 from lowq.rules.entry import checksum
 from lowq.rules.headers import headers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong in a queue's storage: in the whole of it, or in the task of this id."""
+
+    fault: str
+    queue: str | None = None
+    id: str | None = None
 
 
 class Unreadable(ValueError):

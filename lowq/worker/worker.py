@@ -80,9 +80,7 @@ class Worker:
             if "processes" not in backend.promises:
                 raise ValueError(f"processes: {processes} processes cannot share this queue, which stays in one")
         if batch > 1 and "bulk" not in backend.promises:
-            raise ValueError(
-                f"batch: this queue hands out one task at a time (it does not promise bulk), not {batch}"
-            )
+            raise ValueError(f"batch: this queue promises no bulk: it hands out one task at a time, not {batch}")
         if batch > 1 and time_limit is not None:
             raise ValueError("batch, time_limit: a task with a limit runs alone; give one of them")
         self.backend = backend

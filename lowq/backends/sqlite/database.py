@@ -144,6 +144,8 @@ class Database:
                 return answer
             except BaseException as error:
                 self._end(frame, found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
+                if isinstance(error, UnicodeDecodeError):  # of SQLite's message, which quotes the file
+                    raise CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy") from error
                 if not isinstance(error, sqlite3.Error):
                     raise
                 if self._taken_away != taken_away:
