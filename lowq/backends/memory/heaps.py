@@ -74,9 +74,8 @@ class Queue:
 
     def alone(self, body: Callable[[], T]) -> T:
         """What `body` answers, which no other call comes in between; what it changed is undone where it raises."""
-        frame = sys._getframe()
         try:
-            if self.lock.take(frame) is NESTED:
+            if self.lock.take(sys._getframe()) is NESTED:
                 raise BackendUnavailable(
                     "this call runs in a signal handler or finalizer, in the middle of another call of its thread to"
                     " this queue in memory, which it would tear; let the handler take a note, and push afterwards"
@@ -84,10 +83,10 @@ class Queue:
             self.mend()
             answer = body()
             self.before.clear()
-            self.lock.leave(frame)
+            self.lock.leave(sys._getframe())
             return answer
         except BaseException:
-            self._end(frame)
+            self._end(sys._getframe())
             raise
 
     def _end(self, frame: FrameType) -> None:
@@ -223,12 +222,11 @@ _places_lock = FrameLock()
 
 def place_of(label: str) -> Place:
     """The place of that label, which all clients of this process share while one of them is open."""
-    frame = sys._getframe()
     try:
-        _places_lock.take(frame)
+        _places_lock.take(sys._getframe())
         return _places.setdefault(label, Place())
     finally:
-        _places_lock.leave(frame)
+        _places_lock.leave(sys._getframe())
 
 
 def _renew_lock() -> None:

@@ -26,7 +26,7 @@ from lowq.backend import (
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.claims import promote, promote_all, take
 from lowq.backends.sqlite.database import Database, Durability
-from lowq.backends.sqlite.rows import COLUMNS, Row, counts, listed, task_of
+from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, SystemClock, deadline, span, to_datetime, to_micros
@@ -97,10 +97,17 @@ class SQLiteBackend:
         self.where = file = true_path(path)
         check_links(file)
         self.name = name
-        self._clock = clock or SystemClock()
+        time = self._clock = clock or SystemClock()
         self._bell = Bell(beside(file, "bell", name), file)
         self._was_empty = False
-        self._database = Database(file, create=create, durability=durability, patience=patience, now=self._now)
+        self._database = Database(
+            # Not a method of this client, which would then be a cycle, and keep its connection when it is dropped.
+            file,
+            create=create,
+            durability=durability,
+            patience=patience,
+            now=lambda: to_micros(time.now()),
+        )
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
         except BaseException:
@@ -245,9 +252,8 @@ class SQLiteBackend:
         check_id(id)
 
         def revive(db: sqlite3.Connection) -> bool:
-            dead = db.execute(
-                "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3", (number(id), self._queue)
-            ).fetchone()
+            statement = "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3"
+            dead = next(iter(fetch(db, statement, (number(id), self._queue))), None)
             if dead is None or self._standing(db, dead[1], self._now()) is not None:
                 return False
             db.execute("UPDATE task SET state = 1, attempts = 0 WHERE id = ?", dead[:1])
@@ -296,14 +302,14 @@ class SQLiteBackend:
 
     def names(self) -> list[str]:
         """The names of the queues in this file."""
-        rows = self._database.reading(lambda db: db.execute("SELECT name FROM queue ORDER BY name").fetchall())
+        rows = self._database.reading(lambda db: fetch(db, "SELECT name FROM queue ORDER BY name"))
         return [name for (name,) in rows if isinstance(name, str)]
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
         statement = "SELECT due FROM task WHERE queue = ? AND due BETWEEN 0 AND ? ORDER BY due LIMIT 1"
-        row = self._database.reading(lambda db: db.execute(statement, (self._queue, LAST_MICROS)).fetchone())
-        return None if row is None else to_datetime(int(row[0]))
+        rows = self._database.reading(lambda db: fetch(db, statement, (self._queue, LAST_MICROS)))
+        return to_datetime(int(rows[0][0])) if rows else None
 
     def close(self) -> None:
         """The connection is let go; twice is fine; anything else afterwards raises QueueClosed."""
@@ -317,8 +323,8 @@ class SQLiteBackend:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
 
         def find(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
-            row = db.execute("SELECT id, dedupe FROM queue WHERE name = ?", (self.name,)).fetchone()
-            return cast("tuple[int, Dedupe] | None", row)
+            rows = fetch(db, "SELECT id, dedupe FROM queue WHERE name = ?", (self.name,))
+            return cast("tuple[int, Dedupe]", rows[0]) if rows else None
 
         def make(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
             statement = "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)"
@@ -357,8 +363,8 @@ class SQLiteBackend:
 
     def _standing(self, db: sqlite3.Connection, digest: bytes, now: int) -> int | None:
         """The id of the task that refuses an equal push, or None."""
-        row = db.execute(f"SELECT min(id) {_EQUAL}", self._same(digest, now)).fetchone()
-        return cast("int | None", row[0])
+        ((standing,),) = fetch(db, f"SELECT min(id) {_EQUAL}", self._same(digest, now))
+        return cast("int | None", standing)
 
     def _same(self, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
         """The values of `_EQUAL`: nothing equals NULL, and every lease ends some day."""
@@ -403,10 +409,10 @@ class SQLiteBackend:
             "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
             " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)"
         )
-        row = self._database.reading(
-            lambda db: db.execute(statement, {"queue": self._queue, "now": self._now()}).fetchone()
+        ((due,),) = self._database.reading(
+            lambda db: fetch(db, statement, {"queue": self._queue, "now": self._now()})
         )
-        return bool(row[0])
+        return bool(due)
 
     def _take(self, db: sqlite3.Connection, until: int, limit: int) -> list[Lease]:
         leases = take(db, self._queue, until, limit)
@@ -436,4 +442,5 @@ class SQLiteBackend:
 
     def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
         statement = f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?"
-        return cast("Row | None", db.execute(statement, (number(id), self._queue)).fetchone())
+        rows = fetch(db, statement, (number(id), self._queue))
+        return rows[0] if rows else None

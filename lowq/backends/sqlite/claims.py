@@ -10,7 +10,7 @@ import sqlite3
 
 from lowq.backend import Lease
 from lowq.backends.numbers import number
-from lowq.backends.sqlite.rows import COLUMNS, claimed
+from lowq.backends.sqlite.rows import COLUMNS, claimed, fetch
 from lowq.clock import LAST_MICROS, to_datetime
 from lowq.rules.damage import Unreadable
 
@@ -45,12 +45,13 @@ def take(db: sqlite3.Connection, queue: int, until: int, limit: int, *, mended: 
     while len(leases) < limit:
         wanted = limit - len(leases)
         which = "=" if wanted == 1 else "IN"  # which costs a table for the ids
-        rows = db.execute(
+        rows = fetch(
+            db,
             f"UPDATE task SET state = 2, token = ? || id, due = ?, attempts = attempts + 1 WHERE id {which}"
             " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT ?) AND state = 1"
             f" RETURNING {COLUMNS}",
             (token, until, queue, wanted),
-        ).fetchall()
+        )
         taken = []
         for row in rows:
             try:
@@ -87,5 +88,5 @@ def _set_aside_untimed(db: sqlite3.Connection, queue: int) -> None:
 
 
 def _any_ready(db: sqlite3.Connection, queue: int) -> bool:
-    row = db.execute("SELECT EXISTS (SELECT 1 FROM task WHERE queue = ? AND state = 1)", (queue,)).fetchone()
-    return bool(row[0])
+    ((there,),) = fetch(db, "SELECT EXISTS (SELECT 1 FROM task WHERE queue = ? AND state = 1)", (queue,))
+    return bool(there)

@@ -21,6 +21,7 @@ import sqlite3
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from types import FrameType
@@ -63,10 +64,8 @@ _BEGINNINGS = 100
 class Database:
     """A connection to a queue file, for one call at a time, with errors that have names."""
 
-    _opened: sqlite3.Connection | None = None
-    """The connection that is to be closed, ready or not."""
     _connection: sqlite3.Connection | None = None
-    """The same once it is ready to be used."""
+    """The connection, once it is ready to be used."""
 
     def __init__(
         self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
@@ -81,22 +80,23 @@ class Database:
         self._now = now
         self._lock = FrameLock()
         self._taken_away = 0
+        self._opened: list[sqlite3.Connection] = []
+        """The connection that is to be closed, ready or not."""
         self._identity: tuple[int, int] | None = None
         self._closed = False
         self._check_path(create)
-        frame = sys._getframe()
         try:
-            _gate.take(frame)
+            _gate.take(sys._getframe())
             # The finalizer is one call into C, so that nothing can interrupt it.
             _databases[id(self)] = weakref.ref(self, partial(_databases.pop, id(self)))
         finally:
-            _gate.leave(frame)
+            _gate.leave(sys._getframe())
 
     def alone(self, body: Callable[[sqlite3.Connection], T]) -> T:
         """What `body` answers: the connection is its own, and each of its statements is a transaction by itself.
 
         Here and below `body` may be called again where the connection was taken away from it, so here a statement
-        that changes something is the last one that it runs. No body keeps a cursor that has more rows.
+        that changes something is the last one that it runs. A body reads rows by `rows.fetch`, which keeps no cursor.
         """
         return self._run("", body)
 
@@ -111,25 +111,23 @@ class Database:
     def close(self) -> None:
         """The connection is let go; whoever uses this client afterwards gets QueueClosed."""
         self._closed = True
-        frame = sys._getframe()
         found = None
         try:
-            found = self._lock.take(frame)
+            found = self._lock.take(sys._getframe())
             self._taken_away += 1  # from a call that goes on when this one has ended
             self._disconnect()
-            self._lock.leave(frame)
+            self._lock.leave(sys._getframe())
         except BaseException:
-            self._end(frame, found is NESTED, keep=False)
+            self._end(sys._getframe(), found is NESTED, keep=False)
             raise
 
     def _run(self, begin: str, body: Callable[[sqlite3.Connection], T]) -> T:
-        frame = sys._getframe()
         left = SystemClock().countdown(self._patience) if self._patience > _LONGEST_WAIT else None
         beginnings = 0
         while beginnings < _BEGINNINGS:
             found, taken_away = None, self._taken_away
             try:
-                found = self._lock.take(frame)
+                found = self._lock.take(sys._getframe())
                 if found is not CLEAN:
                     self._taken_away += 1
                     self._disconnect()
@@ -140,10 +138,10 @@ class Database:
                 answer = body(connection)
                 if begin:
                     connection.execute("COMMIT")
-                self._lock.leave(frame)
+                self._lock.leave(sys._getframe())
                 return answer
             except BaseException as error:
-                self._end(frame, found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
+                self._end(sys._getframe(), found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
                 if isinstance(error, UnicodeDecodeError):  # of SQLite's message, which quotes the file
                     raise CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy") from error
                 if not isinstance(error, sqlite3.Error):
@@ -177,7 +175,7 @@ class Database:
                 break
             except sqlite3.Error:
                 if not keep:
-                    self._opened = None  # it is closed when it is dropped
+                    self._opened.clear()  # they are closed when they are dropped
                 keep = False
             except BaseException as error:
                 later = error
@@ -186,7 +184,8 @@ class Database:
 
     def __del__(self) -> None:
         """Whoever drops a client without closing it leaves no connection behind."""
-        self._disconnect()
+        if hasattr(self, "_opened"):
+            self._disconnect()
 
     def _check_path(self, create: bool) -> None:
         folder = os.path.dirname(self.path)
@@ -223,12 +222,12 @@ class Database:
         if self._identity is not None and not os.path.exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
-        connection = self._opened = sqlite3.connect(
-            self.path,
-            timeout=(self._patience / max(1, -(-self._patience // _LONGEST_WAIT))).total_seconds(),
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        timeout = (self._patience / max(1, -(-self._patience // _LONGEST_WAIT))).total_seconds()
+        connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
+        self._opened.extend(map(connect, (self.path,)))  # one call into C: none is open that is not written down
+        connection = next(iter(self._opened), None)
+        if connection is None:
+            raise sqlite3.ProgrammingError("a signal handler closed the connection")
         connection.text_factory = text_of
         self._prepare(connection)
         if self._identity is None:
@@ -239,9 +238,13 @@ class Database:
 
     def _disconnect(self) -> None:
         self._connection = None
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        for connection in tuple(self._opened):
+            with suppress(sqlite3.Error):  # SQLite closes nothing where a statement has more rows, but undoes this
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            connection.close()
+            with suppress(ValueError):
+                self._opened.remove(connection)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The file is a queue of this version in WAL mode; nothing is written to a file that is anything else."""
@@ -348,9 +351,9 @@ def _after_fork_in_child() -> None:
     global _gate
     for database in _standing():
         database._lock = FrameLock()
-        if database._opened is not None:
-            _crossed.append(database._opened)
-            database._connection = database._opened = None
+        _crossed.extend(database._opened)
+        database._connection = None
+        database._opened.clear()
     _gate = FrameLock()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from heapq import merge
+from itertools import chain
 from typing import Any, TypeVar
 
 from lowq.backend import NO_HEADERS, Counts, State, Task
@@ -29,12 +31,33 @@ Row = tuple[Any, ...]
 """The values of `COLUMNS`. A file may be damaged: of none of them but the id is the type certain."""
 
 
-def text_of(data: bytes) -> str | bytes:
-    """The text that SQLite holds; as it is where it is no text: sqlite3's own error would name no row."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
+def fetch(db: sqlite3.Connection, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
+    """The rows that the statement gives, in one call into C.
+
+    Whatever comes in between two instructions, no cursor has more rows: it would keep its part of the file from being
+    written to, and a connection from being closed.
+    """
+    rows: list[Row] = list(chain.from_iterable(map(db.execute, (statement,), (values,))))
+    return [row if all(map(_is_plain, row)) else tuple(map(_as_held, row)) for row in rows]
+
+
+text_of = partial(str, encoding="utf-8", errors="surrogateescape")
+"""The text that SQLite holds. It runs in C alone: in code of Python a signal handler might close the connection while
+the module sqlite3 reads from it, which ends the process. `fetch` tells what is no text."""
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) is not str or value.isascii()
+
+
+def _as_held(value: object) -> object:
+    """The value; the bytes where it is no text: sqlite3's own error would name no row."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode(errors="surrogateescape")
+    return value
 
 
 def claimed(row: Row) -> Task:
@@ -132,19 +155,19 @@ def listed(
     for part, behind, order in parts:
         where = f"queue = :queue AND {part}" + ("" if after is None else f" AND {behind}")
         statement = f"SELECT {COLUMNS} FROM task WHERE {where} ORDER BY {order} LIMIT :limit"
-        rows = db.execute(statement, values).fetchall()  # a cursor that is kept would keep the log from being reused
-        pages.append([task_of(row, now) for row in rows])
+        pages.append([task_of(row, now) for row in fetch(db, statement, values)])
     return list(merge(*pages, key=lambda task: place_in_list(task, number)))[:limit]
 
 
 def counts(db: sqlite3.Connection, queue: int, now: int) -> Counts:
     """How many tasks are in each state; a lease that ran out counts as ready."""
-    row = db.execute(
+    (row,) = fetch(
+        db,
         f"SELECT (SELECT count(*) FROM task WHERE queue = :queue AND {_WAITS} AND state = 0),"
         " (SELECT count(*) FROM task WHERE queue = :queue AND state = 1)"
         " + (SELECT count(*) FROM task WHERE queue = :queue AND due <= :now),"
         f" (SELECT count(*) FROM task WHERE queue = :queue AND {_WAITS} AND state = 2),"
         " (SELECT count(*) FROM task WHERE queue = :queue AND state = 3)",
         {"queue": queue, "now": now},
-    ).fetchone()
+    )
     return Counts(*row)
