@@ -20,6 +20,8 @@ _BACKENDS = {
     "sqlite": ("lowq.backends.sqlite.backend", "SQLiteBackend"),
     "files": ("lowq.backends.files.backend", "FilesBackend"),
     "memory": ("lowq.backends.memory.backend", "MemoryBackend"),
+    "http": ("lowq.backends.http.backend", "HTTPBackend"),
+    "https": ("lowq.backends.http.backend", "HTTPSBackend"),
 }
 
 _VERIFIERS = {"sqlite": "lowq.backends.sqlite.verify"}
@@ -28,12 +30,17 @@ _VERIFIERS = {"sqlite": "lowq.backends.sqlite.verify"}
 _EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
 """The kinds whose places are paths, each with one."""
 
+_SAFE_IN_PLACE = "/:[]"
+
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a queue is kept: a scheme of `_BACKENDS`, the place within it, and the options of the URL."""
+    """Where a queue is kept: a scheme of `_BACKENDS`, the place within it, and the options of the URL.
+
+    As text it is the URL; a token is left out.
+    """
 
     scheme: str
     place: str
@@ -44,12 +51,18 @@ class Location:
             return self.place
         from urllib.parse import quote, urlencode
 
-        return f"{self.scheme}://{quote(self.place)}{'?' if self.options else ''}{urlencode(self.options)}"
+        options = urlencode([(name, "…" if name == "token" else value) for name, value in self.options], safe="…")
+        return f"{self.scheme}://{quote(self.place, safe=_SAFE_IN_PLACE)}{'?' if options else ''}{options}"
 
     def beside(self, kind: str, name: str) -> Path:
-        """The file of that kind (``lock``, ``next``, ``log``, ``bell``) that goes with the queue `name` kept here."""
+        """The file of that kind (``lock``, ``next``, ``log``, ``bell``) that goes with the queue `name` kept here.
+
+        A server has no place for it: then it stands in this user's state folder, which is made where it is missing.
+        """
         if self.scheme == "files":
             return inside(true_path(self.place), kind, name)
+        if self.scheme in ("http", "https"):
+            return beside(str(_state_folder() / _digest(self.identity)), kind, name)
         return beside(true_path(self.place), kind, name)
 
     @property
@@ -81,9 +94,23 @@ def _file_name(name: str) -> str:
     """A file's name for the name of a queue, another one for each, on every file system."""
     if len(name) <= 40 and _SAFE.issuperset(name):
         return name
+    return _digest(name)  # longer than any name that is safe
+
+
+def _digest(text: str) -> str:
     from hashlib import blake2b
 
-    return blake2b(name.encode(), digest_size=21).hexdigest()  # longer than any name that is safe
+    return blake2b(text.encode(), digest_size=21).hexdigest()
+
+
+def _state_folder() -> Path:
+    """``~/.local/state/lowq``, or where XDG_STATE_HOME says."""
+    from pathlib import Path
+
+    home = os.environ.get("XDG_STATE_HOME", "")
+    folder = Path(home if os.path.isabs(home) else os.path.expanduser("~/.local/state")) / "lowq"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 def locate(location: str | os.PathLike[str] | Location) -> Location:

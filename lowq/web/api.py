@@ -303,7 +303,11 @@ def _claimed(queue: Backend, lease_for: timedelta, wait: timedelta) -> tuple[Lea
         left = (known.settings.clock or SystemClock()).countdown(wait)
         while True:
             lease = queue.claim(lease_for=lease_for, wait=max(NOW, min(left(), _SLICE)))
-            if lease is not None or left() <= NOW or gone():
+            if gone():
+                if lease is not None:  # its client was killed while it waited, and nobody would hear of the task
+                    queue.release(lease, reason=lease.task.reason, uncount=True)
+                return None, True
+            if lease is not None or left() <= NOW:
                 return lease, True
     finally:
         if room is not None:

@@ -29,6 +29,9 @@ POLICY = (
 _UNGUARDED = ("static", "pages.login", "forms.login")
 """What can be reached without a token: what the page that asks for one is made of."""
 
+_FOR_READERS = (*_UNGUARDED, "forms.logout", "api.open")
+"""What a sender that may only look may post: `open` then makes no queue."""
+
 
 class _Request(Request):
     max_form_parts = 100
@@ -102,7 +105,7 @@ def _admit(settings: Settings, access: Access) -> None:
         abort(401, "log in with a token")
     if settings.read_only and g.right == "write":
         g.right = "read"
-    if changes and g.right == "read" and request.endpoint not in (*_UNGUARDED, "forms.logout"):
+    if changes and g.right == "read" and request.endpoint not in _FOR_READERS:
         abort(403, "this token may only look" if access.by_token else "this server is read-only")
 
 

@@ -35,9 +35,7 @@ class Queues:
         if found is None:
             found = self._opened(name, dedupe, create=create and self._create)
         if dedupe not in (None, found.dedupe):
-            raise InvalidLocation(
-                f"the queue {name!r} of this server was made with dedupe={found.dedupe!r}, not {dedupe!r}"
-            )
+            raise InvalidLocation(f"the queue {name!r} was made with dedupe={found.dedupe!r}, not {dedupe!r}")
         return found
 
     def names(self) -> list[str]:

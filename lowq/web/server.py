@@ -80,7 +80,8 @@ class Server:
                 channel_timeout=IDLE_SECONDS,
                 cleanup_interval=5,
                 asyncore_use_poll=True,
-                max_request_body_size=self._parts.settings.max_body + 1,
+                max_request_body_size=2
+                * self._parts.settings.max_body,  # what is a little too long, the pages explain
                 max_request_header_size=64 * 1024,
                 backlog=2048,
             )

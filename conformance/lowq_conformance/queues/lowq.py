@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.queues.http_places import url_of
 from lowq_conformance.support.processes import is_gone
 from lowq_conformance.support.signatures import keywords
 
@@ -114,7 +115,19 @@ class Memory(LowqHarness):
         super().__init__("memory")
 
 
-BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "files": Files, "memory": Memory}
+class HTTP(LowqHarness):
+    """lowq's queue in an SQLite file, over HTTP: each place has a server of its own."""
+
+    def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__("http", options)
+
+    def _located(self, place: Path) -> tuple[str, Any]:
+        options = dict(self._options)
+        dedupe = options.pop("dedupe", None)
+        return f"{url_of(place)}?{urlencode(options)}".rstrip("?"), dedupe
+
+
+BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "files": Files, "http": HTTP, "memory": Memory}
 
 
 class BackendHarness(FakeTime):
@@ -165,6 +178,12 @@ def of_url(url: str) -> Callable[[], LowqHarness]:
         raise BrokenHarness(f"{url}: {error}") from error
     except ValueError as error:
         raise BrokenHarness(f"{url}: expected ?option=value&…: {error}") from error
+    if scheme == "http":
+        if rest.partition("?")[0]:
+            raise BrokenHarness(
+                f"{url}: the suite needs an empty queue at each place: lowq check http starts servers"
+            )
+        return lambda: HTTP(options)
     return lambda: LowqHarness(scheme, options)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import BACKENDS, location
+from backends import BACKENDS, kept_at
 
 from lowq import (
     Backend,
@@ -43,7 +43,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(params=BACKENDS)
 def open_queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Open]:
-    where = location(request.param, tmp_path)
+    where = kept_at(request, tmp_path, clock)
     opened: list[Backend] = []
 
     def open_one(**options: Any) -> Backend:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import BACKENDS, location
+from backends import BACKENDS, kept_at
 
 from lowq import (
     Backend,
@@ -38,7 +38,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(params=BACKENDS)
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Backend]:
-    where = location(request.param, tmp_path)
+    where = kept_at(request, tmp_path, clock)
     backend = open_backend(where, clock=clock)
     yield backend
     backend.close()

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from backends import BACKENDS, location
+from backends import BACKENDS, kept_at
 
 from lowq import Backend, FakeClock, Headers, Item, Lease, State, Task, open_backend
 
@@ -27,7 +27,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture(params=BACKENDS)
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Backend]:
-    where = location(request.param, tmp_path)
+    where = kept_at(request, tmp_path, clock)
     opened = open_backend(where, clock=clock)
     yield opened
     opened.close()

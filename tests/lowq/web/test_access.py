@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from web.serving import Browser, MakeApp
+from serving import Browser, MakeApp
 from werkzeug.test import TestResponse
 
 from lowq import Backend, Counts
@@ -85,10 +85,13 @@ class TestTokens:
 
         changing = {each: answer.status_code for each, answer in answers.items() if each[0] not in LOOKING}
         assert changing.pop(("POST", "/logout")) == 415  # it is for a form, and about nobody else
+        assert changing.pop(("POST", "/api/v1/open")) == 400  # it says what the queue is, and makes none
         assert {each for each, status in changing.items() if status != 403} == set()
         assert answers["GET", "/api/next"].status_code == answers["HEAD", "/api/next"].status_code == 403
         assert answers["GET", "/api/v1/count"].json == {"ready": 1, "scheduled": 0, "leased": 0, "dead": 0}
         assert queue.count() == Counts(ready=1)
+        assert client.post("/api/v1/open?name=new", json={}, headers=bearer(READ)).status_code == 404
+        assert client.get("/api/v1/count?name=new", headers=bearer(READ)).status_code == 404
 
     @pytest.mark.parametrize("headers", [bearer(WRITE), bearer("another-token"), basic(WRITE)])
     def test_a_right_token_may_do_everything(self, guarded: Flask, headers: dict[str, str]) -> None:

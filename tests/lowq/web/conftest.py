@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from lowq import Backend, open_backend
 pytest.importorskip("flask", reason="the web needs: pip install 'lowq[web]'")
 pytest.importorskip("waitress", reason="the web needs: pip install 'lowq[web]'")
 
+from backends import served
 from flask import Flask
 from flask.testing import FlaskClient
-from web.serving import Browser, MakeApp, Serve
+from serving import Browser, MakeApp, Serve
 
 from lowq.web import create_app
-from lowq.web.server import Server
 
 
 @pytest.fixture
@@ -58,19 +58,7 @@ def client(queue: Backend, make_app: MakeApp) -> FlaskClient:
 
 
 @pytest.fixture
-def serve(queue: Backend, make_app: MakeApp) -> Iterator[Serve]:
+def serve(queue: Backend, location: Path) -> Iterator[Serve]:
     """Answers with the URL of a server that runs beside the test."""
-    running: list[tuple[Server, threading.Thread]] = []
-
-    def start(threads: int = 8, port: int = 0, **settings: Any) -> str:
-        server = Server(make_app(**settings), port=port, threads=threads)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        return server.url
-
-    yield start
-    for server, thread in running:
-        server.stop()
-        thread.join(60)
-        server.close()
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(served(location, **{"name": queue.name, **settings}))

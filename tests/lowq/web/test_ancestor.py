@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from web.serving import MakeApp
+from serving import MakeApp
 
 from lowq import Backend, Counts, FakeClock
 

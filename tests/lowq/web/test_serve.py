@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from web.serving import Serve
+from serving import Serve
 
 from lowq import Backend, Counts
 

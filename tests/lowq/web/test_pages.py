@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from web.serving import MINUTE, Browser, MakeApp, dead_task
+from serving import MINUTE, Browser, MakeApp, dead_task
 
 from lowq import Backend, Counts, open_backend
 

@@ -1,0 +1,116 @@
+"""Servers of lowq over temporary SQLite queues, one for each place, all in one process that ends with its starter.
+
+A harness is made in many processes, and each asks the same process for the URL of a place: its address stands in the
+environment, which children inherit. One that does not find it starts another; both then serve the same file, as two
+servers may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lowq import FakeClock
+from lowq_conformance.contract.promises import BrokenHarness
+
+_VARIABLE = "LOWQ_CHECK_SERVERS"
+_BOUND = 30.0
+_started: list[subprocess.Popen[str]] = []
+
+
+def url_of(place: Path) -> str:
+    """The URL of the server over the queue at `place`, whose clock is the place's. Raises BrokenHarness."""
+    for address in (os.environ.get(_VARIABLE), None):
+        if address is None:
+            address = os.environ[_VARIABLE] = _start()
+        with suppress(OSError, ValueError):
+            port, _, state = address.partition(" ")
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=_BOUND) as asked:
+                asked.sendall(json.dumps(str(place)).encode() + b"\n")
+                with asked.makefile() as answer:
+                    os.environ["XDG_STATE_HOME"] = state  # for the locks of workers; gone with the servers
+                    return str(json.loads(answer.readline()))
+    raise BrokenHarness("the process with the servers does not answer")
+
+
+def _start() -> str:
+    """Another process serves; its port, and the folder for the state of its users."""
+    program = "from lowq_conformance.queues.http_places import serve; serve()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,  # it ends when this pipe does, however its users end
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        errors = process.communicate()[1].strip().splitlines()
+        raise BrokenHarness(f"lowq's HTTP server does not start: {errors[-1] if errors else 'it said nothing'}")
+    _started.append(process)
+    return line.strip()
+
+
+def serve() -> None:
+    """Serve the places that are asked for, until standard input ends."""
+    servers: dict[str, Any] = {}
+    lock = threading.Lock()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    with tempfile.TemporaryDirectory(prefix="lowq-check-state-", ignore_cleanup_errors=True) as state:
+        print(listener.getsockname()[1], state, flush=True)  # noqa: T201  its answer to who started it
+        for target in (lambda: _answer(listener, servers, lock), lambda: _sweep(servers, lock)):
+            threading.Thread(target=target, daemon=True).start()
+        with suppress(OSError):
+            while os.read(0, 1):
+                pass
+    os._exit(0)
+
+
+def _answer(listener: socket.socket, servers: dict[str, Any], lock: threading.Lock) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError, ValueError), connection.makefile() as asked:
+            place = json.loads(asked.readline())
+            with lock:
+                if place not in servers:
+                    servers[place] = _server(Path(place))
+                url = servers[place].url
+            connection.sendall(json.dumps(url).encode() + b"\n")
+
+
+def _server(place: Path) -> Any:
+    from lowq.web import create_app
+    from lowq.web.server import Server
+
+    folder = place / "queue"
+    folder.mkdir(exist_ok=True)
+    clock = FakeClock(path=place / "clock")
+    # Its own queue has a name that no client uses, so that theirs are made by them, with their own dedupe.
+    server = Server(create_app(location=str(folder / "queue.db"), name="the server's own", clock=clock), port=0)
+    threading.Thread(target=server.run, daemon=True).start()
+    return server
+
+
+def _sweep(servers: dict[str, Any], lock: threading.Lock) -> None:
+    """Servers of places that are gone are closed."""
+    while True:
+        time.sleep(1)
+        with lock:
+            gone = [servers.pop(place) for place in list(servers) if not os.path.exists(place)]
+        for server in gone:
+            server.stop()
+            with suppress(Exception):  # its queue is gone
+                server.close()

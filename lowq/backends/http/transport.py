@@ -1,0 +1,212 @@
+"""Requests to one server: over connections that stay open, again where a connection broke, and never across a fork.
+
+A request that changes something carries an id (``Idempotency-Key``). Where its answer does not come, because the
+connection was cut or the server went away, it is sent again with the same id until `patience` is over; the server
+answers it then as it did before, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import weakref
+from contextlib import suppress
+from datetime import timedelta
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
+from lowq.clock import SystemClock
+from lowq.wire import Json, read_error, read_json
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_LEAST_TIMEOUT = 1.0
+_ATTEMPTS = 3
+"""A server that is silent is given up after this part of the patience, so that another connection can be tried."""
+
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "lowq"}
+
+
+class _Connection:
+    """An open connection, of the process that made it; dropped, it is closed."""
+
+    def __init__(self, made: HTTPConnection) -> None:
+        self.made = made
+        self.pid = os.getpid()
+
+    def close(self) -> None:
+        """Nothing is left of it in this process."""
+        self.made.close()
+
+    def __del__(self) -> None:
+        self.made.close()
+
+
+class Transport:
+    """Requests to the server at `host`; `base` is the path of its interface, `shown` how messages name it."""
+
+    def __init__(
+        self, *, secure: bool, host: str, base: str, shown: str, token: str, ca: str | None, patience: timedelta
+    ) -> None:
+        self.shown = shown
+        self._host = host
+        self._base = base
+        self._patience = patience
+        self._clock = SystemClock()
+        self._headers = {**_HEADERS, **({"Authorization": f"Bearer {token}"} if token else {})}
+        self._closed = False
+        self._idle: list[_Connection] = []
+        self._busy: dict[int, _Connection] = {}
+        self._context: ssl.SSLContext | None = None
+        if secure:
+            try:
+                self._context = ssl.create_default_context(cafile=ca)
+            except OSError as error:
+                raise InvalidLocation(f"{shown}: the certificates in {ca} cannot be read: {error}") from None
+        _all[id(self)] = weakref.ref(self)
+
+    def get(self, verb: str, **query: str) -> Json:
+        """The answer to a question."""
+        return self._ask("GET", f"{self._base}/{verb}?{urlencode(query)}", None, {}, 0.0)
+
+    def post(self, verb: str, body: Json, *, seconds: float = 0.0, **query: str) -> Json:
+        """The answer to a change, which the server may take that many seconds to think about."""
+        path = f"{self._base}/{verb}?{urlencode(query)}"
+        text = json.dumps(body, separators=(",", ":"))
+        return self._ask("POST", path, text.encode(), {"Idempotency-Key": uuid4().hex}, seconds)
+
+    def close(self) -> None:
+        """Every connection is closed, and who waits for an answer gets QueueClosed."""
+        self._closed = True
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
+        for each in list(self._busy.values()):
+            with suppress(OSError, AttributeError):
+                each.made.sock.shutdown(socket.SHUT_RDWR)
+        _all.pop(id(self), None)
+
+    def pause(self, seconds: float) -> None:
+        """That long has passed."""
+        self._clock.sleep(timedelta(seconds=seconds))
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Json:
+        left = self._clock.countdown(self._patience)
+        pause = 0.0
+        while True:
+            if self._closed:
+                raise QueueClosed(f"this client of {self.shown} was closed; open the queue again")
+            timeout = max(_LEAST_TIMEOUT, self._patience.total_seconds() / _ATTEMPTS) + seconds
+            try:
+                answer = self._read(*self._once(method, path, body, {**self._headers, **headers}, timeout))
+            except (OSError, HTTPException, _AwayError) as error:
+                if self._closed:
+                    continue
+                if left() <= timedelta(0):
+                    raise BackendUnavailable(f"{self.shown} does not answer: {_words(error)}") from None
+            else:
+                return answer
+            self.pause(min(pause, max(0.0, left().total_seconds())))
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float
+    ) -> tuple[int, str, bytes]:
+        """The status, the kind and the bytes of the answer."""
+        connection = self._take(timeout)
+        mark = id(connection)
+        self._busy[mark] = connection
+        whole = False
+        try:
+            connection.made.request(method, path, body, headers)
+            answer = connection.made.getresponse()
+            data = answer.read()
+            whole = not answer.will_close
+            return answer.status, answer.headers.get_content_type(), data
+        finally:
+            self._busy.pop(mark, None)
+            if whole and not self._closed:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _take(self, timeout: float) -> _Connection:
+        """A connection that nobody else uses."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if connection.pid == os.getpid() and connection.made.sock is not None:
+                connection.made.timeout = timeout
+                connection.made.sock.settimeout(timeout)
+                return connection
+        made: HTTPConnection
+        if self._context is None:
+            made = HTTPConnection(self._host, timeout=timeout)
+        else:
+            made = HTTPSConnection(self._host, timeout=timeout, context=self._context)
+        connection = _Connection(made)
+        made.connect()
+        made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _read(self, status: int, kind: str, data: bytes) -> Json:
+        """The answer. Raises the error that it tells of, and _AwayError where it comes from no server of ours."""
+        if status == 413:
+            raise InvalidWork(f"work: larger than {self.shown} takes; whoever runs it can raise MAX_BODY")
+        if not kind.endswith("json"):
+            if status in (200, 404, 405) or 300 <= status < 400:
+                raise InvalidLocation(
+                    f"{self.shown}: another program answers there; expected a lowq server's address"
+                )
+            raise _AwayError(f"it answered {status} {kind}")
+        value = read_json(data)
+        if status == 200 and isinstance(value, dict):
+            return value
+        error = read_error(value)
+        if isinstance(error, QueueClosed):
+            raise _AwayError(str(error))  # the server is about to end
+        if type(error) is not LowqError or status >= 500:
+            raise error
+        if status == 401:
+            raise InvalidLocation(
+                f"{self.shown}: {error}; set LOWQ_TOKEN in the environment, or give token= to open_backend"
+            )
+        raise InvalidLocation(f"{self.shown}: {error}")
+
+
+class _AwayError(Exception):
+    """There is no server of ours now, and there may be one in a moment."""
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "nothing came in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+# A connection belongs to the process that made it: two that write to one would read each other's answers.
+_all: dict[int, weakref.ref[Transport]] = {}
+
+
+def _after_fork_in_child() -> None:
+    """The parent's connections are closed here, which the server and the parent do not notice."""
+    for each in list(_all.values()):
+        transport = each()
+        if transport is None:
+            continue
+        inherited = [*transport._idle, *transport._busy.values()]
+        transport._idle, transport._busy = [], {}
+        for connection in inherited:
+            with suppress(OSError, ValueError):
+                connection.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
