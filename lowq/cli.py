@@ -19,6 +19,7 @@ from lowq.commands.output import visible
 from lowq.commands.push import push
 from lowq.commands.redrive import redrive
 from lowq.commands.serve import serve
+from lowq.commands.settle import ack, claim, dead_letter, extend, release
 from lowq.commands.show import show
 from lowq.commands.verify import verify_file
 from lowq.commands.work import work
@@ -79,7 +80,22 @@ def commands() -> None:
     """
 
 
-for command in (push, list_tasks, show, cancel, redrive, verify_file, work, serve, check):
+for command in (
+    push,
+    list_tasks,
+    show,
+    cancel,
+    redrive,
+    verify_file,
+    work,
+    serve,
+    claim,
+    ack,
+    extend,
+    release,
+    dead_letter,
+    check,
+):
     commands.add_command(command)
 
 

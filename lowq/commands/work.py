@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,13 +27,28 @@ from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
     from lowq.commands.handler import Handler
+    from lowq.worker.stopping import Stop
     from lowq.worker.worker import Run
+
+_COMMAND = "lowq.work.command"
 
 _TARGET = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
 """module:handler, which no location is."""
 
 
-@click.command(short_help="Run a worker in the foreground.")
+class _WithCommand(click.Command):
+    """What stands behind ``--`` is a command, and none of click's affair."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments before it."""
+        if "--" in args:
+            cut = args.index("--")
+            ctx.meta[_COMMAND] = args[cut + 1 :]
+            args = args[:cut]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_WithCommand, short_help="Run a worker in the foreground.")
 @click.argument("targets", metavar="[LOCATION] MODULE[:HANDLER]…", nargs=-1, required=True)
 @click.option(
     "--name",
@@ -64,7 +80,11 @@ _TARGET = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
     help=f"A task that failed so often ({Retry().max_attempts}) is dead: see lowq redrive.",
 )
 @click.option("--drain", is_flag=True, help="Run what is due now, and leave; exit code 1 where a task failed.")
+@click.option("--log", metavar="FILE", help="Without a handler: a line for each work, its time and its JSON.")
+@click.option("--delay", type=lasting, metavar="DURATION", help="A pause after each task, such as 5s.")
+@click.pass_context
 def work(
+    ctx: click.Context,
     targets: tuple[str, ...],
     name: str | None,
     as_json: bool,
@@ -74,6 +94,8 @@ def work(
     time_limit: timedelta | None,
     max_attempts: int | None,
     drain: bool,
+    log: str | None,
+    delay: timedelta | None,
 ) -> int:
     """Run the tasks of a queue, most urgent first, until SIGTERM or SIGHUP (exit code 0) or Ctrl-C (130).
 
@@ -81,6 +103,11 @@ def work(
     lowq work app:send               the queue of a TaskQueue, or of a function made by @task_queue
     lowq work app.tasks other.tasks  all queues of these modules, which take turns
     lowq work jobs.db app:send       the queue at LOCATION, with this handler of its works
+    lowq work jobs.db -- COMMAND…    the same with a command, which gets the work on its standard input
+    lowq work jobs.db --log FILE     the same, writing each work into a file
+
+    A COMMAND is done with exit status 0; otherwise the task is tried again later, and the end of its standard error
+    stays on it. Its environment has LOWQ_ID, LOWQ_ATTEMPT, LOWQ_QUEUE and LOWQ_LOCATION.
 
     All let the tasks in hand finish, or give them back. A handler that returns has done its task; one that raises is
     called again later, after growing delays. The retry, lease_for and time_limit of a TaskQueue hold unless options
@@ -89,21 +116,30 @@ def work(
 
     With --json every run is a line on standard output; a run that failed is one on standard error.
     """
+    from lowq.worker.backoff import Patience
     from lowq.worker.pool import Pool
     from lowq.worker.stopping import Stop
     from lowq.worker.turns import Turns
     from lowq.worker.worker import GRACE, PATIENCE, Worker
 
-    location, handlers = _understood(targets, name)
+    command: list[str] | None = ctx.meta.get(_COMMAND)
+    location: str | None
+    if command is not None or log is not None:
+        location, handlers = _without_python(targets, name, command, log, own_group=time_limit is None)
+    else:
+        location, handlers = _understood(targets, name)
     if batch > 1 and len(handlers) > 1:
         raise click.UsageError("--batch is for one queue: several take turns, a task each")
+    if batch > 1 and delay is not None:
+        raise click.UsageError("--batch holds several tasks, and --delay would keep the others waiting: give one")
     patience = timedelta(0) if drain else PATIENCE
     told = Told(as_json=as_json)
     stop = Stop(SystemClock(), GRACE)
+    waiting = Patience(SystemClock(), patience, stop)
     with ExitStack() as stack:
         loops = []
         for found in handlers:
-            queue = stack.enter_context(_watched(location, name, found))
+            queue = waiting(partial(_entered, stack, location, name, found))
             worker = Worker(
                 queue,
                 found.function,
@@ -113,11 +149,12 @@ def work(
                 processes=processes,
                 batch=batch,
                 patience=patience,
-                on_run=told,
+                on_run=told if delay is None else _pausing(told, stop, delay),
                 on_dead=None if found.queue is None else found.queue.on_dead,
             )
             loops.append(worker.loop(stop))
-        loop = loops[0] if len(loops) == 1 else Turns(loops, stop, patience)
+        # Turns claim no task before the one in hand is told of, and so hold none during the pause.
+        loop = loops[0] if len(loops) == 1 and delay is None else Turns(loops, stop, patience)
         expects = (lambda: False) if drain else None
         try:
             if processes == 1:
@@ -129,6 +166,37 @@ def work(
     if signal.SIGINT in stop.heard:
         raise click.Abort
     return 1 if drain and told.failed else 0
+
+
+def _entered(stack: ExitStack, location: str | None, name: str | None, handler: Handler) -> Backend:
+    return stack.enter_context(_watched(location, name, handler))
+
+
+def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Callable[[Run], None]:
+    def tell(run: Run) -> None:
+        told(run)
+        SystemClock().wait(stop.pause, delay)
+
+    return tell
+
+
+def _without_python(
+    targets: tuple[str, ...], name: str | None, command: list[str] | None, log: str | None, *, own_group: bool
+) -> tuple[str, list[Handler]]:
+    """The location, and the handler that runs a command or writes a log."""
+    from lowq.commands.handler import Handler
+    from lowq.commands.shell_handlers import logging_to, running
+
+    if len(targets) != 1:
+        raise click.UsageError("with --log or a COMMAND, name one LOCATION and no handler")
+    if command is not None and log is not None:
+        raise click.UsageError("--log and a COMMAND both say what to do with a task: give one of them")
+    if log is not None:
+        return targets[0], [Handler(f"--log {log}", logging_to(os.path.abspath(log)))]
+    if not command:
+        raise click.UsageError("-- is followed by a command: lowq work jobs.db -- ./send-mail")
+    run = running(command, name or "default", targets[0], own_group=own_group)
+    return targets[0], [Handler(command[0], run)]
 
 
 def _understood(targets: tuple[str, ...], name: str | None) -> tuple[str | None, list[Handler]]:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from lowq.backend import LowqError
 from lowq.endings import Discard, Ending, ending_of
-from lowq.error_text import give_cause, in_full, message, type_name
+from lowq.error_text import fitting, give_cause, in_full, message, type_name
 from lowq.worker.stopping import Stopping
 
 
@@ -28,6 +28,10 @@ class HandlerDied(LowqError):
 
 class NotRun(LowqError):
     """The handler returned something whose body nobody ran, so that its task is not done."""
+
+
+class TaskFailed(LowqError):
+    """The task failed, and the text says why: it stays on the task as it is, without a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ def failure_of(error: BaseException) -> Failure:
     ending = ending_of(error)
     if isinstance(ending, Discard):
         return Failure(error, ending.reason, ending=ending)
+    if isinstance(error, TaskFailed):
+        return Failure(error, fitting(message(error)))
     return Failure(error, f"{in_full(error, _handlers_own(error))}\n", passes(error), ending)
 
 

@@ -1,0 +1,131 @@
+"""Handlers that need no Python: a command that gets the work on its standard input; a log file that gets a line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import IO
+
+from lowq.backend import Work
+from lowq.clock import SystemClock
+from lowq.current_task import current
+from lowq.rules.canonical import encode
+from lowq.wire import write_instant
+from lowq.worker.failure import TaskFailed
+from lowq.worker.stopping import Stopping
+
+_TAIL = 4000
+"""Bytes of a command's standard error that stay on the task as its reason."""
+
+_GRACE = timedelta(seconds=5)
+"""How long a command that was told to end may take."""
+
+
+def running(command: Sequence[str], queue: str, location: str, *, own_group: bool) -> Callable[[Work], None]:
+    """A handler that runs the command for each work, and passes on that the worker is to stop.
+
+    Exit status 0 is done; any other is a failure, with the end of the standard error as its reason. `own_group` keeps
+    a terminal's Ctrl-C from the command; without it the command is killed with the process that runs this.
+    """
+
+    def run(work: Work) -> None:
+        task = current()
+        environment = {**os.environ, "LOWQ_QUEUE": queue, "LOWQ_LOCATION": location}
+        if task is not None:
+            environment |= {"LOWQ_ID": task.id, "LOWQ_ATTEMPT": str(task.attempt), **_headers(task.headers)}
+        try:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                process_group=0 if own_group else None,
+            )
+        except (OSError, ValueError) as error:
+            raise TaskFailed(f"{command[0]} cannot be run: {error}") from None
+        with process:
+            tail = bytearray()
+            reader = threading.Thread(target=_keep_tail, args=(process.stderr, tail), daemon=True)
+            writer = threading.Thread(target=_send, args=(process.stdin, encode(work).encode()), daemon=True)
+            reader.start()
+            writer.start()
+            try:
+                status = process.wait()
+            except BaseException as error:
+                _end(process, own_group, politely=isinstance(error, Stopping))
+                raise
+            finally:
+                for each in (writer, reader):
+                    each.join(_GRACE.total_seconds())
+        if status != 0:
+            how = f"exit status {status}" if status > 0 else f"killed by {_name(-status)}"
+            said = bytes(tail).decode("utf-8", "backslashreplace").rstrip("\n")
+            raise TaskFailed(f"{said}\n({how})" if said else how)
+
+    return run
+
+
+def logging_to(file: str) -> Callable[[Work], None]:
+    """A handler that adds a line for each work to the file: the time, and the work as JSON."""
+
+    def log(work: Work) -> None:
+        line = f"{write_instant(SystemClock().now())} {encode(work)}\n".encode()
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            written = os.write(descriptor, line)  # one call: lines of several workers do not mix
+            if written != len(line):
+                raise OSError(f"{file}: {written} of {len(line)} bytes could be written; is the disk full?")
+        finally:
+            os.close(descriptor)
+
+    return log
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that an environment can hold: ``LOWQ_HEADER_TRACEPARENT``."""
+    return {
+        f"LOWQ_HEADER_{name.upper().replace('-', '_')}": value
+        for name, value in headers.items()
+        if name.replace("-", "_").isidentifier() and name.isascii() and "\0" not in value
+    }
+
+
+def _send(stream: IO[bytes] | None, data: bytes) -> None:
+    """The work is on the command's standard input, or the command did not want it."""
+    if stream is not None:
+        with suppress(OSError, ValueError), stream:
+            stream.write(data + b"\n")
+
+
+def _keep_tail(stream: IO[bytes] | None, tail: bytearray) -> None:
+    """What the command says as errors goes where ours go; its end is kept."""
+    while stream is not None and (part := os.read(stream.fileno(), 65536)):
+        with suppress(OSError):
+            os.write(2, part)
+        tail += part
+        del tail[:-_TAIL]
+
+
+def _end(process: subprocess.Popen[bytes], own_group: bool, *, politely: bool) -> None:
+    """The command, and what it started where that is a group of its own, are gone; politely asked first."""
+    kill = os.killpg if own_group else os.kill
+    if politely:
+        with suppress(ProcessLookupError, PermissionError):
+            kill(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE.total_seconds())
+    with suppress(ProcessLookupError, PermissionError):
+        kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,324 @@
+"""A whole queue for shells: claim and settle, commands as handlers, a log, and a worker in sh that may be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from backends import served
+
+from lowq import Counts, Task, open_backend
+
+BOUND = 60
+ROOT = Path(__file__).parents[3]
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
+
+
+def lowq(*arguments: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lowq", *arguments],
+        cwd=cwd, input=stdin, capture_output=True, text=True, timeout=BOUND, check=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lowq", *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=BOUND)
+
+
+def until(happened: Callable[[], object]) -> None:
+    for _ in range(BOUND * 20):
+        if happened():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def pushed(location: Path | str, *works: object) -> None:
+    queue = open_backend(location)
+    for work in works:
+        queue.push(work)
+    queue.close()
+
+
+def counted(location: Path | str) -> Counts:
+    queue = open_backend(location)
+    try:
+        return queue.count()
+    finally:
+        queue.close()
+
+
+def first(location: Path | str) -> Task:
+    queue = open_backend(location)
+    try:
+        return queue.tasks()[0]
+    finally:
+        queue.close()
+
+
+class TestVerbs:
+    def test_a_task_is_claimed_and_acked(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", {"mail": 1})
+
+        taken = lowq("claim", "q.db", cwd=tmp_path)
+        word, work = taken.stdout.splitlines()
+        held = counted(tmp_path / "q.db")
+        done = lowq("ack", "q.db", word, cwd=tmp_path)
+        again = lowq("ack", "q.db", word, cwd=tmp_path)
+
+        assert (work, held, done.returncode, counted(tmp_path / "q.db")) == (
+            '{"mail":1}',
+            Counts(leased=1),
+            0,
+            Counts(),
+        )
+        assert again.returncode == 1
+        assert "lease" in again.stderr
+
+    def test_json_is_one_object_with_the_word_and_the_lease(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", {"mail": 1})
+
+        lease = json.loads(lowq("claim", "q.db", "--json", "--lease", "1h", cwd=tmp_path).stdout)
+        longer = json.loads(lowq("extend", "q.db", lease["lease"], "--lease", "2h", "--json", cwd=tmp_path).stdout)
+
+        assert lease["task"]["work"] == {"mail": 1}
+        assert longer["expires"] > lease["expires"]
+
+    def test_nothing_due_is_exit_code_1(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db")
+
+        assert lowq("claim", "q.db", "--wait", "10ms", cwd=tmp_path).returncode == 1
+
+    def test_a_task_is_released_with_a_reason_from_standard_input(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+        word = lowq("claim", "q.db", cwd=tmp_path).stdout.split()[0]
+
+        lowq("release", "q.db", word, "--in", "1h", "--reason", "-", cwd=tmp_path, stdin="no server\n")
+
+        task = first(tmp_path / "q.db")
+        assert (task.state, task.reason, task.attempts) == ("scheduled", "no server", 1)
+
+    def test_a_task_is_set_aside(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+        word = lowq("claim", "q.db", cwd=tmp_path).stdout.split()[0]
+
+        assert lowq("dead-letter", "q.db", word, "--reason", "no such user", cwd=tmp_path).returncode == 0
+        assert (first(tmp_path / "q.db").state, first(tmp_path / "q.db").reason) == ("dead", "no such user")
+
+    @pytest.mark.parametrize("word", ["", "1", ":", "1:", ":x", "x:y", "%00:%00", "1:\u00e9"])
+    def test_a_word_that_is_no_lease_settles_nothing(self, tmp_path: Path, word: str) -> None:
+        pushed(tmp_path / "q.db", 1)
+        lowq("claim", "q.db", cwd=tmp_path)
+
+        answer = lowq("ack", "q.db", word, cwd=tmp_path)
+
+        assert answer.returncode in (1, 2)
+        assert "Traceback" not in answer.stderr
+        assert counted(tmp_path / "q.db") == Counts(leased=1)
+
+
+class TestCommands:
+    def test_the_work_is_on_standard_input_and_the_environment_says_which(self, tmp_path: Path) -> None:
+        queue = open_backend(tmp_path / "q.db", name="mails")
+        queue.push({"to": "Ada"}, headers={"trace-id": "7"})
+        queue.close()
+        script = 'cat > out; echo "$LOWQ_ID $LOWQ_ATTEMPT $LOWQ_QUEUE $LOWQ_HEADER_TRACE_ID" >> out'
+
+        done = lowq("work", "q.db", "--name", "mails", "--drain", "--", "sh", "-c", script, cwd=tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "out").read_text() == '{"to":"Ada"}\n1 1 mails 7\n'
+
+    def test_another_status_is_a_failure_and_the_end_of_its_errors_the_reason(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+
+        done = lowq("work", "q.db", "--drain", "--", "sh", "-c", "echo no such user >&2; exit 3", cwd=tmp_path)
+
+        task = first(tmp_path / "q.db")
+        assert (done.returncode, task.state, task.reason) == (1, "scheduled", "no such user\n(exit status 3)")
+
+    @pytest.mark.parametrize("command", [["no-such-command-here"], ["/"], ["sh", "-c", "kill -9 $$"]])
+    def test_a_command_that_cannot_run_or_is_killed_is_a_failure(self, tmp_path: Path, command: list[str]) -> None:
+        pushed(tmp_path / "q.db", 1)
+
+        done = lowq("work", "q.db", "--drain", "--max-attempts", "1", "--", *command, cwd=tmp_path)
+
+        assert (done.returncode, counted(tmp_path / "q.db")) == (1, Counts(dead=1))
+
+    def test_a_command_that_reads_nothing_of_a_large_work_is_done(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", "x" * 1_000_000)
+
+        assert lowq("work", "q.db", "--drain", "--", "true", cwd=tmp_path).returncode == 0
+        assert counted(tmp_path / "q.db") == Counts()
+
+    def test_at_its_time_limit_it_is_killed_with_what_it_started(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+        script = "sleep 300 & echo $! > pid; wait"
+
+        done = lowq("work", "q.db", "--drain", "--time-limit", "500ms", "--", "sh", "-c", script, cwd=tmp_path)
+
+        pid = int((tmp_path / "pid").read_text())
+        assert done.returncode == 1
+        assert "time limit" in (first(tmp_path / "q.db").reason or "")
+        until(lambda: not _lives(pid))
+
+    def test_a_second_sigterm_is_passed_on_and_the_task_given_back(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+        script = "trap 'echo told > told; exit 1' TERM; echo ready > ready; while :; do sleep 0.05; done"
+
+        with started("work", "q.db", "--", "sh", "-c", script, cwd=tmp_path) as worker:
+            until((tmp_path / "ready").exists)
+            worker.send_signal(signal.SIGTERM)
+            threading.Event().wait(0.3)
+            worker.send_signal(signal.SIGTERM)
+            code = worker.wait(BOUND)
+
+        assert (code, (tmp_path / "told").exists()) == (0, True)
+        assert (counted(tmp_path / "q.db"), first(tmp_path / "q.db").attempts) == (Counts(ready=1), 0)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["q.db", "app:send", "--", "true"], ["q.db", "--"], ["--", "true"], ["q.db", "--log", "f", "--", "true"],
+         ["q.db", "app:send", "--log", "f"], ["q.db", "--log", "f", "--delay", "5"]],
+    )  # fmt: skip
+    def test_a_command_line_that_says_two_things_is_refused(self, tmp_path: Path, arguments: list[str]) -> None:
+        done = lowq("work", *arguments, cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+class TestLog:
+    def test_each_work_is_a_line_with_its_time(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", {"mail": 1}, "two\nlines")
+
+        lowq("work", "q.db", "--log", "log.txt", "--drain", cwd=tmp_path)
+
+        lines = (tmp_path / "log.txt").read_text().splitlines()
+        assert [re.sub(f"^{STAMP} ", "", line) for line in lines] == ['{"mail":1}', '"two\\nlines"']
+        assert counted(tmp_path / "q.db") == Counts()
+
+    def test_between_two_tasks_it_waits_and_holds_none(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1, 2)
+
+        with started("work", "q.db", "--log", "log.txt", "--delay", "1h", cwd=tmp_path) as worker:
+            until(lambda: (tmp_path / "log.txt").exists() and counted(tmp_path / "q.db") == Counts(ready=1))
+            worker.send_signal(signal.SIGTERM)
+            code = worker.wait(BOUND)
+
+        assert (code, len((tmp_path / "log.txt").read_text().splitlines())) == (0, 1)
+
+    def test_two_of_them_log_each_task_once_over_http(self, tmp_path: Path) -> None:
+        with served(tmp_path / "q.db", name="default") as url:
+            pushed(url, *range(40))
+            arguments = ("work", url, "--log", "log.txt", "--delay", "1ms")
+            with started(*arguments, cwd=tmp_path) as one, started(*arguments, cwd=tmp_path) as other:
+                until(lambda: counted(url) == Counts())
+                for each in (one, other):
+                    each.send_signal(signal.SIGTERM)
+                    assert each.wait(BOUND) == 0
+
+        works = [int(line.split()[1]) for line in (tmp_path / "log.txt").read_text().splitlines()]
+        assert sorted(works) == list(range(40))
+
+    def test_a_server_that_is_away_is_a_message_and_is_waited_for(self, tmp_path: Path) -> None:
+        with served(tmp_path / "q.db", name="default") as url:
+            pushed(url, "first")
+        port = int(url.rpartition(":")[2])
+
+        with started("work", f"{url}?patience=0.1", "--log", "log.txt", cwd=tmp_path) as worker:
+            assert worker.stderr is not None
+            said = worker.stderr.readline()
+            with served(tmp_path / "q.db", name="default", port=port):
+                until((tmp_path / "log.txt").exists)
+                until(lambda: counted(url) == Counts())
+                worker.send_signal(signal.SIGTERM)
+                code = worker.wait(BOUND)
+
+        assert "does not answer" in said
+        assert code == 0
+
+    def test_a_log_that_cannot_be_written_completes_nothing(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+
+        done = lowq("work", "q.db", "--log", "nowhere/log.txt", "--drain", cwd=tmp_path)
+
+        assert (done.returncode, counted(tmp_path / "q.db")) == (1, Counts(scheduled=1))
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="there is no sh here")
+class TestTheExample:
+    def test_it_does_every_task_once(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", *range(5))
+
+        subprocess.run(
+            ["sh", str(ROOT / "examples/worker.sh"), "q.db", "sh", "-c", "cat >> done"],
+            cwd=tmp_path, env=_with_lowq(tmp_path), timeout=BOUND, check=False,
+        )  # fmt: skip
+
+        assert (tmp_path / "done").read_text().split() == list("01234")
+        assert counted(tmp_path / "q.db") == Counts()
+
+    def test_killed_at_any_point_it_loses_no_task(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", *range(6))
+        environment = {**_with_lowq(tmp_path), "LEASE": "1s"}
+        command = ["sh", str(ROOT / "examples/worker.sh"), "q.db", "sh", "-c", "cat >> done"]
+
+        def done() -> int:
+            return len((tmp_path / "done").read_text().split()) if (tmp_path / "done").exists() else 0
+
+        moments: tuple[Callable[[], object], ...] = (
+            lambda: counted(tmp_path / "q.db").leased,
+            lambda: done() > 0,
+            lambda: done() > 2,
+        )
+        for moment in moments:
+            worker = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+            until(lambda: moment() or worker.poll() is not None)  # noqa: B023  called at once
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait(BOUND)
+        for _ in range(30):
+            if counted(tmp_path / "q.db") == Counts():
+                break
+            subprocess.run(command, cwd=tmp_path, env=environment, timeout=BOUND, check=False)
+            threading.Event().wait(0.2)
+
+        assert set((tmp_path / "done").read_text().split()) == set("012345")
+        assert counted(tmp_path / "q.db") == Counts()
+
+
+def _with_lowq(folder: Path) -> dict[str, str]:
+    """An environment in which `lowq` is this one."""
+    bin = folder / "bin"
+    bin.mkdir()
+    (bin / "lowq").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lowq "$@"\n')
+    (bin / "lowq").chmod(0o755)
+    return {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
