@@ -192,7 +192,8 @@ def stale_settle(hold: ModelLease, verb: str) -> Blame:
 
 def lost_settle(hold: ModelLease, verb: str) -> Blame:
     """A settle was refused from a lease that runs."""
-    said = f"{verb} of {hold.task} was refused, but its lease runs"
+    runs = "it is in hand" if hold.early == float("inf") else "its lease runs"
+    said = f"{verb} of {hold.task} was refused, but {runs}"
     if "a stale settle was tried" in hold.past:
         return "LEASE-7", f"{said}; an old lease's settle was refused since"
     if "clients changed" in hold.past:

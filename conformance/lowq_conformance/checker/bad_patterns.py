@@ -45,7 +45,7 @@ def _invented(tied: Matching, spec: Spec) -> Iterator[Accusation]:
         push = task.push
         if task.taken < push.call and not task.ambiguous:
             claim = min(task.claims, key=lambda claim: claim.ret)
-            yield Accusation("invented", f"{push.work} came out before it was pushed", (claim, push))
+            yield Accusation("invented", f"{push.work} came out before it was pushed", (push, claim))
 
 
 def _early(tied: Matching, spec: Spec) -> Iterator[Accusation]:
@@ -73,7 +73,8 @@ def _twice(tied: Matching, spec: Spec) -> Iterator[Accusation]:
         for at, one in enumerate(claims):
             for other in claims[at + 1 : at + 4]:
                 if not _hands_over(tied, spec, one, other) and not _hands_over(tied, spec, other, one):
-                    said = f"{task.push.work} was handed out again while its lease ran"
+                    until = "while its lease ran" if one.longest < inf else "before it was settled"
+                    said = f"{task.push.work} was handed out again {until}"
                     yield Accusation("claimed twice", said, (task.push, one, other))
 
 
@@ -107,7 +108,8 @@ def _settles(tied: Matching, spec: Spec) -> Iterator[Accusation]:
                 yield Accusation("settled twice", said, (task.push, claim, *taken[:2]))
             runs = settles[0].ret < claim.call + claim.lease - 2 * spec.eps
             if len(settles) == 1 and settles[0].result == "stale" and runs:
-                said = f"a settle of {claim.work} was refused while its lease ran"
+                while_held = "while its lease ran" if claim.longest < inf else "though nobody else had it"
+                said = f"a settle of {claim.work} was refused {while_held}"
                 yield Accusation("false stale", said, (task.push, claim, settles[0]))
             for settle in taken if len(claims) > 1 else ():
                 for other in claims:

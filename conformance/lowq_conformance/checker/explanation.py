@@ -10,8 +10,11 @@ from lowq_conformance.history.timeline import LONGEST_LABEL, MANY
 from lowq_conformance.support.text import excerpt, printable
 
 
-def reason(found: Found, ops: Sequence[Op]) -> str:
-    """Why no order explains the history: how far the best one comes, and what cannot come next."""
+def reason(found: Found, ops: Sequence[Op], culprit: Op | None = None, others_fit: bool = False) -> str:
+    """Why no order explains the history: how far the best one comes, and what cannot come next.
+
+    That is the culprit, where it is among what cannot; `others_fit`: without it, there is an order.
+    """
     if found.stuck is None:
         return "an order explains it" if found.verdict else "no order was found in the time there was"
     by_index = sorted(ops, key=lambda op: (op.call, op.ret))
@@ -20,7 +23,12 @@ def reason(found: Found, ops: Sequence[Op]) -> str:
     placed = sum(op.result is not None for op in stuck.placed)
     waiting = _named([by_index[entry.push].work for entry in stuck.state if entry.waiting])
     leased = _named([by_index[entry.push].work for entry in stuck.state if not entry.waiting])
-    none = _named([str(op) for op in stuck.impossible])
+    if culprit is not None and all(op.number != culprit.number for op in stuck.impossible) and others_fit:
+        return (
+            f"at best {total - 1} of {total} completed operations fit in an order: all but {_named([str(culprit)])}"
+        )
+    at_fault = [op for op in stuck.impossible if culprit is not None and op.number == culprit.number]
+    none = _named([str(op) for op in at_fault or stuck.impossible])
     return (
         f"at best {placed} of {total} completed operations fit in an order; then waiting=[{waiting}] "
         f"leased=[{leased}] and none of [{none}] is possible"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from operator import attrgetter
 from typing import Literal
 
@@ -46,6 +47,8 @@ CLAUSE_OF = {
 
 SMALL = 400
 """Operations up to which the complete search is tried on the whole history."""
+FEW = 4
+"""Claims that were cut off and are shown beside what was lost."""
 TRIES = 5
 """Accusations of one kind that are tried before the kind is given up."""
 
@@ -107,7 +110,18 @@ def _accuse(accusations: Sequence[Accusation], ops: list[Op], spec: Spec, said: 
             said.unconfirmed.append(accusation)
             continue
         shown.add(kind)
-        _show(_fault(minimise(part, spec), spec, accusation), said)
+        _show(_fault(_with_cut_off(minimise(part, spec), part, spec, accusation), spec, accusation), said)
+
+
+def _with_cut_off(proof: list[Op], part: list[Op], spec: Spec, accusation: Accusation) -> list[Op]:
+    """The proof that a work is lost, with the claims that were cut off and may have had it, where they are few."""
+    if accusation.kind != "lost":
+        return proof
+    known = {op.number for op in proof}
+    since = min((op.call for op in proof if op.kind == "push"), default=inf)
+    cut_off = [op for op in part if op.kind == "claim" and op.result is None and op.ret >= since]
+    whole = sorted([*proof, *(op for op in cut_off if op.number not in known)], key=attrgetter("call"))
+    return whole if len(cut_off) <= FEW and wgl(whole, spec).verdict is False else proof
 
 
 def _prove(ops: list[Op], spec: Spec, said: Judgement) -> None:
@@ -132,13 +146,28 @@ def _alone(ops: list[Op], works: frozenset[str]) -> list[Op]:
 
 
 def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Counterexample:
+    """The counterexample, whose sentence, culprit and reason are of what its own operations show."""
     found = wgl(proof, spec)
     again = fast_check(proof, spec)
-    if accusation is not None and again and all(each.kind != accusation.kind for each in again):
-        accusation = again[0]
+    if again:
+        same = [each for each in again if accusation is not None and each.kind == accusation.kind]
+        accusation = (same or again)[0]
+    numbers = [op.number for op in proof]
+    stuck = [] if found.stuck is None else [op for op in found.stuck.impossible if op.number in numbers]
+    if accusation is not None and accusation.ops[-1].number in numbers:
+        culprit = accusation.ops[-1]
+    else:
+        culprit = min(stuck, key=lambda op: op.ret) if stuck else proof[-1]
     kind = "history" if accusation is None else accusation.kind
-    words = "no order of these operations explains their answers" if accusation is None else accusation.said
-    return Counterexample(kind, CLAUSE_OF[kind], words, tuple(proof), reason(found, proof))
+    words = f"no order of these operations explains {culprit}" if accusation is None else accusation.said
+    why = reason(found, proof, culprit, without(culprit, proof, spec))
+    return Counterexample(kind, CLAUSE_OF[kind], words, tuple(proof), why, numbers.index(culprit.number))
+
+
+def without(culprit: Op, proof: Sequence[Op], spec: Spec) -> bool:
+    """Whether the others alone are explained by an order."""
+    others = [op for op in proof if op.number != culprit.number and op.claim != culprit.number]
+    return wgl(others, spec).verdict is True
 
 
 __all__ = ["CLAUSE_OF", "Counterexample", "HistoryVerdict", "Judgement", "check"]

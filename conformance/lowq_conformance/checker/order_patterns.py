@@ -23,6 +23,9 @@ def order_and_emptiness(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     unknown = Unknown(tied, spec)
     every = list(waits(tied, spec, unknown))
     firm = [wait for wait in every if not wait.soft]
+    last = max((op.call for op in tied.empties), default=-inf)
+    for wait in firm:
+        wait.lost = not wait.task.claims and max(wait.start, wait.due) < last
     soft = [wait for wait in every if wait.soft]
     asked = _questions(tied, spec, unknown)
     yield from _single(firm, asked, spec)
@@ -54,8 +57,8 @@ class Question:
         """The wait shows that the answer was wrong."""
         if wait.task is self.task or not (wait.start < self.start and wait.end > self.op.ret):
             return False
-        if wait.due > self.reading:
-            return False
+        if wait.due > self.reading or (wait.lost and self.task is not None):
+            return False  # what is lost is no fault of order: the claim that found nothing tells of it
         if self.task is None or wait.priority > self.priority:
             return True
         if wait.priority < self.priority or wait.task.entered >= self.before:
@@ -113,7 +116,7 @@ def _single(firm: list[Wait], asked: list[Question], spec: Spec) -> Iterator[Acc
 
 def _chains(firm: list[Wait], asked: list[Question]) -> Iterator[Accusation]:
     """B11: at every instant some better task waited, though none did all the time."""
-    timeless = sorted((wait for wait in firm if wait.due == -inf), key=lambda wait: wait.start)
+    timeless = sorted((wait for wait in firm if wait.due == -inf and not wait.lost), key=lambda wait: wait.start)
     levels = sorted({wait.priority for wait in timeless})
     cover = {level: _merged([wait for wait in timeless if wait.priority >= level]) for level in levels[-LEVELS:]}
     if not levels:

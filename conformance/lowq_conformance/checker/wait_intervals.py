@@ -15,10 +15,10 @@ class Wait:
     """The task surely waits strictly between `start` and `end`.
 
     `soft`: unless an unknown claim holds it; `back`: it had been handed out before; `due` is from when on it is
-    surely due, -inf for always.
+    surely due, -inf for always; `lost`: it never came out, though a claim found nothing.
     """
 
-    __slots__ = ("back", "due", "end", "priority", "soft", "start", "task")
+    __slots__ = ("back", "due", "end", "lost", "priority", "soft", "start", "task")
 
     def __init__(
         self, task: MatchedTask, start: float, end: float, due: float, priority: int, *, soft: bool, back: bool
@@ -30,6 +30,7 @@ class Wait:
         self.priority = priority
         self.soft = soft
         self.back = back
+        self.lost = False
 
 
 class Unknown:

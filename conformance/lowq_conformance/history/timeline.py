@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from math import inf
 
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.units import Unit
 from lowq_conformance.support.text import excerpt, printable
 
+UNKNOWN = Unit()
 LONGEST_LABEL = 60
 LONGEST_NAME = 24
 MANY = 12
@@ -68,18 +70,21 @@ def lay_out(ops: Sequence[Op], labels: list[str]) -> Layout:
     return layout
 
 
-def format_length(time: float) -> str:
-    """A length of time in six digits, or in as many as there are before the point."""
-    return f"{time:,.0f}" if 1e6 <= abs(time) < 1e15 else f"{time:.6g}"
+def label(op: Op, unit: Unit) -> str:
+    """The operation in a picture: cut, and with nothing that a terminal would obey; a claim with its lease."""
+    return f"{excerpt(printable(str(op)), LONGEST_LABEL)}{lease(op, unit)}"
 
 
-def label(op: Op) -> str:
-    """The operation in a picture: cut, and with nothing that a terminal would obey."""
-    return excerpt(printable(str(op)), LONGEST_LABEL)
+def lease(op: Op, unit: Unit) -> str:
+    """For how long a claim was given its task, in words; nothing where that is until it is settled."""
+    if op.kind != "claim" or op.result == "empty" or op.lease == inf:
+        return ""
+    at_most = "" if op.longest == op.lease else f" to {unit.length(op.longest)}" if op.longest < inf else " or more"
+    return f" for {unit.length(op.lease)}{at_most}"
 
 
-def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) -> str:
-    """One row for each process, columns in the order of events, and the times below, in `unit` from the first call.
+def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: Unit = UNKNOWN) -> str:
+    """One row for each process, columns in the order of events, and the times below, from the first call on.
 
     `!` marks a culprit, `>` an operation that never returned, `X` where a process was killed; how long an operation
     took is not to scale.
@@ -87,7 +92,7 @@ def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) 
     if not ops:
         return ""
     marked = {op.number for op in culprits}
-    layout = lay_out(ops, [f"{label(op)}{'!' if op.number in marked else ''}" for op in ops])
+    layout = lay_out(ops, [f"{label(op, unit)}{'!' if op.number in marked else ''}" for op in ops])
     first = min(op.call for op in ops)
     rows: dict[str, list[str]] = {}
     for at in sorted(layout.begins, key=lambda at: layout.begins[at]):
@@ -100,7 +105,7 @@ def timeline(ops: Sequence[Op], culprits: Sequence[Op] = (), unit: float = 1.0) 
     ruler = [" "] * (layout.width + 24)
     free = 0
     for column, when in sorted(layout.instants.items()):
-        stamp = format_length((when - first) / unit)
+        stamp = unit.since(first, when)
         if column >= free:
             ruler[column : column + len(stamp)] = stamp
             free = column + len(stamp) + 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.timeline import label
+from lowq_conformance.history.units import Unit
 from lowq_conformance.report.html import element, text
-from lowq_conformance.report.svg import Unit, describe_end, draw
+from lowq_conformance.report.svg import describe_end, draw
 
 MOST_BARS = 40
 """Operations that are drawn; more of them are only listed."""
@@ -45,7 +46,7 @@ def _table(fault: Counterexample, unit: Unit, id: str) -> str:
             element(
                 "tr",
                 element("th", text(op.process, 80), scope="row"),
-                element("td", text(label(op)), mark, class_="call"),
+                element("td", text(label(op, unit)), mark, class_="call"),
                 element("td", text(unit.since(first, op.call)), class_="time"),
                 element("td", text(describe_end(op, first, unit).removeprefix("returned at ")), class_="time"),
                 class_="guilty" if guilty else None,

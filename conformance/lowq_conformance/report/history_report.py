@@ -12,11 +12,11 @@ from rich.text import Text
 from lowq_conformance.checker.judge import SMALL, Judgement
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.spec import Spec
+from lowq_conformance.history.units import Unit
 from lowq_conformance.report.figure import proof
 from lowq_conformance.report.html import document, element, text
 from lowq_conformance.report.page import facts, stamp, versions
 from lowq_conformance.report.stylesheet import STYLE
-from lowq_conformance.report.svg import Unit
 from lowq_conformance.support.text import printable
 
 SIGNS = {"bad": "✗", "proved": "✓", "not refuted": "?"}

@@ -10,11 +10,11 @@ from importlib.metadata import version
 
 from lowq_conformance.contract.clauses import CLAUSES, GROUPS
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.report.figure import proof
 from lowq_conformance.report.html import document, element, text
 from lowq_conformance.report.report import SIGNS, ClauseReport, Report, ranges
 from lowq_conformance.report.stylesheet import STYLE
-from lowq_conformance.report.svg import MILLISECONDS
 
 LOOKS = {
     Verdict.KEPT: "kept",
@@ -149,7 +149,7 @@ def _broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) -> str
     parts += [element(level, f"✗ {also.id}: {text(also.text)}", id=_anchor(number, also.id)) for also in clauses[1:]]
     if clause.fault is not None:
         parts.append(element("p", text(f"{clause.fault.said}.", 2000)))
-        parts.append(proof(clause.fault, MILLISECONDS, f"{anchor}-operations"))
+        parts.append(proof(clause.fault, NANOSECONDS, f"{anchor}-operations"))
     else:
         label = f"The calls that break {clause.id}"
         parts.append(element("pre", text(clause.evidence), tabindex="0", role="region", aria_label=label))

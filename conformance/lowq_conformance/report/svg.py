@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.history.timeline import LONGEST_NAME, Layout, format_length, label, lay_out
+from lowq_conformance.history.timeline import LONGEST_NAME, Layout, label, lay_out, lease
+from lowq_conformance.history.units import Unit
 from lowq_conformance.report.html import element, text
 from lowq_conformance.support.text import excerpt, printable
 
@@ -17,24 +18,9 @@ STAMPS = 3
 """Lines of times below the rows; a time that has room in none of them is only in the operation's title."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What the times of a history are counted in: `length` of them are one of `name`."""
-
-    length: float = 1.0
-    name: str = ""
-
-    def since(self, first: float, when: float) -> str:
-        """A time from the first one on."""
-        return f"{format_length((when - first) / self.length)}{f' {self.name}' if self.name else ''}"
-
-
-MILLISECONDS = Unit(1e6, "ms")
-
-
 def draw(ops: Sequence[Op], culprit: Op, unit: Unit, described_by: str) -> str:
     """The picture of the operations, with the culprit marked; `described_by` is the id of the same in words."""
-    layout = lay_out(ops, [f"! {label(op)}" if op.number == culprit.number else label(op) for op in ops])
+    layout = lay_out(ops, [f"! {label(op, unit)}" if op.number == culprit.number else label(op, unit) for op in ops])
     processes = list(dict.fromkeys(op.process for op in sorted(ops, key=lambda op: op.call)))
     return _Picture(layout, ops, processes, culprit, unit).svg(described_by)
 
@@ -131,7 +117,8 @@ def _name(process: str) -> str:
 
 def in_words(op: Op, first: float, unit: Unit, *, guilty: bool) -> str:
     """The operation in a sentence: who, what, when, and how it ended."""
-    said = f"{op.process}: {op}; called at {unit.since(first, op.call)}, {describe_end(op, first, unit)}"
+    what = f"{op.process}: {op}{lease(op, unit)}"
+    said = f"{what}; called at {unit.since(first, op.call)}, {describe_end(op, first, unit)}"
     return f"{said}; no order explains this answer" if guilty else said
 
 

@@ -40,13 +40,12 @@ def charge_calls(run: Execution, *, deadly: bool, refuses: bool = False) -> Iter
         last = [call for call in run.recording.calls if call.process == client][-1:]
         said = f"the process of {client} {how}"
         yield Charge("CRASH-6" if deadly else "RACE-4", said, "\n".join(find_concurrent(run, call) for call in last))
+    told = set[str]()
     for call in run.recording.calls:
-        if has_surfaced(call) and (not refuses or is_trouble(call.error or "")):
-            said = f"{call} raised {call.error}"
-            yield Charge(
-                "CRASH-6" if deadly and after_a_death(run, call) else "RACE-4", said, find_concurrent(run, call)
-            )
-            return
+        clause = "CRASH-6" if deadly and after_a_death(run, call) else "RACE-4"
+        if clause not in told and has_surfaced(call) and (not refuses or is_trouble(call.error or "")):
+            told.add(clause)  # one is shown of each clause
+            yield Charge(clause, f"{call} raised {call.error}", find_concurrent(run, call))
     yield from find_torn_batches(run)
 
 
@@ -100,7 +99,7 @@ def clauses_of(fault: Counterexample, told: RunHistory, *, deadly: bool) -> Iter
         return ["RACE-2"]
     match fault.kind:
         case "claimed twice":
-            return ["LEASE-12"] if was_taken_over(ops, told) else ["RACE-1", "DELIVER-3"]
+            return [*(["LEASE-12"] if was_taken_over(ops, told) else []), "RACE-1", "DELIVER-3"]
         case "dedupe":
             return ["DEDUPE-9"]
         case "order":

@@ -14,6 +14,7 @@ from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Deaths, Profile
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.storm import charges
 from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm import nemesis as crash
@@ -25,7 +26,6 @@ from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
 from lowq_conformance.subject.subject import Subject
 
-MILLISECOND = 1e6
 LATE = 0.25
 """The share of the time in which a test must end after which no run more is begun."""
 LASTING = 4
@@ -268,7 +268,7 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
     whole = "CRASH-7" if deadly else "RACE-3"
     for fault in judgement.faults:
         for clause in (*charges.clauses_of(fault, told, deadly=deadly), whole):
-            found.append(Charge(clause, fault.said, fault.draw(MILLISECOND), fault))
+            found.append(Charge(clause, fault.said, fault.draw(NANOSECONDS), fault))
     return Storm([run], [told], found, [judgement])
 
 

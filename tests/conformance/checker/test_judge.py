@@ -206,3 +206,83 @@ def test_of_two_tasks_with_one_id_the_one_that_never_came_is_lost(came: str) -> 
 
     (lost,) = {"a", "b"} - {came}
     assert [(fault.kind, fault.proof[0].work) for fault in judgement.faults] == [("lost", lost)]
+
+
+def test_what_is_lost_is_no_fault_of_order() -> None:
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x"),
+        Op(1, "a", "push", 2, 3, "added", "y", "y"),
+        Op(2, "a", "claim", 4, 5, "task", "y"),
+        Op(3, "a", "ack", 6, 7, "ok", "y", claim=2),
+        Op(4, "a", "claim", 8, 9, "empty"),
+    ]
+
+    (fault,) = check(ops, Spec()).faults
+
+    assert (fault.kind, fault.said) == ("lost", "a claim found nothing while x was due, which never came out")
+    assert [str(op) for op in fault.proof] == ["push x added", "claim:empty"]
+
+
+def test_what_is_passed_over_and_comes_later_is_a_fault_of_order() -> None:
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x"),
+        Op(1, "a", "push", 2, 3, "added", "y", "y"),
+        Op(2, "a", "claim", 4, 5, "task", "y"),
+        Op(3, "a", "claim", 6, 7, "task", "x"),
+        Op(4, "a", "claim", 8, 9, "empty"),
+    ]
+
+    (fault,) = check(ops, Spec()).faults
+
+    assert (fault.kind, str(fault.culprit)) == ("order", "claim:y")
+    assert fault.why.endswith("none of [claim:y] is possible")
+
+
+def test_what_is_lost_is_shown_with_the_claim_that_was_cut_off() -> None:
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x"),
+        Op(1, "b", "claim", 2, 4, lease=10, killed=4),
+        Op(2, "c", "claim", 60, 61, "empty", lease=10),
+    ]
+
+    (fault,) = check(ops, Spec(grace=5)).faults
+
+    assert fault.kind == "lost"
+    assert [op.number for op in fault.proof] == [0, 1, 2]
+    assert fault.culprit.number == 2
+
+
+def test_a_claim_without_a_lease_is_not_said_to_have_one() -> None:
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x"),
+        Op(1, "a", "claim", 2, 3, "task", "x"),
+        Op(2, "b", "claim", 4, 5, "task", "x"),
+    ]
+
+    assert [fault.said for fault in check(ops, Spec()).faults] == ["x was handed out again before it was settled"]
+
+
+def test_a_lease_that_may_end_early_or_late_is_open_both_ways() -> None:
+    push = Op(0, "a", "push", 0, 1, "added", "x", "x")
+    held = Op(1, "b", "claim", 2, 3, "task", "x", lease=1, at_most=100)
+
+    again = Op(2, "c", "claim", 10, 11, "task", "x", lease=1, at_most=100)
+    nothing = Op(2, "c", "claim", 10, 11, "empty")
+    too_late = Op(2, "c", "claim", 200, 201, "empty")
+
+    verdicts = [check([push, held, other], Spec(grace=1)).verdict for other in (again, nothing, too_late)]
+    assert verdicts == ["proved", "proved", "bad"]
+
+
+@pytest.mark.parametrize(("again", "verdict"), [(8.0, "proved"), (5.5, "bad")])
+def test_an_id_may_be_given_again_when_its_task_is_done(again: float, verdict: str) -> None:
+    ops = [
+        Op(0, "a", "push", 0, 1, "added", "x", "x", id="1"),
+        Op(1, "b", "claim", 2, 3, "task", "x", id="1"),
+        Op(2, "b", "ack", 6, 7, "ok", "x", claim=1),
+        Op(3, "a", "push", again, again + 0.1, "added", "x", "x", id="1"),
+        Op(4, "b", "claim", 10, 11, "task", "x", id="1"),
+        Op(5, "b", "ack", 12, 13, "ok", "x", claim=4),
+    ]
+
+    assert check(ops, Spec(dedupe="until_done")).verdict == verdict

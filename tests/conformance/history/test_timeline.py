@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import inf
 
 from lowq_conformance.history.operation import Op
-from lowq_conformance.history.timeline import format_length, timeline
+from lowq_conformance.history.timeline import label, timeline
+from lowq_conformance.history.units import NANOSECONDS, format_length
 from lowq_conformance.support.text import excerpt, printable
 
 
@@ -55,3 +56,24 @@ def test_an_excerpt_says_how_much_it_leaves_out() -> None:
 def test_what_is_printable_stays_and_the_rest_is_spelt_out() -> None:
     assert printable("grün 漢\t\n") == "grün 漢\t\n"
     assert printable("\x00\x7f\x9b\u202e\ud800\u200b") == "\\x00\\x7f\\x9b\\u202e\\ud800\\u200b"
+
+
+def test_a_time_has_its_unit_and_four_digits_at_most() -> None:
+    times = [0, 199_275, 11_564_433, 999_960_000, 3_600_000_000_000, 5_976_000_000_000, 4e14, 9e15]
+
+    assert [NANOSECONDS.length(time) for time in times] == [
+        *("0 ms", "0.1993 ms", "11.56 ms", "1000 ms", "60 min", "99.6 min", "4.63 days", "104.2 days")
+    ]
+
+
+def test_the_length_of_a_lease_is_drawn() -> None:
+    claims = [
+        Op(0, "a", "claim", 0, 1, "task", "w", lease=3_600_000_000_000),
+        Op(1, "b", "claim", 2, 3, "task", "v", lease=0, at_most=1e9),
+        Op(2, "c", "claim", 4, 5, "task", "u"),
+        Op(3, "d", "claim", 6, 7, "empty", lease=1e9),
+    ]
+
+    assert [label(op, NANOSECONDS) for op in claims] == [
+        *("claim:w for 60 min", "claim:v for 0 ms to 1 s", "claim:u", "claim:empty")
+    ]

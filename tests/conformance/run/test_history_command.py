@@ -52,7 +52,7 @@ def test_the_bad_example_is_shown_as_a_timeline_and_a_sentence() -> None:
 
     assert done.exit_code == 1, done.output
     assert "claimed twice (DELIVER-3)" in done.output
-    assert '|claim:{"mail":"ann"}!|' in done.output
+    assert '|claim:{"mail":"ann"} for 30!|' in done.output
     assert "at best 2 of 3 completed operations fit in an order" in done.output
 
 
