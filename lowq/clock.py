@@ -41,6 +41,12 @@ class _Real:
     time = _time_of_our_own()
 
 
+def monotonic() -> float:
+    """Seconds of a clock that never goes back and that nobody replaces."""
+    seconds: float = _Real.time.monotonic()
+    return seconds
+
+
 class Clock(Protocol):
     """What a queue and a worker know of time."""
 
@@ -69,7 +75,6 @@ class SystemClock:
 
     def countdown(self, length: timedelta) -> Callable[[], timedelta]:
         """A function that says how much of `length` is left, by the monotonic clock."""
-        monotonic = _Real.time.monotonic
         end = monotonic() + length.total_seconds()
         return lambda: timedelta(seconds=end - monotonic())
 

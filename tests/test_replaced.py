@@ -49,22 +49,40 @@ with {replaced}:
     queue.close()
 """
 
+WAIT = """
+    async def waits(work):
+        import asyncio
+        await asyncio.sleep(0.01)
+        ran.append(work)
+    queue.push("await")
+    assert [run.outcome for run in lowq.Worker(queue, waits).drain()] == ["done"]
+    assert ran[-1] == "await"
+"""
+
 LIMIT = """queue.push(3)
     worker = lowq.Worker(queue, print, time_limit=MINUTE)
     assert [run.outcome for run in worker.drain()] == ["done"]"""
 
 WHAT = {
-    "freezegun": ("import freezegun", "freezegun.freeze_time('2031-01-01')", LIMIT),
+    "freezegun": ("import freezegun", "freezegun.freeze_time('2031-01-01')", LIMIT + WAIT),
     "freezegun, started after lowq": (
         "import freezegun, lowq.worker.worker",
         "freezegun.freeze_time('2031-01-01')",
-        LIMIT,
+        LIMIT + WAIT,
     ),
-    "freezegun, ticking": ("import freezegun, lowq", "freezegun.freeze_time('2031-01-01', tick=True)", LIMIT),
-    "time-machine": ("import time_machine, lowq", "time_machine.travel('2031-01-01 00:00Z', tick=False)", LIMIT),
-    "time.time": ("import lowq.clock", "mock.patch('time.time', return_value=0.0)", LIMIT),
-    "time.monotonic": ("", "mock.patch('time.monotonic', return_value=5.0)", LIMIT),
-    "time.monotonic, after lowq": ("import lowq.clock", "mock.patch('time.monotonic', return_value=5.0)", LIMIT),
+    "freezegun, ticking": ("import freezegun, lowq", "freezegun.freeze_time('2031-01-01', tick=True)", LIMIT + WAIT),
+    "time-machine": (
+        "import time_machine, lowq",
+        "time_machine.travel('2031-01-01 00:00Z', tick=False)",
+        LIMIT + WAIT,
+    ),
+    "time.time": ("import lowq.clock", "mock.patch('time.time', return_value=0.0)", LIMIT + WAIT),
+    "time.monotonic": ("", "mock.patch('time.monotonic', return_value=5.0)", LIMIT + WAIT),
+    "time.monotonic, after lowq": (
+        "import lowq.clock",
+        "mock.patch('time.monotonic', return_value=5.0)",
+        LIMIT + WAIT,
+    ),
     "time.sleep": ("", "mock.patch('time.sleep')", LIMIT),
     "datetime": ("import lowq.clock", "mock.patch('datetime.datetime')", ""),
     "open": ("import lowq, sqlite3", "mock.patch('builtins.open', side_effect=OSError)", ""),

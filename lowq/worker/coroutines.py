@@ -16,7 +16,7 @@ from datetime import timedelta
 from inspect import CO_ITERABLE_COROUTINE, isasyncgen, iscoroutine, isgenerator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lowq.clock import SystemClock
+from lowq.clock import SystemClock, monotonic
 from lowq.current_task import CurrentTask
 from lowq.worker.failure import NotRun
 from lowq.worker.stopping import Stopping
@@ -192,6 +192,8 @@ class Coroutines:
                     return super().submit(copy_context().run, call, *args, **kwargs)
 
             self._loop = asyncio.new_event_loop()
+            with suppress(AttributeError):  # a loop written in C has a clock of its own
+                self._loop.time = monotonic  # type: ignore[method-assign]  # or it stands still where a test froze time
             self._loop.set_default_executor(Threads(thread_name_prefix="lowq-handler"))
         return self._loop
 
