@@ -51,6 +51,8 @@ that in a file which the loss of power may damage (OFF): for tests."""
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 
+_LOG_KEPT = 4 << 20
+"""Bytes to which the log is cut when it begins anew: as many as SQLite writes between two checkpoints."""
 _LONGEST_WAIT = timedelta(days=20)
 """SQLite counts the milliseconds of a wait in 32 bits; a longer patience is several waits."""
 
@@ -258,6 +260,7 @@ class Database:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(connection)
         connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchall()
         if sys.platform == "darwin" and self._durability == "power":
             connection.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
 

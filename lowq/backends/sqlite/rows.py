@@ -38,12 +38,17 @@ def fetch(db: sqlite3.Connection, statement: str, values: Sequence[object] | Map
     written to, and a connection from being closed.
     """
     rows: list[Row] = list(chain.from_iterable(map(db.execute, (statement,), (values,))))
-    return [row if all(map(_is_plain, row)) else tuple(map(_as_held, row)) for row in rows]
+    return [as_held(row) for row in rows]
+
+
+def as_held(row: Row) -> Row:
+    """The row that was read by `text_of`, with bytes where it holds what is no text."""
+    return row if all(map(_is_plain, row)) else tuple(map(_as_held, row))
 
 
 text_of = partial(str, encoding="utf-8", errors="surrogateescape")
 """The text that SQLite holds. It runs in C alone: in code of Python a signal handler might close the connection while
-the module sqlite3 reads from it, which ends the process. `fetch` tells what is no text."""
+the module sqlite3 reads from it, which ends the process. `as_held` tells what is no text."""
 
 
 def _is_plain(value: object) -> bool:

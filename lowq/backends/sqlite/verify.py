@@ -14,7 +14,7 @@ from typing import Any, get_args
 from urllib.parse import quote
 
 from lowq.backend import BackendUnavailable, Dedupe, InvalidLocation
-from lowq.backends.sqlite.rows import claimed, text_of
+from lowq.backends.sqlite.rows import as_held, claimed, text_of
 from lowq.backends.sqlite.schema import version_of
 from lowq.clock import LAST_MICROS
 from lowq.rules.canonical import digest
@@ -72,7 +72,7 @@ def _findings(db: sqlite3.Connection) -> Iterator[Finding]:
 def _rows(db: sqlite3.Connection, statement: str, found: list[Finding]) -> Iterator[Any]:
     """The rows as far as SQLite can read them; where it cannot, that is found."""
     try:
-        yield from db.execute(statement)
+        yield from map(as_held, db.execute(statement))
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's message, which quotes the file
         found.append(Finding(f"SQLite cannot read on: {error}"))
 

@@ -519,3 +519,20 @@ def test_names_share_the_file_and_nothing_else(path: Path) -> None:
         assert not a.cancel(two.id)
         assert (a.count(), b.count()) == (Counts(ready=1), Counts(ready=1))
         assert sys.modules["lowq.backends.sqlite.backend"] is sqlite
+
+
+def test_the_log_is_short_again_once_a_reader_that_stayed_is_gone(path: Path) -> None:
+    log = path.with_name("q.db-wal")
+    with closing(open_backend(path, durability="none")) as queue:
+        queue.push("seen")
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM task").fetchone()
+            for number in range(4):
+                queue.push_many([Item({"n": number, "i": i, "text": "x" * 10_000}) for i in range(400)])
+            assert log.stat().st_size > 12 << 20
+            reader.execute("COMMIT")
+        for number in range(3):
+            queue.push(number)
+
+        assert log.stat().st_size <= 4 << 20
