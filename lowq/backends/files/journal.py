@@ -26,8 +26,6 @@ MAGIC = b"lowqdir1"
 START = 4096
 ROOM = 1 << 20
 """Bytes of changes that are remembered: some eight thousand."""
-LARGEST = ROOM // 4
-"""Bytes that the changes of one record take at most."""
 
 _HEADER = struct.Struct("<8sQQQQQ8s")
 _CHECK = struct.Struct("<I")

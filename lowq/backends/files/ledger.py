@@ -27,6 +27,8 @@ from lowq.backends.files.settings import INNER
 T = TypeVar("T")
 
 BATCH = f"{INNER}/batch"
+_LONGEST = 220
+"""Bytes of a name that others are made of: 255 are the most that file systems take."""
 _RESERVE = 1_000
 """So many numbers are set aside with one write that is synced."""
 
@@ -128,11 +130,10 @@ class Ledger:
         """All the changes, of new files to tasks, are made, or none: also where the power fails meanwhile."""
         journal, header, folder = self._journal(), self._header, self.folder
         data = "\0".join(f"{source}\0{target}" for source, target in changes).encode()
-        written = folder.write(data)
         try:
             header.batch = 1
             journal.write(header)
-            folder.rename(written, BATCH)
+            folder.rename(folder.write(data), BATCH)
             folder.sync_folder(os.path.join(folder.path, INNER))
             for source, target in changes:
                 folder.rename(source, target)
@@ -140,7 +141,6 @@ class Ledger:
             folder.remove(BATCH)
         except BaseException:
             self._index = None
-            folder.discard(written)
             self._undo_batch(changes)
             raise
         header.batch = 0
@@ -167,9 +167,11 @@ class Ledger:
     def set_aside(self, index: Index, name: str, why: str) -> None:
         """What stands at `name` is in `bad`, with the reason beside it."""
         base = os.path.basename(name)
+        if len(os.fsencode(base)) > _LONGEST:
+            base = base[: _LONGEST // 4]
         target = f"{BAD}/{base}"
         while self.folder.exists(target):
-            target = f"{BAD}/{os.urandom(4).hex()}-{base[:200]}"
+            target = f"{BAD}/{os.urandom(4).hex()}-{base}"
         with suppress(OSError):
             note = self.folder.write(f"{base}: {why}\n".encode(errors="backslashreplace"))
             self.folder.rename(note, f"{target}.why.txt")

@@ -83,8 +83,9 @@ def rank(priority: int) -> str:
 
 def stamp(instant: datetime) -> str:
     """What stands for an instant: of two, the earlier has the text that sorts first."""
-    at = instant.astimezone(UTC) if instant.tzinfo is not UTC else instant
-    return f"{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}{at.second:02}.{at.microsecond:06}Z"
+    at = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    text = at.isoformat(timespec="microseconds")  # of this sort, the fastest: 2026-11-26T15:04:05.123456+00:00
+    return f"{text[:4]}{text[5:7]}{text[8:13]}{text[14:16]}{text[17:26]}Z"
 
 
 def moment(stamp: str) -> datetime | None:

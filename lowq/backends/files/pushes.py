@@ -29,12 +29,12 @@ class Pushes:
     def keep(self, batch: list[Entry]) -> list[Pushed]:
         """Each entry is a task, or an equal one stands; all are written before anybody else has to wait for it."""
         folder, now = self._folder, self._clock.now()
+        at, micros = stamp(now), to_micros(now)
         self._ledger.open()
         written: dict[int, str] = {}
 
-        def write(position: int) -> str:
-            data = of_entry(batch[position], to_micros(now))
-            written[position] = name = folder.write(data, sync=len(batch) < MANY)
+        def write(position: int, *, sync: bool) -> str:
+            written[position] = name = folder.write(of_entry(batch[position], micros), sync=sync)
             return name
 
         def keep(index: Index) -> list[Pushed]:
@@ -42,14 +42,12 @@ class Pushes:
             changes: list[Change] = []
             added: dict[bytes, str] = {}
             for position, new in enumerate(batch):
-                stands = added.get(new.digest) or self._standing.find(index, new.digest, stamp(now))
+                stands = added.get(new.digest) or self._standing.find(index, new.digest, at)
                 answers.append(Pushed(self._tasks.id(stands or (fresh := self._ledger.number())), stands is None))
                 if stands is None:
-                    changes.append((written.get(position) or write(position), str(named(new, fresh, stamp(now)))))
+                    changes.append((written.get(position) or write(position, sync=True), str(named(new, fresh, at))))
                     if self._standing.dedupe != "off":
                         added[new.digest] = fresh
-            if len(batch) >= MANY:
-                folder.sync_all()
             if len(changes) > 1:
                 written.clear()  # they are the batch's from now on
                 self._ledger.change_all(index, changes)
@@ -60,7 +58,9 @@ class Pushes:
         try:
             for position, new in enumerate(batch):
                 if not self._ledger.knows(start_of(new.digest)):
-                    write(position)
+                    write(position, sync=len(batch) < MANY)
+            if len(batch) >= MANY:
+                folder.sync_all()
             pushed = self._ledger.alone(keep)
         except OSError as error:
             raise folder.named(error) from error

@@ -174,6 +174,17 @@ def test_a_file_that_is_renamed_while_the_queue_is_open_is_passed_over(path: Pat
     assert (path / "mine").exists()
 
 
+def test_a_wrong_file_with_a_very_long_name_is_set_aside(path: Path) -> None:
+    opened(path).close()
+    name = f"ready-1{'x' * 243}.json"
+    (path / name).write_text("mine")
+    with closing(opened(path)) as queue:
+        assert queue.count() == Counts()
+    (kept,) = [each for each in (path / "bad").iterdir() if not each.name.endswith(".why.txt")]
+    assert kept.read_text() == "mine"
+    assert len(bad(path)) == 1
+
+
 def test_a_copy_of_a_task_is_set_aside(path: Path) -> None:
     with closing(opened(path)) as queue:
         queue.push("a")

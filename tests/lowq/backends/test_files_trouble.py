@@ -139,6 +139,26 @@ def test_what_the_disk_refuses_is_a_named_error_and_absent(
             assert drained(other) == ["kept", "a", "b"]
 
 
+@pytest.mark.parametrize("writes", range(4))
+def test_a_batch_for_which_there_is_no_room_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    write, left = folder.Folder.write, [writes]
+
+    def refuse(self: folder.Folder, data: bytes, *, sync: bool = True) -> str:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return write(self, data, sync=sync)
+
+    with closing(opened(path)) as queue:
+        monkeypatch.setattr(folder.Folder, "write", refuse)
+        with pytest.raises(BackendUnavailable, match="the disk is full"):
+            queue.push_many([Item(1), Item(2), Item(3)])
+        assert queue.count() == Counts()
+    assert list((path / ".lowq" / "tmp").iterdir()) == []
+
+
 READ_ONLY = """
     import os, sys, lowq, lowq.location, lowq.backends.files.backend
     lowq.location.locate("files:///imports/all?that=it&uses=")
