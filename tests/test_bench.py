@@ -39,6 +39,21 @@ def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Pa
     assert all(s["median"] > 0 for figures in report["figures"] for s in figures["subjects"].values())
 
 
+def test_a_quick_run_of_the_directory_tells_a_figure_of_every_queue(tmp_path: Path) -> None:
+    words = ["--quick", "--json", "--durability", "process", "--folder", str(tmp_path)]
+
+    report = json.loads(said("bench.files", *words))
+    told = {figures["title"]: set(figures["subjects"]) for figures in report["figures"]}
+    everyone = {"raw", "lowq, files", "lowq, sqlite", "huey", "persist-queue", "kombu"}
+    assert told == {
+        "push, one by one": everyone,
+        "claim, then ack": everyone,
+        "claim among 200 and 2,000": {"200", "2,000"},
+        "open a client, and its first claim, among 200 and 2,000": {"200", "2,000"},
+    }
+    assert all(s["median"] > 0 for figures in report["figures"] for s in figures["subjects"].values())
+
+
 def test_a_quick_run_of_the_toolkit_names_what_is_missing(tmp_path: Path) -> None:
     measures = ["--only", "inline", "--only", "fixture"]
 

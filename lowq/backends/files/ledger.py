@@ -21,7 +21,7 @@ from lowq.backend import CorruptQueue, LowqError
 from lowq.backends.files.folder import BAD, TMP, Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change, Header, Journal, knows_boots
-from lowq.backends.files.names import LAST_NUMBER, is_meant, number, parse
+from lowq.backends.files.names import LAST_NUMBER, is_meant, is_task, number
 from lowq.backends.files.settings import INNER
 
 T = TypeVar("T")
@@ -277,10 +277,9 @@ class Ledger:
         with os.scandir(self.folder.path) as entries:
             for entry in entries:
                 name = entry.name
-                if not is_meant(name):
-                    continue
-                if parse(name) is None:
-                    wrong.append((name, "its name is like a task's, and is none; the README says how they are"))
+                if not is_task(name):
+                    if is_meant(name):
+                        wrong.append((name, "its name is like a task's, and is none; the README says how they are"))
                 elif not entry.is_file(follow_symlinks=False):
                     wrong.append((name, "it is no regular file"))
                 elif (other := names.setdefault(number(name), name)) != name:

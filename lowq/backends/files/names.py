@@ -20,6 +20,7 @@ from lowq.backend import State
 
 TOP = 2**31 - 1
 LAST_NUMBER = 10**15
+_LAST_RANK = f"{2**32 - 1}"
 DIGEST = 12
 """Characters of the digest in a name; where two agree in them, the files themselves are compared."""
 
@@ -66,9 +67,19 @@ def parse(text: str) -> Name | None:
     plain, timed, due, rank, number, digest, attempts, token = match.groups()
     if due and moment(due) is None:
         return None
-    if int(rank) > 2**32 - 1 or int(number) >= LAST_NUMBER:
+    if rank > _LAST_RANK or int(number) >= LAST_NUMBER:
         return None
     return Name(plain or timed, due or "", rank, number, digest, int(attempts), token or "")
+
+
+def is_task(text: str) -> bool:
+    """Whether `parse` finds this the name of a task file; in a tenth of the time, for a hundred thousand of them."""
+    if _TASK.fullmatch(text) is None:
+        return False
+    start = _OFFSETS[text[0]]
+    if text[start : start + 10] > _LAST_RANK or text[start + 11] != "0":
+        return False
+    return text[0] in "rd" or moment(due(text)) is not None
 
 
 def is_meant(text: str) -> bool:
