@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lowq.location import open_backend
     from lowq.rules.own_work import OwnWork
     from lowq.run import Run
-    from lowq.taskqueue import TaskQueue, task_queue
+    from lowq.taskqueue import TaskQueue, UnattendedWarning, task_queue
     from lowq.worker.retry import Retry
     from lowq.worker.worker import Worker
 
@@ -70,6 +70,7 @@ __all__ = [
     "SystemClock",
     "Task",
     "TaskQueue",
+    "UnattendedWarning",
     "Work",
     "Worker",
     "current",
@@ -89,6 +90,7 @@ _ELSEWHERE = {
     "Run": "run",
     "SystemClock": "clock",
     "TaskQueue": "taskqueue",
+    "UnattendedWarning": "taskqueue",
     "Worker": "worker.worker",
     "current": "current_task",
     "open_backend": "location",

@@ -12,10 +12,13 @@ import click
 
 from lowq import __version__
 from lowq.backend import BackendUnavailable, CorruptQueue, LowqError
+from lowq.commands.backup import backup
 from lowq.commands.cancel import cancel
 from lowq.commands.check import check
+from lowq.commands.count import count
 from lowq.commands.list import list_tasks
 from lowq.commands.output import visible
+from lowq.commands.purge import purge
 from lowq.commands.push import push
 from lowq.commands.redrive import redrive
 from lowq.commands.serve import serve
@@ -83,9 +86,12 @@ def commands() -> None:
 for command in (
     push,
     list_tasks,
+    count,
     show,
     cancel,
     redrive,
+    purge,
+    backup,
     verify_file,
     work,
     serve,
@@ -103,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; whatever goes wrong is one or two lines on standard error."""
     for name in ("stdout", "stderr"):
         _open(name)
+    if sys.stdin is None:  # closed, as by <&-
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  as long as the process lives
+        sys.stdin.close()
     try:
         return _run(arguments)
     finally:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
 from lowq import override
-from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, Pushed, Work
+from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, Work
 from lowq.clock import Clock, SystemClock, span
 from lowq.current_task import CurrentTask, NoTask, current
 from lowq.error_text import in_full
@@ -48,6 +49,10 @@ from lowq.worker.handler import check_handler
 from lowq.worker.logfile import line
 from lowq.worker.retry import Retry
 from lowq.worker.worker import Worker
+
+
+class UnattendedWarning(UserWarning):
+    """A task falls due when no worker in the background is there any more."""
 
 
 class TaskQueue:
@@ -94,6 +99,7 @@ class TaskQueue:
         self.log_level = log_level
         self.location = locate(self.path)
         self._kept: Backend | None = None
+        self._latest: datetime | None = None
         self._opening = threading.Lock()
         register(self.location, self.name, self._handler())
 
@@ -115,6 +121,19 @@ class TaskQueue:
         """
         if key is not None and len(works) != 1:
             raise ValueError(f"push: a key names one work, and {len(works)} were given; push them one by one")
+        pushed = self._push(works, key, priority, not_before, headers)
+        if not_before is not None and any(each.added for each in pushed):
+            self._latest = max(not_before, self._latest or not_before)
+        return pushed
+
+    def _push(
+        self,
+        works: tuple[Work, ...],
+        key: str | None,
+        priority: int,
+        not_before: datetime | None,
+        headers: Mapping[str, str] | None,
+    ) -> list[Pushed]:
         if len(works) == 1:
             pushed = [self.backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
         else:
@@ -124,10 +143,31 @@ class TaskQueue:
         return pushed
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
-        """A worker runs the queue in the background, until nothing is left to do; False: one did so already."""
+        """A worker runs the queue in the background, until nothing is left to do; False: one did so already.
+
+        It is gone when nothing falls due within `linger`; what does so later is said by an UnattendedWarning.
+        """
         if override.start is not None and (started := override.start(self)) is not None:
             return started
-        return background.start(self.worker(), self.location, linger=self.linger, output=output)
+        started = background.start(self.worker(), self.location, linger=self.linger, output=output)
+        self._warn_of_unattended(started)
+        return started
+
+    def _warn_of_unattended(self, started: bool) -> None:
+        """What falls due when no worker of `start` is there any more was said, with the instant."""
+        due, self._latest = self._latest, None
+        if due is None and started:
+            with suppress(LowqError):  # the worker is started, and meets it too
+                due = self.backend.next_due()
+        now = (self.clock or SystemClock()).now()
+        if due is not None and due - now > self.linger:
+            warnings.warn(
+                f"a task of {self.location} falls due at {due:%Y-%m-%d %H:%M:%S%z}, when the worker that start() "
+                f"forked is gone (linger is {self.linger}): nobody runs it unless somebody starts a worker then, or "
+                "`lowq work` runs as a service or from cron",
+                UnattendedWarning,
+                stacklevel=3,
+            )
 
     def worker(self, *, processes: int = 1, batch: int = 1) -> Worker:
         """A worker for the foreground, which runs `process` as this queue's options say and logs what happens."""
@@ -230,6 +270,7 @@ class QueuedFunction(Generic[R]):
     """A function made into a queue: calling it pushes its arguments, each a work, and starts a worker."""
 
     __name__: str
+    __qualname__: str
     __wrapped__: Function[R]
 
     def __init__(self, function: Function[R], queue: TaskQueue) -> None:
@@ -248,6 +289,10 @@ class QueuedFunction(Generic[R]):
         pushed = self.queue.push(*works, key=key, priority=priority, not_before=not_before, headers=headers)
         self.queue.start()
         return pushed
+
+    def __reduce__(self) -> str:
+        """Pickled by its name, as a function is, and the same when copied: the queue is one, wherever it is known."""
+        return self.__qualname__
 
     def __repr__(self) -> str:
         return f"<queue of {self.__name__} at {self.queue.location}>"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -453,3 +455,50 @@ def test_died_children_are_said_so_where_somebody_else_reaps_them(queue: Backend
 
     assert isinstance(run.error, HandlerDied)
     assert "ended, and its status went to somebody else" in str(run.error)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_a_second_user_of_the_group_pushes_and_starts_after_root_did(tmp_path: Path) -> None:
+    """Root makes the files beside the database; they belong to whom the database does."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    os.chown(folder, 12001, 12000)
+    folder.chmod(0o2770)
+    path = folder / "q.db"
+    program = """
+        import os, sys, time
+        user = int(sys.argv[2])
+        os.umask(0o007)
+        import importlib, traceback
+        import lowq
+        import lowq.backends.sqlite.backend
+        from lowq import TaskQueue
+
+        with_all = lowq.open_backend(sys.argv[1] + "-first" + sys.argv[3])  # all that is imported late
+        with_all.push(1)
+        lowq.Worker(with_all, repr).drain()
+        if user:
+            os.setgroups([])
+            os.setgid(12000)
+            os.setuid(user)
+
+        @lowq.task_queue(sys.argv[1])
+        def handler(queue, work):
+            with open(sys.argv[1] + "-book", "a") as book:
+                book.write(f"{work}\\n")
+
+        handler(sys.argv[3])
+        end = time.monotonic() + 30
+        while handler.queue.backend.tasks() and time.monotonic() < end:
+            time.sleep(0.01)
+        print(handler.queue.backend.count().ready, flush=True)
+        os._exit(0)
+    """
+    said = [answer(python(program, path, 12001, 0))]
+    path.chmod(0o660)  # SQLite makes it 0640
+    Path(f"{path}-book").chmod(0o660)
+    said += [answer(python(program, path, user, n)) for n, user in enumerate([0, 12002, 0, 12001], 1)]
+    book = Path(f"{path}-book").read_text().split()
+    shutil.rmtree(folder)
+
+    assert said == ["0"] * 5
+    assert sorted(book) == ["0", "1", "2", "3", "4"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
 from itertools import islice
 
 import click
 
-from lowq.backend import Backend, State, Task
+from lowq.backend import State
 from lowq.commands.output import visible, write_json, write_table
 from lowq.commands.parameters import of_a_queue, opened
-from lowq.wire import write_task
+from lowq.commands.waiting import pages, summary, unattended_since
+from lowq.wire import write_instant, write_task
 
-PAGE = 1000
 TABLE = 100
 
 
@@ -29,6 +29,7 @@ def list_tasks(
     """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
     with opened(location, name) as queue:
         start = None
+        limit = None if limit is None else min(limit, sys.maxsize)
         if after is not None and (start := queue.task(after)) is None:
             click.echo(f"lowq: there is no task {visible(after)} any more; list again from the start", err=True)
             return 1
@@ -40,17 +41,12 @@ def list_tasks(
         shown = list(islice(tasks, limit or TABLE))
         counts = queue.count()
         more = next(tasks, None) is not None
+        since = unattended_since(queue, counts, location, name)
     if shown:
         write_table(shown)
     click.echo(
-        f"{counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
+        summary(counts)
+        + (f"; due since {write_instant(since)}, no worker" if since else "")
         + (f"; the next page: --after {shown[-1].id}" if more else "")
     )
     return 0
-
-
-def pages(queue: Backend, state: State | None, after: Task | None = None) -> Iterator[Task]:
-    """The tasks behind `after`, read a page at a time."""
-    while page := queue.tasks(state=state, after=after, limit=PAGE):
-        yield from page
-        after = page[-1]

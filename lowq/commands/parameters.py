@@ -19,6 +19,7 @@ from lowq.rules.names import check_name
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=1_000_000)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", re.ASCII)
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+", re.ASCII)
 
@@ -28,9 +29,12 @@ def duration(text: str) -> timedelta:
     if not _WHOLE.fullmatch(text):
         raise click.BadParameter(f"{text!r} is no duration; write 500ms, 30s, 5m, 1h30m or 2d")
     try:
-        return sum((timedelta(**{_UNITS[unit]: float(n)}) for n, unit in _PART.findall(text)), timedelta(0))
+        length = sum((timedelta(**{_UNITS[unit]: float(n)}) for n, unit in _PART.findall(text)), timedelta(0))
     except OverflowError:
-        raise click.BadParameter(f"{text!r} is too long") from None
+        length = timedelta.max
+    if length > _LONGEST:
+        raise click.BadParameter(f"{text!r:.40} is too long; {_LONGEST.days} days is the longest")
+    return length
 
 
 def lasting(text: str) -> timedelta:

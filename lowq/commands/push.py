@@ -72,6 +72,8 @@ def push(
     if at is not None and delay is not None:
         raise click.UsageError("--at and --in both say when: give one of them")
     lines = "-" in works
+    if lines and sys.stdin.closed:
+        raise click.UsageError("'-' reads works from standard input, which is closed")
     if lines and len(works) > 1:
         raise click.UsageError("'-' reads every work from standard input: give no other WORK beside it")
     if key is not None and (lines or len(works) > 1):

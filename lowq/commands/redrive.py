@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from lowq.backend import Backend, State
-from lowq.commands.list import pages
 from lowq.commands.output import visible, write_json
 from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.waiting import pages
 
 
 @click.command(short_help="Try dead tasks again.")

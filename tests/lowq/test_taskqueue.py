@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +30,7 @@ from lowq import (
     Retry,
     State,
     TaskQueue,
+    UnattendedWarning,
     open_backend,
     override,
     task_queue,
@@ -509,3 +513,33 @@ def test_several_processes_push_and_start_and_each_work_runs_once(folder: Path) 
     assert sorted((folder / "book").read_text().split()) == sorted(
         ["before", *(str(base + number) for base in (0, 100) for number in range(20))]
     )
+
+
+class TestUnattended:
+    """What falls due when no worker of start() is there any more is said when it is pushed or started."""
+
+    @pytest.mark.parametrize(("days", "warned"), [(1, 1), (0, 0)])
+    def test_a_push_and_start_say_the_instant(self, tmp_path: Path, days: int, warned: int) -> None:
+        @task_queue(tmp_path / "jobs.db")
+        def handler(queue: TaskQueue, work: object) -> None: ...
+
+        due = datetime.now(UTC) + timedelta(days=days)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            handler("later", not_before=due)
+            handler("now")
+
+        told = [str(each.message) for each in caught if each.category is UnattendedWarning]
+        assert len(told) == warned
+        assert all(f"{due:%Y-%m-%d %H:%M:%S}" in text for text in told)
+        handler.queue.close()
+
+
+@task_queue("pickled.db")
+def pickled(queue: TaskQueue, work: object) -> None: ...
+
+
+def test_a_queued_function_is_pickled_by_name_and_copied_as_itself() -> None:
+    assert pickle.loads(pickle.dumps(pickled)) is pickled
+    assert copy.deepcopy({"f": pickled})["f"] is pickled
+    assert copy.copy(pickled) is pickled

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from lowq import open_backend
+from lowq import FakeClock, open_backend
 from lowq.cli import main
 from lowq.clock import SystemClock
 
@@ -459,6 +459,154 @@ class TestCancel:
             {"id": "2", "cancelled": True, "why": None},
             {"id": "9", "cancelled": False, "why": "there is no such task"},
         ]
+
+
+class TestCancelByKeyAndState:
+    def test_by_key_and_by_state(self, lowq: Lowq) -> None:
+        lowq("push", "q.db", "1", "--key", "a")
+        lowq("push", "q.db", "2", "--key", "b", "--in", "1h")
+        lowq("push", "q.db", "3", "--in", "1h")
+
+        assert lowq("cancel", "q.db", "--key", "a").out == "cancelled 1\n"
+        assert lowq("cancel", "q.db", "--key", "a").code == 1
+        assert lowq("cancel", "q.db", "--state", "scheduled", "--key", "b").out == "cancelled 2\n"
+        assert lowq("cancel", "q.db", "--state", "scheduled", "--json").objects == [
+            {"id": "3", "cancelled": True, "why": None}
+        ]
+        assert lowq("cancel", "q.db", "1", "--key", "a").code == 2
+        assert lowq("cancel", "q.db").code == 2
+
+    def test_purge_deletes_dead_tasks_when_it_may(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "1", "2")
+        kill_a_task(tmp_path / "q.db", 1)
+
+        refused = lowq("purge", "q.db")
+        purged = lowq("purge", "q.db", "--yes")
+
+        assert (refused.code, refused.out) == (2, "")
+        assert "1 dead tasks would be gone for good: say --yes" in refused.err
+        assert (purged.code, purged.out) == (0, "purged 1\n")
+        assert works(tmp_path / "q.db") == [2]
+        assert lowq("purge", "q.db", "--json").objects == [{"purged": 0}]
+
+
+class TestCount:
+    def test_it_says_how_long_the_oldest_is_due(self, lowq: Lowq, tmp_path: Path) -> None:
+        clock = FakeClock(SystemClock().now() - timedelta(hours=2))
+        queue = open_backend(tmp_path / "q.db", clock=clock)
+        queue.push("old", not_before=clock.now() + timedelta(hours=1))
+        queue.push("urgent", priority=9, not_before=clock.now() + timedelta(hours=1.5))
+        queue.close()
+        lowq("push", "q.db", '"later"', "--in", "1h")
+
+        (found,) = lowq("count", "q.db", "--json").objects
+        said = lowq("count", "q.db", "--max-age", "2h", "--max-dead", "0", "--max-ready", "2")
+        too_old = lowq("count", "q.db", "--max-age", "30m", "--max-ready", "1")
+
+        assert {**found, "age": 0, "due_since": ""} == {
+            "ready": 2,
+            "scheduled": 1,
+            "leased": 0,
+            "dead": 0,
+            "due_since": "",
+            "age": 0,
+        }
+        assert 3600 <= found["age"] < 4000
+        assert (said.code, said.err) == (0, "")
+        assert said.out.startswith("2 ready, 1 scheduled, 0 leased, 0 dead; the oldest is due for 1:0")
+        assert too_old.code == 1
+        assert too_old.err.startswith("lowq: ready: 2, more than 1\nlowq: due for 1:0")
+
+    def test_list_says_that_nobody_runs_what_is_due(self, lowq: Lowq, tmp_path: Path) -> None:
+        queue = open_backend(tmp_path / "q.db", clock=FakeClock(SystemClock().now() - timedelta(hours=2)))
+        queue.push("old")
+        before = lowq("list", "q.db").out
+        queue.claim(lease_for=timedelta(days=1))
+        queue.push("behind")
+        queue.close()
+
+        assert before.rstrip().endswith("Z, no worker")
+        assert "; due since 20" in before
+        assert "no worker" not in lowq("list", "q.db").out
+        assert lowq("count", "q.db", "--max-age", "1m").code == 1
+
+
+class TestBackup:
+    def test_a_copy_is_whole_while_somebody_has_the_queue_open(self, lowq: Lowq, tmp_path: Path) -> None:
+        queue = open_backend(tmp_path / "q.db", name="mail")
+        queue.push("still in the log")
+
+        answer = lowq("backup", "q.db", "copy.db")
+
+        assert (answer.code, answer.out) == (0, "copied q.db to copy.db\n")
+        assert works(tmp_path / "copy.db", "mail") == ["still in the log"]
+        assert sorted(each.name for each in tmp_path.iterdir() if "half" in each.name) == []
+        queue.close()
+
+    def test_what_stands_there_and_what_is_no_queue_is_refused(self, lowq: Lowq, tmp_path: Path) -> None:
+        lowq("push", "q.db", "1")
+        (tmp_path / "taken").write_text("mine")
+        with sqlite3.connect(tmp_path / "other.db") as other:
+            other.execute("CREATE TABLE mine (x)")
+        other.close()
+
+        codes = [
+            lowq("backup", *each.split()).code
+            for each in ("q.db taken", "other.db copy", "nosuch.db copy", "memory:// copy", "q.db no/copy")
+        ]
+
+        assert codes == [2, 2, 2, 2, 3]
+        assert (tmp_path / "taken").read_text() == "mine"
+        assert not (tmp_path / "copy").exists()
+
+
+class TestRawErrors:
+    """What nobody means is refused by name, in two lines, and never by a traceback."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("work", "q.db", "app:send", "--drain", "--lease", "4000000d"),
+            ("work", "q.db", "app:send", "--drain", "--time-limit", "999999999d"),
+            ("work", "q.db", "app:send", "--drain", "--max-attempts", "0"),
+            ("push", "q.db", "1", "--in", "999999999d"),
+            ("push", "q.db", "1", "--in", "9" * 400 + "d"),
+            ("count", "q.db", "--max-age", "9" * 400 + "w"),
+            ("list", "sqlite:///tmp/lowq-nosuch.db?patience=-1"),
+            ("list", "sqlite:///tmp/lowq-nosuch.db?patience=inf"),
+            ("list", "sqlite:///tmp/lowq-nosuch.db?patience=nan"),
+            ("list", "sqlite:///tmp/lowq-nosuch.db?patience=1e300"),
+            ("show", "q.db", "9" * 5000),
+            ("list", "q.db", "--after", "9" * 5000),
+            ("cancel", "q.db", "9" * 5000),
+            ("cancel", "q.db", "\udc80"),
+            ("list", "\udc80.db"),
+            ("push", "q.db", "[" * 100_000),
+            ("push", "q.db", "9" * 5000),
+        ],
+        ids=lambda arguments: " ".join(arguments)[:40].encode("ascii", "backslashreplace").decode(),
+    )
+    def test_is_refused(self, lowq: Lowq, arguments: tuple[str, ...], tmp_path: Path) -> None:
+        (tmp_path / "app.py").write_text("def send(work): ...")
+        lowq("push", "q.db", "1")
+
+        assert lowq(*arguments).code in (1, 2, 3)
+
+    @pytest.mark.parametrize("limit", [10**18, 10**30, 10**400])
+    def test_a_limit_above_all_is_no_limit(self, lowq: Lowq, limit: int) -> None:
+        lowq("push", "q.db", "1")
+
+        assert len(lowq("list", "q.db", "--json", "--limit", str(limit)).objects) in (0, 1)
+
+    def test_standard_input_that_is_closed_is_said_so(self, tmp_path: Path) -> None:
+        with subprocess.Popen(
+            ["sh", "-c", f"{sys.executable} -m lowq push q.db - <&-"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        ) as process:
+            _, err = process.communicate(timeout=60)
+
+        assert process.returncode == 2
+        assert len(err.splitlines()) <= 2
+        assert "Traceback" not in err
 
 
 class TestRedrive:

@@ -1,0 +1,45 @@
+"""What waits in a queue, for how long, and whether anybody is in sight who runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from lowq.backend import Backend, Counts, State, Task
+from lowq.clock import SystemClock
+from lowq.location import locate
+from lowq.worker.background import active_pid
+
+PAGE = 1000
+
+_AT_REST = timedelta(seconds=5)
+"""A task that is due for less than this may be between two workers."""
+
+
+def pages(queue: Backend, state: State | None, after: Task | None = None) -> Iterator[Task]:
+    """The tasks behind `after`, read a page at a time."""
+    while page := queue.tasks(state=state, after=after, limit=PAGE):
+        yield from page
+        after = page[-1]
+
+
+def summary(counts: Counts) -> str:
+    """``3 ready, 0 scheduled, 1 leased, 0 dead``."""
+    return f"{counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
+
+
+def due_since(queue: Backend) -> datetime | None:
+    """Since when the task waits that has been due for the longest; None where none is due."""
+    return min(
+        (max(task.pushed_at, task.not_before or task.pushed_at) for task in pages(queue, State.READY)), default=None
+    )
+
+
+def unattended_since(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:
+    """Since when a task is due for which no worker is in sight, in the background or with a task in hand."""
+    if not counts.ready or counts.leased:
+        return None
+    if locate(location).scheme == "sqlite" and active_pid(location, name) is not None:
+        return None
+    since = due_since(queue)
+    return since if since is not None and SystemClock().now() - since > _AT_REST else None
