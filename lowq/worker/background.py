@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,11 +19,14 @@ from typing import Protocol
 
 from lowq.backend import InvalidLocation
 from lowq.beside import true_path
+from lowq.clock import SystemClock
 from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
+from lowq.run import Run
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
-from lowq.worker.logfile import keep_log, open_log
+from lowq.worker.logfile import keep_log, line, open_log
+from lowq.worker.source import Source
 from lowq.worker.worker import Worker
 
 LINGER = timedelta(minutes=15)
@@ -141,12 +145,30 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
     if not lock.held and not _await(lock, turn):
         return
     worker.on_stop(lock.sign_off)
+    worker.on_run = _saying_when_outdated(worker)
     while True:
         lock.sign()
         worker.run_while_due(linger)
         lock.let_go()
         if worker.stopped or not worker.expects(linger) or not lock.take():
             return
+
+
+def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:
+    """As the worker's `on_run`; the first run after a deploy says in the log that it was one of the old code."""
+    source, told, said = Source(worker.handler), worker.on_run, False
+
+    def tell(run: Run) -> None:
+        nonlocal said
+        if not said and source.changed():
+            said = True
+            text = f"{source.path} has changed, and this worker runs what it was; SIGTERM ends it after its task"
+            with suppress(OSError, ValueError):
+                sys.stderr.write(line(SystemClock().now(), "WARN", text))
+        if told is not None:
+            told(run)
+
+    return tell
 
 
 def _await(lock: WorkerLock, turn: WorkerLock) -> bool:

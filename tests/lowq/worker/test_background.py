@@ -6,7 +6,9 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -792,3 +794,32 @@ class TestRefusals:
 
         monkeypatch.setattr(os, "fork", fork)
         assert place.start(print)
+
+
+def test_a_worker_whose_code_was_changed_says_so_once(place: Place) -> None:
+    module = place.path.with_name("deployed.py")
+    program = """
+        import os, sys, time
+        import lowq
+
+        @lowq.task_queue(sys.argv[1])
+        def handler(queue, work):
+            pass
+
+        handler.queue.push("last", not_before=lowq.SystemClock().now() + lowq.taskqueue.timedelta(seconds=40))
+        handler("first")
+    """
+    module.write_text(textwrap.dedent(program))
+    run = "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, '.'); import deployed"
+    subprocess.run([sys.executable, "-c", run, "x", place.path], cwd=place.path.parent, check=True)
+    wait_for(lambda: place.queue.count() == Counts(scheduled=1), lambda: place.log())
+    before = place.log()
+
+    module.write_text(textwrap.dedent(program) + "# deployed\n")
+    place.queue.push("second")
+    place.queue.push("third")
+
+    wait_for(lambda: place.queue.count() == Counts(scheduled=1), lambda: place.log())
+    wait_for(lambda: "has changed" in place.log(), place.log)
+    assert "has changed" not in before
+    assert place.log().count("deployed.py has changed, and this worker runs what it was") == 1
