@@ -46,12 +46,17 @@ def check_fork(what: str) -> None:
 
 def check_threads(what: str) -> None:
     """Raise ForkUnavailable, naming what needs it, where gevent has made this program's threads cooperative."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
+    if has_cooperative_threads():
         raise ForkUnavailable(
             f"{what} needs threads of the system beside a handler, and gevent has replaced them; use "
             "gevent.Timeout in the handler, or run the worker in a program that is not patched"
         )
+
+
+def has_cooperative_threads() -> bool:
+    """Whether one thread of this program that waits for the system keeps all others waiting: gevent's."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def open_private(opener: Callable[[], Iterable[int]]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import signal
 import threading
 from contextlib import suppress
 
-from lowq.process.forking import holds
+from lowq.process.forking import has_cooperative_threads, holds
 
 _LOOK = 0.25
 """Seconds between two looks at the parent where the pipe was closed under us."""
@@ -28,9 +28,11 @@ def end_with_parent(lifeline: int, parent: int, *, group: bool = False) -> None:
 
 
 def _watch(lifeline: int, parent: int, group: bool) -> None:
-    with suppress(OSError):
-        os.read(lifeline, 1)
-    if not holds(lifeline):  # a handler closed it, and what was read is another file: then the parent is looked at
+    cooperative = has_cooperative_threads()  # then a thread that reads would hold up the handler
+    if not cooperative:
+        with suppress(OSError):
+            os.read(lifeline, 1)
+    if cooperative or not holds(lifeline):  # a handler closed it, and what was read is another file
         pause = threading.Event()
         while os.getppid() == parent:
             pause.wait(_LOOK)
