@@ -80,7 +80,7 @@ def test_the_first_program_has_ten_lines_and_its_worker_greets_everybody(tmp_pat
     assert greetings == {"Ada": "Hello, Ada!", "Grace": "Hello, Grace!"}
 
 
-@pytest.mark.parametrize("name", ["check", "tests"])
+@pytest.mark.parametrize("name", ["check", "serve", "tests"])
 def test_a_command_is_one_line_that_sets_itself_up(name: str) -> None:
     (block,) = (block for block in BLOCKS if block.comment == f"command: {name}")
 

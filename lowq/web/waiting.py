@@ -30,6 +30,8 @@ MOST_LINES = 64
 
 _PATH = "/api/v1/claim"
 _log = logging.getLogger("lowq.web")
+_threads_log = logging.getLogger("lowq.web.threads")
+_threads_log.setLevel(logging.ERROR)  # waitress warns whenever a request waits for a thread, which is no news
 
 
 class Waiting:
@@ -45,6 +47,8 @@ class Waiting:
 
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has no types
     """Gives requests to threads, and claims that wait to the lines."""
+
+    queue_logger = _threads_log
 
     def __init__(self, longest: timedelta) -> None:
         super().__init__()
