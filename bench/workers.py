@@ -28,6 +28,8 @@ def no_ops(place: Path, full: bool, rounds: int, amount: int) -> Figures:
     runners: dict[str, Callable[[Path, bool], _Runner]] = {
         "raw SQLite": _raw_runner,
         "lowq": _lowq_runner,
+        "lowq, batch=10": partial(_lowq_runner, batch=10),
+        "lowq, batch=100": partial(_lowq_runner, batch=100),
         "huey": _huey_runner,
         "litequeue": partial(_loop_runner, LiteQueue),
         "persist-queue": partial(_loop_runner, PersistQueue),
@@ -50,9 +52,9 @@ def _nothing(work: Any) -> None:
     pass
 
 
-def _lowq_runner(home: Path, full: bool) -> _Runner:
+def _lowq_runner(home: Path, full: bool, batch: int = 1) -> _Runner:
     client = Lowq(home, full)
-    return partial(load, client), lowq.Worker(client.queue, _nothing).drain
+    return partial(load, client), lowq.Worker(client.queue, _nothing, batch=batch).drain
 
 
 def _raw_runner(home: Path, full: bool) -> _Runner:

@@ -7,8 +7,11 @@ followed in spirit, but numbers keep Python's spelling, so that 1 and 1.0 stay d
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
+from json import encoder as json_encoder
 from typing import Any, NoReturn
 
 from lowq.backend import Damaged, InvalidWork, Work
@@ -20,7 +23,8 @@ MAX_DIGITS = 4300
 """An int may have this many digits: what an interpreter reads unless it was told otherwise, and the reader may be
 another one than the writer."""
 
-_MAX_INT = 10**MAX_DIGITS - 1
+_GREATEST = 10**MAX_DIGITS - 1
+_LEAST = -_GREATEST
 
 _SCALARS = (str, int, float, type(None))  # bool is an int
 
@@ -31,13 +35,18 @@ def encode(work: Work) -> str:
     Raises InvalidWork, naming the path inside the work, for anything that is not JSON: other types, object keys
     that are no strings, NaN and infinities, lone surrogates, cycles, nesting past MAX_DEPTH.
     """
+    return encode_both(work)[0]
+
+
+def encode_both(work: Work) -> tuple[str, bytes]:
+    """The canonical text of `work`, and its UTF-8. Raises as `encode` does."""
     try:
         _check(work, 0)
-        text: str = _encoder()(work)
-        text.encode()
+        text = "".join(_encoder()(work, 0))
+        data = text.encode()
     except (InvalidWork, TypeError, ValueError, RecursionError) as error:
         raise InvalidWork(_fault(work, "work", ()) or f"work: {error}") from None
-    return text
+    return text, data
 
 
 def decode(text: str) -> Work:
@@ -52,9 +61,17 @@ def work_text(work: Work) -> str:
 
 def digest(text: str, key: str | None) -> bytes:
     """What makes works equal: of the explicit key, or else of the canonical text; the two never meet."""
-    if key is None:
-        return blake2b(text.encode(), digest_size=20, person=b"work").digest()
-    return blake2b(key.encode(), digest_size=20, person=b"key").digest()
+    return digest_of(text.encode(), key)
+
+
+def digest_of(data: bytes, key: str | None) -> bytes:
+    """As `digest`, of the text's UTF-8."""
+    state = (_WORKS if key is None else _KEYS).copy()
+    state.update(data if key is None else key.encode())
+    return state.digest()
+
+
+_WORKS, _KEYS = (blake2b(digest_size=20, person=person) for person in (b"work", b"key"))
 
 
 def check_key(key: str) -> None:
@@ -66,10 +83,20 @@ def check_key(key: str) -> None:
 
 
 @cache
-def _encoder() -> Any:
-    return json.JSONEncoder(
+def _encoder() -> Callable[[Work, int], Iterable[str]]:
+    """What gives the parts of a canonical text: C's own encoder, which `JSONEncoder.encode` makes anew each time."""
+    ours = json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, sort_keys=True, check_circular=False, separators=(",", ":")
-    ).encode
+    )
+    with suppress(Exception):  # it is no public part of json, and may change
+        make: Any = vars(json_encoder)["c_make_encoder"]
+        made = make(None, ours.default, json_encoder.encode_basestring, None, ":", ",", True, False, False)
+        if "".join(made(_SAMPLE, 0)) == ours.encode(_SAMPLE):
+            return made  # type: ignore[no-any-return]
+    return lambda work, _: (ours.encode(work),)
+
+
+_SAMPLE = {"b": [1, -2.5, True, None, "\u00e9\n"], "a": {}}
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -83,7 +110,7 @@ _decode = json.JSONDecoder(parse_constant=_refuse).decode
 def _check(value: Work, depth: int) -> None:
     """Raise unless the encoder will write `value` as it is; the encoder itself turns a key of 1 into "1"."""
     if isinstance(value, _SCALARS):
-        if isinstance(value, int) and not -_MAX_INT <= value <= _MAX_INT:
+        if isinstance(value, int) and not _LEAST <= value <= _GREATEST:
             raise InvalidWork("too many digits")
         return
     if depth == MAX_DEPTH:
@@ -144,7 +171,7 @@ def _scalar_fault(value: Any) -> str | None:
         if value != value or value in (float("inf"), float("-inf")):
             return f"{value} is not JSON"
     elif isinstance(value, int):
-        if not -_MAX_INT <= value <= _MAX_INT:
+        if not _LEAST <= value <= _GREATEST:
             return f"an integer of more than {MAX_DIGITS} digits cannot be read back everywhere; push it as a string"
         try:
             int.__repr__(value)

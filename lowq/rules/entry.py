@@ -9,7 +9,7 @@ from zlib import crc32
 
 from lowq.backend import InvalidWork, Item, Work
 from lowq.clock import to_micros
-from lowq.rules.canonical import check_key, digest, encode
+from lowq.rules.canonical import check_key, digest_of, encode_both
 from lowq.rules.headers import headers_text
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
@@ -41,13 +41,18 @@ def entry(
     check_priority(priority)
     due = None if not_before is None else to_micros(not_before, "not_before")
     heads = headers_text(headers)
-    text = encode(work)
-    return Entry(text, key, digest(text, key), priority, due, heads, checksum(text, key, heads))
+    text, data = encode_both(work)
+    return Entry(text, key, digest_of(data, key), priority, due, heads, checksum_of(data, key, heads))
 
 
 def checksum(text: str, key: str | None, headers: str | None) -> int:
     """A CRC-32 of a work's text, its key and its headers' text, by which storage that was damaged shows itself."""
-    sum = crc32(text.encode())
+    return checksum_of(text.encode(), key, headers)
+
+
+def checksum_of(data: bytes, key: str | None, headers: str | None) -> int:
+    """As `checksum`, of the text's UTF-8."""
+    sum = crc32(data)
     if key is not None:
         sum = crc32(b"\0key" + key.encode(), sum)
     return sum if headers is None else crc32(b"\0headers" + headers.encode(), sum)

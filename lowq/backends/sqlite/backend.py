@@ -26,12 +26,13 @@ from lowq.backend import (
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.claims import promote, promote_all, take
 from lowq.backends.sqlite.database import Database, Durability
+from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standing_task
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
-from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.entry import entries, entry
 from lowq.rules.leases import (
     check_id,
     check_lease,
@@ -46,22 +47,8 @@ from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 
-_SCHEDULED, _READY = 0, 1
-
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell."""
-
-_EQUAL = "FROM task WHERE queue = ? AND digest = ? AND state < 3 AND (state < 2 OR due <= ?)"
-"""The tasks that refuse a push; `SQLiteBackend._same` has the values."""
-
-_INSERT = (
-    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)"
-    f" SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 {_EQUAL})"
-)
-
-_EVER = 2**63 - 1
-
-_TRIES = 1000
 
 
 class SQLiteBackend:
@@ -130,7 +117,7 @@ class SQLiteBackend:
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before, headers)
-        pushed = self._database.alone(lambda db: self._keep(db, new, self._now()))
+        pushed = self._database.alone(lambda db: keep(db, self._queue, self._dedupe, new, self._now()))
         if pushed.added:
             self._bell.ring()
         else:
@@ -141,11 +128,7 @@ class SQLiteBackend:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
 
-        def keep_all(db: sqlite3.Connection) -> list[Pushed]:
-            now = self._now()
-            return [self._keep(db, new, now) for new in batch]
-
-        pushed = self._database.writing(keep_all)
+        pushed = self._database.writing(lambda db: keep_all(db, self._queue, self._dedupe, batch, self._now()))
         if any(each.added for each in pushed):
             self._bell.ring()
         warn_of_own_work(self, pushed)
@@ -233,7 +216,7 @@ class SQLiteBackend:
                 " not_before = coalesce(?, not_before)",
                 reason,
                 bool(uncount),
-                _READY if due is None else _SCHEDULED,
+                READY if due is None else SCHEDULED,
                 due,
                 again,
             )
@@ -254,7 +237,7 @@ class SQLiteBackend:
         def revive(db: sqlite3.Connection) -> bool:
             statement = "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3"
             dead = next(iter(fetch(db, statement, (number(id), self._queue))), None)
-            if dead is None or self._standing(db, dead[1], self._now()) is not None:
+            if dead is None or standing_task(db, self._queue, self._dedupe, dead[1], self._now()) is not None:
                 return False
             db.execute("UPDATE task SET state = 1, attempts = 0 WHERE id = ?", dead[:1])
             return True
@@ -344,35 +327,6 @@ class SQLiteBackend:
                 f"{self._database.path}: the queue {self.name!r} was made with dedupe={row[1]!r}, not {dedupe!r}"
             )
         return row
-
-    def _keep(self, db: sqlite3.Connection, new: Entry, now: int) -> Pushed:
-        text, key, digest, priority, not_before, headers, crc = new
-        due = not_before if not_before is not None and not_before > now else None
-        state = _READY if due is None else _SCHEDULED
-        row = (self._queue, state, -priority, due, digest, not_before, key, text, now, headers, crc)
-        values = (*row, *self._same(digest, now))
-        for _ in range(_TRIES):
-            inserted = db.execute(_INSERT, values)
-            if inserted.rowcount == 1:
-                return Pushed(str(inserted.lastrowid), True)
-            standing = self._standing(db, digest, now)
-            if standing is not None:
-                return Pushed(str(standing), False)
-            # Where each statement is a transaction, somebody was done with the equal task between the two.
-        raise CorruptQueue(f"{self._database.path} is damaged (its index of works); restore it from a copy")
-
-    def _standing(self, db: sqlite3.Connection, digest: bytes, now: int) -> int | None:
-        """The id of the task that refuses an equal push, or None."""
-        ((standing,),) = fetch(db, f"SELECT min(id) {_EQUAL}", self._same(digest, now))
-        return cast("int | None", standing)
-
-    def _same(self, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
-        """The values of `_EQUAL`: nothing equals NULL, and every lease ends some day."""
-        return (
-            self._queue,
-            None if self._dedupe == "off" else digest,
-            now if self._dedupe == "until_claimed" else _EVER,
-        )
 
     def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:
         deadline(0, lease_for)

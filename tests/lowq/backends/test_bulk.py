@@ -319,3 +319,28 @@ def test_processes_that_claim_many_share_out_the_tasks(tmp_path: Path) -> None:
     assert Counter(id for mine in seen for id in mine) == Counter(ids)
     assert queue.count() == Counts()
     queue.close()
+
+
+# pushed together
+
+
+@pytest.mark.parametrize("dedupe", ["until_done", "until_claimed", "off"])
+def test_a_batch_is_answered_as_its_items_one_by_one_would_be(open_queue: Open, dedupe: Any) -> None:
+    one_by_one, together = open_queue(name="single", dedupe=dedupe), open_queue(name="batch", dedupe=dedupe)
+    items = [Item(number % 700, key="k" if number % 9 == 0 else None) for number in range(1500)]
+    for queue in (one_by_one, together):
+        queue.push_many([Item(1), Item(2), Item(3)])
+        leases = queue.claim_many(3, lease_for=MINUTE)
+        queue.ack(leases[0])
+        queue.dead_letter(leases[1], reason="no")
+
+    singly = [one_by_one.push(item.work, key=item.key) for item in items]
+    pushed = together.push_many(items)
+
+    assert [each.added for each in pushed] == [each.added for each in singly]
+    for queue, answers in ((one_by_one, singly), (together, pushed)):
+        for item, each in zip(items, answers, strict=True):
+            task = queue.task(each.id)
+            assert task is not None
+            assert (task.work, task.key) == (item.work, item.key) or item.key is not None
+    assert together.count() == one_by_one.count()

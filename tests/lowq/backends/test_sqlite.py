@@ -29,7 +29,7 @@ from lowq import (
     open_backend,
 )
 from lowq.backends.sqlite import backend as sqlite
-from lowq.backends.sqlite import claims
+from lowq.backends.sqlite import claims, pushes
 
 MINUTE = timedelta(minutes=1)
 
@@ -320,7 +320,7 @@ MANY_PUSHERS = """
 def test_a_push_whose_equal_ends_while_it_looks_is_added(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite.SQLiteBackend(path)) as queue, closing(open_backend(path)) as other:
         queue.push(1)
-        looked = queue._standing
+        looked = pushes.standing_task
 
         def finished_by_another(*args: Any) -> int | None:
             lease = other.claim(lease_for=MINUTE)
@@ -328,7 +328,7 @@ def test_a_push_whose_equal_ends_while_it_looks_is_added(path: Path, monkeypatch
                 other.ack(lease)
             return looked(*args)
 
-        monkeypatch.setattr(queue, "_standing", finished_by_another)
+        monkeypatch.setattr(pushes, "standing_task", finished_by_another)
 
         assert queue.push(1).added
         assert queue.count() == Counts(ready=1)
