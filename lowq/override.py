@@ -32,7 +32,11 @@ class Overridden(Protocol):
     dedupe: Dedupe | None
     lease_for: timedelta
     retry: Retry
-    location: Location
+
+    @property
+    def location(self) -> Location:
+        """Where it is kept."""
+        ...
 
     @property
     def on_dead(self) -> Callable[[Run], object] | None:

@@ -31,17 +31,17 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from lowq import override
 from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, Work
-from lowq.clock import Clock, SystemClock, span
+from lowq.clock import Clock, SystemClock
 from lowq.current_task import CurrentTask, NoTask, current
+from lowq.declaration import check_settings, check_spelling, decided, is_late, takes_nothing, unknown_option
 from lowq.error_text import in_full
 from lowq.error_text import message as text_of
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
-from lowq.rules.names import check_name
 from lowq.rules.own_work import warn_of_own_work
 from lowq.run import Run
 from lowq.worker import background
@@ -49,6 +49,10 @@ from lowq.worker.handler import check_handler
 from lowq.worker.logfile import line
 from lowq.worker.retry import Retry
 from lowq.worker.worker import Worker
+
+Path: TypeAlias = str | os.PathLike[str] | Location | Callable[..., str | os.PathLike[str] | Location]
+
+_SETTINGS = ("name", "dedupe", "options", "clock", "lease_for", "retry", "time_limit", "linger", "on_dead")
 
 
 class UnattendedWarning(UserWarning):
@@ -66,8 +70,11 @@ class TaskQueue:
     WARN = 2
     INFO = 3
 
-    path: str | os.PathLike[str] | Location | None = None
-    """A path or URL; a relative one is meant from where the process is when the queue object is made."""
+    path: Path | None = None
+    """A path or URL; a relative one is meant from where the process is when the queue object is made.
+
+    ``env://NAME`` and a function without arguments (a method, a property) are asked when the queue is first used.
+    """
     name: str = "default"
     """One location holds several queues, told apart by their names."""
     dedupe: Dedupe | None = None
@@ -85,23 +92,51 @@ class TaskQueue:
     linger: timedelta = background.LINGER
     """A worker in the background stays for what falls due this soon."""
 
-    def __init__(self, log_level: int = ERROR) -> None:
-        title = type(self).__name__
+    log_level: int = ERROR
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_spelling(cls.__name__, vars(cls), lambda name: hasattr(TaskQueue, name))
+
+    def __init__(self, log_level: int | None = None) -> None:
+        title = self._title()
+        log_level = self.log_level if log_level is None else log_level
         if log_level not in (self.SILENT, self.ERROR, self.WARN, self.INFO) or isinstance(log_level, bool):
             raise ValueError(f"{title}: log_level: expected TaskQueue.SILENT, ERROR, WARN or INFO, got {log_level!r}")
-        if self.path is None:
+        late = is_late(self)
+        if not late and self.path is None:
             raise TypeError(f'{title}: path is missing: say where the queue is kept, path = "jobs.db"')
         if type(self).process is TaskQueue.process:
             raise TypeError(f"{title}: process is missing: define process(self, work), which runs one task")
         check_handler(self.process, what=f"{title}: process")
-        check_name(self.name)
-        span(self.linger, "linger")
+        check_settings(title, {name: getattr(self, name) for name in _SETTINGS})
         self.log_level = log_level
-        self.location = locate(self.path)
         self._kept: Backend | None = None
         self._latest: datetime | None = None
         self._opening = threading.Lock()
-        register(self.location, self.name, self._handler())
+        self._location: Location | None = None
+        if not late and self.path is not None and not callable(self.path):
+            self._decide(locate(self.path))
+
+    @property
+    def location(self) -> Location:
+        """Where the queue is. A path that is decided late is asked for now, once. Raises InvalidLocation."""
+        return self._location or self._decide(decided(self, self._title()))
+
+    def _decide(self, location: Location) -> Location:
+        with self._opening:
+            if self._location is None:
+                register(location, self.name, self._handler())
+                self._location = location
+            return self._location
+
+    def __lowq_process__(self) -> Callable[[Work], Any]:
+        """What runs the tasks, for a Worker that was given the queue."""
+        return self.process
+
+    def _title(self) -> str:
+        """How messages call the queue."""
+        return type(self).__name__
 
     def process(self, work: Work) -> Any:
         """Run one task. What it raises is a failure of this task, which is tried again as `retry` says."""
@@ -134,12 +169,13 @@ class TaskQueue:
         not_before: datetime | None,
         headers: Mapping[str, str] | None,
     ) -> list[Pushed]:
+        backend = self.backend
         if len(works) == 1:
-            pushed = [self.backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
+            pushed = [backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
         else:
             also = NO_HEADERS if headers is None else headers
-            pushed = self.backend.push_many([Item(work, None, priority, not_before, also) for work in works])
-        warn_of_own_work(self.backend, pushed)
+            pushed = backend.push_many([Item(work, None, priority, not_before, also) for work in works])
+        warn_of_own_work(backend, pushed)
         return pushed
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
@@ -200,10 +236,11 @@ class TaskQueue:
             return found
         if (kept := self._kept) is not None:
             return kept
+        location = self.location
         with self._opening:
             if self._kept is None:
                 self._kept = open_backend(
-                    self.location, name=self.name, dedupe=self.dedupe, clock=self.clock, **self.options
+                    location, name=self.name, dedupe=self.dedupe, clock=self.clock, **self.options
                 )
             return self._kept
 
@@ -294,22 +331,27 @@ class QueuedFunction(Generic[R]):
         """Pickled by its name, as a function is, and the same when copied: the queue is one, wherever it is known."""
         return self.__qualname__
 
+    def __lowq_process__(self) -> Callable[[Work], Any]:
+        """What runs the tasks, for a Worker that was given the function."""
+        return self.queue.process
+
     def __repr__(self) -> str:
-        return f"<queue of {self.__name__} at {self.queue.location}>"
+        return f"<queue of {self.__name__} at {self.queue._location or 'a path that is decided when it is used'}>"
 
 
 class _FunctionQueue(TaskQueue):
     """The queue of a decorated function."""
 
-    OPTIONS: ClassVar = frozenset("name dedupe options clock lease_for retry time_limit linger on_dead".split())
-
     def __init__(self, function: Function[Any], path: Any, log_level: int, options: Mapping[str, Any]) -> None:
-        if unknown := sorted(set(options) - self.OPTIONS):
-            raise TypeError(f"task_queue: unknown option {unknown[0]!r}; there are {', '.join(sorted(self.OPTIONS))}")
+        if unknown := sorted(set(options) - set(_SETTINGS)):
+            raise unknown_option(unknown[0], options[unknown[0]], sorted(_SETTINGS))
         check_handler(function, ("queue", "work"), "task_queue")
         vars(self).update(options, path=path)
         self._function = function
         super().__init__(log_level)
+
+    def _title(self) -> str:
+        return self._function.__name__ if hasattr(self._function, "__name__") else "task_queue"
 
     def process(self, work: Work) -> Any:
         """Call the function."""
@@ -320,14 +362,14 @@ class _FunctionQueue(TaskQueue):
 
 
 def task_queue(
-    path: str | os.PathLike[str] | Location, log_level: int = TaskQueue.ERROR, **options: Any
+    path: Path, log_level: int = TaskQueue.ERROR, **options: Any
 ) -> Callable[[Function[R]], QueuedFunction[R]]:
     """Decorates ``f(queue, work)``: ``f(1, 2, 3)`` then pushes three works and starts a worker that runs them.
 
     `options` are the attributes of a TaskQueue: name, dedupe, options, clock, lease_for, retry, time_limit, linger,
     on_dead.    The queue itself is `f.queue`.
     """
-    if callable(path):
+    if callable(path) and not isinstance(path, os.PathLike) and not takes_nothing(path):
         raise TypeError('task_queue: a path is missing: write @task_queue("jobs.db")')
 
     def decorate(function: Function[R]) -> QueuedFunction[R]:

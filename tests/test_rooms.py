@@ -21,7 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.location",),
     ("lowq.wire", "lowq.run"),
     ("lowq.worker", "lowq.backends", "lowq.web"),
-    ("lowq.override", "lowq.registry"),
+    ("lowq.override", "lowq.registry", "lowq.declaration"),
     ("lowq.taskqueue",),
     ("lowq.testing", "lowq.contrib"),
     ("lowq.commands",),

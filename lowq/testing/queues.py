@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from lowq import override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock
+from lowq.declaration import is_late
 from lowq.location import Location, locate, open_backend
 from lowq.override import Overridden
 from lowq.registry import is_registered
@@ -29,6 +30,7 @@ from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
 from lowq.worker.coroutines import Coroutines
+from lowq.worker.handler import unwrapped
 from lowq.worker.retry import Retry
 
 OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
@@ -98,8 +100,10 @@ class TempQueue:
                 return kept
         if isinstance(queue, str | os.PathLike | Location):
             return self.keep(queue, "default")
-        if isinstance(queue, type) and issubclass(queue, TaskQueue) and queue.path is not None:
-            return self.keep(queue.path, queue.name, queue.dedupe)
+        if isinstance(queue, type) and issubclass(queue, TaskQueue):
+            if isinstance(queue.path, str | os.PathLike | Location) and not is_late(queue):
+                return self.keep(queue.path, queue.name, queue.dedupe)
+            queue = queue()
         if (found := _task_queue(queue)) is not None:
             return self.of(found)
         hint = "; say work= where it is what was pushed" if isinstance(queue, dict | list | tuple) else ""
@@ -147,14 +151,16 @@ class TempQueue:
     def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
         kept = self.kept(queue)
-        kept.handler, kept.retry = handler, retry
+        kept.handler, kept.retry = unwrapped(handler), retry
 
     def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry]:
         """The function that runs a work, and when it is tried again: of a queue, or the function itself."""
         if isinstance(process, type) and issubclass(process, TaskQueue):
             process = process()
         if callable(process) and _task_queue(process) is None:
-            return process, _RETRY
+            if (found := unwrapped(process)) is process or _task_queue(getattr(found, "__self__", None)) is None:
+                return found, _RETRY
+            process = found.__self__
         kept = self.kept(process)
         if kept.handler is None:
             raise UnknownQueue(

@@ -27,6 +27,36 @@ def check_handler(handler: object, parameters: tuple[str, ...] = ("work",), what
     _check_signature(handler, parameters, what)
 
 
+def unwrapped(handler: Any) -> Any:
+    """What runs one work, where `handler` is a queue: called, that would push the running work once more.
+
+    Raises TypeError where it wraps one.
+    """
+    found = handler
+    while hasattr(found, "func") and hasattr(found, "keywords"):  # functools.partial
+        found = found.func
+    if getattr(found, "__name__", None) == "__call__" and hasattr(getattr(found, "__self__", None), _PROCESS):
+        found = found.__self__
+    if hasattr(found, _PROCESS):
+        if found is not handler and (getattr(handler, "args", None) or getattr(handler, "keywords", None)):
+            raise TypeError(
+                f"handler: a partial of the queue {name_of(found)} pushes the work that is run; pass {name_of(found)}"
+            )
+        return getattr(found() if isinstance(found, type) else found, _PROCESS)()
+    while (inner := getattr(found, "__wrapped__", None)) is not None:
+        if hasattr(inner, _PROCESS):
+            raise TypeError(
+                f"handler: {name_of(handler)} wraps the queue of that name, so it pushes the work that is run; "
+                "decorate the function before @task_queue does, or pass f.queue.process"
+            )
+        found = inner
+    return handler
+
+
+_PROCESS = "__lowq_process__"
+"""The method by which a queue says what runs its tasks."""
+
+
 def name_of(handler: object) -> str:
     """What the handler is called in messages."""
     return str(getattr(handler, "__name__", None) or repr(handler))

@@ -11,18 +11,19 @@ from datetime import timedelta
 from functools import partial
 from random import Random
 
-from lowq.backend import NOW, Backend
+from lowq.backend import Backend
 from lowq.clock import Clock, SystemClock
 from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
 from lowq.worker.batch import BatchLoop
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Inline
-from lowq.worker.handler import Handler, check_handler
+from lowq.worker.handler import Handler, check_handler, unwrapped
 from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.pool import Pool
 from lowq.worker.retry import Retry
+from lowq.worker.settings import check_length, check_retry
 from lowq.worker.stopping import Stop
 
 __all__ = ["Run", "Worker"]
@@ -62,15 +63,18 @@ class Worker:
         on_run: Callable[[Run], object] | None = None,
         on_dead: Callable[[Run], object] | None = None,
     ) -> None:
+        handler = unwrapped(handler)
         check_handler(handler)
+        if retry is not None:
+            check_retry(retry)
         for name, hook in (("on_run", on_run), ("on_dead", on_dead)):
             if hook is not None:
                 check_handler(hook, ("run",), name)
-        _check_length(lease_for, "lease_for", zero=False)
-        _check_length(grace, "grace", zero=True)
-        _check_length(patience, "patience", zero=True)
+        check_length(lease_for, "lease_for")
+        check_length(grace, "grace", zero=True)
+        check_length(patience, "patience", zero=True)
         if time_limit is not None:
-            _check_length(time_limit, "time_limit", zero=False)
+            check_length(time_limit, "time_limit")
             check_fork("time_limit")
             check_threads("time_limit")
         _check_number(processes, "processes")
@@ -134,7 +138,7 @@ class Worker:
 
     def run_while_due(self, linger: timedelta) -> None:
         """Nothing is due, nobody holds a lease, and nothing falls due within `linger`; or told to stop, as there."""
-        _check_length(linger, "linger", zero=True)
+        check_length(linger, "linger", zero=True)
         self._run(lambda: self.expects(linger))
 
     def run_under(self, parent: int) -> None:
@@ -188,13 +192,6 @@ class Worker:
         if self.time_limit is None:
             return Inline(self.handler, self.backend, self.lease_for, self.clock, stop)
         return LastingChild(self.handler, self.backend, self.lease_for, self.clock, stop, self.time_limit)
-
-
-def _check_length(length: object, what: str, *, zero: bool) -> None:
-    if not isinstance(length, timedelta):
-        raise TypeError(f"{what}: expected a timedelta, got {type(length).__name__}; say timedelta(seconds=…)")
-    if length < NOW or (length == NOW and not zero):
-        raise ValueError(f"{what}: expected {'zero or more' if zero else 'more than zero'}, got {length}")
 
 
 def _check_number(number: object, what: str) -> None:
