@@ -164,7 +164,7 @@ def disregard(*_: object) -> None:
 
 
 def _answer(number: int, answer: Answer) -> None:
-    before = signal.getsignal(number)
+    _, before = _standing.get(number) or (None, signal.getsignal(number))  # the program's own, not ours of before
     _standing[number] = (answer, signal.SIG_DFL if before is None else before)
     signal.signal(number, answer)
 
