@@ -33,6 +33,11 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
 
+    def close(self) -> None:
+        """The pipes are closed."""
+        self._reading.close()
+        self._writing.close()
+
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """The answer to a command of the DevTools protocol."""
         self._number += 1
@@ -118,7 +123,11 @@ def browser() -> Iterator[Page]:
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            yield Page(ours_in, ours_out)
+            page = Page(ours_in, ours_out)
+            try:
+                yield page
+            finally:
+                page.close()
         finally:
             process.kill()
             process.wait(BOUND)
