@@ -1,4 +1,7 @@
-"""How a handler failed: the exception, and the text that stays on the task; and what is no failure of a task."""
+"""How a handler failed: the exception, and the text that stays on the task; and what is no failure of a task.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class TestSettings:
             ({"dedupe": "never"}, "dedupe: expected until_done"),
             ({"on_dead": print.__name__}, "on_dead: expected a function of"),
         ],
-        ids=str,
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
     def test_of_a_wrong_kind_is_refused_in_class_and_decorator(self, setting: dict[str, Any], text: str) -> None:
         with pytest.raises((TypeError, ValueError), match=text):

@@ -302,7 +302,7 @@ class TestReports:
                 "mail.db: 0 ready, 1 scheduled, 0 leased, 0 dead",
                 '  task 1  scheduled  not before * UTC  attempts 1  ValueError: no such address  "bad"',
                 "runs:",
-                "  * UTC  mail.db  task 1  retry in attempt 1  \"bad\"  ValueError('no such address')",
+                '  * UTC  mail.db  task 1  retry in attempt 1  "bad"  ValueError: no such address',
             ]
         )
 

@@ -1,4 +1,7 @@
-"""One directory of ours: made, recognised, its files read and written, with errors that have names."""
+"""One directory of ours: made, recognised, its files read and written, with errors that have names.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ nothing any more, and lists the directory.
 
 A batch is more than a journal's record can hold, and must be whole after a loss of power too: its renames are written
 into a file of their own, which one rename publishes; whoever finds it carries them out.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

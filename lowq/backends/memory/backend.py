@@ -65,7 +65,7 @@ class MemoryBackend:
         check_dedupe(dedupe)
         self._place: Place | None = place_of(place)
         self.name = name
-        self.where = self._place
+        self.where = self._place.token
         self._clock = clock or SystemClock()
         self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):

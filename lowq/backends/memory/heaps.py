@@ -214,6 +214,8 @@ class Place:
         self.pid = os.getpid()
         self.numbers = count(1)
         self.queues: dict[str, Queue] = {}
+        self.token = object()
+        """Tells this place from others, and keeps it no longer than its clients do."""
 
 
 _places: WeakValueDictionary[str, Place] = WeakValueDictionary()

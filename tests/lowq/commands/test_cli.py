@@ -229,7 +229,7 @@ class TestPush:
             (["1", "--priority", "2147483648"], "not in the range"),
             (["1", "--in", "30"], "'30' is no duration"),
             (["1", "--in", "999999999w"], "too long"),
-            (["1", "--in", "900000w"], "after the year 9999"),
+            (["1", "--in", "900000w"], "is too long; 1000000 days is the longest"),
             (["1", "--at", "tomorrow"], "'tomorrow' is no ISO 8601 time"),
             (["1", "--at", "2030-01-01T12:00"], "no time zone; write 2030-01-01T12:00Z"),
             (["1", "--at", "1969-01-01T12:00Z"], "outside 1970 to 9999"),
