@@ -9,7 +9,7 @@ from lowq_conformance.history.operation import Op
 
 @dataclass(frozen=True, slots=True)
 class Accusation:
-    """The kind of fault, in words that `judge.CLAUSES` knows; a sentence; and the operations that show it."""
+    """The kind of fault, in words that `judge.CLAUSE_OF` knows; a sentence; and the operations that show it."""
 
     kind: str
     said: str

@@ -323,7 +323,7 @@ class Packed:
         return self.task_of.get(op.id, entry.push) == entry.push and push.id in (None, op.id)
 
     def before(self, one: Entry, other: Entry) -> bool:
-        """A claim must take `one` rather than `other`, which was pushed later: as `spec.Model.before`."""
+        """A claim must take `one` rather than `other`, which was pushed later: as `model.Model.before`."""
         spec, first, second = self.spec, self.priority[one.push], self.priority[other.push]
         if first != second:
             return first > second
