@@ -1,4 +1,7 @@
-"""Handlers that close, suspend, fork or leave unread: a worker's parent still hears, kills, and settles once."""
+"""Handlers that close, suspend, fork or leave unread: a worker's parent still hears, kills, and settles once.
+
+Long: each thing that a handler may do to its process is tried with a limit, in a pool and inline.
+"""
 
 from __future__ import annotations
 

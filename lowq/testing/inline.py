@@ -19,7 +19,7 @@ from lowq.rules.canonical import decode, encode
 from lowq.rules.own_work import level_outside
 from lowq.run import Run
 from lowq.testing.observed import pushing
-from lowq.testing.queues import Kept, TempQueue, running_queue, temp_queue
+from lowq.testing.queues import Store, TempQueue, running_queue, temp_queue
 from lowq.testing.worker import SyncWorker
 
 OnError: TypeAlias = Literal["raise", "record"]
@@ -40,12 +40,12 @@ class _Round:
         self.mode = mode
         self.own: set[tuple[int, str]] = set()
         """Its tasks that did not run yet, by the identity of their queue and their id."""
-        self.turns: deque[Kept] = deque()
+        self.turns: deque[Store] = deque()
         """The queues of its tasks, in the order of their pushes."""
-        self.failed: list[tuple[Kept, Run]] = []
+        self.failed: list[tuple[Store, Run]] = []
         self.ended = False
 
-    def take(self, kept: Kept, tasks: list[Task]) -> None:
+    def take(self, kept: Store, tasks: list[Task]) -> None:
         """They are its own."""
         self.own |= {(id(kept), task.id) for task in tasks}
         self.turns.extend(kept for _ in tasks)
@@ -84,7 +84,7 @@ class Inline:
             raise InvalidWork(text)
         warnings.warn(text, LossyWork, stacklevel=level_outside())
 
-    def pushed(self, kept: Kept, tasks: list[Task]) -> Callable[[], None]:
+    def pushed(self, kept: Store, tasks: list[Task]) -> Callable[[], None]:
         """What is due belongs to this push; what is answered runs it, unless a handler pushed it: then it runs later.
 
         Nobody else could take it yet: the caller holds `pushing`.
@@ -121,13 +121,13 @@ class Inline:
         if mine.failed and self._on_error == "raise":
             self._raise(mine.failed)
 
-    def _following(self, mine: _Round) -> Kept | None:
+    def _following(self, mine: _Round) -> Store | None:
         """The queue whose turn it is; None, and the round has ended: nothing more was pushed."""
         with pushing:
             mine.ended = not mine.turns
             return mine.turns.popleft() if mine.turns else None
 
-    def _claim(self, mine: _Round, kept: Kept) -> Lease | None:
+    def _claim(self, mine: _Round, kept: Store) -> Lease | None:
         """The most urgent due task that is not of another push; the others were put back as they were."""
         with pushing:
             others = set().union(*(each.own for each in self._rounds if each is not mine))
@@ -142,7 +142,7 @@ class Inline:
                 for each in passed:
                     kept.backend.release(each, reason=each.task.reason, uncount=True)
 
-    def _raise(self, failed: list[tuple[Kept, Run]]) -> None:
+    def _raise(self, failed: list[tuple[Store, Run]]) -> None:
         (kept, run), *others = failed
         if run.error is None:
             return
@@ -173,7 +173,7 @@ def inline(
             store.before_push, store.on_push = before
 
 
-def _fate(kept: Kept, run: Run) -> str:
+def _fate(kept: Store, run: Run) -> str:
     """Which attempt it was, and what becomes of the task."""
     attempt = f"attempt {run.task.attempts} of {kept.retry.max_attempts}"
     if run.next_due is None:

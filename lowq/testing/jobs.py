@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Unpack
 from lowq.backend import State, Task
 from lowq.testing.expected import WAITING, Expected, Like, expect, states_of
 from lowq.testing.matching import differences
-from lowq.testing.queues import Kept, QueueRef, TempQueue
+from lowq.testing.queues import QueueRef, Store, TempQueue
 from lowq.testing.table import indented, line, queue_table
 
 _CANDIDATES = 10
@@ -130,14 +130,14 @@ class Jobs:
     def _expected(self, like: Like) -> Expected:
         return expect(like, self._store.clock)
 
-    def _tasks(self, kept: Kept, states: Sequence[State]) -> list[Task]:
+    def _tasks(self, kept: Store, states: Sequence[State]) -> list[Task]:
         return [task for task in kept.backend.tasks() if task.state in states]
 
-    def _matched(self, kept: Kept, tasks: list[Task]) -> list[Task]:
+    def _matched(self, kept: Store, tasks: list[Task]) -> list[Task]:
         self.asserted |= {(id(kept), task.id) for task in tasks}
         return tasks
 
-    def _no_match(self, kept: Kept, expected: Expected, tasks: list[Task]) -> NoReturn:
+    def _no_match(self, kept: Store, expected: Expected, tasks: list[Task]) -> NoReturn:
         """Say which task came nearest, and where it differs; or else where there is one like that."""
         __tracebackhide__ = True
         lines = _nearest(kept, expected, tasks)
@@ -153,7 +153,7 @@ class Jobs:
         _fail(kept, *lines)
 
 
-def _nearest(kept: Kept, expected: Expected, tasks: list[Task]) -> list[str]:
+def _nearest(kept: Store, expected: Expected, tasks: list[Task]) -> list[str]:
     """Which task came nearest, and where it differs, and what is no longer waiting."""
     ranked = sorted(tasks, key=lambda task: len(expected.misses(task)))
     lines = [expected.told("no task")]
@@ -174,6 +174,6 @@ def _nearest(kept: Kept, expected: Expected, tasks: list[Task]) -> list[str]:
     return lines
 
 
-def _fail(kept: Kept, *lines: str) -> NoReturn:
+def _fail(kept: Store, *lines: str) -> NoReturn:
     __tracebackhide__ = True
     raise AssertionError("\n".join([*lines, "", *queue_table(f"the queue {kept.backend.title}", kept.backend)]))

@@ -18,7 +18,7 @@ from lowq.clock import SystemClock
 from lowq.override import Overridden
 from lowq.process.forking import close_private, open_private, spawn
 from lowq.process.lifeline import end_with_parent
-from lowq.testing.queues import Kept, QueueRef, TempQueue, running_queue
+from lowq.testing.queues import QueueRef, Store, TempQueue, running_queue
 from lowq.worker.worker import Worker
 
 BOUND = timedelta(seconds=30)
@@ -38,7 +38,7 @@ class LiveWorker:
     What its handler does to variables stays in its own process: look at files, at the queue, or at its pushes.
     """
 
-    def __init__(self, store: TempQueue, kept: Kept) -> None:
+    def __init__(self, store: TempQueue, kept: Store) -> None:
         handler, retry = store.handler_of(kept.backend)
         if "processes" not in kept.backend.promises:
             raise LiveWorkerError(f"{kept.backend.title} stays in this process; a live worker is another one")

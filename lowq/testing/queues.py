@@ -52,7 +52,7 @@ class UnknownQueue(LowqError):
 
 
 @dataclass(slots=True)
-class Kept:
+class Store:
     """A queue of the application: where it would be, where it is now, and who runs its tasks."""
 
     location: Location
@@ -75,9 +75,9 @@ class TempQueue:
     def __init__(self, folder: Path, clock: Clock, open_at: OpenAt | None = None) -> None:
         self.folder = folder.absolute()
         self.clock = clock
-        self.queues: dict[tuple[str, str], Kept] = {}
+        self.queues: dict[tuple[str, str], Store] = {}
         self.before_push: Callable[[Work], None] | None = None
-        self.on_push: Callable[[Kept, list[Task]], Callable[[], None]] | None = None
+        self.on_push: Callable[[Store, list[Task]], Callable[[], None]] | None = None
         """Told of each push before anybody else can take its tasks; what it answers is called afterwards."""
         self.on_start: Callable[[Overridden], bool] | None = None
         self.coroutines = Coroutines()
@@ -89,7 +89,7 @@ class TempQueue:
         """The client of one queue of the application; with None, of the only one, which is made where none is yet."""
         return self.kept(queue).backend
 
-    def kept(self, queue: QueueRef = None) -> Kept:
+    def kept(self, queue: QueueRef = None) -> Store:
         """The queue, made where a path names one that is not there yet. Raises UnknownQueue where it is not clear."""
         if queue is None:
             if len(self.queues) > 1:
@@ -111,7 +111,7 @@ class TempQueue:
             f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one{hint}"
         )
 
-    def known(self, queue: QueueRef = None) -> Kept:
+    def known(self, queue: QueueRef = None) -> Store:
         """A queue that there is, so that a path spelled wrongly is no empty queue. Raises UnknownQueue where not."""
         if isinstance(queue, str | os.PathLike | Location):
             where = locate(queue)
@@ -123,14 +123,14 @@ class TempQueue:
                 )
         return self.kept(queue)
 
-    def of(self, queue: Overridden) -> Kept:
+    def of(self, queue: Overridden) -> Store:
         """The store of a queue of the application, whose `process` now runs its tasks."""
         kept = self.keep(queue.location, queue.name, queue.dedupe)
         kept.handler, kept.retry, kept.lease_for = queue.process, queue.retry, queue.lease_for
         kept.on_dead = queue.on_dead
         return kept
 
-    def keep(self, location: str | os.PathLike[str] | Location, name: str, dedupe: Dedupe | None = None) -> Kept:
+    def keep(self, location: str | os.PathLike[str] | Location, name: str, dedupe: Dedupe | None = None) -> Store:
         """The queue that the application would keep at `location`, made where this is the first that asks for it."""
         where = locate(location)
         key = (str(where), name)
@@ -138,7 +138,7 @@ class TempQueue:
             if key not in self.queues:
                 opened = self._open(_file(where, name), name, dedupe)
                 backend = Observed(opened, _title(key), self.clock, self._check, self._heard)
-                self.queues[key] = Kept(where, name, backend)
+                self.queues[key] = Store(where, name, backend)
             kept = self.queues[key]
         if dedupe not in (None, kept.backend.dedupe):
             raise InvalidLocation(f"{where}: the queue was made with dedupe={kept.backend.dedupe!r}, not {dedupe!r}")

@@ -25,7 +25,7 @@ from lowq.location import open_backend
 from lowq.run import Run
 from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
-from lowq.testing.queues import Kept, QueueRef, TempQueue
+from lowq.testing.queues import QueueRef, Store, TempQueue
 from lowq.testing.table import clock_time, indented, run_line
 from lowq.worker.coroutines import Coroutines, outside_of_loops
 from lowq.worker.executor import attempt
@@ -74,7 +74,7 @@ class SyncWorker:
         self._max_runs = _number(max_runs, "max_runs", 1)
         self._twice = twice
         self._shuffle = shuffle
-        self._ran: list[tuple[Kept, Run]] = []
+        self._ran: list[tuple[Store, Run]] = []
         self._deliveries: list[str] = []
 
     def perform(
@@ -108,7 +108,7 @@ class SyncWorker:
                 return run
         raise NothingDue(self._when(queue))
 
-    def step(self, kept: Kept, claim: Callable[[], Lease | None] | None = None) -> Run | None:
+    def step(self, kept: Store, claim: Callable[[], Lease | None] | None = None) -> Run | None:
         """One task of this queue was run, if any is due; `claim` takes another than the most urgent one."""
         if kept.handler is None and not kept.backend.count().ready:
             return None
@@ -122,7 +122,7 @@ class SyncWorker:
             found = loop.run_lease(lease)
         return None if found is None else self._ran_once(kept, found)
 
-    def _ran_once(self, kept: Kept, run: Run) -> Run:
+    def _ran_once(self, kept: Store, run: Run) -> Run:
         """The run is known, and was repeated where each is to be."""
         if run.outcome == "dead":
             tell(kept.on_dead, run, "on_dead")
@@ -249,10 +249,10 @@ class SyncWorker:
     def _direct(self, handler: Handler, stop: Stop) -> _Direct:
         return _Direct(handler, stop, self._store.coroutines)
 
-    def _queues(self, queue: QueueRef) -> list[Kept]:
+    def _queues(self, queue: QueueRef) -> list[Store]:
         return list(self._store.queues.values()) if queue is None else [self._store.known(queue)]
 
-    def _turns(self, queue: QueueRef) -> list[Kept]:
+    def _turns(self, queue: QueueRef) -> list[Store]:
         queues = self._queues(queue)
         if self._shuffle:
             self._random.shuffle(queues)

@@ -1,4 +1,7 @@
-"""The task inside its handler: which it is, how it may end it, and what happens where it pushes itself."""
+"""The task inside its handler: which it is, how it may end it, and what happens where it pushes itself.
+
+Long: each way to end a task is tried inline, in a child and in a pool.
+"""
 
 from __future__ import annotations
 

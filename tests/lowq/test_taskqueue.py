@@ -1,4 +1,7 @@
-"""What an application holds: TaskQueue and task_queue, as the ancestor's users know them."""
+"""What an application holds: TaskQueue and task_queue, as the ancestor's users know them.
+
+Long: each attribute of a TaskQueue has a class of its own.
+"""
 
 from __future__ import annotations
 

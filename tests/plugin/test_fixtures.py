@@ -1,4 +1,7 @@
-"""The plugin as its users meet it: a project of their own, and pytest in a process of its own."""
+"""The plugin as its users meet it: a project of their own, and pytest in a process of its own.
+
+Long: each fixture and each setting has a class of its own.
+"""
 
 from __future__ import annotations
 

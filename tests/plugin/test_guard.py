@@ -1,4 +1,7 @@
-"""A test never meets the application's real queue without saying so: whoever pushes, from wherever."""
+"""A test never meets the application's real queue without saying so: whoever pushes, from wherever.
+
+Long: each place from which a test may push has a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from lowq.backend import (
     Task,
     Work,
 )
-from lowq.backends.memory.heaps import Kept, Place, Queue, heard, place_of
+from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
 from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
 from lowq.rules.damage import Unreadable, damaged, read_work
@@ -305,7 +305,7 @@ class MemoryBackend:
                 stands = queue.standing_equal(each.digest)
                 if added := stands is None:
                     stands = next(numbers)
-                    kept = Kept(stands, each, State.READY, now, not_before=each.not_before)
+                    kept = StoredTask(stands, each, State.READY, now, not_before=each.not_before)
                     queue.add(kept)
                     queue.wait(kept, each.not_before, now)
                 answers.append(Pushed(str(stands), added))
@@ -357,7 +357,7 @@ class MemoryBackend:
             leases.append(lease)
         return leases
 
-    def _held(self, lease: Lease) -> Kept:
+    def _held(self, lease: Lease) -> StoredTask:
         """The task of a lease that is still the caller's."""
         check_lease(lease)
         kept = self._find(lease.id)
@@ -365,14 +365,14 @@ class MemoryBackend:
             raise LeaseLost(lost(lease, None if kept is None else self._task(kept)))
         return kept
 
-    def _find(self, id: str) -> Kept | None:
+    def _find(self, id: str) -> StoredTask | None:
         check_id(id)
         return self._queue.tasks.get(number(id))
 
-    def _work(self, kept: Kept) -> Work:
+    def _work(self, kept: StoredTask) -> Work:
         return read_work(kept.entry.text, kept.entry.key, kept.entry.headers, kept.entry.crc)
 
-    def _task(self, kept: Kept) -> Task:
+    def _task(self, kept: StoredTask) -> Task:
         try:
             work = self._work(kept)
         except Unreadable:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Kept:
+class StoredTask:
     """A task as it is stored. `due` is when something scheduled falls due or a lease ends; `token` is the latest
     claim's, until it is settled or replaced."""
 
@@ -42,8 +42,8 @@ class Kept:
     token: str | None = None
     reason: str | None = None
 
-    def copy(self) -> Kept:
-        return Kept(
+    def copy(self) -> StoredTask:
+        return StoredTask(
             self.number,
             self.entry,
             self.state,
@@ -61,11 +61,11 @@ class Queue:
     """The tasks of one name. The heaps may name tasks that have moved on since; a look at the task tells."""
 
     dedupe: Dedupe
-    tasks: dict[int, Kept] = field(default_factory=dict)
+    tasks: dict[int, StoredTask] = field(default_factory=dict)
     ready: list[tuple[int, int]] = field(default_factory=list)
     timed: list[tuple[int, int]] = field(default_factory=list)
     standing: dict[bytes, set[int]] = field(default_factory=dict)
-    before: dict[int, Kept | None] = field(default_factory=dict)
+    before: dict[int, StoredTask | None] = field(default_factory=dict)
     """What the tasks were that the call under way changed; None: it added them."""
     promoting: bool = False
     lock: FrameLock = field(default_factory=FrameLock)
@@ -123,7 +123,7 @@ class Queue:
         self.promoting = False
         self.before.clear()
 
-    def touch(self, kept: Kept) -> None:
+    def touch(self, kept: StoredTask) -> None:
         """The task may be changed now: it is known what it was."""
         self.before.setdefault(kept.number, kept.copy())
 
@@ -133,7 +133,7 @@ class Queue:
             if waiter.empty():
                 waiter.put(None)
 
-    def wait(self, kept: Kept, not_before: int | None, now: int) -> None:
+    def wait(self, kept: StoredTask, not_before: int | None, now: int) -> None:
         """The task waits, from `not_before` on."""
         if not_before is not None and not_before > now:
             kept.state, kept.due = State.SCHEDULED, not_before
@@ -142,7 +142,7 @@ class Queue:
             kept.state, kept.due = State.READY, None
             heappush(self.ready, _rank(kept))
 
-    def hold(self, kept: Kept, until: int) -> None:
+    def hold(self, kept: StoredTask, until: int) -> None:
         """The task is leased until then."""
         kept.state, kept.due = State.LEASED, until
         heappush(self.timed, (until, kept.number))
@@ -163,7 +163,7 @@ class Queue:
             heappop(self.timed)
         return None
 
-    def first(self) -> Kept | None:
+    def first(self) -> StoredTask | None:
         while self.ready:
             kept = self.tasks.get(self.ready[0][1])
             if kept is not None and kept.state is State.READY:
@@ -181,12 +181,12 @@ class Queue:
         numbers = self.standing.get(digest, ())
         return min((n for n in numbers if self.tasks[n].state in window), default=None)
 
-    def add(self, kept: Kept) -> None:
+    def add(self, kept: StoredTask) -> None:
         self.before.setdefault(kept.number, None)
         self.tasks[kept.number] = kept
         self.standing.setdefault(kept.entry.digest, set()).add(kept.number)
 
-    def remove(self, kept: Kept) -> None:
+    def remove(self, kept: StoredTask) -> None:
         self.touch(kept)
         del self.tasks[kept.number]
         numbers = self.standing[kept.entry.digest]
@@ -195,7 +195,7 @@ class Queue:
             del self.standing[kept.entry.digest]
 
 
-def _rank(kept: Kept) -> tuple[int, int]:
+def _rank(kept: StoredTask) -> tuple[int, int]:
     return -kept.entry.priority, kept.number
 
 

@@ -1,4 +1,7 @@
-"""The complete search agrees with brute force and with the sequential model, and explains what sound queues do."""
+"""The complete search agrees with brute force and with the sequential model, and explains what sound queues do.
+
+Long: each rule of the search has a history of its own that shows it.
+"""
 
 from __future__ import annotations
 

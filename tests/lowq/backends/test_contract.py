@@ -1,4 +1,7 @@
-"""What both backends keep of the contract beyond the suite: pages, waiting, chained claims, reasons and redrives."""
+"""What both backends keep of the contract beyond the suite: pages, waiting, chained claims, reasons and redrives.
+
+Long: each verb of the contract is asked of every backend.
+"""
 
 from __future__ import annotations
 

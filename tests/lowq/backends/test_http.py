@@ -1,6 +1,8 @@
 """The client of a server: cut connections, lost answers, restarts, forks, tokens, and what is no server of ours.
 
 The contract itself is tested over HTTP where it is tested for every backend.
+
+Long: each way in which a connection can fail is tried on its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What SQLite's own queue promises beyond the contract: its file, other processes, and what goes wrong with disks."""
+"""What SQLite's own queue promises beyond the contract: its file, other processes, and what goes wrong with disks.
+
+Long: each thing that can be wrong with a file has a test of its own.
+"""
 
 from __future__ import annotations
 

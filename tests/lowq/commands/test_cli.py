@@ -1,4 +1,7 @@
-"""The command `lowq`: what it prints, what it refuses, and the exit codes that scripts rely on."""
+"""The command `lowq`: what it prints, what it refuses, and the exit codes that scripts rely on.
+
+Long: each command has a class of its own, with its tables of bad input.
+"""
 
 from __future__ import annotations
 

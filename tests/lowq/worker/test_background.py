@@ -1,4 +1,7 @@
-"""Workers in the background, with real processes and real kills."""
+"""Workers in the background, with real processes and real kills.
+
+Long: each moment of a worker's life at which it may be killed or started has a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Handlers that are coroutines, or return what can be awaited: they are run to their end, or their task fails."""
+"""Handlers that are coroutines, or return what can be awaited: they are run to their end, or their task fails.
+
+Long: each spelling of a coroutine handler is run in each kind of worker.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a worker does with the tasks of a queue, in its own thread and process."""
+"""What a worker does with the tasks of a queue, in its own thread and process.
+
+Long: each outcome of a run has a class of its own.
+"""
 
 from __future__ import annotations
 
