@@ -80,7 +80,7 @@ def gives_all(q: Client, *works: Any) -> None:
     nothing(q)
 
 
-def pushed(q: Client, work: Any, **given: Any) -> Any:
+def push_new(q: Client, work: Any, **given: Any) -> Any:
     """A push that adds the work; what it answers is returned."""
     answer = q.push(work, **given)
     if answer.added is False:
@@ -95,7 +95,7 @@ def taken(q: Client, work: Any, **given: Any) -> Answer | None:
     except Refused as refusal:
         if not may_refuse(work, q.subject.traits):
             raise
-        named(q, refusal.cause)
+        expect_named_error(q, refusal.cause)
         return None
 
 
@@ -107,7 +107,7 @@ def says_added(q: Client, added: bool | None, expected: bool) -> None:
         raise wrong(q, "added" if expected else "not added")
 
 
-def refused(verb: Callable[..., Any], *arguments: Any, **given: Any) -> Exception | None:
+def expect_refusal(verb: Callable[..., Any], *arguments: Any, **given: Any) -> Exception | None:
     """The call is refused; what was raised is returned, or None where it answered False."""
     q: Client = verb.__self__  # type: ignore[attr-defined]  # a bound method of a client
     try:
@@ -117,7 +117,9 @@ def refused(verb: Callable[..., Any], *arguments: Any, **given: Any) -> Exceptio
     raise wrong(q, "it to be refused")
 
 
-def named(q: Client, error: Exception | None, accidents: tuple[type[Exception], ...] = ACCIDENTS) -> None:
+def expect_named_error(
+    q: Client, error: Exception | None, accidents: tuple[type[Exception], ...] = ACCIDENTS
+) -> None:
     """The error that the last call raised was raised on purpose, being none of `accidents`, and says something."""
     on_purpose = error is not None and type(error) is not Exception and not isinstance(error, accidents)
     if not on_purpose or not str(error).strip():
@@ -130,7 +132,7 @@ def asks_for_leases(q: Client) -> None:
         raise NotPromised("the queue fixes how long its leases are")
 
 
-def known(value: Any, what: str) -> Any:
+def require(value: Any, what: str) -> Any:
     """The value. Raises NotPromised where the queue does not tell it."""
     if value is None:
         raise NotPromised(f"the queue does not tell {what}")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from lowq import Item
 from lowq_conformance.cases.findings import ProgramSearch, Spent
-from lowq_conformance.checker import attribution as blame
+from lowq_conformance.checker import attribution
 from lowq_conformance.checker.model import Model
 from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
@@ -205,7 +205,7 @@ class JudgedCalls:
                 found, expected = carried(listed, word), getattr(task, word)
                 if found is not None and found != expected and not (word == "reason" and str(expected) in str(found)):
                     said = f"tasks() says of {task}: {word} {found!r}"
-                    raise Mismatch(blame.carried(task), said, f"{word} {expected!r}")
+                    raise Mismatch(attribution.blame_carried(task), said, f"{word} {expected!r}")
 
     def _told_of(self, task: ModelTask) -> list[str]:
         """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""

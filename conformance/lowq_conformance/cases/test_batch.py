@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lowq import Item
-from lowq_conformance.cases.expect import expect, gives_all, nothing, refused, wrong
+from lowq_conformance.cases.expect import expect, expect_refusal, gives_all, nothing, wrong
 from lowq_conformance.subject.client import Client
 
 
@@ -28,7 +28,7 @@ def test_a_batch_with_an_invalid_work_is_not_kept(q: Client, bad: Any, place_of_
     items = [Item("a"), Item("b")]
     items.insert(["first", "middle", "last"].index(place_of_it), Item(bad))
 
-    refused(q.push_many, items)
+    expect_refusal(q.push_many, items)
     nothing(q)
 
 
@@ -38,7 +38,7 @@ def test_a_batch_with_an_invalid_work_is_not_kept(q: Client, bad: Any, place_of_
 def test_a_batch_with_an_invalid_priority_is_not_kept(q: Client) -> None:
     high: Any = "high"
 
-    refused(q.push_many, [Item("a"), Item("b", priority=high), Item("c")])
+    expect_refusal(q.push_many, [Item("a"), Item("b", priority=high), Item("c")])
     nothing(q)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, known, nothing, something, takes
+from lowq_conformance.cases.expect import expect, gives, nothing, require, something, takes
 from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client
@@ -12,7 +12,7 @@ from lowq_conformance.subject.client import Client
 
 def pushed_id(q: Client, work: str) -> object:
     """The id of a work that was pushed."""
-    return known(q.push(work).id, "the id of what was pushed")
+    return require(q.push(work).id, "the id of what was pushed")
 
 
 def says_no(q: Client, id: object) -> None:
@@ -42,7 +42,7 @@ def test_a_cancelled_task_is_not_claimed(q: Client, other: Client) -> None:
 @pytest.mark.needs("not_before")
 def test_a_cancelled_task_does_not_fall_due(q: Client) -> None:
     due = later(q)
-    id = known(q.push("a", not_before=due).id, "the id of what was pushed")
+    id = require(q.push("a", not_before=due).id, "the id of what was pushed")
     q.cancel(id)
     fall_due(q, due)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import named, refused, takes, wrong
+from lowq_conformance.cases.expect import expect_named_error, expect_refusal, takes, wrong
 from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised
 from lowq_conformance.subject.client import MINUTE, Client
 from lowq_conformance.subject.subject import Subject
@@ -46,14 +46,14 @@ def test_use_after_closing_raises_a_named_error(q: Client, verb: str) -> None:
     held = q.claim()
     q.close()
     uses: dict[str, Callable[[], object]] = {
-        "push": lambda: refused(q.push, "c"),
-        "claim": lambda: refused(q.claim, lease_for=MINUTE),
-        "ack": lambda: refused(q.ack, held),
-        "count": lambda: refused(q.count),
+        "push": lambda: expect_refusal(q.push, "c"),
+        "claim": lambda: expect_refusal(q.claim, lease_for=MINUTE),
+        "ack": lambda: expect_refusal(q.ack, held),
+        "count": lambda: expect_refusal(q.count),
     }
 
     error = uses[verb]()
-    named(q, error if isinstance(error, Exception) else None, (*ACCIDENTS, TypeError))
+    expect_named_error(q, error if isinstance(error, Exception) else None, (*ACCIDENTS, TypeError))
 
 
 @pytest.mark.clause("CLOSE-3")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lowq import State
-from lowq_conformance.cases.expect import expect, gives, known, nothing, takes
+from lowq_conformance.cases.expect import expect, gives, nothing, require, takes
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client, field
@@ -20,7 +20,7 @@ def buried(q: Client) -> Any:
         raise NotPromised("the client has no method redrive")
     q.push("a")
     held = takes(q, "a")
-    id = known(held.id, "the id of a claimed task")
+    id = require(held.id, "the id of a claimed task")
     q.dead_letter(held)
     return id
 
@@ -99,4 +99,4 @@ def test_a_redriven_task_counts_its_attempts_anew(q: Client) -> None:
     q.redrive(buried(q))
     held = takes(q, "a")
 
-    expect(q, known(held.attempts, "attempts") == 1, f"attempts 1, not {held.attempts}")
+    expect(q, require(held.attempts, "attempts") == 1, f"attempts 1, not {held.attempts}")

@@ -12,8 +12,8 @@ from lowq_conformance.cases.expect import (
     claim,
     gives,
     gives_all,
-    known,
     nothing,
+    require,
     says_added,
     something,
     taken,
@@ -61,8 +61,8 @@ def test_a_push_says_whether_it_added(q: Client, other: Client) -> None:
 
 @pytest.mark.clause("DEDUPE-1")
 def test_a_refused_push_names_the_task_that_stands(q: Client) -> None:
-    first = known(q.push("a").id, "the id of what was pushed")
-    again = known(q.push("a").id, "the id of what stands")
+    first = require(q.push("a").id, "the id of what was pushed")
+    again = require(q.push("a").id, "the id of what stands")
 
     if again != first:
         raise wrong(q, f"the id {first!r} of the task that stands")
@@ -206,7 +206,7 @@ def test_after_dead_letter_the_work_may_be_pushed_again(q: Client) -> None:
 @pytest.mark.clause("DEDUPE-7")
 @pytest.mark.needs("cancel")
 def test_after_cancel_the_work_may_be_pushed_again(q: Client) -> None:
-    q.cancel(known(q.push("a").id, "the id of what was pushed"))
+    q.cancel(require(q.push("a").id, "the id of what was pushed"))
     added(q, q.push("a"))
 
     gives_all(q, "a")

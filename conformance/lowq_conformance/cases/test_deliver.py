@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, known, named, nothing, something, taken, takes, wrong
+from lowq_conformance.cases.expect import (
+    expect,
+    expect_named_error,
+    gives_all,
+    nothing,
+    require,
+    something,
+    taken,
+    takes,
+    wrong,
+)
 from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.contract.outcomes import Broken, Refused
 from lowq_conformance.history.work_text import work_text
@@ -189,7 +199,7 @@ def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
     try:
         q.push(work)
     except Refused as refused:
-        named(q, refused.cause)
+        expect_named_error(q, refused.cause)
         nothing(q)
         return
 
@@ -251,7 +261,7 @@ def test_counts_and_listings_tell_of_what_is_dead(q: Client) -> None:
 @pytest.mark.clause("DELIVER-10")
 @pytest.mark.needs("cancel")
 def test_counts_and_listings_forget_what_was_cancelled(q: Client) -> None:
-    id = known(q.push("a").id, "the id of what was pushed")
+    id = require(q.push("a").id, "the id of what was pushed")
     q.push("b")
     q.cancel(id)
 

@@ -11,11 +11,11 @@ import pytest
 from lowq_conformance.cases.expect import (
     asks_for_leases,
     expect,
+    expect_named_error,
+    expect_refusal,
     gives,
     gives_all,
-    named,
     nothing,
-    refused,
     something,
     takes,
     wrong,
@@ -51,7 +51,7 @@ PLACED = [kind for kind in NOT_JSON if kind != "cycle"]  # a cycle is nowhere in
 @pytest.mark.clause("INPUT-1")
 @pytest.mark.parametrize("bad", NOT_JSON.values(), ids=list(NOT_JSON))
 def test_what_is_not_json_is_refused_and_not_kept(q: Client, bad: Any) -> None:
-    named(q, refused(q.push, bad))
+    expect_named_error(q, expect_refusal(q.push, bad))
 
     nothing(q)
 
@@ -59,7 +59,7 @@ def test_what_is_not_json_is_refused_and_not_kept(q: Client, bad: Any) -> None:
 @pytest.mark.clause("INPUT-1")
 @pytest.mark.parametrize("bad", [bad for kind, bad in NOT_JSON.items() if kind in PLACED], ids=PLACED)
 def test_the_error_says_where_in_the_work_it_is(q: Client, bad: Any) -> None:
-    error = refused(q.push, {"user": ["fine", {"created": bad}]})
+    error = expect_refusal(q.push, {"user": ["fine", {"created": bad}]})
 
     said = " ".join([str(error), *getattr(error, "__notes__", ())])
     expect(q, "created" in said, "an error that names the place inside the work: created")
@@ -84,7 +84,7 @@ def test_a_refused_push_leaves_the_queue_and_the_next_push_whole(q: Client) -> N
 @pytest.mark.needs("priority")
 def test_a_work_that_was_refused_for_its_priority_may_be_pushed(q: Client) -> None:
     priority: Any = "high"
-    refused(q.push, "a", priority=priority)
+    expect_refusal(q.push, "a", priority=priority)
     answer = q.push("a", priority=1)
 
     expect(q, answer.added is not False, "added")
@@ -101,7 +101,7 @@ def test_deep_nesting_arrives_intact_or_is_refused(q: Client, depth: int, kind: 
     try:
         q.push(work)
     except Refused as refusal:
-        named(q, refusal.cause)
+        expect_named_error(q, refusal.cause)
     else:
         held = something(q)
         expect(q, depth_of(held.work) == (depth, "core"), f"the work, {depth:,} deep")
@@ -130,7 +130,7 @@ def test_a_huge_integer_arrives_intact_or_is_refused(q: Client, number: int) -> 
     try:
         q.push([number])
     except Refused as refusal:
-        named(q, refusal.cause)
+        expect_named_error(q, refusal.cause)
     else:
         held = something(q)
         whole = isinstance(held.work, list) and len(held.work) == 1 and type(held.work[0]) is int
@@ -145,7 +145,7 @@ def test_a_huge_integer_arrives_intact_or_is_refused(q: Client, number: int) -> 
 @pytest.mark.needs("priority")
 @pytest.mark.parametrize("priority", ["7", 7.9, [1]], ids=repr)
 def test_a_priority_that_is_no_integer_is_refused(q: Client, priority: Any) -> None:
-    refused(q.push, "a", priority=priority)
+    expect_refusal(q.push, "a", priority=priority)
 
     nothing(q)
 
@@ -173,7 +173,7 @@ def takes_priority(q: Client, work: str, priority: int) -> bool:
     try:
         q.push(work, priority=priority)
     except Refused as refusal:
-        named(q, refusal.cause)
+        expect_named_error(q, refusal.cause)
         return False
     return True
 
@@ -194,7 +194,7 @@ def test_a_truth_value_is_no_priority_or_the_number_that_it_is_in_python(q: Clie
 @pytest.mark.parametrize("ahead", [timedelta(hours=-30), timedelta(hours=30)], ids=["past", "future"])
 def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
     naive = (q.subject.now(q.place) + ahead).replace(tzinfo=None)
-    refused(q.push, "a", not_before=naive)
+    expect_refusal(q.push, "a", not_before=naive)
 
     nothing(q)
     if q.subject.can_pass_time:
@@ -206,7 +206,7 @@ def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
 @pytest.mark.needs("not_before")
 @pytest.mark.parametrize("when", ["tomorrow", [2030, 1, 1], b"2030-01-01"], ids=repr)
 def test_a_time_that_is_no_datetime_is_refused(q: Client, when: Any) -> None:
-    refused(q.push, "a", not_before=when)
+    expect_refusal(q.push, "a", not_before=when)
 
     nothing(q)
 
@@ -230,7 +230,7 @@ def test_a_number_or_a_length_of_time_is_no_time_or_means_one(q: Client, when: A
 @pytest.mark.needs("key")
 @pytest.mark.parametrize("key", [7, b"k", ["k"]], ids=repr)
 def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
-    refused(q.push, "a", key=key)
+    expect_refusal(q.push, "a", key=key)
 
     nothing(q)
 
@@ -241,7 +241,7 @@ def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
 def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
     asks_for_leases(q)
     q.push("a")
-    refused(q.claim, lease_for=lease)
+    expect_refusal(q.claim, lease_for=lease)
 
     takes(q, "a")
 

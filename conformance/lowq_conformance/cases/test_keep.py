@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, gives_all, known, nothing, something, taken, takes
+from lowq_conformance.cases.expect import expect, gives, gives_all, nothing, require, something, taken, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.history.work_text import work_text
@@ -84,7 +84,7 @@ def test_leased_tasks_survive_reopening(q: Client, reopened: Reopen) -> None:
 def test_attempts_survive_reopening(q: Client, reopened: Reopen) -> None:
     lease = q.subject.short_lease
     q.push("a")
-    known(takes(q, "a", lease_for=lease).attempts, "attempts")
+    require(takes(q, "a", lease_for=lease).attempts, "attempts")
     q = reopened(q)
     run_out(q, lease)
     held = takes(q, "a")
@@ -102,7 +102,7 @@ def test_dead_tasks_stay_dead_after_reopening(q: Client, reopened: Reopen) -> No
 
     nothing(q)
     if q.has("redrive"):
-        q.redrive(known(held.id, "the id of a claimed task"))
+        q.redrive(require(held.id, "the id of a claimed task"))
         gives_all(q, "a")
 
 

@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from lowq_conformance.cases.expect import asks_for_leases, expect, gives, known, nothing, refused, something, takes
+from lowq_conformance.cases.expect import (
+    asks_for_leases,
+    expect,
+    expect_refusal,
+    gives,
+    nothing,
+    require,
+    something,
+    takes,
+)
 from lowq_conformance.cases.timing import Stopwatch, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
@@ -96,7 +105,7 @@ def test_attempts_count_the_claims(q: Client, other: Client) -> None:
     q.push("a")
     for number in (1, 2, 3):
         held = takes(other, "a", lease_for=lease)
-        expect(other, known(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
+        expect(other, require(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
         if number < 3:
             run_out(q, lease)
 
@@ -107,7 +116,7 @@ def test_attempts_count_the_claims_after_a_release(q: Client) -> None:
     q.push("a")
     for number in (1, 2, 3):
         held = takes(q, "a")
-        expect(q, known(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
+        expect(q, require(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
         q.release(held)
 
 
@@ -115,7 +124,7 @@ def test_attempts_count_the_claims_after_a_release(q: Client) -> None:
 def test_a_stale_ack_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
     old, new = overtaken(q, other)
 
-    refused(q.ack, old)
+    expect_refusal(q.ack, old)
     still_held(q, other, new)
 
 
@@ -124,7 +133,7 @@ def test_an_ack_is_refused_when_another_has_done_the_task(q: Client, other: Clie
     old, new = overtaken(q, other)
     other.ack(new)
 
-    refused(q.ack, old)
+    expect_refusal(q.ack, old)
     nothing(other)
 
 
@@ -132,7 +141,7 @@ def test_an_ack_is_refused_when_another_has_done_the_task(q: Client, other: Clie
 def test_a_stale_release_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
     old, new = overtaken(q, other)
 
-    refused(q.release, old)
+    expect_refusal(q.release, old)
     still_held(q, other, new)
 
 
@@ -144,7 +153,7 @@ def test_a_stale_extend_is_refused_and_changes_nothing(q: Client, other: Client)
     run_out(q, lease)
     takes(other, "a", lease_for=lease)
 
-    refused(q.extend, old, lease_for=lease * 60)
+    expect_refusal(q.extend, old, lease_for=lease * 60)
     run_out(q, lease)
     takes(other, "a")
 
@@ -214,7 +223,7 @@ def test_a_second_ack_is_refused_and_harmless(q: Client) -> None:
     held = takes(q, "a")
     q.ack(held)
 
-    refused(q.ack, held)
+    expect_refusal(q.ack, held)
     nothing(q)
 
 
@@ -225,7 +234,7 @@ def test_a_release_after_ack_resurrects_nothing(q: Client) -> None:
     held = takes(q, "a")
     q.ack(held)
 
-    refused(q.release, held)
+    expect_refusal(q.release, held)
     nothing(q)
 
 
@@ -236,7 +245,7 @@ def test_an_ack_after_release_is_refused(q: Client) -> None:
     held = takes(q, "a")
     q.release(held)
 
-    refused(q.ack, held)
+    expect_refusal(q.ack, held)
     gives(q, "a")
 
 
@@ -247,7 +256,7 @@ def test_a_dead_letter_after_ack_is_refused(q: Client) -> None:
     held = takes(q, "a")
     q.ack(held)
 
-    refused(q.dead_letter, held)
+    expect_refusal(q.dead_letter, held)
     nothing(q)
 
 
@@ -258,7 +267,7 @@ def test_a_second_ack_does_not_touch_the_next_task_of_an_equal_work(q: Client) -
     q.ack(held)
     q.push("a")
 
-    refused(q.ack, held)
+    expect_refusal(q.ack, held)
     gives(q, "a")
 
 
@@ -292,7 +301,7 @@ def test_a_lease_of_zero_or_less_is_refused(q: Client, lease: timedelta) -> None
     asks_for_leases(q)
     q.push("a")
 
-    refused(q.claim, lease_for=lease)
+    expect_refusal(q.claim, lease_for=lease)
     gives(q, "a")
 
 
@@ -300,5 +309,5 @@ def test_a_lease_of_zero_or_less_is_refused(q: Client, lease: timedelta) -> None
 def test_a_stale_dead_letter_is_refused_and_changes_nothing(q: Client, other: Client) -> None:
     old, new = overtaken(q, other)
 
-    refused(q.dead_letter, old)
+    expect_refusal(q.dead_letter, old)
     still_held(q, other, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, known, nothing, takes
+from lowq_conformance.cases.expect import expect, gives, nothing, require, takes
 from lowq_conformance.cases.timing import fall_due, later, not_yet
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.client import Client
@@ -87,7 +87,7 @@ def test_a_released_task_is_listed_with_its_key(q: Client) -> None:
 def test_a_released_task_keeps_its_attempts(q: Client) -> None:
     q.push("a")
     first = takes(q, "a")
-    known(first.attempts, "attempts")
+    require(first.attempts, "attempts")
     q.release(first)
     again = takes(q, "a")
 

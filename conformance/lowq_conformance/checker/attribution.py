@@ -18,16 +18,16 @@ Blame = tuple[str, str]
 """A clause and a sentence."""
 
 
-def whereabouts(task: ModelTask) -> str:
+def tell_whereabouts(task: ModelTask) -> str:
     """Where the task is, in words."""
     if task.state == "waiting":
         return "waiting" if "ran out" not in task.past else "waiting, its lease having run out"
     return task.state
 
 
-def added_twice(new: ModelTask, standing: ModelTask) -> Blame:
+def blame_double_add(new: ModelTask, standing: ModelTask) -> Blame:
     """A push said "added" while an equal task stood."""
-    said = f"push of {new} said added, but an equal task stands: {standing} is {whereabouts(standing)}"
+    said = f"push of {new} said added, but an equal task stands: {standing} is {tell_whereabouts(standing)}"
     if new.batch is not None and new.batch == standing.batch:
         return "DEDUPE-11", said
     if "reopened" in standing.past:
@@ -46,7 +46,7 @@ def list_keys(work: Any) -> str:
     return json.dumps(work)
 
 
-def refused_wrongly(spec: Spec, new: ModelTask, equals: list[ModelTask], refused: list[tuple[Any, str]]) -> Blame:
+def blame_refusal(spec: Spec, new: ModelTask, equals: list[ModelTask], refused: list[tuple[Any, str]]) -> Blame:
     """A push said "a duplicate" while no equal task stood."""
     for each, clause in refused:
         if new.key is None and work_text(each) == work_text(new.work):
@@ -59,25 +59,25 @@ def refused_wrongly(spec: Spec, new: ModelTask, equals: list[ModelTask], refused
             f"push of {new} said that an equal task stands, but none was ever pushed",
         )
     last = equals[-1]
-    said = f"push of {new} said that an equal task stands, but the last one is {whereabouts(last)}"
+    said = f"push of {new} said that an equal task stands, but the last one is {tell_whereabouts(last)}"
     if last.state == "leased":
         return "DEDUPE-6", said
     return ("DEDUPE-5" if last.state == "acked" else "DEDUPE-7"), said
 
 
-def wrong_id(new: ModelTask, standing: ModelTask) -> Blame:
+def blame_wrong_id(new: ModelTask, standing: ModelTask) -> Blame:
     """A refused push named another task than the one that stands."""
     return "DEDUPE-1", f"push of {new} was refused for task {new.id}, but {standing.id} is the one that stands"
 
 
-def strange_id(known: ModelTask) -> Blame:
+def blame_strange_id(known: ModelTask) -> Blame:
     """A claim gave a known work under an id that no push answered."""
     if "refused a duplicate" in known.past:
         return "DEDUPE-1", f"{known} came out twice: a push of it that was refused had added it"
     return "DELIVER-2", f"{known} came out under an id that no push had given"
 
 
-def invented(work: Any, refused: list[tuple[Any, str]]) -> Blame:
+def blame_invention(work: Any, refused: list[tuple[Any, str]]) -> Blame:
     """A claim gave a work that was never kept."""
     for each, clause in refused:
         if work_text(each) == work_text(work):
@@ -85,9 +85,9 @@ def invented(work: Any, refused: list[tuple[Any, str]]) -> Blame:
     return "DELIVER-2", f"{work!r} came out, but nobody had pushed it"
 
 
-def taken(task: ModelTask, client: str) -> Blame:
+def blame_taking(task: ModelTask, client: str) -> Blame:
     """A claim gave a task that nobody may have: gone, dead, or another's."""
-    said = f"{task} was handed out, but it is {whereabouts(task)}"
+    said = f"{task} was handed out, but it is {tell_whereabouts(task)}"
     if task.state in ("acked", "cancelled", "dead", "replaced"):
         if task.state == "acked" and "refused a duplicate" in task.past:
             return "DEDUPE-1", f"{said}: a push of it that was refused had added it"
@@ -111,13 +111,13 @@ def taken(task: ModelTask, client: str) -> Blame:
     return "LEASE-1", f"{said}, and the lease has not run out"
 
 
-def too_early(task: ModelTask) -> Blame:
+def blame_early_claim(task: ModelTask) -> Blame:
     """A claim gave a task before its time."""
     clause = "RELEASE-2" if "released for later" in task.past else "DUE-1"
     return clause, f"{task} was handed out before its time"
 
 
-def order(taken: ModelTask, first: ModelTask) -> Blame:
+def blame_order(taken: ModelTask, first: ModelTask) -> Blame:
     """A claim gave `taken` although `first` was due and comes before it."""
     said = f"{taken} was handed out while {first} was due and comes before it"
     pair = (taken, first)
@@ -144,13 +144,13 @@ def order(taken: ModelTask, first: ModelTask) -> Blame:
     return ("ORDER-1" if first.client == taken.client else "ORDER-2"), said
 
 
-def attempts(task: ModelTask, found: int) -> Blame:
+def blame_attempts(task: ModelTask, found: int) -> Blame:
     """A claim told another number of attempts than there were."""
     clause = "DEAD-3" if "redriven" in task.past else "RELEASE-3" if "released" in task.past else "LEASE-3"
     return clause, f"{task} was handed out with attempts {found}, but this is number {task.attempts}"
 
 
-def carried(task: ModelTask) -> str:
+def blame_carried(task: ModelTask) -> str:
     """A listing told something else of the task than what it must carry."""
     if task.state == "dead":
         return "DEAD-2"
@@ -159,9 +159,9 @@ def carried(task: ModelTask) -> str:
     return "RELEASE-3" if "released" in task.past else "DELIVER-10"
 
 
-def false_empty(missing: ModelTask, blocked: bool) -> Blame:
+def blame_false_empty(missing: ModelTask, blocked: bool) -> Blame:
     """A claim found nothing although `missing` was due; `blocked` by one that is not due."""
-    said = f"claim found nothing, but {missing} is due: it is {whereabouts(missing)}"
+    said = f"claim found nothing, but {missing} is due: it is {tell_whereabouts(missing)}"
     if missing.state == "leased" or "ran out" in missing.past:
         long = missing.hold is not None and "extended" in missing.hold.past
         return ("LEASE-8" if long else "LEASE-2"), f"{said}, and the lease has run out"
@@ -182,7 +182,7 @@ def false_empty(missing: ModelTask, blocked: bool) -> Blame:
     return "DELIVER-1", said
 
 
-def stale_settle(hold: ModelLease, verb: str) -> Blame:
+def blame_stale_settle(hold: ModelLease, verb: str) -> Blame:
     """A settle was taken from a lease that was settled or replaced."""
     if hold.settled:
         return "LEASE-9", f"{verb} of {hold.task} was taken, but this lease was settled already"
@@ -190,7 +190,7 @@ def stale_settle(hold: ModelLease, verb: str) -> Blame:
     return clause, f"{verb} of {hold.task} was taken from a lease that is no longer its holder's"
 
 
-def lost_settle(hold: ModelLease, verb: str) -> Blame:
+def blame_lost_settle(hold: ModelLease, verb: str) -> Blame:
     """A settle was refused from a lease that runs."""
     runs = "it is in hand" if hold.early == float("inf") else "its lease runs"
     said = f"{verb} of {hold.task} was refused, but {runs}"

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable
 from math import inf
 from typing import Any
 
-from lowq_conformance.checker import attribution as blame
+from lowq_conformance.checker import attribution
 from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
@@ -122,10 +122,10 @@ class Model:
         if added is None:
             added = not sure
         if added and sure:
-            raise Mismatch(*blame.added_twice(new, sure[0]), "not added")
+            raise Mismatch(*attribution.blame_double_add(new, sure[0]), "not added")
         if not added and not perhaps:
             gone = [task for task in self.tasks if task.equal == equal]
-            raise Mismatch(*blame.refused_wrongly(self.spec, new, gone, self.refused), "added")
+            raise Mismatch(*attribution.blame_refusal(self.spec, new, gone, self.refused), "added")
         if added:
             for task in self.tasks:
                 if id is not None and task.id == id and task.state == "dead":
@@ -133,7 +133,7 @@ class Model:
             self.tasks.append(new)
             return new
         if id is not None and all(task.id not in (None, id) for task in perhaps):
-            raise Mismatch(*blame.wrong_id(new, perhaps[0]), f"the id {perhaps[0].id}")
+            raise Mismatch(*attribution.blame_wrong_id(new, perhaps[0]), f"the id {perhaps[0].id}")
         if not sure and len(perhaps) == 1:
             self._run_out(perhaps[0])
         for task in perhaps:
@@ -162,12 +162,12 @@ class Model:
         """The queue handed out `work`; `lease_for` None: until it is settled."""
         task = self._claimed(at, work, id)
         if not self.maybe_free(task, at):
-            raise Mismatch(*blame.taken(task, client), self._first(at))
+            raise Mismatch(*attribution.blame_taking(task, client), self._first(at))
         if not self.maybe_due(task, at):
-            raise Mismatch(*blame.too_early(task), self._first(at))
+            raise Mismatch(*attribution.blame_early_claim(task), self._first(at))
         better = [t for t in self.tasks if t is not task and self._overtaken(t, task, at)]
         if better:
-            error = Overtaken(*blame.order(task, better[0]), self._first(at))
+            error = Overtaken(*attribution.blame_order(task, better[0]), self._first(at))
             error.first = better[0]
             raise error
         if task.state == "leased":
@@ -185,7 +185,7 @@ class Model:
         task.attempts += 1
         task.past.add("claimed")
         if attempts is not None and attempts != task.attempts:
-            raise Mismatch(*blame.attempts(task, attempts), f"attempts {task.attempts}")
+            raise Mismatch(*attribution.blame_attempts(task, attempts), f"attempts {task.attempts}")
         return hold
 
     def claim_nothing(self, at: Span) -> None:
@@ -194,7 +194,7 @@ class Model:
         if missing:
             waiting = [t for t in self.tasks if t.state == "waiting" and not self.maybe_due(t, at)]
             blocked = any(self.before(task, missing[0]) for task in waiting)
-            raise Mismatch(*blame.false_empty(missing[0], blocked), self._first(at))
+            raise Mismatch(*attribution.blame_false_empty(missing[0], blocked), self._first(at))
 
     def extend(self, at: Span, hold: ModelLease, lease_for: float, *, taken: bool) -> None:
         """The task is held for `lease_for` from now, or the lease was not its holder's any more."""
@@ -257,9 +257,11 @@ class Model:
         """The task is gone, or it was leased, or there was none."""
         if done and not (task.state == "dead" or self.maybe_free(task, at)):
             clause = "CANCEL-2" if task.state == "leased" else "CANCEL-3"
-            raise Mismatch(clause, f"cancel of {task} said True, but it is {blame.whereabouts(task)}", "False")
+            raise Mismatch(
+                clause, f"cancel of {task} said True, but it is {attribution.tell_whereabouts(task)}", "False"
+            )
         if not done and task.state != "dead" and self.free(task, at):  # what is dead may be another verb's to remove
-            where = blame.whereabouts(task)
+            where = attribution.tell_whereabouts(task)
             raise Mismatch("CANCEL-3", f"cancel of {task} said False, but it is {where}", "True")
         if done:
             task.state = "cancelled"
@@ -301,8 +303,8 @@ class Model:
         held = self.held(hold, at)
         if held is not None and held != taken:
             if taken:
-                raise Mismatch(*blame.stale_settle(hold, verb), "a refusal")
-            raise Mismatch(*blame.lost_settle(hold, verb), "no refusal")
+                raise Mismatch(*attribution.blame_stale_settle(hold, verb), "a refusal")
+            raise Mismatch(*attribution.blame_lost_settle(hold, verb), "no refusal")
         if not taken and held is None:
             self._run_out(hold.task)
         if not taken and hold.task.hold is not None:
@@ -318,10 +320,10 @@ class Model:
             if named and not any(task in same for task in named):
                 raise Mismatch("DELIVER-1", f"{named[-1]} was pushed, and came out as {work!r}")
             if not named and same:
-                raise Mismatch(*blame.strange_id(same[-1]))
+                raise Mismatch(*attribution.blame_strange_id(same[-1]))
             same = [task for task in named if task in same]
         if not same:
-            raise Mismatch(*blame.invented(work, self.refused))
+            raise Mismatch(*attribution.blame_invention(work, self.refused))
         fit = [task for task in same if self.maybe_free(task, at) and self.maybe_due(task, at)]
         if fit:
             return min(fit, key=lambda t: (not self.due(t, at), -t.priority if self.spec.priority else 0, t.number))

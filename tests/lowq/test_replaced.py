@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-GUIDE = (Path(__file__).parent.parent / "docs" / "replaced.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "replaced.md").read_text(encoding="utf-8")
 
 PROGRAM = """
 import sys
