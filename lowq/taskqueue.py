@@ -367,7 +367,7 @@ def task_queue(
     """Decorates ``f(queue, work)``: ``f(1, 2, 3)`` then pushes three works and starts a worker that runs them.
 
     `options` are the attributes of a TaskQueue: name, dedupe, options, clock, lease_for, retry, time_limit, linger,
-    on_dead.    The queue itself is `f.queue`.
+    on_dead. The queue itself is `f.queue`.
     """
     if callable(path) and not isinstance(path, os.PathLike) and not takes_nothing(path):
         raise TypeError('task_queue: a path is missing: write @task_queue("jobs.db")')

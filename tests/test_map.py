@@ -1,4 +1,4 @@
-"""The map for who works inside names files that are there, and every room."""
+"""The map for who works inside names files that are there, and every room; so do the words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SUITE = ROOT / "conformance" / "lowq_conformance"
 PAGE = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`([\w./*<>-]+\.(?:py|md|jsonl)|[\w./]+/)`", PAGE)))
+WORDS = (ROOT / "docs" / "words.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w./*<>-]+\.(?:py|md|jsonl)|[\w./]+/)`", PAGE + WORDS)))
 
 
 @pytest.mark.parametrize("path", NAMED)
@@ -19,7 +20,7 @@ def test_what_the_map_names_is_there(path: str) -> None:
 
     found = [
         match
-        for base in (ROOT, SUITE, ROOT / "lowq", ROOT / "lowq" / "worker", ROOT / "lowq" / "backends" / "sqlite")
+        for base in (ROOT, SUITE, ROOT / "lowq")
         for match in base.glob(pattern)
     ]
 
