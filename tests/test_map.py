@@ -18,11 +18,7 @@ NAMED = sorted(set(re.findall(r"`([\w./*<>-]+\.(?:py|md|jsonl)|[\w./]+/)`", PAGE
 def test_what_the_map_names_is_there(path: str) -> None:
     pattern = path.replace("<group>", "*")
 
-    found = [
-        match
-        for base in (ROOT, SUITE, ROOT / "lowq")
-        for match in base.glob(pattern)
-    ]
+    found = [match for base in (ROOT, SUITE, ROOT / "lowq") for match in base.glob(pattern)]
 
     assert found != []
 
