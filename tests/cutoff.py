@@ -13,6 +13,7 @@ Signals of the operating system hit fewer places than this: only calls and jumps
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -54,12 +55,15 @@ def at_instruction(
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return count
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # its finalizers run inside calls of sqlite3, and would be counted
     sys.settrace(enter)
     try:
         call()
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return left < 0
 
 
