@@ -17,6 +17,7 @@ GROUPS: Mapping[str, str] = {
     "DEAD": "Setting a task aside",
     "CANCEL": "Taking a task out",
     "BATCH": "Many at once",
+    "HEADERS": "What goes along with a work",
     "RACE": "Many clients at once",
     "KEEP": "Closing and opening again",
     "CRASH": "kill -9 at any instant",
@@ -172,6 +173,13 @@ CLAUSES: Mapping[str, Clause] = {
             "batch",
             ("A batch is kept whole or not at all", ""),
             ("An empty batch is fine", ""),
+        ),
+        _clauses(
+            "HEADERS",
+            "headers",
+            ("Headers arrive as they were pushed, through release, expiry, dead letter, redrive and reopening", ""),
+            ("Headers play no part in what is equal, and a refused duplicate changes none", "dedupe"),
+            ("A header whose name or value is no string is refused before anything is kept", ""),
         ),
         _clauses(
             "RACE",

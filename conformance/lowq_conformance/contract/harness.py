@@ -37,8 +37,8 @@ class Client(Protocol):
     def claim(self, *args: Any, **kwargs: Any) -> Any:
         """`claim()`, with `lease_for=` [lease, unless the trait `fixed_lease` says how long].
 
-        The answer is None, or something with `work`; `id` and `attempts` are looked at where it has them, also on its
-        `task`.
+        The answer is None, or something with `work`; `id`, `attempts` and `headers` are looked at where it has them,
+        also on its `task`.
         """
 
     def ack(self, *args: Any, **kwargs: Any) -> Any:

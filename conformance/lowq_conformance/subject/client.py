@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lowq import Item, State
+from lowq import Headers, Item, State
 from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
@@ -92,15 +92,20 @@ class Client:
         key: str | None = None,
         priority: int = 0,
         not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
         keyless: bool = False,
     ) -> Answer:
-        """The work was pushed; what is None or 0 was not passed.
+        """The work was pushed; what is None or 0 was not passed, nor are headers where they are not promised.
 
         Where only a key makes works equal, each gets one that is equal where the works are, unless it is `keyless`.
         """
         key = key if keyless else self.key(work, key)
         given = {"key": key, "priority": priority, "not_before": not_before}
-        passed = {name: value for name, value in given.items() if name in self.promises and (value or value == "")}
+        passed: dict[str, Any] = {
+            name: value for name, value in given.items() if name in self.promises and (value or value == "")
+        }
+        if headers is not None and "headers" in self.promises:
+            passed["headers"] = headers
         return _answer(self._call("push", [work], passed, _said))
 
     def key(self, work: Any, key: str | None) -> str | None:
@@ -111,8 +116,13 @@ class Client:
         return f"work {work_text(work)}"
 
     def push_many(self, items: Iterable[Item]) -> list[Answer] | None:
-        """The items were pushed together; None where the queue does not say what became of each."""
+        """The items were pushed together; None where the queue does not say what became of each.
+
+        Where headers are not promised, no item has any.
+        """
         given = [replace(item, key=self.key(item.work, item.key)) for item in items]
+        if "headers" not in self.promises:
+            given = [replace(item, headers=Headers()) for item in given]
         answers = self._call("push_many", [given], {}, _said_of_many)
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 

@@ -153,7 +153,7 @@ def _item(item: Item, now: datetime | None) -> str:
     defaults = Item(None)
     keywords = {
         name: getattr(item, name)
-        for name in ("key", "priority", "not_before")
+        for name in ("key", "priority", "not_before", "headers")
         if getattr(item, name) != getattr(defaults, name)
     }
     return format_call("Item", [item.work], keywords, now)

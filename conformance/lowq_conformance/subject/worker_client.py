@@ -5,7 +5,7 @@ The handler waits at a gate in each turn, so that what it has begun is in hand u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +74,7 @@ class Worked(Client):
         key: str | None = None,
         priority: int = 0,
         not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
         keyless: bool = False,
     ) -> Answer:
         """The work was pushed."""
@@ -81,7 +82,7 @@ class Worked(Client):
             raise NotPromised("its own worker claims, and when it would is not told")
         if self.subject.traits.dedupe != "off" and work_text(work) in self._desk.ended:
             raise NotPromised("its own worker acks, and when it has is not told")
-        answer = super().push(work, key=key, priority=priority, keyless=keyless)
+        answer = super().push(work, key=key, priority=priority, headers=headers, keyless=keyless)
         self._desk.waiting += answer.added is not False
         return answer
 

@@ -24,6 +24,7 @@ NUMBERS = {
     "DEAD": 3,
     "CANCEL": 3,
     "BATCH": 2,
+    "HEADERS": 3,
     "RACE": 7,
     "KEEP": 1,
     "CRASH": 7,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,17 @@ class ListIsManyTasks(Queue):
     """A list that is pushed becomes one task for each of its elements."""
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         if isinstance(work, list) and work:
-            return self.push_many([Item(each, key, priority, not_before) for each in work])[0]
-        return super().push(work, key=key, priority=priority, not_before=not_before)
+            return self.push_many([Item(each, key, priority, not_before, headers or {}) for each in work])[0]
+        return super().push(work, key=key, priority=priority, not_before=not_before, headers=headers)
 
 
 @breaks("DELIVER-2")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,14 @@ from lowq import Clock, Item, Pushed
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import Row
-from lowq_conformance.queues.sound.values import check, check_key, check_priority, check_time, each_scalar
+from lowq_conformance.queues.sound.values import (
+    check,
+    check_headers,
+    check_key,
+    check_priority,
+    check_time,
+    each_scalar,
+)
 
 
 @breaks("INPUT-1")
@@ -71,14 +80,20 @@ class RefusesAndKeeps(Queue):
     """A work that is refused leaves null in the queue."""
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
         try:
             self.encode(work)
         except ValueError:
             super().push(None)
             raise
-        return super().push(work, key=key, priority=priority, not_before=not_before)
+        return super().push(work, key=key, priority=priority, not_before=not_before, headers=headers)
 
 
 @breaks("INPUT-1")
@@ -166,7 +181,7 @@ class NaiveIsUTC(Queue):
         time = item.not_before
         if isinstance(time, datetime) and time.tzinfo is None:
             time = time.replace(tzinfo=UTC)
-        return super().row(Item(item.work, item.key, item.priority, time))
+        return super().row(replace(item, not_before=time))
 
 
 @breaks("INPUT-4")
@@ -174,7 +189,7 @@ class PriorityByInt(Queue):
     """A priority of "7", 7.9 or True is turned into an int."""
 
     def row(self, item: Item) -> Row:
-        return super().row(Item(item.work, item.key, int(item.priority), item.not_before))
+        return super().row(replace(item, priority=int(item.priority)))
 
 
 @breaks("INPUT-4")
@@ -183,12 +198,19 @@ class WritesThenChecks(Queue):
 
     def row(self, item: Item) -> Row:
         check_key(item.key)
-        return Row(self.encode(item.work), item.key, 0, None)
+        check_headers(item.headers)
+        return Row(self.encode(item.work), item.key, 0, None, headers=dict(item.headers))
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
-        pushed = super().push(work, key=key)
+        pushed = super().push(work, key=key, headers=headers)
         check_priority(priority)
         check_time(not_before)
         return pushed

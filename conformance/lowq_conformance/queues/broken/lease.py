@@ -208,7 +208,9 @@ class ReleaseResurrects(Queue):
             if self.find(lease.id) is None:
                 number = int(lease.id.rpartition("/")[2])
                 task = lease.task
-                self.wait(Row(self.encode(task.work), task.key, task.priority, None, number=number), None, now)
+                row = Row(self.encode(task.work), task.key, task.priority, None, number=number)
+                row.headers = dict(task.headers)
+                self.wait(row, None, now)
                 return
         super().release(lease, not_before=not_before)
 

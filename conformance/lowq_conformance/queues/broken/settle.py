@@ -141,7 +141,9 @@ class RedriveCopies(Queue):
             row = self.find(id)
             if row is None or row.state != "dead":
                 return False
-            self.wait(Row(row.text, row.key, row.priority, None, number=self.last + 1), None, now)
+            self.wait(
+                Row(row.text, row.key, row.priority, None, number=self.last + 1, headers=row.headers), None, now
+            )
             return True
 
 

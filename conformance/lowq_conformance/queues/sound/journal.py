@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import Counts, Dedupe, Item, Lease, LeaseLost, Pushed, State, Task
+from lowq import Counts, Dedupe, Headers, Item, Lease, LeaseLost, Pushed, State, Task
 from lowq_conformance.queues.lowq import FakeTime
 from lowq_conformance.queues.sound.rows import EPOCH, Row, Rows
 from lowq_conformance.queues.sound.values import check_item, encode
@@ -21,8 +21,8 @@ class Queue(Rows):
     """A client of the queue that is kept in a folder."""
 
     promises: ClassVar[frozenset[str]] = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key names inspect"
-        " json prompt close clock persistent threads processes crash".split()
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch key headers names"
+        " inspect json prompt close clock persistent threads processes crash".split()
     )
     dedupe: ClassVar[Dedupe] = "until_done"
     windows: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -32,9 +32,15 @@ class Queue(Rows):
     }
 
     def push(
-        self, work: Any, *, key: str | None = None, priority: int = 0, not_before: datetime | None = None
+        self,
+        work: Any,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Pushed:
-        return self.push_many([Item(work, key, priority, not_before)])[0]
+        return self.push_many([Item(work, key, priority, not_before, {} if headers is None else headers)])[0]
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         rows = [self.row(item) for item in items]
@@ -138,7 +144,7 @@ class Queue(Rows):
         """The checked row of an item, not yet in the queue."""
         check_item(item)
         not_before = None if item.not_before is None else self.micros(item.not_before)
-        return Row(self.encode(item.work), item.key, item.priority, not_before)
+        return Row(self.encode(item.work), item.key, item.priority, not_before, headers=dict(item.headers))
 
     def add(self, row: Row, now: int) -> Pushed:
         standing = self.standing(row)
@@ -182,8 +188,19 @@ class Queue(Rows):
 
     def shown(self, row: Row) -> Task:
         not_before = None if row.not_before is None else EPOCH + timedelta(microseconds=row.not_before)
-        state, work, pushed = State(row.state), self.decode(row.text), EPOCH + timedelta(microseconds=row.pushed)
-        return Task(self.id(row), work, row.key, row.priority, not_before, row.attempts, state, row.reason, pushed)
+        pushed = EPOCH + timedelta(microseconds=row.pushed)
+        return Task(
+            id=self.id(row),
+            work=self.decode(row.text),
+            key=row.key,
+            priority=row.priority,
+            not_before=not_before,
+            attempts=row.attempts,
+            state=State(row.state),
+            reason=row.reason,
+            pushed_at=pushed,
+            headers=Headers(row.headers),
+        )
 
     def lease(self, row: Row) -> Lease:
         assert row.token is not None

@@ -10,9 +10,9 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Row:
     attempts: int = 0
     token: str | None = None
     reason: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -47,10 +47,11 @@ def check(value: Any, path: str, depth: int) -> None:
 
 
 def check_item(item: Item) -> None:
-    """Raise TypeError or ValueError unless key, priority and time are what a queue can keep."""
+    """Raise TypeError or ValueError unless key, priority, time and headers are what a queue can keep."""
     check_key(item.key)
     check_priority(item.priority)
     check_time(item.not_before)
+    check_headers(item.headers)
 
 
 def check_key(key: Any) -> None:
@@ -72,6 +73,14 @@ def check_time(not_before: Any) -> None:
         raise TypeError(f"not_before: expected an aware datetime, got {type(not_before).__name__}")
     if not_before.tzinfo is None:
         raise ValueError(f"not_before: {not_before} has no time zone")
+
+
+def check_headers(headers: Any) -> None:
+    if not isinstance(headers, Mapping):
+        raise TypeError(f"headers: expected a mapping, got {type(headers).__name__}")
+    for text in (*headers, *headers.values()):
+        if not isinstance(text, str):
+            raise TypeError(f"headers: expected strings, got {type(text).__name__} {text!r}")
 
 
 def each_scalar(work: Any, change: Callable[[Any], Any]) -> Any:
