@@ -13,11 +13,11 @@ import pytest
 from lowq import Item
 from lowq_conformance.cases.expect import (
     expect,
+    expect_named_error,
+    expect_refusal,
     gives_all,
-    known,
-    named,
     nothing,
-    refused,
+    require,
     says_added,
     something,
     takes,
@@ -111,7 +111,7 @@ def test_unusual_headers_arrive_intact_or_are_refused(q: Client, headers: dict[s
     try:
         q.push("a", headers=headers)
     except Refused as refusal:
-        named(q, refusal.cause)
+        expect_named_error(q, refusal.cause)
     else:
         q.ack(carries(q, "a", headers))
 
@@ -247,7 +247,7 @@ def test_a_redriven_task_has_its_headers(q: Client) -> None:
     q.push("a", headers=FIRST)
     held = takes(q, "a")
     q.dead_letter(held)
-    q.redrive(known(held.id, "the id of a claimed task"))
+    q.redrive(require(held.id, "the id of a claimed task"))
 
     q.ack(carries(q, "a", FIRST))
 
@@ -300,7 +300,7 @@ def test_headers_of_a_dead_task_survive_reopening(q: Client, reopened: Reopen) -
     held = takes(q, "a")
     q.dead_letter(held)
     q = reopened(q)
-    q.redrive(known(held.id, "the id of a claimed task"))
+    q.redrive(require(held.id, "the id of a claimed task"))
 
     q.ack(carries(q, "a", FIRST))
 
@@ -400,7 +400,7 @@ ODD: Mapping[str, Any] = {
 @pytest.mark.clause("HEADERS-3")
 @pytest.mark.parametrize("headers", ODD.values(), ids=list(ODD))
 def test_what_is_no_string_is_refused_and_not_kept(q: Client, other: Client, headers: Any) -> None:
-    refused(q.push, "a", headers=headers)
+    expect_refusal(q.push, "a", headers=headers)
     nothing(other)
     answer = q.push("a", headers=FIRST)
 
@@ -412,6 +412,6 @@ def test_what_is_no_string_is_refused_and_not_kept(q: Client, other: Client, hea
 @pytest.mark.needs("batch")
 @pytest.mark.parametrize("headers", [{"trace": 7}, {7: "one"}], ids=["value", "name"])
 def test_a_batch_with_a_header_that_is_no_string_is_not_kept(q: Client, headers: Any) -> None:
-    refused(q.push_many, [Item("a", headers=FIRST), Item("b", headers=headers), Item("c")])
+    expect_refusal(q.push_many, [Item("a", headers=FIRST), Item("b", headers=headers), Item("c")])
 
     nothing(q)
