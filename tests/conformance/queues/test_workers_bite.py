@@ -70,10 +70,10 @@ def test_a_worker_that_alone_claims_and_skips_falsy_works_is_accused(tmp_path: P
 
 KEEPING = """
 import subprocess, sys
-from lowq_conformance.subject.reaper import Keeper
+from lowq_conformance.subject.reaper import Reaper
 
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True)
-Keeper().keep(worker.pid)
+Reaper().keep(worker.pid)
 print(worker.pid, flush=True)
 sys.stdin.read()
 """
