@@ -22,7 +22,7 @@ import pytest
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.queues.broken import BROKEN
-from lowq_conformance.storm.storms import Storms
+from lowq_conformance.storm.storms import Storm, Storms
 from lowq_conformance.subject import loading as harness
 
 PATIENT = replace(
@@ -60,7 +60,7 @@ def storms(tmp_path: Path) -> Iterator[Made]:
     made: list[Storms] = []
 
     def make(target: str) -> Storms:
-        made.append(Storms(harness.load(target), SEED, lambda: next(folders), PATIENT))
+        made.append(Storms(harness.load(target), SEED + len(made), lambda: next(folders), PATIENT))
         return made[-1]
 
     yield make
@@ -68,18 +68,22 @@ def storms(tmp_path: Path) -> Iterator[Made]:
         each.close()
 
 
+def accused_in_one_of_three(storm: Callable[[], Storm], name: str) -> bool:
+    """Whether one of three storms, each with another seed, finds all that the queue breaks.
+
+    A race is met by chance: on a busy machine one storm in thirty meets none. How often, `bench/power.py` measures.
+    """
+    return any({charge.clause for charge in storm().found} >= {*BROKEN[name].clauses} for _ in range(3))
+
+
 @pytest.mark.parametrize("name", RACING)
 def test_a_queue_that_races_is_accused_of_it(storms: Made, name: str) -> None:
-    storm = storms(BROKEN[name].target).storm("threads")
-
-    assert {charge.clause for charge in storm.found} >= {*BROKEN[name].clauses}
+    assert accused_in_one_of_three(lambda: storms(BROKEN[name].target).storm("threads"), name)
 
 
 @pytest.mark.parametrize("name", ["SelectsThenUpdates", "BusyIsEmpty"])
 def test_processes_that_race_are_seen_like_threads(storms: Made, name: str) -> None:
-    storm = storms(BROKEN[name].target).storm("processes")
-
-    assert {charge.clause for charge in storm.found} >= {*BROKEN[name].clauses}
+    assert accused_in_one_of_three(lambda: storms(BROKEN[name].target).storm("processes"), name)
 
 
 def test_a_queue_that_loses_what_others_push_while_one_closes_is_accused_of_it(storms: Made) -> None:
@@ -90,9 +94,7 @@ def test_a_queue_that_loses_what_others_push_while_one_closes_is_accused_of_it(s
 
 @pytest.mark.parametrize("name", MORTAL)
 def test_a_queue_that_a_kill_harms_is_accused_of_it(storms: Made, name: str) -> None:
-    storm = storms(BROKEN[name].target).deaths()
-
-    assert {charge.clause for charge in storm.found} >= {*BROKEN[name].clauses}
+    assert accused_in_one_of_three(lambda: storms(BROKEN[name].target).deaths(), name)
 
 
 @pytest.mark.parametrize("target", SOUND)
