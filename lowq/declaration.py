@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from inspect import getattr_static, signature
+from inspect import signature
 from typing import Any
 
 from lowq.backend import InvalidLocation
@@ -110,7 +110,7 @@ def _meant(name: str, value: Any) -> str | None:
 
 def is_late(owner: object) -> bool:
     """Whether the `path` of this queue is decided when it is first used: by a function, or in the environment."""
-    path = getattr_static(owner, "path", None)
+    path = _stored_path(owner)
     if isinstance(path, str):
         return path.startswith(ENVIRONMENT)
     if isinstance(path, os.PathLike | Location):
@@ -123,7 +123,7 @@ ENVIRONMENT = "env://"
 
 def decided(owner: object, title: str) -> Location:
     """Where the queue is, asked now. Raises InvalidLocation, which says who decides and how that failed."""
-    path = getattr_static(owner, "path", None)
+    path = _stored_path(owner)
     if isinstance(path, str):
         variable = path.removeprefix(ENVIRONMENT)
         found: Any = os.environ.get(variable)
@@ -159,3 +159,12 @@ def takes_nothing(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _stored_path(owner: object) -> Any:
+    """What stands as `path` at an object, its class or the classes above, no property asked; None: nothing.
+
+    Not by `inspect.getattr_static`, which keeps each class that it looked at for ever in CPython 3.12.0 and 3.12.1.
+    """
+    kinds = owner.__mro__ if isinstance(owner, type) else (owner, *type(owner).__mro__)
+    return next((vars(kind)["path"] for kind in kinds if "path" in getattr(kind, "__dict__", ())), None)
