@@ -1,6 +1,8 @@
 """HEADERS: what goes along with a work.
 
 Of what a queue tells, only names that were pushed in these tests are looked at: it may add headers of its own.
+
+Long: each way in which a task comes back, and each part that a queue may not promise, has a test of its own.
 """
 
 from __future__ import annotations
