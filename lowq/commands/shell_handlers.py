@@ -14,9 +14,10 @@ from typing import IO
 from lowq.backend import Work
 from lowq.clock import SystemClock
 from lowq.current_task import current
+from lowq.process.warden import Warden, signal_group
 from lowq.rules.canonical import encode
 from lowq.wire import write_instant
-from lowq.worker.failure import TaskFailed
+from lowq.worker.failure import TaskFailed, time_is_up
 from lowq.worker.stopping import Stopping
 
 _TAIL = 4000
@@ -26,46 +27,36 @@ _GRACE = timedelta(seconds=5)
 """How long a command that was told to end may take."""
 
 
-def running(command: Sequence[str], queue: str, location: str, *, own_group: bool) -> Callable[[Work], None]:
+def running(
+    command: Sequence[str], queue: str, location: str, limit: timedelta | None = None
+) -> Callable[[Work], None]:
     """A handler that runs the command for each work, and passes on that the worker is to stop.
 
-    Exit status 0 is done; any other is a failure, with the end of the standard error as its reason. `own_group` keeps
-    a terminal's Ctrl-C from the command; without it the command is killed with the process that runs this.
+    Exit status 0 is done; any other is a failure, with the end of the standard error as its reason. The command has a
+    process group of its own, which a terminal's Ctrl-C does not reach. The group is killed at the limit, and when the
+    process that runs this is gone: whoever is given the task next is alone with it.
     """
+
+    wardens: list[Warden] = []
 
     def run(work: Work) -> None:
         task = current()
         environment = {**os.environ, "LOWQ_QUEUE": queue, "LOWQ_LOCATION": location}
         if task is not None:
             environment |= {"LOWQ_ID": task.id, "LOWQ_ATTEMPT": str(task.attempt), **_headers(task.headers)}
+        warden = wardens[-1] if wardens and wardens[-1].owner == os.getpid() else None
+        if warden is None:
+            wardens[:] = [warden := Warden()]
         try:
-            process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                process_group=0 if own_group else None,
-            )
-        except (OSError, ValueError) as error:
-            raise TaskFailed(f"{command[0]} cannot be run: {error}") from None
-        with process:
-            tail = bytearray()
-            reader = threading.Thread(target=_keep_tail, args=(process.stderr, tail), daemon=True)
-            writer = threading.Thread(target=_send, args=(process.stdin, encode(work).encode()), daemon=True)
-            reader.start()
-            writer.start()
-            try:
-                status = process.wait()
-            except BaseException as error:
-                _end(process, own_group, politely=isinstance(error, Stopping))
-                raise
-            finally:
-                for each in (writer, reader):
-                    each.join(_GRACE.total_seconds())
-        if status != 0:
-            how = f"exit status {status}" if status > 0 else f"killed by {_name(-status)}"
-            said = bytes(tail).decode("utf-8", "backslashreplace").rstrip("\n")
-            raise TaskFailed(f"{said}\n({how})" if said else how)
+            group = warden.group()
+            failure = _run(command, environment, encode(work).encode(), limit, group)
+            warden.release(group)
+        except BaseException:
+            wardens.clear()
+            warden.close()
+            raise
+        if failure is not None:
+            raise TaskFailed(failure)
 
     return run
 
@@ -84,6 +75,54 @@ def logging_to(file: str) -> Callable[[Work], None]:
             os.close(descriptor)
 
     return log
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], work: bytes, limit: timedelta | None, group: int
+) -> str | None:
+    """How the command failed, or None."""
+    try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            process_group=group,
+        )
+    except (OSError, ValueError) as error:
+        return f"{command[0]} cannot be run: {error}"
+    with process:
+        tail = bytearray()
+        reader = threading.Thread(target=_keep_tail, args=(process.stderr, tail), daemon=True)
+        writer = threading.Thread(target=_send, args=(process.stdin, work), daemon=True)
+        reader.start()
+        writer.start()
+        try:
+            how = _ending(process.wait(None if limit is None else limit.total_seconds()))
+        except subprocess.TimeoutExpired:
+            signal_group(group, signal.SIGKILL)
+            process.wait()
+            how = str(time_is_up(limit or timedelta(0)).error)
+        except BaseException as error:
+            if isinstance(error, Stopping):
+                signal_group(group, signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE.total_seconds())
+            signal_group(group, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            for each in (writer, reader):
+                each.join(_GRACE.total_seconds())
+    said = bytes(tail).decode("utf-8", "backslashreplace").rstrip("\n")
+    return f"{said}\n({how})" if how and said else how
+
+
+def _ending(status: int) -> str | None:
+    """How a command that ended with this status failed, or None."""
+    if status == 0:
+        return None
+    return f"exit status {status}" if status > 0 else f"killed by {_name(-status)}"
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -109,19 +148,6 @@ def _keep_tail(stream: IO[bytes] | None, tail: bytearray) -> None:
             os.write(2, part)
         tail += part
         del tail[:-_TAIL]
-
-
-def _end(process: subprocess.Popen[bytes], own_group: bool, *, politely: bool) -> None:
-    """The command, and what it started where that is a group of its own, are gone; politely asked first."""
-    kill = os.killpg if own_group else os.kill
-    if politely:
-        with suppress(ProcessLookupError, PermissionError):
-            kill(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE.total_seconds())
-    with suppress(ProcessLookupError, PermissionError):
-        kill(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _name(number: int) -> str:

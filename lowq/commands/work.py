@@ -125,7 +125,7 @@ def work(
     command: list[str] | None = ctx.meta.get(_COMMAND)
     location: str | None
     if command is not None or log is not None:
-        location, handlers = _without_python(targets, name, command, log, own_group=time_limit is None)
+        location, handlers = _without_python(targets, name, command, log, time_limit)
     else:
         location, handlers = _understood(targets, name)
     if batch > 1 and len(handlers) > 1:
@@ -145,7 +145,7 @@ def work(
                 found.function,
                 lease_for=lease or found.lease_for,
                 retry=found.retry if max_attempts is None else replace(found.retry, max_attempts=max_attempts),
-                time_limit=time_limit or found.time_limit,
+                time_limit=None if command is not None else time_limit or found.time_limit,
                 processes=processes,
                 batch=batch,
                 patience=patience,
@@ -181,7 +181,7 @@ def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Cal
 
 
 def _without_python(
-    targets: tuple[str, ...], name: str | None, command: list[str] | None, log: str | None, *, own_group: bool
+    targets: tuple[str, ...], name: str | None, command: list[str] | None, log: str | None, limit: timedelta | None
 ) -> tuple[str, list[Handler]]:
     """The location, and the handler that runs a command or writes a log."""
     from lowq.commands.handler import Handler
@@ -195,7 +195,7 @@ def _without_python(
         return targets[0], [Handler(f"--log {log}", logging_to(os.path.abspath(log)))]
     if not command:
         raise click.UsageError("-- is followed by a command: lowq work jobs.db -- ./send-mail")
-    run = running(command, name or "default", targets[0], own_group=own_group)
+    run = running(command, name or "default", targets[0], limit)
     return targets[0], [Handler(command[0], run)]
 
 

@@ -171,20 +171,48 @@ class TestCommands:
 
     def test_at_its_time_limit_it_is_killed_with_what_it_started(self, tmp_path: Path) -> None:
         pushed(tmp_path / "q.db", 1)
-        script = "sleep 300 & echo $! > pid; wait"
+        script = "sleep 300 & echo $! > pid; echo slow >&2; wait"
 
         done = lowq("work", "q.db", "--drain", "--time-limit", "500ms", "--", "sh", "-c", script, cwd=tmp_path)
 
         pid = int((tmp_path / "pid").read_text())
         assert done.returncode == 1
-        assert "time limit" in (first(tmp_path / "q.db").reason or "")
+        assert first(tmp_path / "q.db").reason == "slow\n(killed at its time limit of 0.5 s)"
         until(lambda: not _lives(pid))
 
-    def test_a_second_sigterm_is_passed_on_and_the_task_given_back(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("options", [(), ("--time-limit", "1h"), ("--processes", "2")])
+    def test_a_killed_worker_takes_its_command_along_with_what_that_started(
+        self, tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
+        pushed(tmp_path / "q.db", 1)
+        script = "sleep 300 & echo $$ $! > new; mv new pids; exec 0<&- 2>&- 1>&-; wait"
+
+        with started("work", "q.db", *options, "--", "sh", "-c", script, cwd=tmp_path) as worker:
+            until((tmp_path / "pids").exists)
+            worker.kill()
+            worker.wait(BOUND)
+
+        for pid in (tmp_path / "pids").read_text().split():
+            until(lambda: not _lives(int(pid)))  # noqa: B023  called at once
+
+    def test_what_a_command_leaves_running_when_it_is_done_runs_on(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", 1)
+        script = "sleep 300 >/dev/null 2>&1 & echo $! > pid"
+
+        done = lowq("work", "q.db", "--drain", "--", "sh", "-c", script, cwd=tmp_path)
+
+        pid = int((tmp_path / "pid").read_text())
+        assert (done.returncode, _lives(pid)) == (0, True)
+        os.kill(pid, signal.SIGKILL)
+
+    @pytest.mark.parametrize("options", [(), ("--time-limit", "1h")])
+    def test_a_second_sigterm_is_passed_on_and_the_task_given_back(
+        self, tmp_path: Path, options: tuple[str, ...]
+    ) -> None:
         pushed(tmp_path / "q.db", 1)
         script = "trap 'echo told > told; exit 1' TERM; echo ready > ready; while :; do sleep 0.05; done"
 
-        with started("work", "q.db", "--", "sh", "-c", script, cwd=tmp_path) as worker:
+        with started("work", "q.db", *options, "--", "sh", "-c", script, cwd=tmp_path) as worker:
             until((tmp_path / "ready").exists)
             worker.send_signal(signal.SIGTERM)
             threading.Event().wait(0.3)
