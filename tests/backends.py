@@ -38,13 +38,15 @@ def location(backend: str, folder: Path) -> str:
 
 
 @contextmanager
-def served(queue: Path | str, *, port: int = 0, threads: int = 8, **settings: Any) -> Iterator[str]:
+def served(
+    queue: Path | str, *, port: int = 0, threads: int = 8, limits: Any = None, **settings: Any
+) -> Iterator[str]:
     """The URL of a server in this process; the queue that it is made with is another than the tests'."""
     from lowq.web import create_app
     from lowq.web.server import Server
 
     server = Server(
-        create_app(**{"location": str(queue), "name": "the server's", **settings}), "127.0.0.1", port, threads
+        create_app(**{"location": str(queue), "name": "the server's", **settings}), "127.0.0.1", port, threads, limits
     )
     thread = threading.Thread(target=server.run)
     thread.start()

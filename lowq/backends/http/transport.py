@@ -103,6 +103,8 @@ class Transport:
             try:
                 answer = self._read(*self._once(method, path, body, {**self._headers, **headers}, timeout))
             except (OSError, HTTPException, _AwayError) as error:
+                if (wrong := _not_secure(error)) is not None:
+                    raise InvalidLocation(f"{self.shown}: {wrong}") from None
                 if self._closed:
                     continue
                 if left() <= timedelta(0):
@@ -181,6 +183,22 @@ class Transport:
 
 class _AwayError(Exception):
     """There is no server of ours now, and there may be one in a moment."""
+
+
+def _not_secure(error: Exception) -> str | None:
+    """Why TLS with this server cannot begin, however often it is tried; None: something else went wrong."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted: {error.verify_message}; where it is right, name a file that has it, or "
+            "its authority's: ca=/etc/ca.pem"
+        )
+    if isinstance(error, ssl.SSLError) and error.reason in (
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "RECORD_LAYER_FAILURE",
+    ):
+        return "it does not answer with TLS; is it meant to be http://?"
+    return None
 
 
 def _words(error: Exception) -> str:
