@@ -105,7 +105,15 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        self._pairs = dict(pairs)
+        try:
+            self._pairs = dict(pairs)
+        except (TypeError, ValueError) as error:
+            found = type(pairs).__name__
+            raise TypeError(f"headers: expected a mapping of strings to strings, got {found}: {error}") from None
+        for name, value in self._pairs.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                found = f"{type(name).__name__} to {type(value).__name__}"
+                raise TypeError(f"headers: expected a mapping of strings to strings, got one of {found}")
 
     def __getitem__(self, name: str) -> str:
         return self._pairs[name]

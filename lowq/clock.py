@@ -15,9 +15,13 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Protocol
 
+from lowq.backend import InvalidLocation
+from lowq.excerpt import excerpt
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LAST_MICROS = (_LAST - _EPOCH) // _MICROSECOND
 
 
 def _time_of_our_own() -> ModuleType:
@@ -75,16 +79,16 @@ class SystemClock:
 
     def countdown(self, length: timedelta) -> Callable[[], timedelta]:
         """A function that says how much of `length` is left, by the monotonic clock."""
-        end = monotonic() + length.total_seconds()
-        return lambda: timedelta(seconds=end - monotonic())
+        end = monotonic() + _length(length, "length").total_seconds()
+        return lambda: timedelta(seconds=max(-_COUNTED, min(end - monotonic(), _COUNTED)))
 
     def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
         """Wait until `woken` or until `timeout` has passed; True if it was woken."""
-        return woken(max(0.0, timeout.total_seconds()))
+        return woken(_seconds(timeout))
 
     def sleep(self, length: timedelta) -> None:
         """That much time has really passed."""
-        _Real.time.sleep(max(0.0, length.total_seconds()))
+        _Real.time.sleep(_seconds(length))
 
 
 class FakeClock:
@@ -103,12 +107,14 @@ class FakeClock:
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         first = to_micros(start, "start")
-        self.path = None if path is None else os.path.abspath(path)
-        self._fd = _unnamed_file() if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self.path = None if path is None else _path_of_clock(path)
+        self._fd = _unnamed_file() if self.path is None else _opened(self.path)
         weakref.finalize(self, _let_go, self._fd)
         with self._alone():
             if os.fstat(self._fd).st_size == 0:
                 self._write(first)
+            elif os.fstat(self._fd).st_size != _SIZE or self._read() > LAST_MICROS:
+                raise InvalidLocation(f"path: {self.path} holds something else than the instant of a FakeClock")
 
     def __reduce__(self) -> tuple[object, ...]:
         if self.path is None:
@@ -148,7 +154,8 @@ class FakeClock:
 
         Really too, so that a program of one thread, which nobody's move of the clock can help, never hangs.
         """
-        end, real_left = self.now() + length, SystemClock().countdown(length)
+        real_left = SystemClock().countdown(length)
+        end = later(self.now(), length)
         return lambda: min(end - self.now(), real_left())
 
     def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
@@ -160,10 +167,10 @@ class FakeClock:
         return woken(0)
 
     def _read(self) -> int:
-        return int.from_bytes(os.pread(self._fd, 8, 0), "little")
+        return int.from_bytes(os.pread(self._fd, _SIZE, 0), "little")
 
     def _write(self, micros: int) -> None:
-        os.pwrite(self._fd, micros.to_bytes(8, "little"), 0)
+        os.pwrite(self._fd, micros.to_bytes(_SIZE, "little"), 0)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -201,6 +208,23 @@ def _renew_lock() -> None:
 os.register_at_fork(after_in_child=_renew_lock)
 
 
+_SIZE = 8
+"""Bytes of a clock's file."""
+
+
+def _path_of_clock(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(found := os.fspath(path), str):
+        raise TypeError(f"path: expected the path of a file, got {type(path).__name__}")
+    return os.path.abspath(found)
+
+
+def _opened(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except (OSError, ValueError) as error:
+        raise InvalidLocation(f"path: {excerpt(path)} cannot hold a clock: {error}") from None
+
+
 def _unnamed_file() -> int:
     import tempfile
 
@@ -214,11 +238,14 @@ def to_micros(instant: datetime, what: str = "instant") -> int:
     if not isinstance(instant, datetime):
         raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
     if instant.tzinfo is not UTC and instant.utcoffset() is None:
-        raise ValueError(f"{what}: {instant} has no time zone; use datetime.now(UTC) or .replace(tzinfo=…)")
+        raise ValueError(
+            f"{what}: expected an aware datetime, got {instant}, which has no time zone; "
+            "use datetime.now(UTC) or .replace(tzinfo=…)"
+        )
     since = instant - _EPOCH
     micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     if not 0 <= micros <= LAST_MICROS:
-        raise ValueError(f"{what}: {instant} is outside 1970 to 9999 (UTC)")
+        raise ValueError(f"{what}: expected a time of 1970 to 9999 (UTC), got {instant}, which is outside")
     return micros
 
 
@@ -227,20 +254,55 @@ def to_datetime(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def deadline(now: int, lease_for: timedelta) -> int:
+def later(instant: datetime, by: timedelta) -> datetime:
+    """The instant that comes `by` later, or the last or first one that there is."""
+    try:
+        return instant + by
+    except OverflowError:
+        return _LAST if by > timedelta(0) else _FIRST
+
+
+def deadline(now: int, lease_for: timedelta, what: str = "lease_for") -> int:
     """The microsecond at which a lease taken `now` ends; TypeError or ValueError unless `lease_for` is positive."""
-    end = now + span(lease_for, "lease_for")
+    end = now + span(lease_for, what)
     if end == now:
-        raise ValueError("lease_for: expected more than zero")
+        raise ValueError(f"{what}: expected more than zero, got {lease_for}")
     if end > LAST_MICROS:
-        raise ValueError(f"lease_for: a lease of {lease_for} would end after the year 9999")
+        raise ValueError(f"{what}: expected a lease that ends before the year 10000, got {lease_for}")
     return end
 
 
 def span(length: timedelta, what: str) -> int:
     """Microseconds of a timedelta of zero or more; TypeError or ValueError names `what` where it is none."""
+    if _length(length, what) < timedelta(0):
+        raise ValueError(f"{what}: expected zero or more, got {length}, which is negative")
+    return length // _MICROSECOND
+
+
+def clock_or_system(clock: Clock | None) -> Clock:
+    """The clock that was given, or the system's. Raises TypeError for what is no clock."""
+    if clock is None:
+        return SystemClock()
+    if isinstance(clock, type) or not all(callable(getattr(clock, verb, None)) for verb in _VERBS):
+        raise TypeError(f"clock: expected a Clock, such as SystemClock(), got {excerpt(clock)}")
+    return clock
+
+
+_VERBS = ("now", "countdown", "wait")
+
+
+def _length(length: timedelta, what: str) -> timedelta:
     if not isinstance(length, timedelta):
         raise TypeError(f"{what}: expected a timedelta, got {type(length).__name__}; say timedelta(seconds=…)")
-    if length < timedelta(0):
-        raise ValueError(f"{what}: {length} is negative")
-    return length // _MICROSECOND
+    return length
+
+
+_COUNTED = timedelta(days=900_000_000).total_seconds()
+"""Seconds that a countdown counts at most: floats know no exact end of timedelta."""
+
+_LONGEST_NAP = timedelta(days=1000).total_seconds()
+"""Seconds of one wait at most, since the system's timers hold no more; whoever waits for longer looks again."""
+
+
+def _seconds(length: timedelta) -> float:
+    return max(0.0, min(_length(length, "length").total_seconds(), _LONGEST_NAP))

@@ -10,7 +10,9 @@ from inspect import signature
 from typing import Any
 
 from lowq.backend import InvalidLocation
+from lowq.clock import clock_or_system
 from lowq.error_text import shown
+from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.rules.names import check_dedupe, check_name
 from lowq.worker.handler import check_handler, name_of
@@ -57,11 +59,13 @@ def check_settings(title: str, settings: Mapping[str, Any]) -> None:
     check_length(settings["linger"], f"{title}: linger", zero=True)
     if settings["time_limit"] is not None:
         check_length(settings["time_limit"], f"{title}: time_limit")
-    if not isinstance(settings["options"], Mapping) or not all(isinstance(each, str) for each in settings["options"]):
-        raise TypeError(f"{title}: options: expected a dict of the backend's options, got {settings['options']!r}")
-    clock = settings["clock"]
-    if clock is not None and (isinstance(clock, type) or not hasattr(clock, "countdown")):
-        raise TypeError(f"{title}: clock: expected a Clock, such as SystemClock(), got {clock!r}")
+    options = settings["options"]
+    if not isinstance(options, Mapping) or not all(isinstance(each, str) for each in options):
+        raise TypeError(f"{title}: options: expected a dict of the backend's options, got {excerpt(options)}")
+    try:
+        clock_or_system(settings["clock"])
+    except TypeError as error:
+        raise TypeError(f"{title}: {error}") from None
     if settings["on_dead"] is not None:
         check_handler(settings["on_dead"], ("run",), f"{title}: on_dead")
 
@@ -88,7 +92,7 @@ def unknown_option(name: str, value: Any, known: list[str]) -> TypeError:
 
 def _meant(name: str, value: Any) -> str | None:
     """What the attribute would be if it were spelt rightly, or None."""
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else "…"
+    number = excerpt(value) if isinstance(value, int | float) and not isinstance(value, bool) else "…"
     if name in _ATTEMPTS:
         return f"retry = Retry(max_attempts={number})"
     if name in _DELAYS:
@@ -98,7 +102,7 @@ def _meant(name: str, value: Any) -> str | None:
     if name in _LEASES:
         return f"lease_for = timedelta(seconds={number})"
     if name in _NAMES:
-        return f"name = {value!r}"
+        return f"name = {excerpt(value)}"
     for near in get_close_matches(name, [*_KINDS, "clock", "on_dead", "process"], 1, _NEAR):
         if near in _KINDS:
             plausible = isinstance(value, _KINDS[near]) and not isinstance(value, bool)
@@ -137,7 +141,7 @@ def decided(owner: object, title: str) -> Location:
         except Exception as error:
             raise InvalidLocation(f"{title}: path: {who}, which decides it, raised {shown(error)}") from error
         if not isinstance(found, str | os.PathLike | Location):
-            raise InvalidLocation(f"{title}: path: {who} answered {found!r}; expected a path or URL")
+            raise InvalidLocation(f"{title}: path: {who} answered {excerpt(found)}; expected a path or URL")
     try:
         return locate(found)
     except (InvalidLocation, TypeError) as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.beside import true_path
 from lowq.clock import Clock
+from lowq.excerpt import excerpt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,11 +123,14 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
         return location
     if not isinstance(location, (str, os.PathLike)):
         raise TypeError(f"location: expected a path or URL, got {type(location).__name__}")
-    text = os.fspath(location)
+    try:
+        text = os.fspath(location)
+    except TypeError as error:
+        raise TypeError(f"location: expected a path or URL, got {type(location).__name__}: {error}") from None
     if not isinstance(text, str):
         raise TypeError("location: expected a path of text, got bytes")
-    if not text or "\0" in text:
-        raise InvalidLocation(f"location: {text!r} is no path and no URL")
+    if not text or "\0" in text or not _is_path(text):
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(text)}")
     scheme, separator, rest = text.partition("://")
     if not separator or isinstance(location, os.PathLike):
         return Location("sqlite", os.path.abspath(os.path.expanduser(text)))
@@ -138,7 +142,7 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     place, _, query = rest.partition("?")
     place = unquote(place)
     if "\0" in place:
-        raise InvalidLocation(f"location: {text!r} is no path and no URL")
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(text)}")
     if scheme in _EXAMPLES and not place.startswith("/"):
         raise InvalidLocation(
             f"location: {text!r}: a {scheme} URL has an absolute path: {scheme}://{_EXAMPLES[scheme]}"
@@ -148,6 +152,15 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     except ValueError:
         raise InvalidLocation(f"location: {text!r}: expected ?option=value&…, got {query!r}") from None
     return Location(scheme, place, tuple(options))
+
+
+def _is_path(text: str) -> bool:
+    """Whether the system's names can hold the text, which may have bytes of a name that are none (PEP 383)."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def verify(location: str | os.PathLike[str] | Location) -> list[Finding]:

@@ -40,6 +40,7 @@ from lowq.current_task import CurrentTask, NoTask, current
 from lowq.declaration import check_settings, check_spelling, decided, is_late, takes_nothing, unknown_option
 from lowq.error_text import in_full
 from lowq.error_text import message as text_of
+from lowq.excerpt import excerpt
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
 from lowq.rules.own_work import warn_of_own_work
@@ -102,7 +103,8 @@ class TaskQueue:
         title = self._title()
         log_level = self.log_level if log_level is None else log_level
         if log_level not in (self.SILENT, self.ERROR, self.WARN, self.INFO) or isinstance(log_level, bool):
-            raise ValueError(f"{title}: log_level: expected TaskQueue.SILENT, ERROR, WARN or INFO, got {log_level!r}")
+            found = excerpt(log_level)
+            raise ValueError(f"{title}: log_level: expected TaskQueue.SILENT, ERROR, WARN or INFO, got {found}")
         late = is_late(self)
         if not late and self.path is None:
             raise TypeError(f'{title}: path is missing: say where the queue is kept, path = "jobs.db"')

@@ -13,6 +13,9 @@ from io import FileIO
 
 from lowq.beside import make_fifo, open_fifo
 
+_LONGEST = 86_400.0
+"""Seconds of one poll at most, which counts its milliseconds in 31 bits."""
+
 
 class Bell:
     """The bell at one path, beside a database. Where a file system has no FIFOs nobody is woken; waiters look."""
@@ -53,7 +56,7 @@ class Listener:
         poll = select.poll()
         if self._fifo is not None:
             poll.register(self._fifo, select.POLLIN)
-        if not poll.poll(max(0.0, seconds) * 1000) or self._fifo is None:
+        if not poll.poll(max(0.0, min(seconds, _LONGEST)) * 1000) or self._fifo is None:
             return False
         return bool(self._fifo.read(65536))  # None where somebody else took it
 

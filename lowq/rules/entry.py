@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from lowq.backend import InvalidWork, Item, Work
 from lowq.clock import to_micros
+from lowq.excerpt import excerpt
 from lowq.rules.canonical import check_key, digest_of, encode_both
 from lowq.rules.headers import headers_text
+
+T = TypeVar("T")
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
@@ -61,7 +64,7 @@ def checksum_of(data: bytes, key: str | None, headers: str | None) -> int:
 def entries(items: Iterable[Item]) -> list[Entry]:
     """The entries of a batch; an error names the index of the item that is wrong."""
     checked = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(each_of(items, "items: expected Items, one after another")):
         if not isinstance(item, Item):
             raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
         try:
@@ -71,9 +74,17 @@ def entries(items: Iterable[Item]) -> list[Entry]:
     return checked
 
 
+def each_of(values: Iterable[T], expected: str) -> Iterator[T]:
+    """The values one by one. Raises TypeError, which says what was expected, where nothing can be gone through."""
+    try:
+        return iter(values)
+    except TypeError:
+        raise TypeError(f"{expected}, got {type(values).__name__}") from None
+
+
 def check_priority(priority: int) -> None:
     """Raise TypeError or ValueError unless `priority` is an int of 32 bits."""
     if not isinstance(priority, int) or isinstance(priority, bool):
         raise TypeError(f"priority: expected an int, got {type(priority).__name__}")
     if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
-        raise ValueError(f"priority: {priority} is outside -2**31 to 2**31-1")
+        raise ValueError(f"priority: expected -2**31 to 2**31-1, got {excerpt(priority)}")

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from lowq.backend import Lease, State, Task
 from lowq.clock import deadline
+from lowq.excerpt import excerpt
+from lowq.rules.canonical import surrogate_fault
+from lowq.rules.entry import each_of
 
 
-def check_lease(lease: Lease) -> None:
-    """Raise TypeError unless `lease` is a Lease."""
+def check_lease(lease: Lease, what: str = "lease") -> None:
+    """Raise TypeError or ValueError unless `lease` is a Lease with an id, a token and an end."""
     if not isinstance(lease, Lease):
-        raise TypeError(f"lease: expected the Lease that claim gave, got {type(lease).__name__}")
+        raise TypeError(f"{what}: expected the Lease that claim gave, got {type(lease).__name__}")
+    if not isinstance(lease.task, Task) or not isinstance(lease.task.id, str):
+        raise TypeError(f"{what}: expected a Lease of a Task with an id, got one of {excerpt(lease.task)}")
+    if not isinstance(lease.token, str):
+        raise TypeError(f"{what}: expected a Lease whose token is a string, got {excerpt(lease.token)}")
+    if not lease.token.isascii() and (fault := surrogate_fault(lease.token)) is not None:
+        raise ValueError(f"{what}: expected the token that claim gave, got one that no storage keeps: {fault}")
+    if not isinstance(lease.expires, datetime):
+        raise TypeError(f"{what}: expected a Lease that expires at a datetime, got {excerpt(lease.expires)}")
 
 
 def check_leases(leases: Iterable[Lease]) -> list[Lease]:
     """The leases as a list. Raises TypeError, with the index, where one is no Lease."""
-    found = list(leases)
+    found = list(each_of(leases, "leases: expected Leases, one after another"))
     for index, lease in enumerate(found):
-        if not isinstance(lease, Lease):
-            raise TypeError(f"lease {index}: expected a Lease that claim gave, got {type(lease).__name__}")
+        check_lease(lease, f"lease {index}")
     return found
 
 
@@ -29,7 +39,7 @@ def check_number(number: int, what: str, *, least: int) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"{what}: expected an int, got {type(number).__name__}")
     if number < least:
-        raise ValueError(f"{what}: expected {least} or more, got {number}")
+        raise ValueError(f"{what}: expected {least} or more, got {excerpt(number)}")
     return min(number, 2**31 - 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from lowq.backend import Dedupe
+from lowq.excerpt import excerpt
 
 
 def check_name(name: str) -> None:
@@ -12,10 +13,10 @@ def check_name(name: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"name: expected a string, got {type(name).__name__}")
     if not 1 <= len(name) <= 200 or not name.isprintable():
-        raise ValueError(f"name: expected 1 to 200 printable characters, got {name!r}")
+        raise ValueError(f"name: expected 1 to 200 printable characters, got {excerpt(name)}")
 
 
 def check_dedupe(dedupe: Dedupe | None) -> None:
     """Raise ValueError unless `dedupe` is None or one of the three windows."""
     if dedupe not in (None, *get_args(Dedupe)):
-        raise ValueError(f"dedupe: expected {', '.join(get_args(Dedupe))} or None, got {dedupe!r}")
+        raise ValueError(f"dedupe: expected {', '.join(get_args(Dedupe))} or None, got {excerpt(dedupe)}")

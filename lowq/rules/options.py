@@ -8,6 +8,7 @@ from math import isfinite
 
 from lowq.backend import InvalidLocation
 from lowq.clock import span
+from lowq.excerpt import excerpt
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -24,7 +25,7 @@ def length_of(given: timedelta | str, option: str) -> timedelta:
     except (ValueError, OverflowError):
         pass
     most = timedelta.max.total_seconds()
-    raise InvalidLocation(f"{option}: expected seconds, a number from 0 to {most:.0f}, got {given!r}")
+    raise InvalidLocation(f"{option}: expected seconds, a number from 0 to {most:.0f}, got {excerpt(given)}")
 
 
 def flag_of(given: bool | str, option: str) -> bool:
@@ -37,10 +38,10 @@ def flag_of(given: bool | str, option: str) -> bool:
         return True
     if given.lower() in _NO:
         return False
-    raise InvalidLocation(f"{option}: expected true or false, got {given!r}")
+    raise InvalidLocation(f"{option}: expected true or false, got {excerpt(given)}")
 
 
 def check_choice(given: str, option: str, known: Sequence[str]) -> None:
     """Raise InvalidLocation unless `given` is one of the known words."""
     if given not in known:
-        raise InvalidLocation(f"{option}: expected {', '.join(known)}, got {given!r}")
+        raise InvalidLocation(f"{option}: expected {', '.join(known)}, got {excerpt(given)}")

@@ -6,24 +6,39 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lowq.backend import State, Task
+from lowq.clock import to_micros
+from lowq.excerpt import excerpt
+from lowq.rules.entry import check_priority
+from lowq.rules.leases import check_number
 
 STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
 """The states in the order of a listing."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def check_page(state: State | None, after: Task | None, limit: int | None) -> None:
-    """Raise TypeError or ValueError unless these are arguments for a page."""
+def check_page(state: State | None, after: Task | None, limit: int | None) -> int | None:
+    """The limit, cut to what any storage counts. Raises TypeError or ValueError where no page is meant."""
     if state is not None and state not in STATES:
-        raise ValueError(f"state: expected {', '.join(STATES)} or None, got {state!r}")
-    if after is not None and not isinstance(after, Task):
+        raise ValueError(f"state: expected {', '.join(STATES)} or None, got {excerpt(state)}")
+    if after is not None:
+        _check_after(after)
+    return None if limit is None else check_number(limit, "limit", least=0)
+
+
+def _check_after(after: Task) -> None:
+    """Raise TypeError or ValueError unless it is a task that has a place in a listing."""
+    if not isinstance(after, Task):
         raise TypeError(f"after: expected a Task, got {type(after).__name__}")
-    if limit is None:
-        return
-    if not isinstance(limit, int) or isinstance(limit, bool):
-        raise TypeError(f"limit: expected an int, got {type(limit).__name__}")
-    if limit < 0:
-        raise ValueError(f"limit: expected 0 or more, got {limit}")
+    if not isinstance(after.id, str):
+        raise TypeError(f"after: expected a Task whose id is a string, got {excerpt(after.id)}")
+    if not isinstance(after.state, State):
+        raise TypeError(f"after: expected a Task whose state is a State, got {excerpt(after.state)}")
+    try:
+        check_priority(after.priority)
+        if after.not_before is not None:
+            to_micros(after.not_before, "not_before")
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"after: {error}") from None
 
 
 def place_in_list(task: Task, number: Callable[[str], int]) -> tuple[int, object, int]:

@@ -20,8 +20,10 @@ from typing import Protocol
 from lowq.backend import InvalidLocation
 from lowq.beside import true_path
 from lowq.clock import SystemClock
+from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
+from lowq.rules.names import check_name
 from lowq.run import Run
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
@@ -69,7 +71,7 @@ def start(
         if not _is_wanted(lock, turn):
             return False
         path = where.beside("log", name)
-        (log,) = open_private(lambda: (open_log(path, place) if output is None else os.dup(output.fileno()),))
+        (log,) = open_private(lambda: (open_log(path, place) if output is None else _descriptor_of(output),))
 
         def serve() -> None:
             if output is None:
@@ -86,8 +88,19 @@ def start(
     return True
 
 
+def _descriptor_of(output: HasFileno) -> int:
+    """A descriptor of that file. Raises TypeError or ValueError where it has none."""
+    if not callable(getattr(output, "fileno", None)):
+        raise TypeError(f"output: expected an open file, got {excerpt(output)}")
+    try:
+        return os.dup(output.fileno())
+    except (OSError, ValueError, TypeError, OverflowError) as error:  # closed, or a StringIO
+        raise ValueError(f"output: expected an open file, got {excerpt(output)}: {error}") from None
+
+
 def active_pid(location: str | os.PathLike[str] | Location, name: str = "default") -> int | None:
     """The process that runs the queue `name` in the background now, or None."""
+    check_name(name)
     return pid_in(locate(location).beside("lock", name))
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from lowq.clock import span
+from lowq.excerpt import excerpt
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,13 +30,13 @@ class Retry:
         if not isinstance(self.max_attempts, int) or isinstance(self.max_attempts, bool):
             raise TypeError(f"max_attempts: expected an int, got {type(self.max_attempts).__name__}")
         if self.max_attempts < 1:
-            raise ValueError(f"max_attempts: expected 1 or more, got {self.max_attempts}")
+            raise ValueError(f"max_attempts: expected 1 or more, got {excerpt(self.max_attempts)}")
         if span(self.first, "first") > span(self.longest, "longest"):
             raise ValueError(f"longest: expected {self.first} (first) or more, got {self.longest}")
         if not isinstance(self.factor, (int, float)):
             raise TypeError(f"factor: expected a number, got {type(self.factor).__name__}")
         if not self.factor >= 1:
-            raise ValueError(f"factor: expected 1 or more, got {self.factor}")
+            raise ValueError(f"factor: expected 1 or more, got {excerpt(self.factor)}")
 
     def delay(self, attempts: int, random: Random) -> timedelta | None:
         """How long the task waits after its `attempts`-th attempt failed; None: that was the last one."""

@@ -60,7 +60,7 @@ class Stop:
     def pause(self, seconds: float) -> bool:
         """Whether the worker was asked to stop, within that long."""
         try:
-            self.asked.get(timeout=seconds)
+            self.asked.get(timeout=min(seconds, threading.TIMEOUT_MAX))
         except Empty:
             return self.requested
         self.asked.put(None)  # others listen too

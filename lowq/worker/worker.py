@@ -12,7 +12,8 @@ from functools import partial
 from random import Random
 
 from lowq.backend import Backend
-from lowq.clock import Clock, SystemClock
+from lowq.clock import Clock, clock_or_system
+from lowq.excerpt import excerpt
 from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
 from lowq.worker.batch import BatchLoop
@@ -63,6 +64,7 @@ class Worker:
         on_run: Callable[[Run], object] | None = None,
         on_dead: Callable[[Run], object] | None = None,
     ) -> None:
+        _check_backend(backend)
         handler = unwrapped(handler)
         check_handler(handler)
         if retry is not None:
@@ -79,12 +81,14 @@ class Worker:
             check_threads("time_limit")
         _check_number(processes, "processes")
         _check_number(batch, "batch")
+        if random is not None and not isinstance(random, Random):
+            raise TypeError(f"random: expected a Random, got {excerpt(random)}")
         if processes > 1:
             check_fork("processes")
             if "processes" not in backend.promises:
-                raise ValueError(f"processes: {processes} processes cannot share this queue, which stays in one")
+                raise ValueError(f"processes: expected 1, since this queue stays in one, got {excerpt(processes)}")
         if batch > 1 and "bulk" not in backend.promises:
-            raise ValueError(f"batch: this queue promises no bulk: it hands out one task at a time, not {batch}")
+            raise ValueError(f"batch: expected 1 for this queue, which promises no bulk, got {excerpt(batch)}")
         if batch > 1 and time_limit is not None:
             raise ValueError("batch, time_limit: a task with a limit runs alone; give one of them")
         self.backend = backend
@@ -94,7 +98,7 @@ class Worker:
         self.time_limit = time_limit
         self.processes = processes
         self.batch = batch
-        self.clock = SystemClock() if clock is None else clock
+        self.clock = clock_or_system(clock)
         self.random = Random() if random is None else random
         self.on_run = on_run
         self.on_dead = on_dead
@@ -143,6 +147,7 @@ class Worker:
 
     def run_under(self, parent: int) -> None:
         """As `run_forever`, in this forked child of `parent`: the parent is gone, or asked it to stop by SIGTERM."""
+        _check_number(parent, "parent")
         self.loop(self._stop).serve(parent=parent)
 
     def stop(self) -> None:
@@ -151,6 +156,7 @@ class Worker:
 
     def on_stop(self, told: Callable[[], None]) -> None:
         """`told` is called when this worker is told to stop: from a signal handler or another thread, so briefly."""
+        check_handler(told, (), "told")
         self._stop.told = told
 
     @property
@@ -198,4 +204,9 @@ def _check_number(number: object, what: str) -> None:
     if not isinstance(number, int) or isinstance(number, bool):
         raise TypeError(f"{what}: expected an int, got {type(number).__name__}")
     if number < 1:
-        raise ValueError(f"{what}: expected 1 or more, got {number}")
+        raise ValueError(f"{what}: expected 1 or more, got {excerpt(number)}")
+
+
+def _check_backend(backend: object) -> None:
+    if isinstance(backend, type) or not all(callable(getattr(backend, verb, None)) for verb in ("claim", "ack")):
+        raise TypeError(f"backend: expected an opened queue, lowq.open_backend(…), got {excerpt(backend)}")

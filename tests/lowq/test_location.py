@@ -72,9 +72,9 @@ def test_a_path_that_looks_like_a_url_is_written_as_one() -> None:
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("", "location: '' is no path and no URL"),
-        ("a\0b", r"location: 'a\\x00b' is no path and no URL"),
-        ("sqlite:///a%00b", r"location: 'sqlite:///a%00b' is no path and no URL"),
+        ("", "location: expected a path or URL, got ''"),
+        ("a\0b", r"location: expected a path or URL, got 'a\\x00b'"),
+        ("sqlite:///a%00b", r"location: expected a path or URL, got 'sqlite:///a%00b'"),
         ("kafka://host", "unknown kind of queue 'kafka'; known are a path, sqlite://, files://, memory://"),
         ("sqlite://jobs.db", "a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db"),
         ("memory://x?durability", r"expected \?option=value&…, got 'durability'"),

@@ -36,7 +36,7 @@ from lowq.backends.files.settings import INNER
 from lowq.backends.files.standing import Standing, start_of
 from lowq.backends.files.tasks import Tasks
 from lowq.backends.wakeup import Bell, Listener
-from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
 from lowq.location import folder_of, inside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next, lost
@@ -82,7 +82,7 @@ class FilesBackend:
         check_choice(durability, "durability", ("power", "process", "none"))
         self.where = root = os.path.abspath(path)
         self.name = name
-        self._clock = clock or SystemClock()
+        self._clock = clock_or_system(clock)
         mutex = Mutex(os.path.join(folder_of(root, name), INNER, "lock"), patience)
         self._folder = Folder(root, name, durability=durability, mutex=mutex)
         self._ledger = Ledger(self._folder)
@@ -153,7 +153,7 @@ class FilesBackend:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         check_lease(lease)
         now = self._micros()
-        until = None if claim_for is None else deadline(now, claim_for)
+        until = None if claim_for is None else deadline(now, claim_for, "claim_for")
 
         def done(index: Index) -> Lease | None:
             if until is not None:
@@ -287,7 +287,7 @@ class FilesBackend:
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
 
         def page(index: Index) -> list[Task]:
             found: list[Task] = []
@@ -341,7 +341,7 @@ class FilesBackend:
         return stamp(self._clock.now())
 
     def _micros(self) -> int:
-        return to_micros(self._clock.now())
+        return to_micros(self._clock.now(), "clock.now()")
 
     def _push(self, batch: list[Entry]) -> list[Pushed]:
         pushed = self._pushes.keep(batch)

@@ -23,10 +23,11 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.http.transport import Transport
-from lowq.clock import Clock, SystemClock, deadline, span, to_micros
+from lowq.clock import Clock, clock_or_system, deadline, span, to_micros
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next
 from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.options import flag_of, length_of
 from lowq.rules.paging import check_page
 from lowq.wire import (
     Json,
@@ -79,17 +80,15 @@ class HTTPBackend:
         token: str | None = None,
         patience: timedelta | str = timedelta(seconds=10),
         ca: str | None = None,
-        create: bool = True,
+        create: bool | str = True,
     ) -> None:
-        if isinstance(patience, str):
-            patience = _seconds(patience)
-        span(patience, "patience")
+        patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
         shown = f"{'https' if self._secure else 'http'}://{place}"
         host, path = _host_and_path(shown)
         self.name = name
-        self._clock = clock or SystemClock()
+        self._clock = clock_or_system(clock)
         self._slice = _LONGEST_WAIT if clock is None else _SHORTEST_WAIT
         self._transport = Transport(
             secure=self._secure,
@@ -170,7 +169,7 @@ class HTTPBackend:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         body = _held(lease)
         if claim_for is not None:
-            deadline(0, claim_for)
+            deadline(0, claim_for, "claim_for")
             body["claim_seconds"] = claim_for.total_seconds()
         return optional(read_lease)(self._post("ack", body).get("lease"), "lease")
 
@@ -222,7 +221,7 @@ class HTTPBackend:
 
         More than 10,000 come in several answers, between which the queue may change.
         """
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
         found: list[Task] = []
         while limit is None or len(found) < limit:
             wanted = _PAGE if limit is None else min(_PAGE, limit - len(found))
@@ -303,6 +302,7 @@ def _host_and_path(url: str) -> tuple[str, str]:
     try:
         found = urlsplit(url)
         port = found.port
+        (found.hostname or "").encode("idna")
     except ValueError as error:
         raise InvalidLocation(f"location: {url}: {error}; expected http://host:5000") from None
     if (
@@ -326,10 +326,3 @@ def _token(token: str | None, shown: str) -> str:
     if not all("!" <= char <= "~" for char in token):
         raise InvalidLocation(f"{shown}: the token has characters that no token has; expected printable ASCII")
     return token
-
-
-def _seconds(text: str) -> timedelta:
-    try:
-        return timedelta(seconds=float(text))
-    except (ValueError, OverflowError):
-        raise ValueError(f"patience: expected seconds, got {text!r}") from None

@@ -23,6 +23,7 @@ from lowq.clock import SystemClock
 from lowq.wire import Json, read_error, read_json
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+_MOST_TIMEOUT = 86_400.0
 _LEAST_TIMEOUT = 1.0
 _ATTEMPTS = 3
 """A server that is silent is given up after this part of the patience, so that another connection can be tried."""
@@ -99,7 +100,7 @@ class Transport:
         while True:
             if self._closed:
                 raise QueueClosed(f"this client of {self.shown} was closed; open the queue again")
-            timeout = max(_LEAST_TIMEOUT, self._patience.total_seconds() / _ATTEMPTS) + seconds
+            timeout = max(_LEAST_TIMEOUT, min(self._patience.total_seconds() / _ATTEMPTS, _MOST_TIMEOUT)) + seconds
             try:
                 answer = self._read(*self._once(method, path, body, {**self._headers, **headers}, timeout))
             except (OSError, HTTPException, _AwayError) as error:

@@ -27,7 +27,7 @@ from lowq.backend import (
 )
 from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
-from lowq.clock import Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
 from lowq.rules.damage import Unreadable, damaged, read_work
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
@@ -66,7 +66,7 @@ class MemoryBackend:
         self._place: Place | None = place_of(place)
         self.name = name
         self.where = self._place.token
-        self._clock = clock or SystemClock()
+        self._clock = clock_or_system(clock)
         self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):
             raise InvalidLocation(
@@ -135,7 +135,7 @@ class MemoryBackend:
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         now = self._now()
-        until = None if claim_for is None else deadline(now, claim_for)
+        until = None if claim_for is None else deadline(now, claim_for, "claim_for")
 
         def settle() -> Lease | None:
             self._queue.remove(self._held(lease))
@@ -243,7 +243,7 @@ class MemoryBackend:
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
 
         def read() -> list[Task]:
             self._queue.promote(self._now())
@@ -287,7 +287,7 @@ class MemoryBackend:
         return self._queue
 
     def _now(self) -> int:
-        return to_micros(self._clock.now())
+        return to_micros(self._clock.now(), "clock.now()")
 
     def _push(self, batch: list[Entry]) -> list[Pushed]:
         pushed = self._keep(batch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ def _rank(kept: StoredTask) -> tuple[int, int]:
 def heard(waiter: SimpleQueue[None], seconds: float) -> bool:
     """Wait up to that many seconds for the next announcement."""
     with suppress(Empty):
-        waiter.get(timeout=max(0.0, seconds))
+        waiter.get(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
         return True
     return False
 

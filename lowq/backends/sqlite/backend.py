@@ -30,7 +30,7 @@ from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standi
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, listed, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
-from lowq.clock import LAST_MICROS, Clock, SystemClock, deadline, span, to_datetime, to_micros
+from lowq.clock import LAST_MICROS, Clock, clock_or_system, deadline, span, to_datetime, to_micros
 from lowq.location import beside
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import (
@@ -84,7 +84,7 @@ class SQLiteBackend:
         self.where = file = true_path(path)
         check_links(file)
         self.name = name
-        time = self._clock = clock or SystemClock()
+        time = self._clock = clock_or_system(clock)
         self._bell = Bell(beside(file, "bell", name), file)
         self._was_empty = False
         self._database = Database(
@@ -93,7 +93,7 @@ class SQLiteBackend:
             create=create,
             durability=durability,
             patience=patience,
-            now=lambda: to_micros(time.now()),
+            now=lambda: to_micros(time.now(), "clock.now()"),
         )
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
@@ -171,7 +171,7 @@ class SQLiteBackend:
             self._database.alone(lambda db: self._settle(db, lease, "DELETE FROM task"))
             return None
         now = self._now()
-        until = deadline(now, claim_for)
+        until = deadline(now, claim_for, "claim_for")
 
         def go_on(db: sqlite3.Connection) -> Lease | None:
             self._settle(db, lease, "DELETE FROM task")
@@ -264,7 +264,7 @@ class SQLiteBackend:
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
         order = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
 
         def read(db: sqlite3.Connection) -> list[Task]:
@@ -300,7 +300,7 @@ class SQLiteBackend:
         self._bell.ring()  # for a claim of this client that waits
 
     def _now(self) -> int:
-        return to_micros(self._clock.now())
+        return to_micros(self._clock.now(), "clock.now()")
 
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from math import ceil
 from types import FrameType
 from typing import Literal, TypeVar
 
@@ -224,7 +225,7 @@ class Database:
         if self._identity is not None and not os.path.exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
-        timeout = (self._patience / max(1, -(-self._patience // _LONGEST_WAIT))).total_seconds()
+        timeout = (self._patience / max(1, ceil(self._patience / _LONGEST_WAIT))).total_seconds()
         connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
         self._opened.extend(map(connect, (self.path,)))  # one call into C: none is open that is not written down
         connection = next(iter(self._opened), None)

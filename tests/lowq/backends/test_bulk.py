@@ -230,8 +230,8 @@ def test_an_equal_work_may_be_pushed_after_an_ack_of_many(queue: Backend) -> Non
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"leases": ["x"]}, "lease 0: expected a Lease that claim gave, got str"),
-        ({"leases": 7}, "'int' object is not iterable"),
+        ({"leases": ["x"]}, "lease 0: expected the Lease that claim gave, got str"),
+        ({"leases": 7}, "leases: expected Leases, one after another, got int"),
         ({"leases": [], "claim": 1}, "lease_for: missing; with claim=… say for how long, lease_for=timedelta(…)"),
         ({"leases": [], "claim": True, "lease_for": MINUTE}, "claim: expected an int, got bool"),
         ({"leases": [], "claim": "1", "lease_for": MINUTE}, "claim: expected an int, got str"),
@@ -248,7 +248,7 @@ def test_what_is_no_lease_keeps_the_leases_beside_it_from_being_acked(queue: Bac
     queue.push(1)
     leases: list[Any] = queue.claim_many(1, lease_for=MINUTE)
 
-    with pytest.raises(TypeError, match="lease 1: expected a Lease that claim gave, got Task"):
+    with pytest.raises(TypeError, match="lease 1: expected the Lease that claim gave, got Task"):
         queue.ack_many([*leases, leases[0].task])
     with pytest.raises(ValueError, match="claim: expected 0 or more, got -1"):
         queue.ack_many(leases, claim=-1, lease_for=MINUTE)

@@ -260,7 +260,5 @@ def test_what_is_no_batch_is_refused(queue: Backend, options: Any, error: type[E
 def test_a_queue_that_hands_out_one_at_a_time_is_refused(queue: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(queue), "promises", queue.promises - {"bulk"})
 
-    with pytest.raises(
-        ValueError, match="batch: this queue promises no bulk: it hands out one task at a time, not 2"
-    ):
+    with pytest.raises(ValueError, match="batch: expected 1 for this queue, which promises no bulk, got 2"):
         Worker(queue, print, batch=2)

@@ -71,7 +71,7 @@ def test_no_delay_stays_no_delay() -> None:
         ({"max_attempts": 0}, ValueError, "max_attempts: expected 1 or more, got 0"),
         ({"max_attempts": "3"}, TypeError, "max_attempts: expected an int, got str"),
         ({"max_attempts": True}, TypeError, "max_attempts: expected an int, got bool"),
-        ({"first": -SECOND}, ValueError, "first: -1 day, 23:59:59 is negative"),
+        ({"first": -SECOND}, ValueError, "first: expected zero or more, got -1 day, 23:59:59"),
         (
             {"first": 2 * SECOND, "longest": SECOND},
             ValueError,
