@@ -48,14 +48,19 @@ def _names(real: str) -> tuple[list[str], int]:
         if status.st_nlink <= 1 or not stat.S_ISREG(status.st_mode):
             return [], 0
         with os.scandir(os.path.dirname(real)) as entries:
-            names = [
-                entry.path
-                for entry in entries
-                if entry.inode() == status.st_ino and os.path.samestat(entry.stat(follow_symlinks=False), status)
-            ]
+            found = list(entries)
+        names = [
+            entry.path
+            for entry in found
+            if entry.inode() == status.st_ino and os.path.samestat(entry.stat(follow_symlinks=False), status)
+        ]
     except OSError:
         return [], 0
-    return [name for name in names if os.path.exists(f"{name}-wal")] or names, status.st_nlink - len(names)
+    # The log is away while a process forks or is about to open the file; a worker's lock stays where it was made.
+    in_use = [name for name in names if os.path.exists(f"{name}-wal")] or [
+        name for name in names if any(entry.path.startswith(f"{name}-lock") for entry in found)
+    ]
+    return in_use or names, status.st_nlink - len(names)
 
 
 def open_beside(path: str | os.PathLike[str], database: str | os.PathLike[str] | None, flags: int) -> FileIO:
