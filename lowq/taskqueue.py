@@ -46,6 +46,7 @@ from lowq.registry import register
 from lowq.rules.own_work import warn_of_own_work
 from lowq.run import Run
 from lowq.worker import background
+from lowq.worker.connections import begin_after_commit
 from lowq.worker.handler import check_handler
 from lowq.worker.logfile import line
 from lowq.worker.retry import Retry
@@ -183,10 +184,13 @@ class TaskQueue:
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already.
 
+        Inside a transaction of Django's on SQLite it begins at the commit, since the file is locked to it until then.
         It is gone when nothing falls due within `linger`; what does so later is said by an UnattendedWarning.
         """
         if override.start is not None and (started := override.start(self)) is not None:
             return started
+        if begin_after_commit(lambda: self.start(output=output)):
+            return True
         started = background.start(self.worker(), self.location, linger=self.linger, output=output)
         self._warn_of_unattended(started)
         return started

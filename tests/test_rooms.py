@@ -15,7 +15,7 @@ ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "exampl
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend", "lowq.excerpt"),
     ("lowq.clock", "lowq.error_text", "lowq.current_task"),
-    ("lowq.rules", "lowq.endings"),
+    ("lowq.rules", "lowq.endings", "lowq.hooks"),
     ("lowq.process",),
     ("lowq.beside",),
     ("lowq.location",),

@@ -44,6 +44,11 @@ def check_fork(what: str) -> None:
         )
 
 
+def keep_for_parent(inherited: object) -> None:
+    """What a forked process has of its parent is kept: freeing it may run code that is the parent's to run."""
+    _inherited.append(inherited)
+
+
 def check_threads(what: str) -> None:
     """Raise ForkUnavailable, naming what needs it, where gevent has made this program's threads cooperative."""
     if has_cooperative_threads():

@@ -16,9 +16,10 @@ from datetime import timedelta
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
 from lowq.override import Overridden
-from lowq.process.forking import close_private, open_private, spawn
+from lowq.process.forking import close_private, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.testing.queues import QueueRef, Store, TempQueue, running_queue
+from lowq.worker.forks import spawn_worker
 from lowq.worker.worker import Worker
 
 BOUND = timedelta(seconds=30)
@@ -56,7 +57,7 @@ class LiveWorker:
             worker.run_under(parent)
 
         try:
-            self.pid = spawn(main, keep=(writing, lifeline))
+            self.pid = spawn_worker(main, keep=(writing, lifeline))
             if not select.select([reading], [], [], BOUND.total_seconds())[0]:
                 self.kill()
                 raise LiveWorkerError(f"no live worker began within {BOUND}")

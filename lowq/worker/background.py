@@ -25,6 +25,7 @@ from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.rules.names import check_name
 from lowq.run import Run
+from lowq.worker.forks import announced, begun
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
 from lowq.worker.logfile import keep_log, line, open_log
@@ -115,9 +116,10 @@ def _detach(serve: Callable[[], None], log: int, locks: list[int]) -> None:
 
     def begin_session() -> None:
         os.setsid()
-        spawn(serve, keep=passed, prepare=lambda: _redirect(log))
+        spawn(begun(serve, detached=True), keep=passed, prepare=lambda: _redirect(log))
 
-    child = spawn(begin_session, keep=passed)
+    with announced():
+        child = spawn(begin_session, keep=passed)
     try:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except ChildProcessError:  # the program reaps all children, or has the kernel do so

@@ -18,12 +18,14 @@ from typing import Any
 from lowq.backend import Backend, Lease
 from lowq.clock import Clock, later
 from lowq.current_task import CurrentTask
-from lowq.process.forking import Confined, close_private, holds, open_private, spawn
+from lowq.process.forking import Confined, close_private, holds, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Flags, Inbox, Outbox, Slate, receive, send
+from lowq.worker.connections import looked_after
 from lowq.worker.coroutines import Coroutines, lose
 from lowq.worker.executor import call
 from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
+from lowq.worker.forks import spawn_worker
 from lowq.worker.handler import Handler
 from lowq.worker.logfile import follow_log
 from lowq.worker.renewal import extend
@@ -131,7 +133,7 @@ class _Child:
         )
         theirs, parent = (works, answers, lifeline), os.getpid()
         try:
-            self.pid = spawn(lambda: _serve(handler, backend, *theirs, slate, flags, parent), keep=theirs)
+            self.pid = spawn_worker(lambda: _serve(handler, backend, *theirs, slate, flags, parent), keep=theirs)
         except BaseException:
             close_private(self._works, self._answers, self._lifeline, *theirs)
             raise
@@ -260,7 +262,7 @@ def _serve(
         try:
             current = parents.current = CurrentTask(Lease(task, "", deadline), last=last, backend=backend)
             current.watch(lambda: flags[_LOST])
-            with Confined():
+            with looked_after(), Confined():
                 call(handler, current, coroutines, parents)
             answer = None
         except BaseException as error:

@@ -8,7 +8,9 @@ from typing import Protocol
 from lowq.backend import Backend
 from lowq.clock import Clock
 from lowq.current_task import CurrentTask
+from lowq.hooks import run_within
 from lowq.process.forking import Confined
+from lowq.worker.connections import looked_after
 from lowq.worker.coroutines import Canceller, Coroutines
 from lowq.worker.failure import Failure, failure_of, passes
 from lowq.worker.handler import Handler
@@ -41,7 +43,8 @@ class Inline:
         """The handler has returned (None) or raised what is a failure of its task."""
         self._watch.hold(current)
         try:
-            return attempt(self._handler, current, self._stop, self._coroutines)
+            with looked_after():
+                return attempt(self._handler, current, self._stop, self._coroutines)
         finally:
             self._stop.in_handler = False  # once more: a signal may have come just where `attempt` says so
             self._watch.let_go()
@@ -72,4 +75,4 @@ def attempt(handler: Handler, current: CurrentTask, stop: Stop, coroutines: Coro
 
 def call(handler: Handler, current: CurrentTask, coroutines: Coroutines, stop: Canceller | None = None) -> None:
     """The handler has run to its end, and what it returned, with `current` as the current task."""
-    current.run(lambda: coroutines.finish(handler(current.work), current, stop))
+    current.run(lambda: run_within(current, lambda: coroutines.finish(handler(current.work), current, stop)))

@@ -131,7 +131,7 @@ def _members(error: BaseException) -> tuple[BaseException, ...]:
     return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
 
 
-_BETWEEN = ("lowq.worker.", "lowq.current_task", "asyncio.", "uvloop", "concurrent.futures.")
+_BETWEEN = ("lowq.worker.", "lowq.current_task", "lowq.hooks", "asyncio.", "uvloop", "concurrent.futures.")
 """Whose frames stand between a worker and its handler."""
 
 

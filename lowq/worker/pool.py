@@ -14,11 +14,12 @@ from random import Random
 
 from lowq.backend import LowqError
 from lowq.error_text import message
-from lowq.process.forking import close_private, holds, leave, open_private, spawn
+from lowq.process.forking import close_private, holds, leave, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Inbox, send
 from lowq.run import Run
 from lowq.worker.failure import Failure, failure_of, pack, passes, unpack
+from lowq.worker.forks import spawn_worker
 from lowq.worker.logfile import follow_log
 from lowq.worker.loop import Loop
 from lowq.worker.stopping import Stop
@@ -103,7 +104,7 @@ class Pool:
         reports, report, lifeline, held = open_private(lambda: (*os.pipe(), *os.pipe()))
         theirs = (report, lifeline)
         try:
-            pid = spawn(lambda: _serve(self._loop, expects, parent, *theirs), keep=theirs)
+            pid = spawn_worker(lambda: _serve(self._loop, expects, parent, *theirs), keep=theirs)
         except BaseException:
             close_private(reports, held)
             raise

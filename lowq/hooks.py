@@ -1,0 +1,143 @@
+"""What a program wants done where lowq forks a process, and around each task.
+
+::
+
+    from lowq import hooks
+
+    @hooks.after_fork_in_child
+    def leave_connections():
+        engine.dispose(close=False)     # the parent's: not ours to use, nor to close
+
+    @hooks.around_task
+    @contextmanager
+    def unit_of_work(task):
+        with Session.begin():
+            yield
+
+Hooks are the process's, for all its queues and workers, and run in the order in which they were registered
+(`before_fork` in reverse, as with `os.register_at_fork`). One that is registered twice runs once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import Any, TypeVar
+
+from lowq.current_task import CurrentTask
+from lowq.error_text import in_full, type_name
+
+_log = logging.getLogger("lowq.worker")
+
+ForkHook = Callable[[], object]
+TaskHook = Callable[[CurrentTask], AbstractContextManager[Any]]
+F = TypeVar("F", bound=ForkHook)
+T = TypeVar("T", bound=TaskHook)
+Hook = TypeVar("Hook")
+
+_before: list[ForkHook] = []
+_in_parent: list[ForkHook] = []
+_in_child: list[ForkHook] = []
+_around: list[TaskHook] = []
+
+
+def before_fork(hook: F) -> F:
+    """Called in the process that is about to be forked, by `start()`, `processes` or `time_limit`."""
+    return _registered(_before, hook, "before_fork")
+
+
+def after_fork_in_parent(hook: F) -> F:
+    """Called in the process that was forked, right after, also where the fork has failed."""
+    return _registered(_in_parent, hook, "after_fork_in_parent")
+
+
+def after_fork_in_child(hook: F) -> F:
+    """Called in each process that will run tasks, before its first: let go there of what is its parent's."""
+    return _registered(_in_child, hook, "after_fork_in_child")
+
+
+def around_task(hook: T) -> T:
+    """`with hook(task):` stands around each handler, in the process and the thread that run it, also in tests.
+
+    What it raises is a failure of the task; what the handler raises goes through it, so it can roll back or commit.
+    """
+    if isgeneratorfunction(hook):
+        raise TypeError(f"around_task: {_name(hook)} is a generator: decorate it with @contextlib.contextmanager")
+    return _registered(_around, hook, "around_task")
+
+
+def remove(hook: Callable[..., object]) -> None:
+    """It is no hook any more, if it was one."""
+    kinds: tuple[list[Any], ...] = (_before, _in_parent, _in_child, _around)
+    for hooks in kinds:
+        with suppress(ValueError):
+            hooks.remove(hook)
+
+
+@contextmanager
+def forking() -> Iterator[None]:
+    """A process that will run tasks is forked inside; one hook that fails is logged, and ends nothing."""
+    _call(reversed(_before.copy()), "before_fork")
+    try:
+        yield
+    finally:
+        _call(iter(_in_parent.copy()), "after_fork_in_parent")
+
+
+def forked() -> None:
+    """This is the forked process, and what is its parent's was let go."""
+    _call(iter(_in_child.copy()), "after_fork_in_child")
+
+
+def run_within(task: CurrentTask, handler: Callable[[], None]) -> None:
+    """The handler has run, inside the context managers of all hooks around a task."""
+    if not _around:
+        handler()
+        return
+    with ExitStack() as stack:
+        for hook in _around.copy():
+            stack.enter_context(_manager(hook, task))
+        handler()
+
+
+def _manager(hook: TaskHook, task: CurrentTask) -> AbstractContextManager[Any]:
+    made = hook(task)
+    if not (hasattr(type(made), "__enter__") and hasattr(type(made), "__exit__")):
+        also = "; an asynchronous one has no loop to run on here" if hasattr(type(made), "__aenter__") else ""
+        raise TypeError(
+            f"around_task: {_name(hook)} returned {type_name(made)}, expected a context manager: decorate it with "
+            f"@contextlib.contextmanager{also}"
+        )
+    return made
+
+
+def _registered(hooks: list[Any], hook: Hook, what: str) -> Hook:
+    if not callable(hook):
+        raise TypeError(f"{what}: expected a function, got {type_name(hook)}")
+    if iscoroutinefunction(hook) or isasyncgenfunction(hook):
+        raise TypeError(f"{what}: {_name(hook)} is asynchronous, and there is no event loop where it is called")
+    if hook not in hooks:
+        hooks.append(hook)
+    return hook
+
+
+def _call(hooks: Iterator[ForkHook], what: str) -> None:
+    for hook in hooks:
+        try:
+            hook()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = f"{what}: {_name(hook)} failed, and lowq goes on: {in_full(error)}"
+            with suppress(Exception):  # a handler of the program's own log
+                if _log.hasHandlers():
+                    _log.error("%s", text)
+                elif sys.stderr is not None:
+                    sys.stderr.write(f"lowq: {text}\n")
+
+
+def _name(hook: object) -> str:
+    return str(getattr(hook, "__qualname__", None) or repr(hook))
