@@ -35,8 +35,9 @@ SOUND = {
     "sqlite": "sqlite",
     "journal": "lowq_conformance.queues.sound.journal:Journal",
     "folder": "lowq_conformance.queues.sound.folder:Folder",
+    "waits": "lowq_conformance.queues.sound.waiting:Waits",
 }
-KINDS = {"race": "races", "crash": "kills", "worker": "workers"}
+KINDS = {"race": "races", "crash": "kills", "worker": "workers", "waiting": "waits"}
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"
 ENOUGH = 19 / 20

@@ -18,6 +18,7 @@ GROUPS: Mapping[str, str] = {
     "CANCEL": "Taking a task out",
     "BATCH": "Many at once",
     "HEADERS": "What goes along with a work",
+    "WAIT": "Claims that wait for a task",
     "RACE": "Many clients at once",
     "KEEP": "Closing and opening again",
     "CRASH": "kill -9 at any instant",
@@ -180,6 +181,19 @@ CLAUSES: Mapping[str, Clause] = {
             ("Headers arrive as they were pushed, through release, expiry, dead letter, redrive and reopening", ""),
             ("Headers play no part in what is equal, and a refused duplicate changes none", "dedupe"),
             ("A header whose name or value is no string is refused before anything is kept", ""),
+        ),
+        _clauses(
+            "WAIT",
+            "wait",
+            ("A waiting claim returns when a task is pushed, by whichever client, thread or process", _MANY),
+            ("A waiting claim returns when a task falls due", f"not_before {_MANY}"),
+            (
+                "A waiting claim returns when a lease ends, or a task is released or redriven",
+                f"lease|release|dead_letter {_MANY}",
+            ),
+            ("As many waiting claims return as tasks are pushed: none is left asleep beside a due task", _MANY),
+            ("A waiting claim ends when its time is over, not before while nothing is due, and close ends it", ""),
+            ("A waiting client that is killed takes nobody's wake-up with it", "crash processes"),
         ),
         _clauses(
             "RACE",

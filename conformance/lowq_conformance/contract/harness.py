@@ -35,7 +35,8 @@ class Client(Protocol):
         """
 
     def claim(self, *args: Any, **kwargs: Any) -> Any:
-        """`claim()`, with `lease_for=` [lease, unless the trait `fixed_lease` says how long].
+        """`claim()`, with `lease_for=` [lease, unless the trait `fixed_lease` says how long], and `wait=` [wait], for
+        how long it waits until there is a task.
 
         The answer is None, or something with `work`; `id`, `attempts` and `headers` are looked at where it has them,
         also on its `task`.
@@ -107,6 +108,7 @@ class Harness(Protocol):
     fixed_lease: timedelta | None = _DEFAULT.fixed_lease
     grace: timedelta = _DEFAULT.grace
     patience: timedelta = _DEFAULT.patience
+    wake: timedelta = _DEFAULT.wake
     max_delay: timedelta | None = _DEFAULT.max_delay
     one_at_a_time: bool = _DEFAULT.one_at_a_time
     main_thread: bool = _DEFAULT.main_thread

@@ -34,7 +34,8 @@ class Profile:
     looked for in `looks` configurations.
 
     A queue's own worker is met at its end `endings` times, killed `kills` times and told to stop `terms` times;
-    several processes at once start workers, each `starts` times.
+    several processes at once start workers, each `starts` times. A client that is about to wait for a task stands
+    still at one line after the other, for `standing` seconds at most.
 
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
@@ -60,6 +61,7 @@ class Profile:
     kills: int = 8
     terms: int = 3
     starts: int = 12
+    standing: float = 0.8
     programs: int = 60
     exploring: float = 30.0
     shrinking: float = 5.0
@@ -85,6 +87,7 @@ QUICK = replace(
     kills=3,
     terms=2,
     starts=3,
+    standing=0.2,
     programs=6,
     exploring=10.0,
     shrinking=3.0,
@@ -108,6 +111,7 @@ THOROUGH = replace(
     kills=40,
     terms=15,
     starts=60,
+    standing=6.0,
     programs=400,
     exploring=200.0,
     shrinking=15.0,

@@ -52,6 +52,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("cancel", "a waiting task can be taken out", methods=("cancel",)),
         Promise("batch", "many works are pushed together or not at all", methods=("push_many",)),
         Promise("bulk", "many tasks are claimed and acked together", methods=("claim_many", "ack_many")),
+        Promise("wait", "a claim can wait until there is a task", claim="wait"),
         Promise("key", "an explicit key decides what is equal", push="key"),
         Promise("headers", "headers go with a work, and play no part in what is equal", push="headers"),
         Promise("names", "one place holds several queues", open="name"),
@@ -87,6 +88,8 @@ class Traits:
     """How long after its end a lease is handed on at the latest."""
     patience: timedelta = timedelta(seconds=1)
     """How long an empty claim may take."""
+    wake: timedelta = timedelta(seconds=0.5)
+    """How long after there is a task a claim that waits for one returns, at the latest."""
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
     dedupe_by: DedupeBy = "work"

@@ -133,6 +133,13 @@ class Performer:
         if held is not None:
             self.held.append(held)
 
+    def do_await(self, seconds: float) -> None:
+        """Claim, and wait so long for a task."""
+        client = self.client
+        held = client.claim(lease_for=self.hands.lease, wait=timedelta(seconds=seconds))
+        if held is not None:
+            self.held.append(held)
+
     def do_ack(self, which: int) -> None:
         """Ack what is in hand: 0 is the oldest, -1 the newest."""
         if not self.held:

@@ -98,12 +98,17 @@ class Recorder:
             came(None if answers is None else [encode_answer(answer) for answer in answers])
         return answers
 
-    def claim(self, *, lease_for: timedelta, patience: float = 0) -> Held | None:
-        """What was handed out, or None; with `patience`, in seconds, None only after asking for so long."""
+    def claim(self, *, lease_for: timedelta, patience: float = 0, wait: timedelta | None = None) -> Held | None:
+        """What was handed out, or None; with `patience`, in seconds, None only after asking for so long.
+
+        With `wait` the queue itself is asked to wait, once.
+        """
         args = {"lease": encode_length(lease_for), **({"patience": patience} if patience else {})}
+        if wait is not None:
+            args["wait"] = encode_length(wait)
         with self._called("claim", args) as came:
             end = time.monotonic() + patience
-            held = self.client.claim(lease_for=lease_for)
+            held = self.client.claim(lease_for=lease_for, wait=wait)
             while held is None and time.monotonic() < end:
                 time.sleep(0.01)
                 held = self.client.claim(lease_for=lease_for)

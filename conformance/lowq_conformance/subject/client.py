@@ -127,12 +127,12 @@ class Client:
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
-        """What was handed out, or None; `wait` is passed where it is given and the client takes it."""
+        """What was handed out, or None; `wait` is passed where it is given and promised."""
         if not self.has("claim"):
             raise NotPromised("its own worker claims")
         fixed = "lease" not in self.promises or self.subject.traits.fixed_lease is not None
         passed: dict[str, Any] = {} if fixed else {"lease_for": lease_for}
-        if wait is not None and self.takes("claim", "wait"):
+        if wait is not None and "wait" in self.promises:
             passed["wait"] = wait
         held = self._held(*self._named(self._call("claim", [], passed, _claimed)))
         if held is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -31,10 +32,14 @@ class ProgramCall:
 
 
 class Journal:
-    """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive."""
+    """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive.
+
+    Calls may be made by several threads; the last call is that of the thread that asks.
+    """
 
     def __init__(self, path: str | None = None) -> None:
         self.calls: list[ProgramCall] = []
+        self._last: dict[int, ProgramCall] = {}
         self._path = path
         self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
@@ -42,6 +47,7 @@ class Journal:
         """A call is about to be made."""
         call = ProgramCall(text)
         self.calls.append(call)
+        self._last[threading.get_ident()] = call
         if self._fd >= 0:
             os.write(self._fd, f"\n{text}".encode(errors="backslashreplace"))
         return call
@@ -54,12 +60,18 @@ class Journal:
 
     def assign(self, label: str) -> None:
         """What the last call returned has this name from now on."""
-        self.calls[-1].text = f"{label} = {self.calls[-1].text}"
+        call = self._last[threading.get_ident()]
+        call.text = f"{label} = {call.text}"
 
     def expected(self, what: str) -> None:
         """The answer of the last call is wrong; this was expected."""
-        if self.calls:
-            self.calls[-1].expected = what
+        call = self._last.get(threading.get_ident())
+        if call is not None:
+            call.expected = what
+
+    def note(self, what: str) -> None:
+        """This stands between the calls of the program."""
+        self.calls.append(ProgramCall(f"# {what}", ""))
 
     def program(self) -> str:
         """The calls, each with its answer as a comment; a long run is shown by its beginning and its end."""

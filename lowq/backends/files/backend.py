@@ -61,7 +61,7 @@ class FilesBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
         " headers names inspect json prompt close clock persistent threads processes crash".split()
     )
 

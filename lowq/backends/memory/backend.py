@@ -54,7 +54,7 @@ class MemoryBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ()
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
         " headers names inspect json prompt close clock threads".split()
     )
 

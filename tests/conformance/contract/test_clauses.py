@@ -25,6 +25,7 @@ NUMBERS = {
     "CANCEL": 3,
     "BATCH": 2,
     "HEADERS": 3,
+    "WAIT": 6,
     "RACE": 7,
     "KEEP": 1,
     "CRASH": 7,

@@ -13,6 +13,7 @@ from lowq_conformance.queues.broken import (
     order,
     race,
     settle,
+    waiting,
     worker,
 )
 from lowq_conformance.queues.broken.register import BROKEN, BrokenQueue
@@ -32,5 +33,6 @@ __all__ = [
     "order",
     "race",
     "settle",
+    "waiting",
     "worker",
 ]

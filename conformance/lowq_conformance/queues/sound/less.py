@@ -152,7 +152,8 @@ class Client:
     def _taken(self, name: str) -> set[str]:
         """The keywords that the method does not take."""
         given = {each.push for each in PROMISES.values() if each.push and each.word not in self._promises}
-        taken = {"push": given, "claim": {"wait"}, "ack": {"claim_for"}}.get(name, set[str]())
+        unwaited = set[str]() if "wait" in self._promises else {"wait"}
+        taken = {"push": given, "claim": unwaited, "ack": {"claim_for"}}.get(name, set[str]())
         if name in ("claim", "extend") and "lease" not in self._promises:
             taken = taken | {"lease_for"}
         if name == "release" and ("release_time" in self._lacks or "not_before" not in self._promises):
