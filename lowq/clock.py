@@ -51,6 +51,16 @@ def monotonic() -> float:
     return seconds
 
 
+_MOVED = 1_000_000_000
+"""Nanoseconds by which the program's time differs from the machine's where somebody has stopped or moved it."""
+
+
+def is_replaced() -> bool:
+    """Whether somebody has stopped or moved this program's time, as tests do: it is not the machine's."""
+    theirs = to_micros(datetime.now(UTC)) * 1000
+    return abs(theirs - int(_Real.time.time_ns())) > _MOVED
+
+
 class Clock(Protocol):
     """What a queue and a worker know of time."""
 

@@ -11,6 +11,7 @@ from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.beside import true_path
 from lowq.clock import Clock
 from lowq.excerpt import excerpt
+from lowq.rules.server_url import SECRETS, hidden, identity_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,20 @@ _BACKENDS = {
     "memory": ("lowq.backends.memory.backend", "MemoryBackend"),
     "http": ("lowq.backends.http.backend", "HTTPBackend"),
     "https": ("lowq.backends.http.backend", "HTTPSBackend"),
+    "redis": ("lowq.backends.redis.backend", "RedisBackend"),
+    "rediss": ("lowq.backends.redis.backend", "RedisTLSBackend"),
+    "redis+unix": ("lowq.backends.redis.backend", "RedisSocketBackend"),
 }
+
+_ALIASES = {"valkey": "redis", "valkeys": "rediss", "valkey+unix": "redis+unix", "unix": "redis+unix"}
+
+_SERVERS = {
+    "redis": (6379, ("db", "prefix")),
+    "rediss": (6379, ("db", "prefix")),
+    "redis+unix": (0, ("db", "prefix")),
+}
+"""The kinds whose places name a server, perhaps with a user and a password: its usual port, and the options that say
+where it is. Such a place stays as the URL has it, with what is escaped in it."""
 
 _VERIFIERS = {"sqlite": "lowq.backends.sqlite.verify"}
 """The modules that look whether a place of that kind is whole."""
@@ -36,11 +50,11 @@ _SAFE_IN_PLACE = "/:[]"
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Location:
     """Where a queue is kept: a scheme of `_BACKENDS`, the place within it, and the options of the URL.
 
-    As text it is the URL; a token is left out.
+    As text it is the URL; tokens and passwords are left out.
     """
 
     scheme: str
@@ -52,8 +66,13 @@ class Location:
             return self.place
         from urllib.parse import quote, urlencode
 
-        options = urlencode([(name, "…" if name == "token" else value) for name, value in self.options], safe="…")
-        return f"{self.scheme}://{quote(self.place, safe=_SAFE_IN_PLACE)}{'?' if options else ''}{options}"
+        safe = [(name, "…" if name in SECRETS else value) for name, value in self.options]
+        options = urlencode(safe, safe=_SAFE_IN_PLACE + "…")
+        place = self.place if self.scheme in _SERVERS else quote(self.place, safe=_SAFE_IN_PLACE)
+        return hidden(f"{self.scheme}://{place}{'?' if options else ''}{options}")
+
+    def __repr__(self) -> str:
+        return f"Location({str(self)!r})"
 
     def beside(self, kind: str, name: str) -> Path:
         """The file of that kind (``lock``, ``next``, ``log``, ``bell``) that goes with the queue `name` kept here.
@@ -62,13 +81,20 @@ class Location:
         """
         if self.scheme == "files":
             return inside(true_path(self.place), kind, name)
-        if self.scheme in ("http", "https"):
+        if self.scheme in ("http", "https", *_SERVERS):
             return beside(str(_state_folder() / _digest(self.identity)), kind, name)
         return beside(true_path(self.place), kind, name)
 
     @property
     def identity(self) -> str:
         """What all locations of one place have in common, whichever link leads to it."""
+        if self.scheme in _SERVERS:
+            port, telling = _SERVERS[self.scheme]
+            place, options = self.place, self.options
+            if self.scheme.startswith("redis"):  # where no database is named it is 0
+                place = place if port == 0 else place.removesuffix("/").removesuffix("/0")
+                options = tuple(pair for pair in options if pair != ("db", "0"))
+            return f"{self.scheme}:{identity_of(place, port, options, telling)}"
         return f"{self.scheme}:{true_path(self.place) if self.scheme in ('sqlite', 'files') else self.place}"
 
 
@@ -130,27 +156,30 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     if not isinstance(text, str):
         raise TypeError("location: expected a path of text, got bytes")
     if not text or "\0" in text or not _is_path(text):
-        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(text)}")
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hidden(text))}")
     scheme, separator, rest = text.partition("://")
     if not separator or isinstance(location, os.PathLike):
         return Location("sqlite", os.path.abspath(os.path.expanduser(text)))
+    scheme, shown = _ALIASES.get(scheme, scheme), hidden(text)
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}://" for name in _BACKENDS)
-        raise InvalidLocation(f"location: {text!r}: unknown kind of queue {scheme!r}; known are a path, {known}")
+        raise InvalidLocation(f"location: {shown!r}: unknown kind of queue {scheme!r}; known are a path, {known}")
     from urllib.parse import parse_qsl, unquote
 
     place, _, query = rest.partition("?")
-    place = unquote(place)
-    if "\0" in place:
-        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(text)}")
+    if "\0" in unquote(place):
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hidden(text))}")
+    if scheme not in _SERVERS:
+        place = unquote(place)
     if scheme in _EXAMPLES and not place.startswith("/"):
         raise InvalidLocation(
-            f"location: {text!r}: a {scheme} URL has an absolute path: {scheme}://{_EXAMPLES[scheme]}"
+            f"location: {shown!r}: a {scheme} URL has an absolute path: {scheme}://{_EXAMPLES[scheme]}"
         )
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        raise InvalidLocation(f"location: {text!r}: expected ?option=value&…, got {query!r}") from None
+        query = "" if "@" in query else hidden(f"?{query}")[1:]  # an unescaped ? of a password
+        raise InvalidLocation(f"location: {shown!r}: expected ?option=value&…, got {query!r}") from None
     return Location(scheme, place, tuple(options))
 
 

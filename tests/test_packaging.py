@@ -48,6 +48,13 @@ def test_every_module_of_the_tree_is_in_the_wheel(wheel: zipfile.ZipFile) -> Non
     assert {name for name in wheel.namelist() if name.endswith(".py")} == modules
 
 
+def test_every_script_of_the_queue_in_redis_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    scripts = {file.relative_to(ROOT).as_posix() for file in (ROOT / "lowq").rglob("*.lua")}
+
+    assert "lowq/backends/redis/lua/push.lua" in scripts
+    assert {name for name in wheel.namelist() if name.endswith(".lua")} == scripts
+
+
 def test_installing_lowq_brings_click_and_rich_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     (path,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     needs = message_from_bytes(wheel.read(path)).get_all("Requires-Dist", [])

@@ -1,0 +1,462 @@
+"""A queue in a Redis or Valkey server.
+
+Every verb is one Lua script, which the server runs alone; what is kept, and under which keys, stands in `lua/`. All
+keys of a queue have its name as their hash tag, so that one node of a cluster has them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache, partial
+from typing import Any, ClassVar, cast, get_args
+
+from lowq.backend import (
+    NOW,
+    Acked,
+    BackendUnavailable,
+    CorruptQueue,
+    Counts,
+    Dedupe,
+    InvalidLocation,
+    Item,
+    Lease,
+    LeaseLost,
+    Pushed,
+    QueueGone,
+    State,
+    Task,
+    Work,
+)
+from lowq.backends.redis.address import Kind, address_of
+from lowq.backends.redis.line import Facts, Line
+from lowq.backends.redis.records import held_by, instant, lease_of, number, place_of, split, task_of
+from lowq.backends.redis.scripts import script
+from lowq.backends.redis.settings import Durability, durability_of, refuse_eviction
+from lowq.backends.redis.transport import Transport
+from lowq.clock import Clock, SystemClock, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.rules.damage import Unreadable
+from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.leases import (
+    check_id,
+    check_lease,
+    check_leases,
+    check_number,
+    check_reason,
+    deadline_of_next,
+    lost,
+)
+from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.options import flag_of, length_of
+from lowq.rules.own_work import warn_of_own_work
+from lowq.rules.paging import STATES, check_page, place_in_list
+
+LAYOUT = 1
+"""The version of what is kept under the keys."""
+
+_KEYS = b"ready scheduled leased dead standing task work bell".split()
+_LOOK_AGAIN = timedelta(seconds=1)
+"""How long a waiting claim trusts that it is woken: who took a ring may have died, and leases begin silently."""
+_PAGE = 10_000
+"""Tasks of one answer at most: a script holds up everybody else."""
+_CLAIMED = 1_000
+"""Leases of one script at most."""
+_STATE = {State.READY: b"R", State.SCHEDULED: b"S", State.LEASED: b"L", State.DEAD: b"D"}
+
+_PROMISES = frozenset(
+    "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+    " headers names inspect json prompt close clock threads processes".split()
+)
+
+
+class RedisBackend:
+    """A client of a queue in a Redis or Valkey server, usable by many threads and, in both, after a fork.
+
+    `prefix` begins all keys, so that one database holds queues that know nothing of each other. `patience` is how
+    long a server that is away is waited for before BackendUnavailable. `password` and `db` may be given apart from
+    the URL. `ca` names a file of certificates to trust instead of the system's. `create=False` refuses a name where
+    no queue is. In a URL: ``?prefix=shop&patience=5`` (seconds).
+
+    Time is the server's, unless a `clock` is passed in.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("prefix", "patience", "password", "db", "ca", "create")
+
+    _kind: ClassVar[Kind] = "tcp"
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        name: str = "default",
+        dedupe: Dedupe | None = None,
+        clock: Clock | None = None,
+        prefix: str = "lowq",
+        patience: timedelta | str = timedelta(seconds=10),
+        password: str | None = None,
+        db: int | str | None = None,
+        ca: str | None = None,
+        create: bool | str = True,
+    ) -> None:
+        patience, create = length_of(patience, "patience"), flag_of(create, "create")
+        check_name(name)
+        check_dedupe(dedupe)
+        _check_prefix(prefix)
+        address = address_of(self._kind, place, db, password, ca)
+        self.name = name
+        self.where = f"{address}#{prefix}"
+        self._time = clock
+        self._clock = clock or SystemClock()
+        self._names = f"{prefix}:names".encode()
+        base = f"{{{prefix}:{name}}}".encode()
+        self._keys = [base, *(base + b":" + part for part in _KEYS)]
+        self._lines = base + b":call:"
+        self._server = Transport(address, patience=patience, patterns=f"~{prefix}:names ~{{{prefix}:*")
+        try:
+            self._made, self._dedupe = self._adopt(dedupe, create)
+            self._durability = durability_of(self._server)
+        except BaseException:
+            self._server.close()
+            raise
+        self._server.opening = False
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused."""
+        return self._dedupe
+
+    @property
+    def durability(self) -> Durability:
+        """What a push that returned survives, as the server is configured: see `settings.Durability`."""
+        return self._durability
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What this queue keeps, as the server is configured: without a log of its changes, nothing for good."""
+        return _PROMISES | ({"persistent", "crash"} if self._durability in ("power", "second") else set())
+
+    def push(
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pushed:
+        """The work is kept, or an equal one already stood and nothing changed."""
+        return self._push([entry(work, key, priority, not_before, headers)])[0]
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        batch = entries(items)
+        return self._push(batch)
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
+        span(wait, "wait")
+        left = self._clock.countdown(wait)
+        woken = False
+        while True:
+            last = left() <= NOW
+            leases, sleep = self._claim(lease_for, 1, woken=woken)
+            if leases or last:
+                return next(iter(leases), None)
+            nap = min(left(), _LOOK_AGAIN)
+            if sleep is not None:
+                nap = min(nap, sleep)
+            woken = self._clock.wait(self._heard, nap)
+
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
+        limit = check_number(limit, "limit", least=1)
+        return self._claim(lease_for, limit)[0]
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """The task is held for `lease_for` from now, under the same token."""
+        length = self._length(lease_for)
+        answer = self._settle("extend", lease, *length)
+        return Lease(task_of(answer[4][0], int(answer[2]) - 1), lease.token, to_datetime(int(answer[2])))
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        check_lease(lease)
+        length = (b"0", b"0") if claim_for is None else self._length(claim_for)
+        most = b"0" if claim_for is None else b"1"
+        answer = self._change("ack", most, *length, _token(), b"1", *_held(lease))
+        if answer[0] == b"lost":
+            raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
+        taken = self._taken(answer)
+        if claim_for is not None and answer[4] and not taken:  # what it was could not be read
+            return next(iter(self._claim(claim_for, 1)[0]), None)
+        return next(iter(taken), None)
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
+        settled = check_leases(leases)
+        claim = check_number(claim, "claim", least=0)
+        deadline_of_next(claim, lease_for, 0)
+        length = (b"0", b"0") if lease_for is None else self._length(lease_for)
+        held = [part for lease in settled for part in _held(lease)]
+        answer = self._change("ack", b"%d" % min(claim, _CLAIMED), *length, _token(), b"0", *held)
+        now = int(answer[1])
+        losses = tuple(
+            None if loss is None else self._lost(lease, loss[0] if loss else None, now)
+            for lease, loss in zip(settled, answer[3], strict=True)
+        )
+        return Acked(losses, tuple(self._taken(answer)))
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
+        again = b"" if not_before is None else instant(to_micros(not_before, "not_before"))
+        check_reason(reason)
+        self._settle("release", lease, again, _signed(reason), b"1" if uncount else b"0")
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """The task is set aside for a person with `reason`, and never claimed until redriven."""
+        check_reason(reason)
+        self._settle("dead_letter", lease, reason.encode(), b"1")
+
+    def redrive(self, id: str) -> bool:
+        """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
+        check_id(id)
+        return bool(self._change("redrive", *_named(id))[2] == 1)
+
+    def cancel(self, id: str) -> bool:
+        """The task is gone; False: no such task, or it is leased."""
+        check_id(id)
+        return bool(self._change("cancel", *_named(id))[2] == 1)
+
+    def task(self, id: str) -> Task | None:
+        """The task as it is now, or None."""
+        check_id(id)
+        answer = self._run("task", *_named(id))
+        return None if answer[2] is None else task_of(answer[2], int(answer[1]))
+
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
+        """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead.
+
+        More than 10,000 come in several answers, between which the queue may change.
+        """
+        check_page(state, after, limit)
+        found: list[Task] = []
+        while limit is None or len(found) < limit:
+            wanted = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            parts = [
+                part
+                for each in STATES[0 if after is None else STATES.index(after.state) :]
+                if state in (None, each)
+                for part in (_STATE[each], _behind(after) if after is not None and after.state is each else b"")
+            ]
+            answer = self._change("tasks", b"%d" % wanted, *parts)
+            page = [task_of(told, int(answer[1])) for told in answer[2]]
+            found += page
+            if len(page) < wanted:
+                break
+            after = page[-1]
+        return found
+
+    def count(self) -> Counts:
+        """How many tasks are in each state."""
+        return Counts(*self._run("count")[2:6])
+
+    def names(self) -> list[str]:
+        """The names of the queues under this prefix."""
+        known = self._server.anywhere(b"SMEMBERS", self._names)
+        return sorted(each.decode(errors="replace") for each in known)
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant at which something scheduled falls due or a lease ends."""
+        due = self._run("next_due")[2]
+        return None if due is None else to_datetime(int(due))
+
+    def close(self) -> None:
+        """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
+        self._server.close()
+
+    def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[bytes, Dedupe]:
+        """Which queue it is that has this name, which is made where it is new, and how it dedupes."""
+        server, shown = self._server, self._server.address
+        facts = server.facts()
+        refuse_eviction(facts, shown)
+        if facts.replica:
+            raise InvalidLocation(f"{shown}: this server is a read-only replica; name its primary")
+        made = os.urandom(12).hex().encode()
+        arguments = [made, (dedupe or "until_done").encode(), b"1" if create else b"0", b"%d" % LAYOUT]
+        kind, *said = server.run(script("open"), 9, lambda _, __: [*self._keys, *arguments])
+        if kind == b"none":
+            names = ", ".join(self.names()) or "none"
+            raise InvalidLocation(f"{shown}: there is no queue {self.name!r} here; there is {names}")
+        if kind == b"foreign":
+            raise InvalidLocation(
+                f"{shown}: the key {said[0].decode(errors='replace')!r} holds what lowq did not write; give ?prefix=…"
+                " or another database"
+            )
+        if kind == b"newer":
+            raise InvalidLocation(
+                f"{shown}: the queue {self.name!r} was made by a newer lowq (layout {said[0].decode()}, this lowq"
+                f" knows {LAYOUT}); upgrade lowq"
+            )
+        found = said[1].decode(errors="replace")
+        if found not in get_args(Dedupe):
+            raise CorruptQueue(f"{shown}: the key {self._keys[0].decode()!r} is damaged: no such dedupe")
+        if dedupe not in (None, found):
+            raise InvalidLocation(f"{shown}: the queue {self.name!r} was made with dedupe={found!r}, not {dedupe!r}")
+        server.anywhere(b"SADD", self._names, self.name.encode())
+        return said[0], cast(Dedupe, found)
+
+    def _push(self, batch: Sequence[Entry]) -> list[Pushed]:
+        parts: list[bytes] = []
+        for text, key, digest, priority, not_before, headers, crc in batch:
+            at = b"" if not_before is None else instant(not_before)
+            parts += (text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _signed(key), _signed(headers))
+        said = self._change("push", *parts)[2:]
+        pushed = [Pushed(id.decode(), added == 1) for id, added in zip(said[::2], said[1::2], strict=True)]
+        warn_of_own_work(self, pushed)
+        return pushed
+
+    def _claim(
+        self, lease_for: timedelta, limit: int, *, woken: bool = False
+    ) -> tuple[list[Lease], timedelta | None]:
+        """The leases; where there are none, how long it is until the next task falls due, or None."""
+        length = self._length(lease_for)
+        leases: list[Lease] = []
+        while len(leases) < limit:
+            wanted = min(limit - len(leases), _CLAIMED)
+            answer = self._change("claim", *length, _token(), b"%d" % wanted, b"1" if woken else b"0")
+            if answer[0] == b"none":
+                sleep = None if answer[2] is None else timedelta(microseconds=int(answer[2]) - int(answer[1]))
+                return leases, sleep
+            leases += self._taken(answer)
+            if len(answer[4]) < wanted:
+                break
+        return leases, None
+
+    def _taken(self, answer: Sequence[Any]) -> list[Lease]:
+        """The leases that a script gave; what cannot be read is set aside."""
+        leases = []
+        for told in answer[4]:
+            try:
+                leases.append(lease_of(told, int(answer[2])))
+            except Unreadable as error:
+                self._change("dead_letter", *held_by(told), f"damaged: {error}; no worker got it".encode(), b"0")
+        return leases
+
+    def _heard(self, seconds: float) -> bool:
+        """Waits up to that many seconds for a ring."""
+        bell = self._keys[8]
+        if seconds < 0.001:
+            return self._server.command(b"LPOP", bell) is not None
+        return self._server.command(b"BLPOP", bell, b"%.3f" % seconds, seconds=seconds) is not None
+
+    def _settle(self, verb: str, lease: Lease, *arguments: bytes) -> Sequence[Any]:
+        """Do that to the task of a lease that is still the caller's."""
+        check_lease(lease)
+        answer = self._change(verb, *_held(lease), *arguments)
+        if answer[0] == b"lost":
+            raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
+        return answer
+
+    def _lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
+        return lost(lease, None if told is None else task_of(told, now))
+
+    def _length(self, lease_for: timedelta) -> tuple[bytes, bytes]:
+        """The length of a lease in seconds and microseconds. Raises TypeError or ValueError."""
+        now = to_micros(self._clock.now())
+        micros = deadline(now, lease_for) - now
+        return b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)
+
+    def _change(self, verb: str, *arguments: bytes) -> Sequence[Any]:
+        """What the script answers; so much fell due meanwhile that it may have to be asked again."""
+        while (answer := self._run(verb, *arguments))[0] == b"again":
+            pass
+        return answer
+
+    def _run(self, verb: str, *arguments: bytes) -> Sequence[Any]:
+        # A test that stops the time of its program stops that of its queues.
+        servers = self._time is None and not is_replaced()
+        now = b"" if servers else instant(to_micros(self._clock.now()))
+        call = partial(self._said, now, arguments)
+        answer: Sequence[Any] = self._server.run(script(verb), 10, call)
+        if answer[0] == b"gone":
+            raise QueueGone(
+                f"{self._server.address}: the queue {self.name!r} is gone: the server was emptied, or another one"
+                " took its place; open the queue again"
+            )
+        if answer[0] == b"late":
+            raise BackendUnavailable(f"{self._server.address}: a later call of this client came first; try again")
+        return answer
+
+    def _said(self, now: bytes, arguments: Sequence[bytes], line: Line, facts: Facts) -> list[bytes]:
+        return [
+            *self._keys,
+            self._lines + line.name,
+            self._made,
+            now,
+            _epoch(self._made, facts.run),
+            b"%d" % line.number,
+            self._dedupe.encode(),
+            *arguments,
+        ]
+
+
+class RedisTLSBackend(RedisBackend):
+    """The same over TLS, with the server's certificate checked."""
+
+    _kind = "tls"
+
+
+class RedisSocketBackend(RedisBackend):
+    """The same over a socket of this machine: ``redis+unix:///run/valkey.sock?db=0``."""
+
+    _kind = "socket"
+
+
+@cache
+def _epoch(made: bytes, run: bytes) -> bytes:
+    return hashlib.sha1(made + run, usedforsecurity=False).hexdigest()[:12].encode()
+
+
+def _token() -> bytes:
+    return os.urandom(8).hex().encode()
+
+
+def _signed(text: str | None) -> bytes:
+    return b"" if text is None else b"+" + text.encode()
+
+
+def _named(id: str) -> tuple[bytes, bytes]:
+    epoch, found = split(id)
+    return place_of(found), epoch.encode()
+
+
+def _held(lease: Lease) -> tuple[bytes, bytes, bytes]:
+    return *_named(lease.id), lease.token.encode(errors="replace")
+
+
+def _behind(task: Task) -> bytes:
+    """Where the list of its state goes on behind the task."""
+    _, within, found = place_in_list(task, number)
+    if task.state is State.READY:
+        return b"%d:%s" % (cast(int, within), place_of(found))
+    if task.state is State.SCHEDULED:
+        return b"%s:%s" % (instant(to_micros(cast(datetime, within))), place_of(found))
+    return place_of(found)
+
+
+def _check_prefix(prefix: str) -> None:
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected a string, got {type(prefix).__name__}")
+    if not 1 <= len(prefix) <= 100 or not prefix.isprintable() or set("{}:*?[]\\") & set(prefix):
+        raise InvalidLocation(
+            f"prefix: expected 1 to 100 printable characters, none of them one of {{}}:*?[]\\, got {prefix[:100]!r}"
+        )
