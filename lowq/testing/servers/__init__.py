@@ -1,0 +1,4 @@
+"""Real servers for tests and for trying out, started without root; extra `lowq[servers]`.
+
+PYTEST_DONT_REWRITE
+"""
