@@ -12,7 +12,7 @@ import pytest
 
 from lowq import Clock
 
-BACKENDS = ("memory", "sqlite", "files", "http")
+BACKENDS = ("memory", "sqlite", "files", "http", "valkey")
 
 BOUND = 60
 
@@ -20,8 +20,10 @@ BOUND = 60
 def kept_at(request: pytest.FixtureRequest, folder: Path, clock: Clock) -> str:
     """Where a queue of the backend that the fixture was asked for is kept in this folder.
 
-    For ``http`` a server with that clock runs until the fixture is done.
+    For ``http`` a server with that clock runs until the fixture is done; for ``valkey`` one runs for all tests.
     """
+    if request.param == "valkey":
+        return str(request.getfixturevalue("lowq_valkey"))
     if request.param != "http":
         return location(request.param, folder)
     server = served(folder / "q.db", clock=clock)

@@ -41,6 +41,12 @@ ORDER: tuple[tuple[str, ...], ...] = (
 EXCEPTION = ("lowq/commands/check.py", "lowq_conformance.run")
 """The one arrow back: `lowq check` is the suite's command, imported when it is called."""
 PLUGIN = "pytest_lowq/plugin.py"
+BESIDE = (
+    "lowq.testing.servers.valkey.ValkeyServer",
+    "lowq.web.create_app",
+    "lowq.web.server.Server",
+)
+"""What is public beside the names of `lowq` itself."""
 FILES = {
     file.relative_to(base).with_suffix("").as_posix().replace("/", "."): file
     for base in (ROOT, ROOT / "conformance")
@@ -160,7 +166,7 @@ def private_names_in_the_suite(path: str, tree: ast.AST) -> list[str]:
     """The suite imports public names of lowq only, so that it treats ours as any stranger's queue."""
     if not path.startswith("conformance/"):
         return []
-    public = {"lowq", "lowq.web.create_app", "lowq.web.server.Server", *(f"lowq.{name}" for name in lowq.__all__)}
+    public = {"lowq", *BESIDE, *(f"lowq.{name}" for name in lowq.__all__)}
     return [name for name in imports(tree) if under(name, "lowq") and name not in public]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.queues import valkey_places
 from lowq_conformance.queues.http_places import url_of
 from lowq_conformance.support.processes import is_gone
 from lowq_conformance.support.signatures import keywords
@@ -127,7 +128,36 @@ class HTTP(LowqHarness):
         return f"{url_of(place)}?{urlencode(options)}".rstrip("?"), dedupe
 
 
-BUNDLED: dict[str, Callable[[], Any]] = {"sqlite": SQLite, "files": Files, "http": HTTP, "memory": Memory}
+class Valkey(LowqHarness):
+    """lowq's queue in a Valkey server, which is started for the run and keeps each change before it answers."""
+
+    def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__("redis+unix", options)
+
+    def close_place(self, place: Path) -> None:
+        """Nothing of the place is left in the server."""
+        valkey_places.forget(place)
+
+    def _located(self, place: Path) -> tuple[str, Any]:
+        options = dict(self._options)
+        dedupe = options.pop("dedupe", None)
+        return f"{valkey_places.url_of(place)}&{urlencode(options)}".rstrip("&"), dedupe
+
+
+BUNDLED: dict[str, Callable[[], Any]] = {
+    "sqlite": SQLite,
+    "files": Files,
+    "http": HTTP,
+    "valkey": Valkey,
+    "memory": Memory,
+}
+
+
+_SERVERS: dict[str, tuple[str, Callable[[tuple[tuple[str, str], ...]], LowqHarness]]] = {
+    "http": ("http", HTTP),
+    **dict.fromkeys(("redis", "valkey"), ("valkey", Valkey)),
+}
+"""The schemes of queues that a server keeps, with the short name and the harness of each."""
 
 
 class BackendHarness(FakeTime):
@@ -172,18 +202,19 @@ def of_url(url: str) -> Callable[[], LowqHarness]:
     try:
         query = rest.partition("?")[2]
         options = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else ()
-        if scheme not in BUNDLED:
+        if scheme not in BUNDLED and scheme not in _SERVERS:
             open_backend(f"{scheme}://")
     except LowqError as error:
         raise BrokenHarness(f"{url}: {error}") from error
     except ValueError as error:
         raise BrokenHarness(f"{url}: expected ?option=value&…: {error}") from error
-    if scheme == "http":
+    if scheme in _SERVERS:
+        name, harness = _SERVERS[scheme]
         if rest.partition("?")[0]:
             raise BrokenHarness(
-                f"{url}: the suite needs an empty queue at each place: lowq check http starts servers"
+                f"{scheme}://: the suite needs an empty queue at each place: lowq check {name} starts servers"
             )
-        return lambda: HTTP(options)
+        return lambda: harness(options)
     return lambda: LowqHarness(scheme, options)
 
 
