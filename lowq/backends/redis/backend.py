@@ -36,7 +36,8 @@ from lowq.backends.redis.records import held_by, instant, lease_of, number, plac
 from lowq.backends.redis.scripts import script
 from lowq.backends.redis.settings import Durability, durability_of, refuse_eviction
 from lowq.backends.redis.transport import Transport
-from lowq.clock import Clock, SystemClock, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.clock import Clock, clock_or_system, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.excerpt import excerpt
 from lowq.rules.damage import Unreadable
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -108,7 +109,7 @@ class RedisBackend:
         self.name = name
         self.where = f"{address}#{prefix}"
         self._time = clock
-        self._clock = clock or SystemClock()
+        self._clock = clock_or_system(clock)
         self._names = f"{prefix}:names".encode()
         base = f"{{{prefix}:{name}}}".encode()
         self._keys = [base, *(base + b":" + part for part in _KEYS)]
@@ -183,7 +184,7 @@ class RedisBackend:
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         check_lease(lease)
-        length = (b"0", b"0") if claim_for is None else self._length(claim_for)
+        length = (b"0", b"0") if claim_for is None else self._length(claim_for, "claim_for")
         most = b"0" if claim_for is None else b"1"
         answer = self._change("ack", most, *length, _token(), b"1", *_held(lease))
         if answer[0] == b"lost":
@@ -247,7 +248,7 @@ class RedisBackend:
 
         More than 10,000 come in several answers, between which the queue may change.
         """
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
         found: list[Task] = []
         while limit is None or len(found) < limit:
             wanted = _PAGE if limit is None else min(_PAGE, limit - len(found))
@@ -369,10 +370,13 @@ class RedisBackend:
     def _lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
         return lost(lease, None if told is None else task_of(told, now))
 
-    def _length(self, lease_for: timedelta) -> tuple[bytes, bytes]:
+    def _now(self) -> int:
+        return to_micros(self._clock.now(), "clock.now()")
+
+    def _length(self, lease_for: timedelta, what: str = "lease_for") -> tuple[bytes, bytes]:
         """The length of a lease in seconds and microseconds. Raises TypeError or ValueError."""
-        now = to_micros(self._clock.now())
-        micros = deadline(now, lease_for) - now
+        now = self._now()
+        micros = deadline(now, lease_for, what) - now
         return b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)
 
     def _change(self, verb: str, *arguments: bytes) -> Sequence[Any]:
@@ -384,7 +388,7 @@ class RedisBackend:
     def _run(self, verb: str, *arguments: bytes) -> Sequence[Any]:
         # A test that stops the time of its program stops that of its queues.
         servers = self._time is None and not is_replaced()
-        now = b"" if servers else instant(to_micros(self._clock.now()))
+        now = b"" if servers else instant(self._now())
         call = partial(self._said, now, arguments)
         answer: Sequence[Any] = self._server.run(script(verb), 10, call)
         if answer[0] == b"gone":
@@ -458,5 +462,5 @@ def _check_prefix(prefix: str) -> None:
         raise TypeError(f"prefix: expected a string, got {type(prefix).__name__}")
     if not 1 <= len(prefix) <= 100 or not prefix.isprintable() or set("{}:*?[]\\") & set(prefix):
         raise InvalidLocation(
-            f"prefix: expected 1 to 100 printable characters, none of them one of {{}}:*?[]\\, got {prefix[:100]!r}"
+            f"prefix: expected 1 to 100 printable characters, none of them one of {{}}:*?[]\\, got {excerpt(prefix)}"
         )
