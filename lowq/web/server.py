@@ -110,7 +110,7 @@ class _Listener(TcpWSGIServer):  # type: ignore[misc]
         super().maintenance(now)
         for channel in list(self.active_channels.values()):
             if channel.dawdles(now):
-                channel.will_close = True
+                channel.handle_close()  # at once: `will_close` would send on while the client takes any
 
 
 class Server:

@@ -15,7 +15,7 @@ import pytest
 from serving import Serve
 
 from lowq import Backend, Counts
-from lowq.web.server import Limits
+from lowq.web.server import Limits, _Channel
 
 BOUND = 60
 SOON = timedelta(seconds=1)
@@ -106,8 +106,17 @@ def test_a_body_that_comes_steadily_is_read_for_as_long_as_it_takes(
 
 
 def test_a_client_that_reads_its_answer_a_byte_at_a_time_is_given_up_and_others_push(
-    url: str, queue: Backend, opened: ExitStack
+    url: str, queue: Backend, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given_up = threading.Event()
+    dawdles = _Channel.dawdles
+
+    def told(channel: _Channel, now: float) -> bool:
+        if dawdles(channel, now):
+            given_up.set()
+        return given_up.is_set()
+
+    monkeypatch.setattr(_Channel, "dawdles", told)
     queue.push("x" * 12_000_000)
     clients = []
     for _ in range(3):  # one more than there are threads
@@ -121,9 +130,10 @@ def test_a_client_that_reads_its_answer_a_byte_at_a_time_is_given_up_and_others_
         clients.append(client)
 
     pushed = pushes(url, "another's")
-    for _ in range(50):
-        threading.Event().wait(0.05)
+    for _ in range(BOUND * 20):
         clients[0].recv(1)
+        if given_up.wait(0.05):
+            break
     left = b"".join(iter(lambda: clients[0].recv(1 << 20), b""))  # what the kernels held when it was closed
 
     assert pushed
