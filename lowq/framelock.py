@@ -86,6 +86,11 @@ class FrameLock:
                 self._waited_for = False
                 self._wakes.put(None)
 
+    def is_below(self) -> bool:
+        """Whether a call holds it that waits for this one to end."""
+        holder = self._latest().get("frame")
+        return holder is not None and _is_below(holder)
+
     def is_held_by(self, frame: FrameType) -> bool:
         """Whether `frame` holds the lock."""
         return self._latest().get("frame") is frame

@@ -261,9 +261,9 @@ class Folder:
     def _root(self) -> int:
         """The open directory."""
         if not self._fds:
-            raise BackendUnavailable(
-                f"{self.path}: this client was closed, or its process forked, while this call was under way"
-            )
+            if self.closed:
+                raise QueueClosed(f"this client of {self.root} was closed while this call was under way")
+            raise BackendUnavailable(f"{self.path}: this process forked while this call was under way")
         return self._fds[0]
 
     def _open(self) -> None:

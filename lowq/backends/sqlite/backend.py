@@ -159,7 +159,7 @@ class SQLiteBackend:
         """The task is held for `lease_for` from now, under the same token."""
         until = deadline(self._now(), lease_for)
 
-        def hold(db: sqlite3.Connection) -> Task:
+        def hold(db: sqlite3.Cursor) -> Task:
             self._settle(db, lease, "UPDATE task SET state = 2, due = ?", until)
             return task_of(cast(Row, self._row(db, lease.id)), until - 1)
 
@@ -173,7 +173,7 @@ class SQLiteBackend:
         now = self._now()
         until = deadline(now, claim_for, "claim_for")
 
-        def go_on(db: sqlite3.Connection) -> Lease | None:
+        def go_on(db: sqlite3.Cursor) -> Lease | None:
             self._settle(db, lease, "DELETE FROM task")
             promote_all(db, self._queue, now)
             return next(iter(self._take(db, until, 1)), None)
@@ -187,7 +187,7 @@ class SQLiteBackend:
         now = self._now()
         until = deadline_of_next(claim, lease_for, now)
 
-        def go_on(db: sqlite3.Connection) -> Acked:
+        def go_on(db: sqlite3.Cursor) -> Acked:
             lost = tuple([self._lost(db, lease) for lease in settled])
             if claim:
                 promote_all(db, self._queue, now)
@@ -207,7 +207,7 @@ class SQLiteBackend:
         again = None if not_before is None else to_micros(not_before, "not_before")
         check_reason(reason)
 
-        def wait(db: sqlite3.Connection) -> None:
+        def wait(db: sqlite3.Cursor) -> None:
             due = again if again is not None and again > self._now() else None
             self._settle(
                 db,
@@ -234,7 +234,7 @@ class SQLiteBackend:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
         check_id(id)
 
-        def revive(db: sqlite3.Connection) -> bool:
+        def revive(db: sqlite3.Cursor) -> bool:
             statement = "SELECT id, digest FROM task WHERE id = ? AND queue = ? AND state = 3"
             dead = next(iter(fetch(db, statement, (number(id), self._queue))), None)
             if dead is None or standing_task(db, self._queue, self._dedupe, dead[1], self._now()) is not None:
@@ -267,7 +267,7 @@ class SQLiteBackend:
         limit = check_page(state, after, limit)
         order = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
 
-        def read(db: sqlite3.Connection) -> list[Task]:
+        def read(db: sqlite3.Cursor) -> list[Task]:
             page: list[Task] = []
             now = self._now()
             for each in order[0 if after is None else order.index(after.state) :]:
@@ -305,11 +305,11 @@ class SQLiteBackend:
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
 
-        def find(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
+        def find(db: sqlite3.Cursor) -> tuple[int, Dedupe] | None:
             rows = fetch(db, "SELECT id, dedupe FROM queue WHERE name = ?", (self.name,))
             return cast("tuple[int, Dedupe]", rows[0]) if rows else None
 
-        def make(db: sqlite3.Connection) -> tuple[int, Dedupe] | None:
+        def make(db: sqlite3.Cursor) -> tuple[int, Dedupe] | None:
             statement = "INSERT OR IGNORE INTO queue (name, dedupe) VALUES (?, ?)"
             db.execute(statement, (self.name, dedupe or "until_done"))
             return find(db)
@@ -333,7 +333,7 @@ class SQLiteBackend:
         if self._was_empty and not self._anything_due():
             return []  # without the write lock, which idle workers would fight for
 
-        def claim(db: sqlite3.Connection) -> list[Lease] | None:
+        def claim(db: sqlite3.Cursor) -> list[Lease] | None:
             now = self._now()
             return self._take(db, deadline(now, lease_for), limit) if promote(db, self._queue, now) else None
 
@@ -368,12 +368,12 @@ class SQLiteBackend:
         )
         return bool(due)
 
-    def _take(self, db: sqlite3.Connection, until: int, limit: int) -> list[Lease]:
+    def _take(self, db: sqlite3.Cursor, until: int, limit: int) -> list[Lease]:
         leases = take(db, self._queue, until, limit)
         self._was_empty = not leases
         return leases
 
-    def _settle(self, db: sqlite3.Connection, lease: Lease, change: str, *values: object) -> None:
+    def _settle(self, db: sqlite3.Cursor, lease: Lease, change: str, *values: object) -> None:
         """Do `change` to the task of a lease that is still the caller's."""
         check_lease(lease)
         changed = db.execute(
@@ -383,18 +383,18 @@ class SQLiteBackend:
         if changed.rowcount != 1:
             raise LeaseLost(self._told_lost(db, lease))
 
-    def _lost(self, db: sqlite3.Connection, lease: Lease) -> str | None:
+    def _lost(self, db: sqlite3.Cursor, lease: Lease) -> str | None:
         """The task of a lease that is still the caller's is gone; what LeaseLost says where it is not."""
         gone = db.execute(
             "DELETE FROM task WHERE id = ? AND token = ? AND queue = ?", (number(lease.id), lease.token, self._queue)
         )
         return None if gone.rowcount == 1 else self._told_lost(db, lease)
 
-    def _told_lost(self, db: sqlite3.Connection, lease: Lease) -> str:
+    def _told_lost(self, db: sqlite3.Cursor, lease: Lease) -> str:
         row = self._row(db, lease.id)
         return lost(lease, None if row is None else task_of(row, self._now()))
 
-    def _row(self, db: sqlite3.Connection, id: str) -> Row | None:
+    def _row(self, db: sqlite3.Cursor, id: str) -> Row | None:
         statement = f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?"
         rows = fetch(db, statement, (number(id), self._queue))
         return rows[0] if rows else None

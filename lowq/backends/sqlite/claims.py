@@ -18,7 +18,7 @@ PROMOTED = 10_000
 """How many tasks fall due in one transaction at most: others can write between two."""
 
 
-def promote(db: sqlite3.Connection, queue: int, now: int) -> bool:
+def promote(db: sqlite3.Cursor, queue: int, now: int) -> bool:
     """What fell due is ready, and so is what was leased for too long; False: there may be more of it."""
     promoted = db.execute(
         "UPDATE task SET state = 1, due = NULL WHERE id IN"
@@ -28,13 +28,13 @@ def promote(db: sqlite3.Connection, queue: int, now: int) -> bool:
     return promoted.rowcount < PROMOTED
 
 
-def promote_all(db: sqlite3.Connection, queue: int, now: int) -> None:
+def promote_all(db: sqlite3.Cursor, queue: int, now: int) -> None:
     """Nothing due is left to promote, however much it is: an ack and the next claim are one transaction."""
     while not promote(db, queue, now):
         pass
 
 
-def take(db: sqlite3.Connection, queue: int, until: int, limit: int, *, mended: bool = False) -> list[Lease]:
+def take(db: sqlite3.Cursor, queue: int, until: int, limit: int, *, mended: bool = False) -> list[Lease]:
     """The most urgent ready tasks are leased, `limit` at most; what cannot be read is dead, with the reason.
 
     One token for all of them, told apart by their ids.
@@ -71,7 +71,7 @@ def take(db: sqlite3.Connection, queue: int, until: int, limit: int, *, mended: 
     return leases
 
 
-def _set_aside(db: sqlite3.Connection, id: int, why: Unreadable) -> None:
+def _set_aside(db: sqlite3.Cursor, id: int, why: Unreadable) -> None:
     """The task is dead, with the reason, its attempts as they were."""
     db.execute(
         "UPDATE task SET state = 3, token = NULL, due = NULL, attempts = attempts - 1, reason = ? WHERE id = ?",
@@ -79,7 +79,7 @@ def _set_aside(db: sqlite3.Connection, id: int, why: Unreadable) -> None:
     )
 
 
-def _set_aside_untimed(db: sqlite3.Connection, queue: int) -> None:
+def _set_aside_untimed(db: sqlite3.Cursor, queue: int) -> None:
     """What waits for a time that is none is dead, with the reason: it would never fall due."""
     db.execute(
         "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ? WHERE queue = ? AND due > ?",
@@ -87,6 +87,6 @@ def _set_aside_untimed(db: sqlite3.Connection, queue: int) -> None:
     )
 
 
-def _any_ready(db: sqlite3.Connection, queue: int) -> bool:
+def _any_ready(db: sqlite3.Cursor, queue: int) -> bool:
     ((there,),) = fetch(db, "SELECT EXISTS (SELECT 1 FROM task WHERE queue = ? AND state = 1)", (queue,))
     return bool(there)

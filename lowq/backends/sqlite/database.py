@@ -9,9 +9,13 @@ at the fork is held for ever. Therefore every connection is closed before a fork
 
 A call may be cut off by an exception anywhere: a signal handler raises it. Every statement runs inside `_run`, whose
 one handler undoes what is under way. Where that is cut off too, the lock tells the next call that it takes over from
-a dead one; the connection, which may be in any state, is then closed and another opened. A signal handler that uses
-the client while a call is under way, or forks, takes the connection away, which undoes what that call had done; the
-call then begins anew.
+a dead one; the connection, which may be in any state, is then closed and another opened.
+
+A signal handler or a finalizer that uses the client while a call of its thread is under way, or forks, takes the
+connection away, which undoes what that call had done; the call then begins anew. Where SQLite itself is at work in
+that call, the connection stays: it is used by nobody else, closed at the end of the call, and unusable in a child;
+the call that came in between has a connection of its own, and is refused at once where it would have to wait for the
+one below.
 """
 
 from __future__ import annotations
@@ -21,7 +25,6 @@ import sqlite3
 import sys
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -32,12 +35,12 @@ from lowq.backend import (
     BackendUnavailable,
     CorruptQueue,
     InvalidLocation,
-    InvalidWork,
     LowqError,
     QueueClosed,
     QueueGone,
 )
-from lowq.backends.sqlite.rows import text_of
+from lowq.backends.sqlite.errors import is_busy, named
+from lowq.backends.sqlite.handle import Handle
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
 from lowq.framelock import CLEAN, NESTED, FrameLock
@@ -57,9 +60,6 @@ _LOG_KEPT = 4 << 20
 _LONGEST_WAIT = timedelta(days=20)
 """SQLite counts the milliseconds of a wait in 32 bits; a longer patience is several waits."""
 
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
-"""What SQLite says of a file whose tables are not as we made them."""
-
 _BEGINNINGS = 100
 """How often a call begins anew because signal handlers used the client meanwhile."""
 
@@ -67,8 +67,8 @@ _BEGINNINGS = 100
 class Database:
     """A connection to a queue file, for one call at a time, with errors that have names."""
 
-    _connection: sqlite3.Connection | None = None
-    """The connection, once it is ready to be used."""
+    _cursor: sqlite3.Cursor | None = None
+    """The cursor of the connection, once it is ready to be used."""
 
     def __init__(
         self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
@@ -83,8 +83,9 @@ class Database:
         self._now = now
         self._lock = FrameLock()
         self._taken_away = 0
-        self._opened: list[sqlite3.Connection] = []
-        """The connection that is to be closed, ready or not."""
+        self._begin = ""
+        """How the latest call began."""
+        self._handle = Handle()
         self._identity: tuple[int, int] | None = None
         self._closed = False
         self._check_path(create)
@@ -95,19 +96,19 @@ class Database:
         finally:
             _gate.leave(sys._getframe())
 
-    def alone(self, body: Callable[[sqlite3.Connection], T]) -> T:
-        """What `body` answers: the connection is its own, and each of its statements is a transaction by itself.
+    def alone(self, body: Callable[[sqlite3.Cursor], T]) -> T:
+        """What `body` answers: the cursor is its own, and each of its statements is a transaction by itself.
 
         Here and below `body` may be called again where the connection was taken away from it, so here a statement
-        that changes something is the last one that it runs. A body reads rows by `rows.fetch`, which keeps no cursor.
+        that changes something is the last one that it runs. A body reads rows by `rows.fetch`, all of them.
         """
         return self._run("", body)
 
-    def reading(self, body: Callable[[sqlite3.Connection], T]) -> T:
+    def reading(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """What `body` answers, which sees one state of the file."""
         return self._run("BEGIN", body)
 
-    def writing(self, body: Callable[[sqlite3.Connection], T]) -> T:
+    def writing(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """What `body` answers, which holds the write lock from its start: kept at its end, undone by an exception."""
         return self._run("BEGIN IMMEDIATE", body)
 
@@ -124,7 +125,7 @@ class Database:
             self._end(sys._getframe(), found is NESTED, keep=False)
             raise
 
-    def _run(self, begin: str, body: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, begin: str, body: Callable[[sqlite3.Cursor], T]) -> T:
         left = SystemClock().countdown(self._patience) if self._patience > _LONGEST_WAIT else None
         beginnings = 0
         while beginnings < _BEGINNINGS:
@@ -133,14 +134,20 @@ class Database:
                 found = self._lock.take(sys._getframe())
                 if found is not CLEAN:
                     self._taken_away += 1
-                    self._disconnect()
+                    if not self._disconnect():
+                        return self._beside(begin, body)
+                if len(_databases) > 1 and begin != "BEGIN":
+                    self._get_past_others()
                 taken_away = self._taken_away
-                connection = self._current()
+                cursor = self._current()
+                self._begin = begin
                 if begin:
-                    connection.execute(begin)
-                answer = body(connection)
+                    cursor.execute(begin)
+                answer = body(cursor)
                 if begin:
-                    connection.execute("COMMIT")
+                    cursor.execute("COMMIT")
+                if self._closed:  # by a call that came in between
+                    self._disconnect()
                 self._lock.leave(sys._getframe())
                 return answer
             except BaseException as error:
@@ -151,11 +158,53 @@ class Database:
                     raise
                 if self._taken_away != taken_away:
                     beginnings += 1
-                elif left is None or not _is_busy(error) or left() <= timedelta(0):
-                    raise self.named(error) from error
+                elif left is None or not is_busy(error) or left() <= timedelta(0):
+                    raise named(error, self.path, self._patience) from error
         raise BackendUnavailable(
             f"{self.path}: signal handlers used this client or forked, and so undid this call, {_BEGINNINGS} times;"
             " give them a client of their own"
+        )
+
+    def _beside(self, begin: str, body: Callable[[sqlite3.Cursor], T]) -> T:
+        """What `body` answers on a connection of its own: SQLite is at work for a call that waits for this one."""
+        if self._closed:
+            raise QueueClosed(f"this client of {self.path} was closed; open the queue again")
+        waiting = self._keeps_others_out()
+        own = Database(
+            self.path,
+            create=False,
+            durability=self._durability,
+            patience=timedelta(0) if waiting else self._patience,
+            now=self._now,
+        )
+        own._identity = self._identity
+        try:
+            return own._run(begin, body)
+        except BackendUnavailable as error:
+            if waiting and isinstance(error.__cause__, sqlite3.Error) and is_busy(error.__cause__):
+                raise self._below() from None
+            raise
+        finally:
+            own.close()
+
+    def _get_past_others(self) -> None:
+        """No other client of the file in this thread, in a call that waits for this one, keeps it locked."""
+        for other in _standing():
+            if other is self or other.path != self.path or not other._lock.is_below():
+                continue
+            if other._keeps_others_out():
+                other._taken_away += 1
+                if not other._disconnect():
+                    raise self._below()
+
+    def _keeps_others_out(self) -> bool:
+        """Whether the call under way holds the write lock."""
+        return self._begin != "BEGIN" and self._handle.in_transaction()
+
+    def _below(self) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"{self.path}: this call runs in a signal handler or a finalizer, in the middle of another call of its"
+            " thread that keeps the database locked; let it take a note, and do this afterwards"
         )
 
     def _end(self, frame: FrameType, nested: bool, *, keep: bool) -> None:
@@ -167,18 +216,18 @@ class Database:
         while True:
             try:
                 if nested or self._lock.is_held_by(frame):
-                    connection = self._connection
+                    cursor = self._cursor
                     if nested:  # the connection may be that of the call that goes on when this one has ended
                         self._taken_away += 1
-                    if nested or not keep or connection is None:
+                    if nested or not keep or cursor is None or self._closed:
                         self._disconnect()
-                    elif connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                    elif cursor.connection.in_transaction:
+                        cursor.execute("ROLLBACK")
                     self._lock.leave(frame)
                 break
             except sqlite3.Error:
                 if not keep:
-                    self._opened.clear()  # they are closed when they are dropped
+                    self._handle.give_up()
                 keep = False
             except BaseException as error:
                 later = error
@@ -187,7 +236,7 @@ class Database:
 
     def __del__(self) -> None:
         """Whoever drops a client without closing it leaves no connection behind."""
-        if hasattr(self, "_opened"):
+        if hasattr(self, "_handle"):
             self._disconnect()
 
     def _check_path(self, create: bool) -> None:
@@ -201,11 +250,11 @@ class Database:
         if not create:
             raise InvalidLocation(f"{self.path}: there is no queue here; a push makes one")
 
-    def _current(self) -> sqlite3.Connection:
-        """The connection, opened again after a fork; the file is still the one that was opened."""
+    def _current(self) -> sqlite3.Cursor:
+        """The cursor of the connection, opened again after a fork; the file is still the one that was opened."""
         if self._closed:
             raise QueueClosed(f"this client of {self.path} was closed; open the queue again")
-        connection = self._connection or self._connect()
+        cursor = self._cursor or self._connect()
         try:
             status = os.stat(self.path)
         except FileNotFoundError as error:
@@ -214,9 +263,9 @@ class Database:
             raise BackendUnavailable(f"{self.path} cannot be reached: {error.strerror}") from None
         if (status.st_dev, status.st_ino) != self._identity:
             raise QueueGone(f"{self.path} was replaced by another file; open the queue again")
-        return connection
+        return cursor
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Cursor:
         if _crossed:
             raise BackendUnavailable(
                 f"{self.path}: an exception of a signal handler kept a connection open while this process was forked,"
@@ -226,51 +275,44 @@ class Database:
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
         timeout = (self._patience / max(1, ceil(self._patience / _LONGEST_WAIT))).total_seconds()
-        connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
-        self._opened.extend(map(connect, (self.path,)))  # one call into C: none is open that is not written down
-        connection = next(iter(self._opened), None)
-        if connection is None:
-            raise sqlite3.ProgrammingError("a signal handler closed the connection")
-        connection.text_factory = text_of
-        self._prepare(connection)
+        cursor = self._handle.open(self.path, timeout)
+        self._prepare(cursor)
         if self._identity is None:
             status = os.stat(self.path)
             self._identity = (status.st_dev, status.st_ino)
-        self._connection = connection
-        return connection
+        self._cursor = cursor
+        return cursor
 
-    def _disconnect(self) -> None:
-        self._connection = None
-        for connection in tuple(self._opened):
-            with suppress(sqlite3.Error):  # SQLite closes nothing where a statement has more rows, but undoes this
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            connection.close()
-            with suppress(ValueError):
-                self._opened.remove(connection)
+    def _disconnect(self) -> bool:
+        """The connection is let go; False: SQLite is at work on it, for a call that waits for this one."""
+        cursor, self._cursor = self._cursor, None
+        if self._handle.close():
+            return True
+        self._cursor = cursor
+        return False
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, cursor: sqlite3.Cursor) -> None:
         """The file is a queue of this version in WAL mode; nothing is written to a file that is anything else."""
-        connection.execute("BEGIN")  # one look: what is made between two questions makes no sense together
-        version = version_of(connection, self.path)
-        connection.execute("COMMIT")
+        cursor.execute("BEGIN")  # one look: what is made between two questions makes no sense together
+        version = version_of(cursor, self.path)
+        cursor.execute("COMMIT")
         if not version and not self._create:
             raise InvalidLocation(f"{self.path} is empty: there is no queue here; a push makes one")
         if version < SCHEMA_VERSION:
-            self._bring_up_to_date(connection, version)
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            self._switch_to_wal(connection)
-        connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
-        connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchall()
+            self._bring_up_to_date(cursor, version)
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._switch_to_wal(cursor)
+        cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchall()
         if sys.platform == "darwin" and self._durability == "power":
-            connection.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
+            cursor.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
 
-    def _bring_up_to_date(self, connection: sqlite3.Connection, version: int) -> None:
+    def _bring_up_to_date(self, cursor: sqlite3.Cursor, version: int) -> None:
         """The tables are those of this version, made or upgraded by this process or by another one meanwhile."""
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            bring_up_to_date(connection, self.path, self._now())
-            connection.execute("COMMIT")
+            cursor.execute("BEGIN IMMEDIATE")
+            bring_up_to_date(cursor, self.path, self._now())
+            cursor.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if version and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise BackendUnavailable(
@@ -279,13 +321,13 @@ class Database:
                 ) from None
             raise
 
-    def _switch_to_wal(self, connection: sqlite3.Connection) -> None:
+    def _switch_to_wal(self, cursor: sqlite3.Cursor) -> None:
         """The file is in WAL mode. SQLite does not wait for others at this one statement, so this does."""
         clock = SystemClock()
         left = clock.countdown(self._patience)
         while True:
             try:
-                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                mode = cursor.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or left() <= timedelta(0):
                     raise
@@ -296,31 +338,6 @@ class Database:
                     f"{self.path}: this file system has no shared memory, which SQLite's WAL needs"
                 )
             return
-
-    def named(self, error: sqlite3.Error) -> LowqError:
-        """The error of ours that tells what an SQLite error means to the caller."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-        if _is_busy(error):
-            seconds = self._patience.total_seconds()
-            return BackendUnavailable(f"{self.path}: another process kept the database locked for {seconds:g} s")
-        if code == sqlite3.SQLITE_FULL:
-            return BackendUnavailable(f"{self.path}: the disk is full; nothing was written")
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            return BackendUnavailable(
-                f"{self.path} cannot be written; check the permissions of the file and its folder"
-            )
-        if code == sqlite3.SQLITE_NOTADB:
-            return InvalidLocation(f"{self.path} is no SQLite database; name another file")
-        if code in _DAMAGE:
-            return CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy")
-        if code == sqlite3.SQLITE_TOOBIG:
-            return InvalidWork(f"work: larger than SQLite keeps ({error})")
-        return BackendUnavailable(f"{self.path}: {error}")
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 _databases: dict[int, weakref.ref[Database]] = {}
@@ -355,9 +372,9 @@ def _after_fork_in_child() -> None:
     global _gate
     for database in _standing():
         database._lock = FrameLock()
-        _crossed.extend(database._opened)
-        database._connection = None
-        database._opened.clear()
+        database._taken_away += 1
+        database._cursor = None
+        _crossed.extend(database._handle.cross())
     _gate = FrameLock()
 
 

@@ -37,7 +37,7 @@ _ASKED = 500
 """How many digests one statement asks for."""
 
 
-def keep(db: sqlite3.Connection, queue: int, dedupe: Dedupe, new: Entry, now: int) -> Pushed:
+def keep(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, new: Entry, now: int) -> Pushed:
     """The entry is kept, or an equal task stands."""
     values = (*_row(queue, new, now), *_same(queue, dedupe, new.digest, now))
     for _ in range(_TRIES):
@@ -51,7 +51,7 @@ def keep(db: sqlite3.Connection, queue: int, dedupe: Dedupe, new: Entry, now: in
     raise CorruptQueue("the queue's index of works is damaged; restore the file from a copy")
 
 
-def keep_all(db: sqlite3.Connection, queue: int, dedupe: Dedupe, batch: list[Entry], now: int) -> list[Pushed]:
+def keep_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry], now: int) -> list[Pushed]:
     """Every entry is kept, or an equal task stands or came before in the batch; the caller holds the write lock."""
     standing = {} if dedupe == "off" else _standing(db, queue, dedupe, batch, now)
     first = id = max(*fetch(db, _LAST, ())[0])
@@ -75,13 +75,13 @@ def keep_all(db: sqlite3.Connection, queue: int, dedupe: Dedupe, batch: list[Ent
     return pushed
 
 
-def standing_task(db: sqlite3.Connection, queue: int, dedupe: Dedupe, digest: bytes, now: int) -> int | None:
+def standing_task(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, digest: bytes, now: int) -> int | None:
     """The id of the task that refuses an equal push, or None."""
     ((standing,),) = fetch(db, _STANDING, _same(queue, dedupe, digest, now))
     return cast("int | None", standing)
 
 
-def _standing(db: sqlite3.Connection, queue: int, dedupe: Dedupe, batch: list[Entry], now: int) -> dict[bytes, int]:
+def _standing(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry], now: int) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     digests = [new.digest for new in batch]
     for start in range(0, len(digests), _ASKED):

@@ -31,7 +31,7 @@ Row = tuple[Any, ...]
 """The values of `COLUMNS`. A file may be damaged: of none of them but the id is the type certain."""
 
 
-def fetch(db: sqlite3.Connection, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
+def fetch(db: sqlite3.Cursor, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
     """The rows that the statement gives, in one call into C.
 
     Whatever comes in between two instructions, no cursor has more rows: it would keep its part of the file from being
@@ -43,16 +43,15 @@ def fetch(db: sqlite3.Connection, statement: str, values: Sequence[object] | Map
 
 def as_held(row: Row) -> Row:
     """The row that was read by `text_of`, with bytes where it holds what is no text."""
-    return row if all(map(_is_plain, row)) else tuple(map(_as_held, row))
+    for value in row:
+        if type(value) is str and not value.isascii():
+            return tuple(map(_as_held, row))
+    return row
 
 
 text_of = partial(str, encoding="utf-8", errors="surrogateescape")
 """The text that SQLite holds. It runs in C alone: in code of Python a signal handler might close the connection while
 the module sqlite3 reads from it, which ends the process. `as_held` tells what is no text."""
-
-
-def _is_plain(value: object) -> bool:
-    return type(value) is not str or value.isascii()
 
 
 def _as_held(value: object) -> object:
@@ -135,7 +134,7 @@ def _shown(value: object) -> str:
 
 
 def listed(
-    db: sqlite3.Connection, queue: int, now: int, state: State, after: Task | None, limit: int | None
+    db: sqlite3.Cursor, queue: int, now: int, state: State, after: Task | None, limit: int | None
 ) -> list[Task]:
     """The tasks of one state behind `after`, in order."""
     values: dict[str, object] = {"queue": queue, "now": now, "limit": -1 if limit is None else limit}
@@ -164,7 +163,7 @@ def listed(
     return list(merge(*pages, key=lambda task: place_in_list(task, number)))[:limit]
 
 
-def counts(db: sqlite3.Connection, queue: int, now: int) -> Counts:
+def counts(db: sqlite3.Cursor, queue: int, now: int) -> Counts:
     """How many tasks are in each state; a lease that ran out counts as ready."""
     (row,) = fetch(
         db,

@@ -41,13 +41,13 @@ UPGRADES = {
 """The statements that lead from each version to the next."""
 
 
-def version_of(connection: sqlite3.Connection, path: str) -> int:
+def version_of(db: sqlite3.Connection | sqlite3.Cursor, path: str) -> int:
     """The version of the queue in this file; 0: the file is empty.
 
     Raises InvalidLocation where it is another program's or a newer lowq's.
     """
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if application == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             raise InvalidLocation(
@@ -56,24 +56,24 @@ def version_of(connection: sqlite3.Connection, path: str) -> int:
         if version < 1:
             raise CorruptQueue(f"{path} is damaged (no lowq wrote schema {version}); restore it from a copy")
         return version
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
         raise InvalidLocation(f"{path} is an SQLite database of another program; name another file")
     return 0
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: str, now: int) -> None:
+def bring_up_to_date(cursor: sqlite3.Cursor, path: str, now: int) -> None:
     """The file has the tables of this version; `now` is what tasks say whose push nobody timed.
 
     The caller's transaction holds the write lock, so that of several processes one does it.
     """
-    version = version_of(connection, path)
+    version = version_of(cursor, path)
     if version == 0:
         statements = [*SCHEMA, f"PRAGMA application_id = {APPLICATION_ID}"]
     else:
         steps = [UPGRADES[step] for step in range(version, SCHEMA_VERSION)]
         statements = [statement.format(now=now) for step in steps for statement in step]
     for statement in statements:
-        connection.execute(statement)
+        cursor.execute(statement)
     if version != SCHEMA_VERSION:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -225,14 +225,18 @@ def open_and_die(path: Path, before: int) -> None:
     """Open the queue; this process is killed before the statement of that number."""
     left = iter(range(before))
 
-    class Killing(sqlite3.Connection):
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+    class Killing(sqlite3.Cursor):
+        def execute(self, *arguments: Any) -> Killing:
             if next(left, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().execute(*arguments)
 
+    class Connection(sqlite3.Connection):
+        def cursor(self, *_: Any) -> sqlite3.Cursor:
+            return super().cursor(Killing)
+
     connect = sqlite3.connect
-    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Killing, **options)  # type: ignore[assignment]
+    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)  # type: ignore[assignment]
     open_backend(path).close()
 
 
