@@ -232,7 +232,7 @@ def open_and_die(path: Path, before: int) -> None:
             return super().execute(*arguments)
 
     class Connection(sqlite3.Connection):
-        def cursor(self, *_: Any) -> sqlite3.Cursor:
+        def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]  # it is called without
             return super().cursor(Killing)
 
     connect = sqlite3.connect
