@@ -27,14 +27,22 @@ _BACKENDS = {
     "redis": ("lowq.backends.redis.backend", "RedisBackend"),
     "rediss": ("lowq.backends.redis.backend", "RedisTLSBackend"),
     "redis+unix": ("lowq.backends.redis.backend", "RedisSocketBackend"),
+    "postgresql": ("lowq.backends.postgres.backend", "PostgresBackend"),
 }
 
-_ALIASES = {"valkey": "redis", "valkeys": "rediss", "valkey+unix": "redis+unix", "unix": "redis+unix"}
+_ALIASES = {
+    "postgres": "postgresql",
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "valkey+unix": "redis+unix",
+    "unix": "redis+unix",
+}
 
 _SERVERS = {
     "redis": (6379, ("db", "prefix")),
     "rediss": (6379, ("db", "prefix")),
     "redis+unix": (0, ("db", "prefix")),
+    "postgresql": (5432, ("host", "hostaddr", "port", "dbname", "service", "schema")),
 }
 """The kinds whose places name a server, perhaps with a user and a password: its usual port, and the options that say
 where it is. Such a place stays as the URL has it, with what is escaped in it."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lowq import Backend, Clock, FakeClock
     from lowq.testing import Inline, Jobs, LiveWorker, SyncWorker, TempQueue
+    from lowq.testing.servers.postgres import PostgresServer
     from lowq.testing.servers.valkey import ValkeyServer
 
 _FIXTURES = "pytest_lowq.fixtures"
@@ -298,6 +299,22 @@ def lowq_valkey_server() -> Iterator[ValkeyServer]:
 def lowq_valkey(lowq_valkey_server: ValkeyServer) -> str:
     """The URL of an empty database in a Valkey server that was started for the tests."""
     return lowq_valkey_server.fresh()
+
+
+@pytest.fixture(scope="session")
+def lowq_postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test session, or of this worker of it, which does not wait for the disk."""
+    postgres = import_module("lowq.testing.servers.postgres")
+    with postgres.postgres_server(settings={"fsync": "off"}) as server:
+        yield server
+
+
+@pytest.fixture
+def lowq_postgres(lowq_postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh database in a PostgreSQL server that was started for the tests, gone after the test."""
+    database = lowq_postgres_server.fresh()
+    yield lowq_postgres_server.url(database)
+    lowq_postgres_server.drop(database)
 
 
 @cache

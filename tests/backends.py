@@ -12,7 +12,7 @@ import pytest
 
 from lowq import Clock
 
-BACKENDS = ("memory", "sqlite", "files", "http", "valkey")
+BACKENDS = ("memory", "sqlite", "files", "http", "valkey", "postgres")
 
 BOUND = 60
 
@@ -20,10 +20,11 @@ BOUND = 60
 def kept_at(request: pytest.FixtureRequest, folder: Path, clock: Clock) -> str:
     """Where a queue of the backend that the fixture was asked for is kept in this folder.
 
-    For ``http`` a server with that clock runs until the fixture is done; for ``valkey`` one runs for all tests.
+    For ``http`` a server with that clock runs until the fixture is done; for ``valkey`` and
+    ``postgres`` one runs for all tests.
     """
-    if request.param == "valkey":
-        return str(request.getfixturevalue("lowq_valkey"))
+    if request.param in ("valkey", "postgres"):
+        return str(request.getfixturevalue(f"lowq_{request.param}"))
     if request.param != "http":
         return location(request.param, folder)
     server = served(folder / "q.db", clock=clock)

@@ -42,6 +42,8 @@ EXCEPTION = ("lowq/commands/check.py", "lowq_conformance.run")
 """The one arrow back: `lowq check` is the suite's command, imported when it is called."""
 PLUGIN = "pytest_lowq/plugin.py"
 BESIDE = (
+    "lowq.testing.servers.postgres.PostgresAddress",
+    "lowq.testing.servers.postgres.PostgresServer",
     "lowq.testing.servers.valkey.ValkeyServer",
     "lowq.web.create_app",
     "lowq.web.server.Server",

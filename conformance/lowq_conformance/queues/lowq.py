@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, TaskQueue, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
-from lowq_conformance.queues import valkey_places
+from lowq_conformance.queues import postgres_places, valkey_places
 from lowq_conformance.queues.http_places import url_of
 from lowq_conformance.support.processes import is_gone
 from lowq_conformance.support.signatures import keywords
@@ -144,11 +144,28 @@ class Valkey(LowqHarness):
         return f"{valkey_places.url_of(place)}&{urlencode(options)}".rstrip("&"), dedupe
 
 
+class Postgres(LowqHarness):
+    """lowq's queue in PostgreSQL: each place has a database of its own, on a server that the suite starts."""
+
+    def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__("postgresql", options)
+
+    def close_place(self, place: Path) -> None:
+        """The place's database is gone."""
+        postgres_places.drop(place)
+
+    def _located(self, place: Path) -> tuple[str, Any]:
+        options = dict(self._options)
+        dedupe = options.pop("dedupe", None)
+        return f"{postgres_places.url_of(place)}&{urlencode(options)}".rstrip("&"), dedupe
+
+
 BUNDLED: dict[str, Callable[[], Any]] = {
     "sqlite": SQLite,
     "files": Files,
     "http": HTTP,
     "valkey": Valkey,
+    "postgres": Postgres,
     "memory": Memory,
 }
 
@@ -156,6 +173,7 @@ BUNDLED: dict[str, Callable[[], Any]] = {
 _SERVERS: dict[str, tuple[str, Callable[[tuple[tuple[str, str], ...]], LowqHarness]]] = {
     "http": ("http", HTTP),
     **dict.fromkeys(("redis", "valkey"), ("valkey", Valkey)),
+    **dict.fromkeys(("postgresql", "postgres"), ("postgres", Postgres)),
 }
 """The schemes of queues that a server keeps, with the short name and the harness of each."""
 
@@ -205,7 +223,7 @@ def of_url(url: str) -> Callable[[], LowqHarness]:
         if scheme not in BUNDLED and scheme not in _SERVERS:
             open_backend(f"{scheme}://")
     except LowqError as error:
-        raise BrokenHarness(f"{url}: {error}") from error
+        raise BrokenHarness(str(error) if "@" in url else f"{url}: {error}") from error
     except ValueError as error:
         raise BrokenHarness(f"{url}: expected ?option=value&…: {error}") from error
     if scheme in _SERVERS:

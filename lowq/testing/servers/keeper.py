@@ -18,13 +18,17 @@ from pathlib import Path
 
 _SHELL = """
 trap '' INT TERM HUP QUIT
-folder=$1; shift
+folder=$1; ending=$2; shift 2
 "$@" </dev/null >>"$folder/output" 2>&1 &
-echo $!
+pid=$!
+echo $pid
 exec >/dev/null 2>&1
-while read -r _; do :; done
-kill -9 $!
-wait
+while read -r _; do wait; pid=; done
+if [ -n "$pid" ]; then
+    kill -"$ending" $pid
+    kill -CONT $pid
+    wait
+fi
 rm -rf "$folder"
 """
 _BOUND = 30
@@ -33,13 +37,21 @@ _BOUND = 30
 class Kept:
     """A command that runs in a session of its own until `close`, or until this process is gone.
 
-    What it says goes to the file ``output`` in the folder, which is removed with it.
+    What it says goes to the file ``output`` in the folder, which is removed with it. `ending` is the signal that ends
+    it: SIGKILL, unless it has something to put away.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        ending: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self.folder = folder
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _SHELL, "lowq-keeper", str(folder), *command],
+            ["/bin/sh", "-c", _SHELL, "lowq-keeper", str(folder), str(int(ending)), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -58,6 +70,12 @@ class Kept:
     def signal(self, number: signal.Signals) -> None:
         """The command is sent the signal."""
         os.kill(self.pid, number)
+
+    def reap(self) -> None:
+        """The command, which was told to end, has ended: nothing has its process id any more but by chance."""
+        if self._shell.stdin is not None:
+            self._shell.stdin.write(b"\n")
+            self._shell.stdin.flush()
 
     def close(self) -> None:
         """The command is gone, and its folder."""

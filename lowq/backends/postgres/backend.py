@@ -1,0 +1,467 @@
+"""A queue in a PostgreSQL database, for many machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, cast, get_args
+
+from lowq.backend import (
+    NOW,
+    Acked,
+    CorruptQueue,
+    Counts,
+    Dedupe,
+    InvalidLocation,
+    Item,
+    Lease,
+    LeaseLost,
+    Pushed,
+    State,
+    Task,
+    Work,
+)
+from lowq.backends.numbers import number
+from lowq.backends.postgres.address import PASSED_ON, address_of
+from lowq.backends.postgres.connection import Connection, Left
+from lowq.backends.postgres.database import Database
+from lowq.backends.postgres.listing import listing
+from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, claimed, columns, task_of, utf8
+from lowq.backends.postgres.schema import check_schema
+from lowq.backends.postgres.waiting import Listener, wait_for_task
+from lowq.clock import Clock, SystemClock, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.rules.damage import Unreadable
+from lowq.rules.entry import Entry, entries, entry
+from lowq.rules.leases import (
+    check_id,
+    check_lease,
+    check_leases,
+    check_number,
+    check_reason,
+    deadline_of_next,
+    lost,
+)
+from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.options import flag_of, length_of
+from lowq.rules.own_work import warn_of_own_work
+from lowq.rules.paging import check_page
+
+_WINDOWS: Mapping[Dedupe, int] = {"until_done": 0, "until_claimed": 1, "off": 2}
+
+
+class PostgresBackend:
+    """A client of a queue in a PostgreSQL database, usable by many threads and, in both, after a fork.
+
+    `schema` is lowq's own in that database. `patience` is how long a server that is away, or a locked queue, is
+    waited for before BackendUnavailable. `create=False` refuses a database or name where no queue is. All else is
+    libpq's. In a URL: ``?schema=jobs&patience=5`` (seconds).
+
+    Time is the server's, unless a `clock` is given, or this program's own time was stopped or moved by a test.
+    """
+
+    OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", *PASSED_ON)
+
+    promises = frozenset(
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        " headers names inspect json prompt close clock persistent threads processes crash".split()
+    )
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        name: str = "default",
+        dedupe: Dedupe | None = None,
+        clock: Clock | None = None,
+        schema: str = "lowq",
+        patience: timedelta | str = timedelta(seconds=10),
+        create: bool | str = True,
+        **libpq: Any,
+    ) -> None:
+        patience, create = length_of(patience, "patience"), flag_of(create, "create")
+        check_name(name)
+        check_dedupe(dedupe)
+        check_schema(schema)
+        address = address_of(place, schema, libpq)
+        self.where = address.identity
+        self.name = name
+        self._given_clock = clock
+        self._clock = clock or SystemClock()
+        self._was_empty = False
+        self._s = f'"{schema}".'
+        self._database = Database(address, schema=schema, create=create, patience=patience)
+        try:
+            self._queue, self._dedupe = self._adopt(dedupe, create)
+        except BaseException:
+            self._database.close()
+            raise
+
+    @property
+    def dedupe(self) -> Dedupe:
+        """While what an equal work is refused."""
+        return self._dedupe
+
+    def push(
+        self,
+        work: Work,
+        *,
+        key: str | None = None,
+        priority: int = 0,
+        not_before: datetime | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Pushed:
+        """The work is kept, or an equal one already stood and nothing changed."""
+        new = entry(work, key, priority, not_before, headers)
+        ((id, added),) = self._database.ask(
+            f"SELECT id, added FROM {self._s}push($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            *self._entered,
+            _WINDOWS[self._dedupe],
+            -new.priority,
+            new.not_before,
+            new.digest,
+            utf8(new.key),
+            new.text.encode(),
+            utf8(new.headers),
+            new.crc,
+        )
+        pushed = Pushed(str(id), added)
+        if not added:
+            warn_of_own_work(self, [pushed])
+        return pushed
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        batch = entries(items)
+        if not batch:
+            self._database.check_open()
+            return []
+        first: dict[bytes, int] = {}
+        places: list[int] = []
+        fresh: list[Entry] = []
+        for new in batch:
+            place = first.get(new.digest) if self._dedupe != "off" else None
+            if place is None:
+                place = first[new.digest] = len(fresh)
+                fresh.append(new)
+            places.append(place)
+        rows = self._database.ask(
+            f"SELECT id, added FROM {self._s}push_many($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ORDER BY place",
+            *self._entered,
+            _WINDOWS[self._dedupe],
+            *_arrays(fresh),
+        )
+        seen: set[int] = set()
+        pushed = []
+        for place in places:
+            id, added = rows[place]
+            pushed.append(Pushed(str(id), added and place not in seen))
+            seen.add(place)
+        warn_of_own_work(self, pushed)
+        return pushed
+
+    def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
+        """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
+        span(wait, "wait")
+        lease = next(iter(self._claim(lease_for, 1)), None)
+        if lease is not None or wait == NOW:
+            return lease
+        return wait_for_task(
+            self._listener(),
+            self._clock,
+            self._clock.countdown(wait),
+            lambda: next(iter(self._claim(lease_for, 1)), None),
+            self._until_due,
+        )
+
+    def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
+        """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
+        limit = check_number(limit, "limit", least=1)
+        return self._claim(lease_for, limit)
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        """The task is held for `lease_for` from now, under the same token."""
+        length = self._length(lease_for)
+        check_lease(lease)
+        rows = self._database.ask(
+            f"UPDATE {self._s}task SET state = 2, due = coalesce($4, {self._s}now()) + $5"
+            f" WHERE id = $1 AND token = $2 AND queue = $3 RETURNING {columns()}",
+            *self._held(lease),
+            self._at,
+            length,
+            again=True,
+        )
+        if not rows:
+            raise LeaseLost(self._told_lost(lease))
+        until = rows[0][8]
+        return Lease(task_of(rows[0], until - 1), lease.token, to_datetime(until))
+
+    def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
+        """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        check_lease(lease)
+        if claim_for is not None:
+            length = self._length(claim_for)
+            acked = self._settle([lease], length, 1, whole=True)
+            if acked.lost[0] is not None:
+                raise LeaseLost(acked.lost[0])
+            return next(iter(acked.claimed), None)
+        statement = f"DELETE FROM {self._s}task WHERE id = $1 AND token = $2 AND queue = $3"
+
+        def delete(connection: Connection, left: Left, doubt: bool) -> bool:
+            ((count,),) = connection.ask(statement, self._held(lease), left)
+            return bool(count) or (doubt and self._row(connection, lease.id, left) is None)
+
+        if not self._database.call(delete, again=True):
+            raise LeaseLost(self._told_lost(lease))
+        return None
+
+    def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
+        """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
+        settled = check_leases(leases)
+        claim = check_number(claim, "claim", least=0)
+        now = to_micros(self._clock.now())
+        length = deadline_of_next(claim, lease_for, now) - now
+        return self._settle(settled, length, claim, whole=False)
+
+    def release(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        uncount: bool = False,
+    ) -> None:
+        """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
+        again = None if not_before is None else to_micros(not_before, "not_before")
+        check_reason(reason)
+        check_lease(lease)
+        ((released,),) = self._database.ask(
+            f"SELECT {self._s}release($1, $2, $3, $4, $5, $6, $7, $8)",
+            *self._entered,
+            number(lease.id),
+            lease.token,
+            again,
+            utf8(reason),
+            int(bool(uncount)),
+        )
+        if not released:
+            raise LeaseLost(self._told_lost(lease))
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        """The task is set aside for a person with `reason`, and never claimed until redriven."""
+        check_reason(reason)
+        check_lease(lease)
+        ((count,),) = self._database.ask(
+            f"UPDATE {self._s}task SET state = 3, token = NULL, due = NULL, reason = $4"
+            " WHERE id = $1 AND token = $2 AND queue = $3",
+            *self._held(lease),
+            utf8(reason),
+        )
+        if not count:
+            raise LeaseLost(self._told_lost(lease))
+
+    def redrive(self, id: str) -> bool:
+        """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
+        check_id(id)
+        ((redriven,),) = self._database.ask(
+            f"SELECT {self._s}redrive($1, $2, $3, $4, $5)", *self._entered, number(id), _WINDOWS[self._dedupe]
+        )
+        return bool(redriven)
+
+    def cancel(self, id: str) -> bool:
+        """The task is gone; False: no such task, or it is leased."""
+        check_id(id)
+        ((count,),) = self._database.ask(
+            f"DELETE FROM {self._s}task WHERE id = $1 AND queue = $2"
+            f" AND (state <> 2 OR due <= coalesce($3, {self._s}now()))",
+            number(id),
+            self._queue,
+            self._at,
+        )
+        return bool(count == 1)
+
+    def task(self, id: str) -> Task | None:
+        """The task as it is now, or None."""
+        check_id(id)
+        row = self._database.call(lambda connection, left, _: self._row(connection, id, left), again=True)
+        return None if row is None else task_of(row, row[-1])
+
+    def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
+        """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
+        check_page(state, after, limit)
+        statement, values = listing(self._s, self._queue, self._at, state, after, limit)
+        rows = self._database.ask(statement, *values, again=True) if statement else []
+        return [task_of(row, row[-1]) for row in rows]
+
+    def count(self) -> Counts:
+        """How many tasks are in each state."""
+        (row,) = self._database.ask(
+            f"SELECT scheduled, ready, leased, dead FROM {self._s}counts($1, $2)", self._queue, self._at, again=True
+        )
+        return Counts(*row)
+
+    def names(self) -> list[str]:
+        """The names of the queues in this database."""
+        rows = self._database.ask(f"SELECT name FROM {self._s}queue", again=True)
+        return sorted(name.decode(errors="replace") for (name,) in rows)
+
+    def next_due(self) -> datetime | None:
+        """The earliest instant at which something scheduled falls due or a lease ends."""
+        due, _ = self._next_due()
+        return None if due is None else to_datetime(due)
+
+    def close(self) -> None:
+        """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
+        self._database.close()
+
+    @property
+    def _at(self) -> int | None:
+        """The instant for the server: None where it is to ask its own clock."""
+        if self._given_clock is None and not is_replaced():
+            return None
+        return to_micros(self._clock.now())
+
+    @property
+    def _entered(self) -> tuple[int, int, int | None]:
+        """What every verb that takes the queue's lock begins with."""
+        return self._queue, self._database.patience, self._at
+
+    def _held(self, lease: Lease) -> tuple[int, str, int]:
+        return number(lease.id), lease.token, self._queue
+
+    def _length(self, lease_for: timedelta) -> int:
+        """Microseconds of a lease; checked with a clock that may not be the server's."""
+        now = to_micros(self._clock.now())
+        return deadline(now, lease_for) - now
+
+    def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
+        """The number and the dedupe of the queue of this name, which is made where it is new."""
+        classes = ", ".join(f"'{self._s}{table}'::regclass::oid::bigint" for table in ("queue", "task"))
+        find = f"SELECT id, dedupe, {classes} FROM {self._s}queue WHERE name = $1"
+        rows = self._database.ask(find, self.name.encode(), again=True)
+        if not rows and not create:
+            names = ", ".join(self.names()) or "none"
+            raise InvalidLocation(f"{self._database.shown}: there is no queue {self.name!r} here; there is {names}")
+        if not rows:
+            self._database.ask(
+                f"INSERT INTO {self._s}queue (name, dedupe) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                self.name.encode(),
+                dedupe or "until_done",
+                again=True,
+            )
+            rows = self._database.ask(find, self.name.encode(), again=True)
+        if not rows or rows[0][1] not in get_args(Dedupe):
+            raise CorruptQueue(f"{self._database.shown} is damaged (its table of queues); restore it from a copy")
+        id, found, *self._classes = rows[0]
+        if dedupe not in (None, found):
+            raise InvalidLocation(
+                f"{self._database.shown}: the queue {self.name!r} was made with dedupe={found!r}, not {dedupe!r}"
+            )
+        return id, cast(Dedupe, found)
+
+    def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:
+        length, token = self._length(lease_for), _new_token()
+        statement = f"SELECT {columns()} FROM {self._s}claim($1, $2, $3, $4, $5, $6, $7, $8)"
+
+        def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
+            values = (*self._entered, length, limit, token, self._was_empty, doubt)
+            return connection.ask(statement, values, left)
+
+        while True:
+            rows = self._database.call(claim, again=True)
+            self._was_empty = not rows
+            leases = self._leases(rows, token)
+            if leases or not rows:
+                return leases
+
+    def _settle(self, leases: list[Lease], length: int, most: int, *, whole: bool) -> Acked:
+        token = _new_token()
+        statement = (
+            f"SELECT place, {columns('(task).')} FROM {self._s}settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+        )
+        ids = Array(BIGINT, [number(lease.id) for lease in leases])
+        tokens = Array(TEXT, [lease.token for lease in leases])
+
+        def settle(connection: Connection, left: Left, doubt: bool) -> list[Row]:
+            values = (*self._entered, ids, tokens, length, most, token, whole, doubt)
+            return connection.ask(statement, values, left)
+
+        rows = self._database.call(settle, again=True)
+        told: list[str | None] = [None] * len(leases)
+        for place, *row in rows:
+            if place is not None:
+                lease = leases[place - 1]
+                told[place - 1] = lost(lease, None if row[0] is None else task_of(tuple(row), self._now()))
+        taken = [row[1:] for row in rows if row[0] is None]
+        if most and not (whole and any(told)):
+            self._was_empty = not taken
+        return Acked(tuple(told), tuple(self._leases(taken, token)))
+
+    def _leases(self, rows: list[Row], token: str) -> list[Lease]:
+        """The leases of rows that were just claimed, in claim order; what cannot be read is dead, with the reason."""
+        leases = []
+        for row in sorted(rows, key=lambda row: (row[3], row[0])):
+            try:
+                leases.append(Lease(claimed(row), f"{token}{row[0]}", to_datetime(row[8])))
+            except Unreadable as error:
+                self._database.ask(
+                    f"UPDATE {self._s}task SET state = 3, token = NULL, due = NULL, attempts = attempts - 1,"
+                    " reason = $3 WHERE id = $1 AND token = $2",
+                    row[0],
+                    f"{token}{row[0]}",
+                    utf8(f"damaged: {error}; no worker got it"),
+                    again=True,
+                )
+        return leases
+
+    def _next_due(self) -> tuple[int | None, int]:
+        """The earliest instant at which something happens by itself, and now."""
+        rows = self._database.ask(
+            f"SELECT (SELECT due FROM {self._s}task WHERE queue = $1 AND due IS NOT NULL ORDER BY due LIMIT 1),"
+            f" coalesce($2, {self._s}now())",
+            self._queue,
+            self._at,
+            again=True,
+        )
+        return rows[0][0], rows[0][1]
+
+    def _listener(self) -> Listener:
+        return Listener(self._database, f"lowq_{self._classes[0]}_{self._queue}", (self._classes[1], self._queue))
+
+    def _until_due(self) -> timedelta | None:
+        """How long until something happens by itself, by the queue's clock."""
+        due, now = self._next_due()
+        return None if due is None else timedelta(microseconds=due - now)
+
+    def _now(self) -> int:
+        return to_micros(self._clock.now())
+
+    def _told_lost(self, lease: Lease) -> str:
+        row = self._database.call(lambda connection, left, _: self._row(connection, lease.id, left), again=True)
+        return lost(lease, None if row is None else task_of(row, row[-1]))
+
+    def _row(self, connection: Connection, id: str, left: Left) -> Row | None:
+        """The row of the task, and now; None where there is none."""
+        statement = (
+            f"SELECT {columns()}, coalesce($3, {self._s}now()) FROM {self._s}task WHERE id = $1 AND queue = $2"
+        )
+        rows = connection.ask(statement, (number(id), self._queue, self._at), left)
+        return rows[0] if rows else None
+
+
+def _new_token() -> str:
+    """The beginning of the tokens of one claim, told apart by their ids."""
+    return f"{os.urandom(8).hex()}-"
+
+
+def _arrays(batch: list[Entry]) -> list[Array]:
+    """The entries by column."""
+    return [
+        Array(BIGINT, [-new.priority for new in batch]),
+        Array(BIGINT, [new.not_before for new in batch]),
+        Array(BYTES, [new.digest for new in batch]),
+        Array(BYTES, [utf8(new.key) for new in batch]),
+        Array(BYTES, [new.text.encode() for new in batch]),
+        Array(BYTES, [utf8(new.headers) for new in batch]),
+        Array(BIGINT, [new.crc for new in batch]),
+    ]

@@ -1,0 +1,283 @@
+"""One connection to a PostgreSQL server: asked with a bound on the wait, and never carried across a fork.
+
+It is libpq's own, without psycopg's cursors: so every wait is ours, and ends when the caller's patience does. Each
+statement is a transaction by itself. Whoever drops a connection, however that came, closes it, and the server undoes
+what was under way.
+
+A child process has the parent's connections, too, and must not say a word over them: there something else stands in
+the place of each socket.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from lowq.backend import InvalidLocation
+from lowq.backends.postgres.rows import Array, Row, Value, from_server, to_server
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn, PGresult
+
+Left = Callable[[], timedelta]
+"""How much of the caller's patience is left."""
+
+_OFTEN = 3
+"""A statement that a connection is asked this often is prepared: most programs push once and end."""
+
+_SHUT_DOWN = ("57P01", "57P02", "57P05")
+"""The server ended the connection; what it was asked is undone."""
+
+
+class Away(Exception):
+    """The server does not answer, or the connection broke; `asked`: it may have done what it was asked."""
+
+    def __init__(self, text: str, *, asked: bool = False) -> None:
+        super().__init__(text)
+        self.asked = asked
+
+
+class Refused(Exception):
+    """The server answered with an error, and nothing was done; `code` is its SQLSTATE."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Unreachable(Exception):
+    """No connection can be made, and why; `known`: the server, or libpq, has said what is wrong with the request."""
+
+    def __init__(self, text: str, *, known: bool) -> None:
+        super().__init__(text)
+        self.known = known
+
+
+def load_psycopg() -> Any:
+    """The module `psycopg.pq`. Raises InvalidLocation where psycopg is missing, or finds no libpq."""
+    try:
+        from psycopg import pq
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "psycopg"
+        why = "psycopg is missing" if missing else f"psycopg cannot be used ({str(error).splitlines()[0]})"
+        raise InvalidLocation(f'postgresql://: {why}: pip install "lowq[postgres]"') from None
+    return pq
+
+
+class Connection:
+    """An open connection, of the process that made it, for one call at a time."""
+
+    def __init__(self, settings: bytes, left: Left) -> None:
+        self._pq = load_psycopg()
+        self._pid = os.getpid()
+        self._asked: dict[str, int] = {}
+        self._prepared: dict[str, bytes] = {}
+        self.heard = False
+        """Whether a notification came since this was last set to False."""
+        self._pg: PGconn = self._pq.PGconn.connect_start(settings)
+        _all[id(self)] = weakref.ref(self)
+        self._connect(left)
+        self._pg.nonblocking = 1
+
+    def __del__(self) -> None:
+        _all.pop(id(self), None)
+
+    def _connect(self, left: Left) -> None:
+        status = self._pq.PollingStatus
+        if self._pg.status == self._pq.ConnStatus.BAD:
+            raise self._unreachable()
+        wanted = status.WRITING
+        while True:
+            if not self._wait(select.POLLIN if wanted == status.READING else select.POLLOUT, left):
+                raise Away("it takes too long to connect")
+            wanted = self._pg.connect_poll()
+            if wanted == status.OK:
+                return
+            if wanted == status.FAILED:
+                raise self._unreachable()
+
+    def _unreachable(self) -> Unreachable:
+        text = _words(self._pg.get_error_message())
+        wrong = self._pg.needs_password or any(word in text for word in _WRONG)
+        return Unreachable(text, known=wrong)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is this process's, and the server has not closed it; what it sent meanwhile is read."""
+        if self._pid != os.getpid():
+            return False
+        try:
+            while self._poll(select.POLLIN, 0):
+                self._pg.consume_input()  # raises at the end
+            self._hear()
+            return bool(self._pg.status == self._pq.ConnStatus.OK)
+        except self._errors():
+            return False
+
+    def ask(self, statement: str, values: Sequence[Value | Array], left: Left, *, prepare: bool = True) -> list[Row]:
+        """The rows that the statement gives. Raises Refused and Away."""
+        data, ones = [to_server(value) for value in values], [1] * len(values)
+        often = self._asked[statement] = self._asked.get(statement, 0) + 1
+        name = self._prepared.get(statement)
+        try:
+            if name is None and prepare and often >= _OFTEN:
+                name = f"lowq{len(self._prepared)}".encode()
+                self._pg.send_prepare(name, statement.encode())
+                self._answer(left)
+                self._prepared[statement] = name
+            if name is None:
+                self._pg.send_query_params(statement.encode(), data, None, ones, 1)
+            else:
+                self._pg.send_query_prepared(name, data, ones, 1)
+        except self._errors() as error:
+            raise Away(_words(str(error))) from None
+        return self._rows(self._answer(left))
+
+    def run(self, script: str, left: Left) -> list[Row]:
+        """The rows of the last statement of the script, which is one transaction, as text. Raises Refused, Away."""
+        try:
+            self._pg.send_query(script.encode())
+        except self._errors() as error:
+            raise Away(_words(str(error))) from None
+        return self._rows(self._answer(left))
+
+    def listen(self, seconds: float) -> bool:
+        """Waits up to that many seconds for a notification, and says whether one came. Raises Away."""
+        if not self.heard and self._poll(select.POLLIN, seconds):
+            try:
+                self._pg.consume_input()
+            except self._errors() as error:
+                raise Away(_words(str(error))) from None
+            self._hear()
+        heard, self.heard = self.heard, False
+        return heard
+
+    def close(self) -> None:
+        """The connection is let go; twice is fine."""
+        _all.pop(id(self), None)
+        if self._pid == os.getpid():
+            self._pg.finish()
+
+    def abandon(self) -> None:
+        """In a forked child: nothing of the parent's connection is left, and the server has heard nothing."""
+        with suppress(Exception):
+            socket = self._pg.socket
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            if null != socket:
+                os.dup2(null, socket, inheritable=False)
+                os.close(null)
+
+    def _answer(self, left: Left) -> list[PGresult]:
+        """All that the server answers, up to the end of the transaction. Raises Refused and Away."""
+        results: list[PGresult] = []
+        try:
+            while self._pg.flush():
+                if not self._wait(select.POLLIN | select.POLLOUT, left):
+                    raise Away("nothing came in time", asked=True)
+                if self._poll(select.POLLIN, 0):
+                    self._pg.consume_input()
+            while True:
+                while self._pg.is_busy():
+                    if not self._wait(select.POLLIN, left):
+                        raise Away("nothing came in time", asked=True)
+                    self._pg.consume_input()
+                result = self._pg.get_result()
+                if result is None:
+                    break
+                results.append(result)
+            self._hear()
+        except self._errors() as error:
+            self._check(results)
+            raise Away(_words(str(error)), asked=True) from None
+        self._check(results)
+        return results
+
+    def _check(self, results: list[PGresult]) -> None:
+        for result in results:
+            if result.status == self._pq.ExecStatus.FATAL_ERROR:
+                code = (result.error_field(self._pq.DiagnosticField.SQLSTATE) or b"").decode()
+                text = result.error_field(self._pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message
+                words = _words(text.decode(errors="replace"))
+                if code in _SHUT_DOWN:
+                    raise Away(words)
+                if not code or self._pg.status != self._pq.ConnStatus.OK:  # libpq's own words
+                    raise Away(words, asked=True)
+                raise Refused(code, words)
+
+    def _rows(self, results: list[PGresult]) -> list[Row]:
+        """The rows of the last result."""
+        result = results[-1]
+        kinds = [result.ftype(column) if result.fformat(column) else 0 for column in range(result.nfields)]
+        if not kinds:
+            return [(result.command_tuples,)]
+        get = result.get_value
+        return [
+            tuple([from_server(get(row, column), kind) for column, kind in enumerate(kinds)])
+            for row in range(result.ntuples)
+        ]
+
+    def _hear(self) -> None:
+        while self._pg.notifies() is not None:
+            self.heard = True
+
+    def _wait(self, events: int, left: Left) -> bool:
+        return self._poll(events, max(0.0, left().total_seconds()))
+
+    def _poll(self, events: int, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._pg.socket, events)
+        return bool(poll.poll(seconds * 1000))
+
+    def _errors(self) -> type[Exception]:
+        from psycopg import Error
+
+        return Error
+
+
+_WRONG = (
+    "password authentication failed",
+    "no password supplied",
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "permission denied",
+    "is not permitted to log in",
+    "is not currently accepting connections",
+    "invalid ",
+    "definition of service",
+    "unrecognized configuration parameter",
+    "server does not support SSL",
+    "certificate",
+    "could not read",
+    "unsupported",
+    "requires",
+    "must ",
+)
+"""What a server or libpq says of a request that waiting does not make right."""
+
+
+def _words(text: str) -> str:
+    """The message in one line, without its severity."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return " ".join(line for line in lines if line).replace("FATAL:  ", "").replace("ERROR:  ", "") or "no reason"
+
+
+# A connection belongs to the process that made it: two that speak over one would read each other's answers.
+_all: dict[int, weakref.ref[Connection]] = {}
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_all.values()):
+        connection = each()
+        if connection is not None:
+            connection.abandon()
+    _all.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

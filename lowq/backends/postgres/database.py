@@ -1,0 +1,309 @@
+"""A PostgreSQL database with lowq's schema: connections that come back by themselves, and errors that have names.
+
+A connection is one caller's while he uses it, and idle otherwise. It hangs on the call's own frame: where an
+exception that a signal raises cuts the call off, at whichever instruction, the connection is dropped with it, which
+closes it, and so leaves nothing under way on the server.
+
+Where a connection broke, a call is made again until patience is over, if the server cannot have done what it was
+asked, or if doing it twice is no harm. Otherwise the caller is told that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from lowq.backend import (
+    NOW,
+    BackendUnavailable,
+    CorruptQueue,
+    InvalidLocation,
+    InvalidWork,
+    LowqError,
+    QueueClosed,
+    QueueGone,
+)
+from lowq.backends.postgres.address import Address
+from lowq.backends.postgres.connection import Away, Connection, Left, Refused, Unreachable
+from lowq.backends.postgres.rows import Array, Row, Value
+from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, making, upgrading
+from lowq.clock import SystemClock
+
+T = TypeVar("T")
+
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(milliseconds=10), timedelta(seconds=1)
+
+_AGAIN = ("40001", "40P01")
+"""Serialization failure and deadlock: undone, and to be done again."""
+_LOST_NAME = ("26000", "42P05")
+"""A prepared statement that is not there, or there already: something between shares out the server's connections."""
+_ABSENT = ("42P01", "3F000", "42883", "3D000")
+"""No such table, schema, function, or database."""
+
+_IDLE = 8
+"""How many connections are kept while nobody uses them."""
+
+
+class Database:
+    """lowq's schema in one database, for many threads at once."""
+
+    def __init__(self, address: Address, *, schema: str, create: bool, patience: timedelta) -> None:
+        self.address = address
+        self.schema = schema
+        self._create = create
+        self._patience = patience
+        self._identity: str | None = None
+        self._idle: list[Connection] = []
+        self._closed = False
+        self._prepare = True
+
+    @property
+    def shown(self) -> str:
+        """The server and the database, as messages name them."""
+        return self.address.shown
+
+    @property
+    def patience(self) -> int:
+        """Milliseconds that a call waits at most."""
+        return min(self._patience // timedelta(milliseconds=1), 2**31 - 1)
+
+    def ask(self, statement: str, *values: Value | Array, again: bool = False) -> list[Row]:
+        """The rows that the statement gives; `again`: it may be done twice."""
+        return self.call(
+            lambda connection, left, _: connection.ask(statement, values, left, prepare=self._prepare), again=again
+        )
+
+    def call(self, body: Callable[[Connection, Left, bool], T], *, again: bool = False) -> T:
+        """What `body` answers, of a connection of its own; it is told whether it was begun before."""
+        left = SystemClock().countdown(self._patience)
+        pause, doubt = NOW, False
+        while True:
+            try:
+                connection = self.take(left)
+                try:
+                    answer = body(connection, left, doubt)
+                except Refused as error:
+                    self._sort_out(connection, error)
+                    if error.code not in _AGAIN or left() <= NOW:
+                        raise self.named(error) from None
+                except BaseException:
+                    connection.close()
+                    raise
+                else:
+                    self.give_back(connection)
+                    return answer
+            except Away as error:
+                if error.asked and not again:
+                    raise BackendUnavailable(
+                        f"{self._shown_away(error)}; whether it did what it was asked is not known"
+                    ) from None
+                if left() <= NOW:
+                    raise BackendUnavailable(self._shown_away(error)) from None
+                doubt = doubt or error.asked
+            SystemClock().sleep(min(pause, max(NOW, left())))
+            pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
+    def check_open(self) -> None:
+        """Raise QueueClosed where the client was closed."""
+        if self._closed:
+            raise QueueClosed(f"this client of {self.shown} was closed; open the queue again")
+
+    def take(self, left: Left) -> Connection:
+        """A connection that nobody else uses. Raises Away, and what is wrong with the location or the database."""
+        self.check_open()
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if connection.usable:
+                return connection
+            connection.close()
+        return self._connect(left)
+
+    def give_back(self, connection: Connection) -> None:
+        """The connection is free for whoever comes next; one of too many is closed."""
+        if self._closed or len(self._idle) >= _IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+            if self._closed:  # meanwhile
+                self.close()
+
+    def close(self) -> None:
+        """Every connection that nobody uses is closed; the others are when their call has ended."""
+        self._closed = True
+        while self._idle:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                break
+
+    def _sort_out(self, connection: Connection, error: Refused) -> None:
+        """The connection is free again, or closed where the error may be its own."""
+        if error.code in _LOST_NAME:
+            self._prepare = False  # and the call is made again, as nothing was done
+            error.code = _AGAIN[0]
+        if error.code == "0A000":  # a cached plan does not fit a table that was upgraded
+            error.code = _AGAIN[0]
+        if error.code == _AGAIN[0]:
+            connection.close()
+        else:
+            self.give_back(connection)
+
+    def _connect(self, left: Left) -> Connection:
+        try:
+            connection = Connection(self.address.settings, left)
+        except Unreachable as error:
+            text = self.address.safe(str(error))
+            if not error.known:
+                raise Away(text) from None
+            if self._identity is None:
+                raise InvalidLocation(f"{self.shown}: {text}") from None
+            if "database" in text and "does not exist" in text:
+                raise QueueGone(f"{self.shown} is gone: {text}") from None
+            raise Away(text) from None
+        except OSError as error:
+            raise Away(str(error)) from None
+        try:
+            self._prepare_schema(connection, left)
+        except Refused as error:
+            connection.close()
+            raise self.named(error) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare_schema(self, connection: Connection, left: Left) -> None:
+        """The schema is there, in this version, and the one that this client knows; nothing else is written to."""
+        found = self._look(connection, left)
+        if found is None and self._identity is not None:
+            raise QueueGone(f"{self.shown}: the schema {self.schema!r} is gone; open the queue again")
+        if found is None and not self._create:
+            raise InvalidLocation(f"{self.shown}: there is no queue here; a push makes one")
+        if found is None or found[0] < SCHEMA_VERSION:
+            self._bring_up_to_date(connection, left)
+            found = self._look(connection, left)
+        if found is None:
+            raise QueueGone(f"{self.shown}: the schema {self.schema!r} is gone; open the queue again")
+        version, identity = found
+        if version > SCHEMA_VERSION:
+            raise InvalidLocation(
+                f"{self.shown}: the schema {self.schema!r} was made by a newer lowq (version {version}, this lowq"
+                f" knows {SCHEMA_VERSION}); upgrade lowq"
+            )
+        if self._identity not in (None, identity):
+            raise QueueGone(f"{self.shown}: another server or database stands there now; open the queue again")
+        self._identity = identity
+
+    def _look(self, connection: Connection, left: Left) -> tuple[int, str] | None:
+        """The version and the identity of the schema, or None where there is none; the session is as we need it."""
+        try:
+            rows = connection.run(
+                "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
+                " set_config('default_transaction_isolation', 'read committed', false),"
+                " set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
+                " ELSE current_setting('synchronous_commit') END, false),"
+                f' version, identity FROM "{self.schema}".about',
+                left,
+            )
+        except Refused as error:
+            if error.code not in ("42P01", "3F000"):
+                if error.code in ("42703", "42809"):
+                    raise self._not_ours() from None
+                raise
+            rows = []
+        else:
+            if len(rows) != 1:
+                raise CorruptQueue(f"{self.shown} is damaged (its table {self.schema}.about); restore it from a copy")
+        if not rows:
+            self._check_primary(connection, left)
+            return None
+        recovering, read_only, _, _, version, identity = (str(value, "utf-8") for value in rows[0])
+        self._refuse_replica(recovering == "t", read_only == "on")
+        return int(version), identity
+
+    def _check_primary(self, connection: Connection, left: Left) -> None:
+        ((recovering, read_only, tables),) = connection.run(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), (SELECT count(*) FROM"
+            f" pg_catalog.pg_class WHERE relnamespace = to_regnamespace('\"{self.schema}\"'))",
+            left,
+        )
+        self._refuse_replica(recovering == b"t", read_only == b"on")
+        if tables != b"0":
+            raise self._not_ours()
+
+    def _refuse_replica(self, recovering: bool, read_only: bool) -> None:
+        if recovering:
+            raise BackendUnavailable(
+                f"{self.shown} is a read-only replica; name the primary, or all of them with"
+                " ?target_session_attrs=read-write"
+            )
+        if read_only:
+            raise BackendUnavailable(
+                f"{self.shown}: transactions are read-only here (default_transaction_read_only); a queue is written"
+            )
+
+    def _not_ours(self) -> InvalidLocation:
+        return InvalidLocation(
+            f"{self.shown}: the schema {self.schema!r} has tables that are not lowq's; name another one: ?schema=…"
+        )
+
+    def _bring_up_to_date(self, connection: Connection, left: Left) -> None:
+        """The tables are those of this version, made or upgraded by this process or by another one meanwhile."""
+        try:
+            connection.run(f"BEGIN; SELECT pg_advisory_xact_lock({MAKING})", left)
+            found = self._look_in_transaction(connection, left)
+            if found is None:
+                ((there,),) = connection.run(f"SELECT to_regnamespace('\"{self.schema}\"') IS NOT NULL", left)
+                if there != b"t":
+                    connection.run(f'CREATE SCHEMA "{self.schema}"', left)
+                connection.run(making(self.schema), left)
+            elif found < SCHEMA_VERSION:
+                connection.run(upgrading(self.schema, found), left)
+            connection.run("COMMIT", left)
+        except Refused as error:
+            if error.code != "42501":
+                raise
+            raise InvalidLocation(
+                f"{self.shown}: {self.address.safe(str(error))}, and lowq must make its schema {self.schema!r} first;"
+                f' let an administrator run: CREATE SCHEMA "{self.schema}" AUTHORIZATION the_user'
+            ) from None
+
+    def _look_in_transaction(self, connection: Connection, left: Left) -> int | None:
+        """The version, or None; a table that is not there must not end the transaction."""
+        ((there,),) = connection.run(f"SELECT to_regclass('\"{self.schema}\".about') IS NOT NULL", left)
+        if there != b"t":
+            return None
+        rows = connection.run(f'SELECT version FROM "{self.schema}".about', left)
+        return int(rows[0][0]) if rows else None
+
+    def _shown_away(self, error: Away) -> str:
+        return f"{self.shown} does not answer: {self.address.safe(str(error))}"
+
+    def named(self, error: Refused) -> LowqError:
+        """The error of ours that tells what a server's error means to the caller."""
+        code, text = error.code, self.address.safe(str(error))
+        if code == "55P03":
+            seconds = self._patience.total_seconds()
+            return BackendUnavailable(f"{self.shown}: another transaction kept the queue locked for {seconds:g} s")
+        if code == "57014":
+            return BackendUnavailable(f"{self.shown}: the statement was cancelled, and nothing was done ({text})")
+        if code == "42501":
+            return InvalidLocation(
+                f"{self.shown}: {text}; let an administrator run, for this user: GRANT USAGE ON SCHEMA"
+                f' "{self.schema}", and GRANT ALL ON ALL TABLES, and ON ALL SEQUENCES, IN SCHEMA "{self.schema}"'
+            )
+        if code in _ABSENT:
+            return QueueGone(f"{self.shown}: the schema {self.schema!r} is gone or not whole ({text})")
+        if code == "25006":
+            return BackendUnavailable(f"{self.shown}: the server takes no writes now ({text})")
+        if code[:2] == "54":
+            return InvalidWork(f"work: larger than PostgreSQL keeps ({text})")
+        if code in ("53100", "53200", "53300"):
+            return BackendUnavailable(f"{self.shown}: the server is out of room ({text}); nothing was written")
+        if code[:2] in ("XX", "22", "23", "42"):
+            return CorruptQueue(f"{self.shown} is damaged, or its tables were changed ({text})")
+        return BackendUnavailable(f"{self.shown}: {text}")

@@ -1,0 +1,145 @@
+"""Rows of a PostgreSQL queue: what one says of its task, and how values go to the server and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from struct import pack
+from typing import Any, NamedTuple, TypeVar
+
+from lowq.backend import NO_HEADERS, State, Task
+from lowq.clock import to_datetime
+from lowq.rules.damage import Unreadable, damaged, read_headers, read_work
+
+T = TypeVar("T")
+
+COLUMNS = "id work key rank not_before attempts state reason due pushed_at headers crc".split()
+
+Value = int | bool | str | bytes | None
+Row = tuple[Any, ...]
+"""The values of `COLUMNS`, and perhaps more."""
+
+
+class Array(NamedTuple):
+    """Values of one type, or NULL."""
+
+    kind: int
+    values: Sequence[Value]
+
+
+_STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
+BYTES, BIGINT, TEXT = 17, 20, 25
+"""The numbers of PostgreSQL's types, as its catalogue has them."""
+_INTEGERS = frozenset((20, 21, 23, 26))
+_BOOLEAN = 16
+
+
+def columns(table: str = "") -> str:
+    """The columns of a task for a SELECT, of that table or row."""
+    return ", ".join(f"{table}{name}" for name in COLUMNS)
+
+
+def to_server(value: Value | Array) -> bytes | None:
+    """The value in PostgreSQL's binary form; a number is a bigint."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, bool):
+        return b"\1" if value else b"\0"
+    if isinstance(value, int):
+        return pack("!q", value)
+    if isinstance(value, str):
+        return value.encode()
+    return _array(value)
+
+
+def _array(array: Array) -> bytes:
+    """One dimension, counted from 1."""
+    if not array.values:
+        return pack("!iiI", 0, 0, array.kind)
+    parts = [pack("!iiIii", 1, int(None in array.values), array.kind, len(array.values), 1)]
+    for value in array.values:
+        data = to_server(value)
+        parts.append(pack("!i", -1) if data is None else pack("!i", len(data)) + data)
+    return b"".join(parts)
+
+
+def from_server(data: bytes | None, kind: int) -> Any:
+    """The value of PostgreSQL's binary form and the number of its type; of any other type, the bytes."""
+    if data is None or kind == BYTES:
+        return data
+    if kind in _INTEGERS:
+        return int.from_bytes(data, "big", signed=True)
+    if kind == _BOOLEAN:
+        return data == b"\1"
+    if kind == TEXT:
+        return data.decode(errors="replace")
+    return data
+
+
+def utf8(text: str | None) -> bytes | None:
+    """The text as it is kept."""
+    return None if text is None else text.encode()
+
+
+def _text(data: bytes | None) -> str | bytes | None:
+    """The text that is kept, or the bytes where they are none."""
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def claimed(row: Row) -> Task:
+    """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
+    id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row[:12]
+    work, key, reason, headers = (_text(data) for data in (work, key, reason, headers))
+    if not isinstance(reason, str | None):
+        raise Unreadable("reason: no text")
+    return Task(
+        str(id),
+        read_work(work, key, headers, crc),
+        key,  # type: ignore[arg-type]  # read_work refused it otherwise
+        -rank,
+        None if not_before is None else _instant(not_before, "not_before"),
+        attempts,
+        State.LEASED,
+        reason,
+        _instant(pushed_at, "pushed_at"),
+        read_headers(headers),
+    )
+
+
+def task_of(row: Row, now: int) -> Task:
+    """The task of a row; what fell due and what was leased for too long is ready.
+
+    Of a damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
+    """
+    id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc = row[:12]
+    text, name, why, heads = (_text(data) for data in (work, key, reason, headers))
+    late = due is not None and due <= now
+    return Task(
+        id=str(id),
+        work=_else(lambda: read_work(text, name, heads, crc), damaged(text)),
+        key=name if isinstance(name, str) else None,
+        priority=-rank,
+        not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
+        attempts=attempts,
+        state=State.READY if late else _STATES[state] if 0 <= state <= 3 else State.DEAD,
+        reason=why if isinstance(why, str | None) else damaged(why).text,
+        pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
+        headers=_else(lambda: read_headers(heads), NO_HEADERS),
+    )
+
+
+def _instant(micros: int, what: str) -> datetime:
+    try:
+        return to_datetime(micros)
+    except OverflowError:
+        raise Unreadable(f"{what}: {micros} is no time") from None
+
+
+def _else(read: Callable[[], T], otherwise: T) -> T:
+    try:
+        return read()
+    except Unreadable:
+        return otherwise

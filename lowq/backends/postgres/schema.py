@@ -1,0 +1,287 @@
+"""The tables and functions of a queue in PostgreSQL: made, recognised, and brought from older versions to this one.
+
+Everything lies in one schema of its own. Making and upgrading are one transaction each, under an advisory lock, so
+that of several programs one does it. Each verb that needs more than one statement is a function, so that it is one
+round trip and one transaction; a function of PL/pgSQL looks anew with each of its statements, and so sees, once it
+has the queue's lock, what whoever had it before has done.
+
+Work, key, reason and headers are bytes: a text of PostgreSQL cannot hold U+0000, and of other characters only those
+of the database's encoding.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lowq.backend import InvalidLocation
+from lowq.clock import LAST_MICROS
+
+SCHEMA_VERSION = 1
+
+MAKING = 7_813_275_091
+"""The advisory lock under which schemas are made and upgraded."""
+
+_TABLES = """
+CREATE TABLE {s}.about (version integer NOT NULL, identity uuid NOT NULL DEFAULT gen_random_uuid());
+CREATE TABLE {s}.queue (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name bytea NOT NULL UNIQUE, dedupe text NOT NULL);
+-- rank: the priority with its sign turned, so that one ascending index is the claim order.
+-- due: when something scheduled falls due, or a lease ends. token: of the latest claim, until it is settled.
+-- state: 0 scheduled, 1 ready, 2 leased, 3 dead. The sequence of the ids is the push order; none comes twice.
+CREATE TABLE {s}.task (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, queue bigint NOT NULL, state smallint NOT NULL,
+    rank bigint NOT NULL, due bigint, attempts integer NOT NULL DEFAULT 0, token text, digest bytea NOT NULL,
+    not_before bigint, key bytea, reason bytea, work bytea NOT NULL, pushed_at bigint NOT NULL, headers bytea,
+    crc bigint) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
+CREATE INDEX ready ON {s}.task (queue, rank, id) WHERE state = 1;
+CREATE INDEX timed ON {s}.task (queue, due, id) WHERE due IS NOT NULL;
+CREATE INDEX standing ON {s}.task (queue, digest) WHERE state < 3;
+CREATE INDEX dead ON {s}.task (queue, id) WHERE state = 3;
+INSERT INTO {s}.about (version) VALUES (1);
+"""
+
+_FUNCTIONS = """
+-- Microseconds since 1970, now and not at the transaction's begin.
+CREATE FUNCTION {s}.now() RETURNS bigint LANGUAGE sql VOLATILE AS
+$$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+
+-- Until the transaction ends nobody else is between this and the end of his: pushes, claims and what makes ready.
+CREATE FUNCTION {s}.enter(_q bigint, _patience bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE before text;
+BEGIN
+    IF pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
+        RETURN;
+    END IF;
+    before := current_setting('lock_timeout');
+    PERFORM set_config('lock_timeout', greatest(_patience, 1)::text, true);
+    PERFORM pg_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer);
+    PERFORM set_config('lock_timeout', before, true);
+END $$;
+
+-- Who waits for a task looks once this transaction is committed. Waiters share a lock while they listen, and until
+-- this transaction ends nobody begins to: so where it can be had, nobody listens, and nobody needs to be told.
+CREATE FUNCTION {s}.ring(_q bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock('{s}.task'::regclass::oid::integer, _q::integer) THEN
+        PERFORM pg_notify('lowq_' || '{s}.queue'::regclass::oid || '_' || _q, '');
+    END IF;
+END $$;
+
+-- The task that refuses an equal push, or NULL. _window: 0 until it is done, 1 until it is claimed, 2 never.
+CREATE FUNCTION {s}.standing(_q bigint, _window bigint, _digest bytea, _now bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT min(id) FROM {s}.task WHERE queue = _q AND digest = _digest AND state < 3 AND _window < 2
+        AND (state < 2 OR _window = 0 OR due <= _now)
+$$;
+
+CREATE FUNCTION {s}.push(
+    _q bigint, _patience bigint, _at bigint, _window bigint, _rank bigint, _not_before bigint, _digest bytea,
+    _key bytea, _work bytea, _headers bytea, _crc bigint, OUT id bigint, OUT added boolean)
+LANGUAGE plpgsql AS $$
+DECLARE now bigint;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    now := coalesce(_at, {s}.now());
+    added := false;
+    IF _window < 2 THEN
+        SELECT min(t.id) INTO id FROM {s}.task t WHERE t.queue = _q AND t.digest = _digest AND t.state < 3
+            AND (t.state < 2 OR _window = 0 OR t.due <= now);
+        IF id IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+    INSERT INTO {s}.task AS t
+        (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)
+    VALUES (_q, CASE WHEN _not_before > now THEN 0 ELSE 1 END, _rank,
+        CASE WHEN _not_before > now THEN _not_before END, _digest, _not_before, _key, _work, now, _headers, _crc)
+    RETURNING t.id INTO id;
+    added := true;
+    PERFORM {s}.ring(_q);
+END $$;
+
+-- The works of one push together: no two of them are equal where the queue dedupes.
+CREATE FUNCTION {s}.push_many(
+    _q bigint, _patience bigint, _at bigint, _window bigint, _ranks bigint[], _not_befores bigint[],
+    _digests bytea[], _keys bytea[], _works bytea[], _headers bytea[], _crcs bigint[])
+RETURNS TABLE (place bigint, id bigint, added boolean) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE now bigint;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    now := coalesce(_at, {s}.now());
+    RETURN QUERY
+    WITH item AS MATERIALIZED (
+        SELECT i.*, {s}.standing(_q, _window, i.digest, now) AS standing
+        FROM unnest(_ranks, _not_befores, _digests, _keys, _works, _headers, _crcs)
+            WITH ORDINALITY AS i (rank, not_before, digest, key, work, headers, crc, place)
+    ), fresh AS MATERIALIZED (
+        SELECT nextval(pg_get_serial_sequence('{s}.task', 'id')) AS id, s.*
+        FROM (SELECT * FROM item WHERE standing IS NULL ORDER BY place) s
+    ), kept AS (
+        INSERT INTO {s}.task
+            (id, queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)
+        OVERRIDING SYSTEM VALUE
+        SELECT f.id, _q, CASE WHEN f.not_before > now THEN 0 ELSE 1 END, f.rank,
+            CASE WHEN f.not_before > now THEN f.not_before END, f.digest, f.not_before, f.key, f.work, now,
+            f.headers, f.crc
+        FROM fresh f
+    )
+    SELECT i.place, coalesce(i.standing, f.id), i.standing IS NULL
+    FROM item i LEFT JOIN fresh f ON f.place = i.place;
+    PERFORM {s}.ring(_q);
+END $$;
+
+-- Whether anything is ready or has fallen due.
+CREATE FUNCTION {s}.is_due(_q bigint, _now bigint) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+    SELECT EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND state = 1)
+        OR EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND due <= _now)
+$$;
+
+-- The most urgent due tasks are leased; the caller has entered. What fell due, and what was leased for too long, is
+-- ready first, and stays so whatever the clock says later.
+CREATE FUNCTION {s}.take(_q bigint, _now bigint, _lease bigint, _most bigint, _token text)
+RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE {s}.task SET state = 1, due = NULL WHERE queue = _q AND due <= _now;
+    RETURN QUERY
+    UPDATE {s}.task SET state = 2, token = _token || id, due = least(_now + _lease, {last}), attempts = attempts + 1
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most FOR UPDATE))
+    RETURNING *;
+END $$;
+
+-- _look: nothing is locked where nothing is due. _again: an earlier try of this call may have got its tasks.
+CREATE FUNCTION {s}.claim(
+    _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _look boolean, _again boolean)
+RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
+BEGIN
+    IF _again THEN
+        RETURN QUERY SELECT * FROM {s}.task
+            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF _look AND NOT {s}.is_due(_q, coalesce(_at, {s}.now())) THEN
+        RETURN;
+    END IF;
+    PERFORM {s}.enter(_q, _patience);
+    RETURN QUERY SELECT * FROM {s}.take(_q, coalesce(_at, {s}.now()), _lease, _most, _token);
+END $$;
+
+-- Tasks are done and gone, and the next ones are claimed. A row with a place tells of a lease that was lost, and of
+-- what its task is now; one without is a claimed task. _whole: where a lease was lost, nothing is claimed.
+CREATE FUNCTION {s}.settle(
+    _q bigint, _patience bigint, _at bigint, _ids bigint[], _tokens text[], _lease bigint, _most bigint,
+    _token text, _whole boolean, _again boolean)
+RETURNS TABLE (place bigint, task {s}.task) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    now bigint;
+    now_held {s}.task;
+    lost boolean := false;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    now := coalesce(_at, {s}.now());
+    IF _again THEN
+        RETURN QUERY SELECT NULL::bigint, t FROM {s}.task t
+            WHERE t.queue = _q AND t.due IS NOT NULL AND t.state = 2 AND t.token = _token || t.id;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    FOR i IN 1 .. cardinality(_ids) LOOP
+        DELETE FROM {s}.task t WHERE t.id = _ids[i] AND t.token = _tokens[i] AND t.queue = _q;
+        IF NOT FOUND THEN
+            SELECT * INTO now_held FROM {s}.task t WHERE t.id = _ids[i] AND t.queue = _q;
+            IF FOUND OR NOT _again THEN
+                lost := true;
+                RETURN QUERY SELECT i::bigint, now_held;
+            END IF;
+        END IF;
+    END LOOP;
+    IF _most > 0 AND NOT (_whole AND lost) THEN
+        RETURN QUERY SELECT NULL::bigint, t FROM {s}.take(_q, now, _lease, _most, _token) t;
+    END IF;
+END $$;
+
+CREATE FUNCTION {s}.release(
+    _q bigint, _patience bigint, _at bigint, _id bigint, _token text, _not_before bigint, _reason bytea,
+    _uncount bigint)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE later boolean;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    later := coalesce(_not_before > coalesce(_at, {s}.now()), false);
+    UPDATE {s}.task SET token = NULL, reason = _reason, attempts = attempts - _uncount::integer,
+        state = CASE WHEN later THEN 0 ELSE 1 END, due = CASE WHEN later THEN _not_before END,
+        not_before = coalesce(_not_before, not_before)
+    WHERE id = _id AND token = _token AND queue = _q;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM {s}.ring(_q);
+    RETURN true;
+END $$;
+
+CREATE FUNCTION {s}.redrive(_q bigint, _patience bigint, _at bigint, _id bigint, _window bigint)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE equal bytea;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    SELECT digest INTO equal FROM {s}.task WHERE id = _id AND queue = _q AND state = 3 FOR UPDATE;
+    IF NOT FOUND OR {s}.standing(_q, _window, equal, coalesce(_at, {s}.now())) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE {s}.task SET state = 1, attempts = 0 WHERE id = _id;
+    PERFORM {s}.ring(_q);
+    RETURN true;
+END $$;
+
+CREATE FUNCTION {s}.counts(_q bigint, _at bigint, OUT scheduled bigint, OUT ready bigint, OUT leased bigint,
+    OUT dead bigint)
+LANGUAGE plpgsql AS $$
+DECLARE now bigint := coalesce(_at, {s}.now());
+BEGIN
+    SELECT (SELECT count(*) FROM {s}.task WHERE queue = _q AND due > now AND state = 0),
+        (SELECT count(*) FROM {s}.task WHERE queue = _q AND state = 1)
+            + (SELECT count(*) FROM {s}.task WHERE queue = _q AND due <= now),
+        (SELECT count(*) FROM {s}.task WHERE queue = _q AND due > now AND state = 2),
+        (SELECT count(*) FROM {s}.task WHERE queue = _q AND state = 3)
+    INTO scheduled, ready, leased, dead;
+END $$;
+"""
+
+UPGRADES: dict[int, str] = {}
+"""The statements that lead from each version to the next."""
+
+
+def making(schema: str) -> str:
+    """The statements that make the tables and functions in the schema, which is there and empty."""
+    return filled(_TABLES + _FUNCTIONS, schema)
+
+
+def upgrading(schema: str, version: int) -> str:
+    """The statements that lead from that version to this one."""
+    steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
+    return filled(f"{steps}; UPDATE {{s}}.about SET version = {SCHEMA_VERSION}", schema)
+
+
+def filled(statements: str, schema: str) -> str:
+    """The statements, about that schema, whose name `check_schema` allows."""
+    return statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
+
+
+def check_schema(schema: str) -> None:
+    """Raise TypeError or InvalidLocation unless lowq's schema can have this name."""
+    if not isinstance(schema, str):
+        raise TypeError(f"schema: expected a string, got {type(schema).__name__}")
+    if not _NAME.fullmatch(schema) or schema.startswith("pg_"):
+        raise InvalidLocation(
+            f"schema: expected a letter or _ and then letters, digits or _, 63 at most and not pg_…, got {schema!r}"
+        )
+    if schema in ("public", "information_schema"):
+        raise InvalidLocation(f"schema: {schema!r} is others' too; lowq needs one of its own")
+
+
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]{0,62}")
