@@ -50,6 +50,7 @@ from lowq.worker.connections import begin_after_commit
 from lowq.worker.handler import check_handler
 from lowq.worker.logfile import line
 from lowq.worker.retry import Retry
+from lowq.worker.source import Source
 from lowq.worker.worker import Worker
 
 Path: TypeAlias = str | os.PathLike[str] | Location | Callable[..., str | os.PathLike[str] | Location]
@@ -114,6 +115,7 @@ class TaskQueue:
         check_handler(self.process, what=f"{title}: process")
         check_settings(title, {name: getattr(self, name) for name in _SETTINGS})
         self.log_level = log_level
+        self._source = Source(self._handler())
         self._kept: Backend | None = None
         self._latest: datetime | None = None
         self._opening = threading.Lock()

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -27,6 +27,7 @@ from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
     from lowq.commands.handler import Handler
+    from lowq.worker.source import Source
     from lowq.worker.stopping import Stop
     from lowq.worker.worker import Run
 
@@ -118,6 +119,7 @@ def work(
     """
     from lowq.worker.backoff import Patience
     from lowq.worker.pool import Pool
+    from lowq.worker.source import source_of
     from lowq.worker.stopping import Stop
     from lowq.worker.turns import Turns
     from lowq.worker.worker import GRACE, PATIENCE, Worker
@@ -133,7 +135,7 @@ def work(
     if batch > 1 and delay is not None:
         raise click.UsageError("--batch holds several tasks, and --delay would keep the others waiting: give one")
     patience = timedelta(0) if drain else PATIENCE
-    told = Told(as_json=as_json)
+    told = Told(as_json=as_json, sources=[source_of(found.function) for found in handlers])
     stop = Stop(SystemClock(), GRACE)
     waiting = Patience(SystemClock(), patience, stop)
     with ExitStack() as stack:
@@ -280,8 +282,11 @@ def interruptions() -> Iterator[Callable[[], bool]]:
 class Told:
     """Every run, told as it ends: counted on a line that stays, on a terminal; failures on a line each."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, sources: Sequence[Source] = ()) -> None:
         self.as_json = as_json
+        self._sources = sources
+        for source in sources:
+            source.begin()
         self.outcomes: Counter[str] = Counter()
         self._later = 0
         self._err = console(stderr=True)
@@ -309,6 +314,7 @@ class Told:
                 }
             )
             sys.stdout.flush()
+        self._say_when_outdated()
         if run.outcome != "done":
             self._err.print(self._line(run), soft_wrap=True, style="red" if run.outcome == "dead" else "yellow")
         self._draw()
@@ -317,6 +323,14 @@ class Told:
         """The last word: how many runs there were."""
         self._clear()
         click.echo(self._counts(), err=True)
+
+    def _say_when_outdated(self) -> None:
+        """The first run after a deploy says that it was one of the old code."""
+        changed = next((file for source in self._sources if (file := source.changed()) is not None), None)
+        if changed is not None:
+            self._sources = ()
+            text = f"{changed} has changed, and this worker runs what it was: restart it"
+            click.echo(visible(text), err=True)
 
     def _line(self, run: Run) -> str:
         error = "" if run.error is None else f": {shown(run.error)}"

@@ -29,7 +29,7 @@ from lowq.worker.forks import announced, begun
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
 from lowq.worker.logfile import keep_log, line, open_log
-from lowq.worker.source import Source
+from lowq.worker.source import source_of
 from lowq.worker.worker import Worker
 
 LINGER = timedelta(minutes=15)
@@ -171,13 +171,14 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
 
 def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:
     """As the worker's `on_run`; the first run after a deploy says in the log that it was one of the old code."""
-    source, told, said = Source(worker.handler), worker.on_run, False
+    source, told, said = source_of(worker.handler), worker.on_run, False
+    source.begin()
 
     def tell(run: Run) -> None:
         nonlocal said
-        if not said and source.changed():
+        if not said and (file := source.changed()) is not None:
             said = True
-            text = f"{source.path} has changed, and this worker runs what it was; SIGTERM ends it after its task"
+            text = f"{file} has changed, and this worker runs what it was; SIGTERM ends it after its task"
             with suppress(OSError, ValueError):
                 sys.stderr.write(line(SystemClock().now(), "WARN", text))
         if told is not None:

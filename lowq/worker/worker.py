@@ -89,8 +89,6 @@ class Worker:
                 raise ValueError(f"processes: expected 1, since this queue stays in one, got {excerpt(processes)}")
         if batch > 1 and "bulk" not in backend.promises:
             raise ValueError(f"batch: expected 1 for this queue, which promises no bulk, got {excerpt(batch)}")
-        if batch > 1 and time_limit is not None:
-            raise ValueError("batch, time_limit: a task with a limit runs alone; give one of them")
         self.backend = backend
         self.handler = handler
         self.lease_for = lease_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -15,7 +16,8 @@ from typing import Any
 import pytest
 from processes import BOUND, python
 
-from lowq import Backend, Counts, FakeClock, Item, Retry, Run, State, Worker, open_backend
+import lowq
+from lowq import Backend, Counts, Discard, FakeClock, Item, Later, Retry, Run, State, Worker, open_backend
 from lowq.clock import SystemClock
 
 SECOND = timedelta(seconds=1)
@@ -234,6 +236,166 @@ def test_processes_of_one_worker_have_batches_of_their_own(tmp_path: Path) -> No
         assert queue.count() == Counts()
 
 
+# beside all else that a worker can be told
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "time_limit": {"time_limit": MINUTE},
+    "processes": {"processes": 2},
+    "both": {"processes": 2, "time_limit": MINUTE},
+}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Backend]:
+    with closing(open_backend(tmp_path / "q.db")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_each_task_of_a_batch_ends_as_its_handler_says(
+    kept: Backend, kind: str, options: Any, tmp_path: Path
+) -> None:
+    kept.push_many([Item(work) for work in ("fine", "discard", "later", "counted", "broken", "last")])
+    dead = tmp_path / "dead"
+
+    def handle(work: str) -> None:
+        task = lowq.current()
+        assert task is not None
+        assert task.work == work
+        if work == "discard":
+            raise Discard("no use")
+        if work in ("later", "counted"):
+            raise Later(timedelta(hours=1), count=work == "counted")
+        if work == "broken":
+            raise ValueError("why")
+
+    async def handle_awaiting(work: str) -> None:
+        await asyncio.sleep(0)
+        handle(work)
+
+    def note(run: Run) -> None:
+        with dead.open("a") as file:
+            file.write(f"{run.task.work} {run.error}\n")
+
+    handler = handle if kind == "function" else handle_awaiting
+    worker = Worker(kept, handler, batch=4, on_dead=note, retry=Retry(first=timedelta(hours=1)), **options)
+
+    runs = worker.drain()
+
+    assert sorted(told(run) for run in runs) == [
+        ("broken", "retry", 1),
+        ("counted", "retry", 1),
+        ("discard", "dead", 1),
+        ("fine", "done", 1),
+        ("last", "done", 1),
+        ("later", "retry", 1),
+    ]
+    assert dead.read_text() == "discard no use\n"
+    assert sorted((task.work, task.attempts, task.state) for task in kept.tasks()) == [
+        ("broken", 1, State.SCHEDULED),
+        ("counted", 1, State.SCHEDULED),
+        ("discard", 1, State.DEAD),
+        ("later", 0, State.SCHEDULED),
+    ]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_task_past_its_limit_is_killed_and_the_rest_of_its_batch_is_run(kept: Backend, processes: int) -> None:
+    kept.push_many([Item(work) for work in range(6)])
+
+    def handle(work: int) -> None:
+        if work == 2:
+            threading.Event().wait(BOUND)
+
+    limit = timedelta(seconds=1.5)
+    worker = Worker(
+        kept,
+        handle,
+        batch=3,
+        time_limit=limit,
+        processes=processes,
+        lease_for=timedelta(seconds=0.6),
+        retry=Retry(first=timedelta(hours=1)),
+    )
+
+    runs = worker.drain()
+
+    assert sorted(told(run) for run in runs) == [(work, "retry" if work == 2 else "done", 1) for work in range(6)]
+    assert [(task.work, task.reason) for task in kept.tasks()] == [(2, "killed at its time limit of 1.5 s")]
+
+
+def test_a_child_that_dies_costs_the_batch_only_its_own_task(kept: Backend) -> None:
+    kept.push_many([Item(work) for work in range(5)])
+
+    def handle(work: int) -> None:
+        if work in (1, 3):
+            os._exit(3)
+
+    worker = Worker(kept, handle, batch=5, time_limit=MINUTE, retry=Retry(max_attempts=1))
+
+    assert sorted(told(run) for run in worker.drain()) == [
+        (work, "dead" if work in (1, 3) else "done", 1) for work in range(5)
+    ]
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_a_stop_lets_the_task_in_hand_end_and_gives_back_the_rest_of_its_batch(
+    kept: Backend, options: Any, tmp_path: Path
+) -> None:
+    kept.push_many([Item(work) for work in range(30)])
+    begun = tmp_path / "begun"
+
+    async def handle(work: int) -> None:
+        begun.touch()
+        await asyncio.sleep(0.02)
+
+    worker = Worker(kept, handle, batch=10, **options)
+
+    def stop() -> None:
+        wait_until(begun.exists)
+        worker.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    worker.run_forever()
+    thread.join(BOUND)
+
+    left = kept.tasks()
+    assert 0 < len(left) < 30
+    assert {(task.attempts, task.state) for task in left} == {(0, State.READY)}
+
+
+def test_a_second_stop_gives_back_a_task_that_is_stuck_and_the_rest_of_its_batch(
+    kept: Backend, tmp_path: Path
+) -> None:
+    kept.push_many([Item(work) for work in range(4)])
+    begun = tmp_path / "begun"
+
+    async def handle(work: int) -> None:
+        if work == 1:
+            begun.touch()
+            await asyncio.sleep(BOUND)
+
+    worker = Worker(kept, handle, batch=4, time_limit=MINUTE)
+
+    def stop() -> None:
+        wait_until(begun.exists)
+        worker.stop()
+        worker.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    worker.run_forever()
+    thread.join(BOUND)
+
+    assert [(task.work, task.attempts, task.state) for task in kept.tasks()] == [
+        (work, 0, State.READY) for work in (1, 2, 3)
+    ]
+
+
 # refused
 
 
@@ -243,11 +405,6 @@ def test_processes_of_one_worker_have_batches_of_their_own(tmp_path: Path) -> No
         ({"batch": 0}, ValueError, "batch: expected 1 or more, got 0"),
         ({"batch": True}, TypeError, "batch: expected an int, got bool"),
         ({"batch": 2.0}, TypeError, "batch: expected an int, got float"),
-        (
-            {"batch": 2, "time_limit": SECOND},
-            ValueError,
-            "batch, time_limit: a task with a limit runs alone; give one of them",
-        ),
     ],
 )
 def test_what_is_no_batch_is_refused(queue: Backend, options: Any, error: type[Exception], message: str) -> None:

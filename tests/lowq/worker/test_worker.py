@@ -533,9 +533,16 @@ class _Failing(_Around):
         self.errors = errors
 
     def __getattr__(self, name: str) -> Any:
-        if self.errors.get(name):
-            raise self.errors[name].pop(0)
-        return super().__getattr__(name)
+        verb = super().__getattr__(name)
+        if name not in self.errors:
+            return verb
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self.errors[name]:
+                raise self.errors[name].pop(0)
+            return verb(*arguments, **options)
+
+        return call
 
 
 class TestStorageThatIsAway:
