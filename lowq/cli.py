@@ -50,17 +50,17 @@ class _Commands(click.Group):
 
     def make_context(self, *arguments: Any, **keywords: Any) -> click.Context:
         """The context, whose help may have been shown."""
-        with _told():
+        with _tell_errors():
             return super().make_context(*arguments, **keywords)
 
     def invoke(self, ctx: click.Context) -> Any:
         """What the command returns."""
-        with _told():
+        with _tell_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _tell_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:

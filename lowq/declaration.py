@@ -75,7 +75,7 @@ def check_spelling(title: str, attributes: Mapping[str, Any], known: Callable[[s
     for name, value in attributes.items():
         if name.startswith("_") or known(name):
             continue
-        if (meant := _meant(name, value)) is not None:
+        if (meant := _guess_meant(name, value)) is not None:
             raise TypeError(
                 f"{title}: {name} is nothing that a TaskQueue knows: say {meant}. An attribute of your own needs "
                 f"another name, such as _{name}"
@@ -84,13 +84,13 @@ def check_spelling(title: str, attributes: Mapping[str, Any], known: Callable[[s
 
 def unknown_option(name: str, value: Any, known: list[str]) -> TypeError:
     """The error for an option of `@task_queue` that there is not."""
-    meant = _meant(name, value) or _OPTION_WORDS.get(name)
+    meant = _guess_meant(name, value) or _OPTION_WORDS.get(name)
     near = get_close_matches(name, known, 1)
     hint = f"; say {meant.replace(' = ', '=')}" if meant else f"; did you mean {near[0]}?" if near else ""
     return TypeError(f"task_queue: unknown option {name!r}{hint}; there are {', '.join(known)}")
 
 
-def _meant(name: str, value: Any) -> str | None:
+def _guess_meant(name: str, value: Any) -> str | None:
     """What the attribute would be if it were spelt rightly, or None."""
     number = excerpt(value) if isinstance(value, int | float) and not isinstance(value, bool) else "…"
     if name in _ATTEMPTS:
@@ -114,7 +114,7 @@ def _meant(name: str, value: Any) -> str | None:
 
 def is_late(owner: object) -> bool:
     """Whether the `path` of this queue is decided when it is first used: by a function, or in the environment."""
-    path = _stored_path(owner)
+    path = _find_stored_path(owner)
     if isinstance(path, str):
         return path.startswith(ENVIRONMENT)
     if isinstance(path, os.PathLike | Location):
@@ -125,9 +125,9 @@ def is_late(owner: object) -> bool:
 ENVIRONMENT = "env://"
 
 
-def decided(owner: object, title: str) -> Location:
+def decide(owner: object, title: str) -> Location:
     """Where the queue is, asked now. Raises InvalidLocation, which says who decides and how that failed."""
-    path = _stored_path(owner)
+    path = _find_stored_path(owner)
     if isinstance(path, str):
         variable = path.removeprefix(ENVIRONMENT)
         found: Any = os.environ.get(variable)
@@ -137,9 +137,9 @@ def decided(owner: object, title: str) -> Location:
     else:
         who = name_of(getattr(path, "fget", None) or getattr(path, "__func__", None) or path)
         try:
-            found = _asked(owner, path)
+            found = _ask(owner, path)
         except Exception as error:
-            raise InvalidLocation(f"{title}: path: {who}, which decides it, raised {shown(error)}") from error
+            raise InvalidLocation(f"{title}: path: {who}, which decides it, raised {show_error(error)}") from error
         if not isinstance(found, str | os.PathLike | Location):
             raise InvalidLocation(f"{title}: path: {who} answered {excerpt(found)}; expected a path or URL")
     try:
@@ -148,7 +148,7 @@ def decided(owner: object, title: str) -> Location:
         raise InvalidLocation(f"{title}: path, from {who}: {error}") from None
 
 
-def _asked(owner: Any, path: Any) -> Any:
+def _ask(owner: Any, path: Any) -> Any:
     if isinstance(path, property):
         return owner.path
     if callable(path) and takes_nothing(path):  # a lambda of a class is no method
@@ -165,7 +165,7 @@ def takes_nothing(function: Callable[..., Any]) -> bool:
     return True
 
 
-def _stored_path(owner: object) -> Any:
+def _find_stored_path(owner: object) -> Any:
     """What stands as `path` at an object, its class or the classes above, no property asked; None: nothing.
 
     Not by `inspect.getattr_static`, which keeps each class that it looked at for ever in CPython 3.12.0 and 3.12.1.

@@ -16,7 +16,7 @@ LONGEST = 20_000
 _LINE = 1000
 
 
-def shown(error: BaseException, limit: int = _LINE) -> str:
+def show_error(error: BaseException, limit: int = _LINE) -> str:
     """``ValueError: what it says`` in one printable line of at most `limit` characters."""
     text = message(error)
     line = f"{type_name(error)}: {text[:limit]}" if text else type_name(error)
@@ -42,7 +42,7 @@ def in_full(error: BaseException, trace: TracebackType | None = None) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException:
-        text = f"{''.join(_frames(trace))}{shown(error)}"
+        text = f"{''.join(_frames(trace))}{show_error(error)}"
     return fitting(text.rstrip("\n"))
 
 

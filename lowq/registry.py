@@ -57,10 +57,10 @@ def _differs(where: tuple[str, str], handler: Any) -> bool:
         return False
     # ``app.jobs`` and ``jobs``: pytest's --doctest-modules imports a namespace package's modules by their stems, and
     # a program is run from within its package.
-    return _defined_at(standing) is None or _defined_at(standing) != _defined_at(handler)
+    return _find_definition(standing) is None or _find_definition(standing) != _find_definition(handler)
 
 
-def _defined_at(handler: Any) -> tuple[str, str] | None:
+def _find_definition(handler: Any) -> tuple[str, str] | None:
     """The file that defines it, and its name there; None where there is no file."""
     file = getattr(sys.modules.get(handler.__module__), "__file__", None)
     name = getattr(handler, "__qualname__", None)

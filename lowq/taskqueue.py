@@ -37,7 +37,7 @@ from lowq import override
 from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, State, Work
 from lowq.clock import Clock, SystemClock
 from lowq.current_task import CurrentTask, NoTask, current
-from lowq.declaration import check_settings, check_spelling, decided, is_late, takes_nothing, unknown_option
+from lowq.declaration import check_settings, check_spelling, decide, is_late, takes_nothing, unknown_option
 from lowq.error_text import in_full
 from lowq.error_text import message as text_of
 from lowq.excerpt import excerpt
@@ -126,7 +126,7 @@ class TaskQueue:
     @property
     def location(self) -> Location:
         """Where the queue is. A path that is decided late is asked for now, once. Raises InvalidLocation."""
-        return self._location or self._decide(decided(self, self._title()))
+        return self._location or self._decide(decide(self, self._title()))
 
     def _decide(self, location: Location) -> Location:
         with self._opening:

@@ -168,7 +168,7 @@ def read_headers(value: Any, where: str = "headers") -> Headers:
     """The headers: an object whose values are all text."""
     if not isinstance(value, dict):
         _refuse(where, "an object of strings", value)
-    pairs = {read_text(name, where): read_text(text, f"{where}[{_shown(name)}]") for name, text in value.items()}
+    pairs = {read_text(name, where): read_text(text, f"{where}[{_show(name)}]") for name, text in value.items()}
     return Headers(pairs) if pairs else NO_HEADERS
 
 
@@ -307,7 +307,7 @@ class Fields:
         """There is no field that was not taken."""
         for name in self._fields:
             if name not in self._known:
-                raise InvalidMessage(f"{self._where}: unknown field {_shown(name)}; known are {_names(self._known)}")
+                raise InvalidMessage(f"{self._where}: unknown field {_show(name)}; known are {_names(self._known)}")
 
 
 def _anything(value: Any, _where: str) -> Any:
@@ -350,14 +350,14 @@ def optional(reader: Reader[T]) -> Reader[T | None]:
 
 
 def _refuse(where: str, expected: str, value: Any) -> NoReturn:
-    raise InvalidMessage(f"{where}: expected {expected}, got {_shown(value)}")
+    raise InvalidMessage(f"{where}: expected {expected}, got {_show(value)}")
 
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise InvalidMessage(f"{constant} is not JSON")
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     """The value as one line of ASCII, cut where it is long."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
@@ -369,4 +369,4 @@ def _shown(value: Any) -> str:
 
 
 def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(_shown(name) for name in names)) or "nothing"
+    return ", ".join(sorted(_show(name) for name in names)) or "nothing"

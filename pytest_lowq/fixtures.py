@@ -14,7 +14,7 @@ from lowq import Backend, Clock, FakeClock
 from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
 from lowq.testing.inline import Lossy, OnError
 from lowq.testing.queues import running_queue
-from lowq.testing.table import clock_time, indented, line, queue_table
+from lowq.testing.table import clock_time, indent, line, queue_table
 from pytest_lowq.settings import Settings, repeat, settings_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_leftovers",
     "clock",
+    "find_used",
     "forget",
     "in_its_mode",
     "inline_mode",
@@ -32,7 +33,6 @@ __all__ = [
     "queue",
     "show_tasks",
     "use",
-    "used",
     "worker",
 ]
 
@@ -91,7 +91,7 @@ def use(settings: Settings, store: TempQueue) -> Used:
     return Used(settings, store, Jobs(store), worker)
 
 
-def used(item: pytest.Item, given: object) -> Used:
+def find_used(item: pytest.Item, given: object) -> Used:
     """What the test has of the store that its fixture `lowq_queue` gave, which may be the user's own fixture.
 
     One that gave nothing means the store that runs. Anything else than a TempQueue fails the test.
@@ -112,17 +112,17 @@ def used(item: pytest.Item, given: object) -> Used:
 
 def jobs(item: pytest.Item, given: object) -> Jobs:
     """The assertions of a test."""
-    return used(item, given).jobs
+    return find_used(item, given).jobs
 
 
 def worker(item: pytest.Item, given: object) -> SyncWorker:
     """The worker of a test."""
-    return used(item, given).worker
+    return find_used(item, given).worker
 
 
 def inline_mode(item: pytest.Item, given: object) -> AbstractContextManager[Inline]:
     """Inline mode, as the test's settings say."""
-    return _inline(used(item, given))
+    return _inline(find_used(item, given))
 
 
 def mode_of(used: Used) -> AbstractContextManager[object]:
@@ -142,7 +142,7 @@ def in_its_mode(item: pytest.Item) -> AbstractContextManager[object]:
     given = getattr(item, "funcargs", {}).get("lowq_queue")
     if not isinstance(given, TempQueue) and running_queue() is None:
         return nullcontext()
-    found = used(item, given if isinstance(given, TempQueue) else None)
+    found = find_used(item, given if isinstance(given, TempQueue) else None)
     has_a_mode = found.store.on_push is not None or found.store.on_start is not None
     return nullcontext() if has_a_mode else mode_of(found)
 
@@ -178,7 +178,7 @@ def check_leftovers(item: pytest.Item) -> None:
             "\n".join(
                 [
                     "left over: neither run nor asserted",
-                    *indented(left),
+                    *indent(left),
                     "run them (lowq_worker.drain()), assert them (lowq_jobs.assert_pushed(…)), or allow them: "
                     '@pytest.mark.lowq(leftovers="allow")',
                 ]
@@ -196,7 +196,7 @@ def show_tasks(item: pytest.Item, report: pytest.TestReport) -> None:
     for kept in used.store.queues.values():
         lines += queue_table(kept.backend.title, kept.backend)
     if runs := used.worker.latest(20):
-        lines += ["runs:", *indented(runs)]
+        lines += ["runs:", *indent(runs)]
     if used.settings.twice or used.settings.shuffle:
         lines += [f"run the same again with {repeat(item.config)}"]
     if used.settings.keep_db:

@@ -86,7 +86,7 @@ class Guard:
             return None
         if not wanted and settings.guard == "fail":
             _refuse(queue, item)
-        return self._fixture(item) or self._made(settings)
+        return self._fixture(item) or self._make(settings)
 
     def _fixture(self, item: pytest.Item | None) -> TempQueue | None:
         """What the fixture lowq_queue gives to this test, where it can still have fixtures."""
@@ -98,7 +98,7 @@ class Guard:
         request.getfixturevalue("lowq_queue")
         return None if override.is_latest(self._stand_in) else running_queue()
 
-    def _made(self, settings: Settings) -> TempQueue:
+    def _make(self, settings: Settings) -> TempQueue:
         """A store without a fixture: at import, in a teardown, for a test that has no fixtures; until that ends."""
         if self._store is None:
             self._store = self._entered.enter_context(_store(settings))

@@ -283,7 +283,7 @@ def lowq_inline(
 @pytest.fixture
 def lowq_live_worker(request: pytest.FixtureRequest, lowq_queue: TempQueue) -> Iterator[Callable[..., LiveWorker]]:
     """Starts real workers, `lowq_live_worker(queue)`, each a process of its own; none is left afterwards."""
-    with _fixtures().live_workers(_fixtures().used(request.node, lowq_queue).store) as start:
+    with _fixtures().live_workers(_fixtures().find_used(request.node, lowq_queue).store) as start:
         yield start
 
 

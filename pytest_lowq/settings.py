@@ -49,7 +49,7 @@ def settings_of(item: pytest.Item) -> Settings:
     """The settings of a test, which fails, with the place and no traceback, where they cannot be."""
     __tracebackhide__ = True
     try:
-        said = _said(item)
+        said = _read(item)
     except pytest.UsageError as error:
         pytest.fail(str(error), pytrace=False)
     return _settings(item.config, said, item.nodeid)
@@ -58,12 +58,12 @@ def settings_of(item: pytest.Item) -> Settings:
 def settings_of_all(config: pytest.Config) -> Settings:
     """The settings that hold where there is no test. Raises pytest.UsageError for what cannot be."""
     said: dict[str, Any] = {}
-    _said_to_all(config, said)
+    _fill_common(config, said)
     return _settings(config, said, "")
 
 
 def _settings(config: pytest.Config, said: dict[str, Any], nodeid: str) -> Settings:
-    if "guard" not in said and _said_of(config, "mode"):  # all tests are to have a queue of their own
+    if "guard" not in said and _read_option(config, "mode"):  # all tests are to have a queue of their own
         said["guard"] = "isolate"
     return Settings(
         **{name: said.get(name, words[0]) for name, words in _WORDS.items()},
@@ -116,21 +116,21 @@ def _uses(item: pytest.Item) -> bool:
 
 def use(config: pytest.Config, number: int) -> str:
     """So many tests use the plugin, and what the command line and the ini file say to them."""
-    said = {name: _said_of(config, name) for name in _COMMON}
+    said = {name: _read_option(config, name) for name in _COMMON}
     words = [f"{name}={value}" for name, value in said.items() if value]
     return f"lowq: {number} {'test uses' if number == 1 else 'tests use'} its fixtures{', '.join(['', *words])}"
 
 
 def check(config: pytest.Config) -> None:
     """What the command line and the ini file set can be. Raises pytest.UsageError, naming where, for what cannot."""
-    _said_to_all(config, {})
+    _fill_common(config, {})
 
 
-def _said_of(config: pytest.Config, name: str) -> Any:
+def _read_option(config: pytest.Config, name: str) -> Any:
     return option(config, name) or config.getini(f"lowq_{name}")
 
 
-def _said(item: pytest.Item) -> dict[str, Any]:
+def _read(item: pytest.Item) -> dict[str, Any]:
     """What was set, by whom it was set closest to the test."""
     said: dict[str, Any] = {}
     for marker in item.iter_markers("lowq"):
@@ -140,12 +140,12 @@ def _said(item: pytest.Item) -> dict[str, Any]:
         if unknown := sorted(set(marker.kwargs) - set(_KEYWORDS)):
             raise pytest.UsageError(f"{where}: unknown keyword {unknown[0]!r}; there are {', '.join(_KEYWORDS)}")
         for name, value in marker.kwargs.items():
-            said.setdefault(name, _checked(name, value, f"{where}: {name}"))
-    _said_to_all(item.config, said)
+            said.setdefault(name, _check(name, value, f"{where}: {name}"))
+    _fill_common(item.config, said)
     return said
 
 
-def _said_to_all(config: pytest.Config, said: dict[str, Any]) -> None:
+def _fill_common(config: pytest.Config, said: dict[str, Any]) -> None:
     """What is not said yet is said by the command line, or else by the ini file."""
     for name in _COMMON:
         for value, where in (
@@ -153,10 +153,10 @@ def _said_to_all(config: pytest.Config, said: dict[str, Any]) -> None:
             (config.getini(f"lowq_{name}") or None, f"lowq_{name} in the ini file"),
         ):
             if value is not None:
-                said.setdefault(name, _checked(name, value, where))
+                said.setdefault(name, _check(name, value, where))
 
 
-def _checked(name: str, value: Any, where: str) -> Any:
+def _check(name: str, value: Any, where: str) -> Any:
     """The value as the setting takes it."""
     try:
         if name in _WORDS:

@@ -38,7 +38,7 @@ def backup(location: str, to: str) -> int:
         raise InvalidLocation(f"{where}: there is no queue here")
     half = f"{to}.half"
     try:
-        with closing(sqlite3.connect(f"file:{_quoted(where.place)}?mode=rw", uri=True)) as source:
+        with closing(sqlite3.connect(f"file:{_quote(where.place)}?mode=rw", uri=True)) as source:
             if source.execute("PRAGMA application_id").fetchone()[0] != _OURS:
                 raise InvalidLocation(f"{where} is no queue of lowq")
             with closing(sqlite3.connect(half)) as copy:
@@ -55,7 +55,7 @@ def backup(location: str, to: str) -> int:
     return 0
 
 
-def _quoted(path: str) -> str:
+def _quote(path: str) -> str:
     from urllib.parse import quote
 
     return quote(path)

@@ -6,7 +6,7 @@ import click
 
 from lowq.backend import Backend, State
 from lowq.commands.output import visible, write_json
-from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.parameters import of_a_queue, open_queue
 from lowq.commands.waiting import pages
 
 
@@ -27,7 +27,7 @@ def cancel(location: str, name: str, as_json: bool, ids: tuple[str, ...], key: s
     if bool(ids) == (key is not None or state is not None):
         raise click.UsageError("name the tasks by their ids, or by --key or --state")
     refused = 0
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         if not ids:
             found = pages(queue, None if state is None else State(state))
             ids = tuple(task.id for task in found if key is None or task.key == key)

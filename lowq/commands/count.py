@@ -9,7 +9,7 @@ import click
 from lowq.backend import State
 from lowq.clock import SystemClock
 from lowq.commands.output import write_json
-from lowq.commands.parameters import duration, of_a_queue, opened
+from lowq.commands.parameters import duration, of_a_queue, open_queue
 from lowq.commands.waiting import due_since, summary
 from lowq.wire import write_instant
 
@@ -31,7 +31,7 @@ def count(
 
     A monitor asks: lowq count jobs.db --max-age 10m --max-dead 0 (exit code 0, or 1 and the reason).
     """
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         counts = queue.count()
         since = due_since(queue) if counts.ready else None
     age = timedelta(0) if since is None else max(SystemClock().now() - since, timedelta(0))

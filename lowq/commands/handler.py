@@ -14,7 +14,7 @@ from typing import Any
 
 from lowq.backend import LowqError, Work
 from lowq.commands.output import CELL, one_line
-from lowq.error_text import shown
+from lowq.error_text import show_error
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.worker.handler import check_handler
 from lowq.worker.retry import Retry
@@ -116,7 +116,7 @@ def _not_imported(module_name: str, error: BaseException) -> str:
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else module_name
     if isinstance(error, SyntaxError):
         where = f"{error.filename}, line {error.lineno}"
-    return f"importing {module_name!r} failed: {shown(error, CELL)}\nin {where}"
+    return f"importing {module_name!r} failed: {show_error(error, CELL)}\nin {where}"
 
 
 def _name_of(found: Any) -> str:

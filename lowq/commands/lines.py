@@ -49,7 +49,7 @@ def batches(lines: Iterable[bytes], size: int) -> Iterator[Batch]:
             try:
                 works.append(parse(line))
             except InvalidWork as error:
-                raise InvalidWork(f"line {number}: {error}{_kept(first)}") from None
+                raise InvalidWork(f"line {number}: {error}{_say_kept(first)}") from None
         if len(works) >= size or in_batch >= BATCH_BYTES:
             yield Batch(works, first, number, total)
             works, first, in_batch = [], number + 1, 0
@@ -57,7 +57,7 @@ def batches(lines: Iterable[bytes], size: int) -> Iterator[Batch]:
         yield Batch(works, first, number, total)
 
 
-def _kept(first: int) -> str:
+def _say_kept(first: int) -> str:
     if first == 1:
         return "\nNothing was pushed; correct the line and push again."
     return (

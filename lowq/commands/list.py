@@ -9,7 +9,7 @@ import click
 
 from lowq.backend import State
 from lowq.commands.output import visible, write_json, write_table
-from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.parameters import of_a_queue, open_queue
 from lowq.commands.waiting import pages, summary, unattended_since
 from lowq.wire import write_instant, write_task
 
@@ -27,7 +27,7 @@ def list_tasks(
     location: str, name: str, as_json: bool, state: str | None, limit: int | None, after: str | None
 ) -> int:
     """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         start = None
         limit = None if limit is None else min(limit, sys.maxsize)
         if after is not None and (start := queue.task(after)) is None:

@@ -100,7 +100,7 @@ def of_a_queue(command: _F) -> _F:
 
 
 @contextmanager
-def opened_or_made(where: Location, name: str, **options: Any) -> Iterator[tuple[Backend, bool]]:
+def open_or_make(where: Location, name: str, **options: Any) -> Iterator[tuple[Backend, bool]]:
     """The queue, closed afterwards, and whether it was made anew."""
     if where.scheme == "memory":
         raise InvalidLocation(f"{where}: a memory queue lives in the process that made it; name a file instead")
@@ -115,7 +115,7 @@ def opened_or_made(where: Location, name: str, **options: Any) -> Iterator[tuple
 
 
 @contextmanager
-def opened(location: str, name: str, *, create: bool = False) -> Iterator[Backend]:
+def open_queue(location: str, name: str, *, create: bool = False) -> Iterator[Backend]:
     """The queue, closed afterwards; InvalidLocation where there is none, unless `create`."""
     where = locate(location)
     if where.scheme == "memory":

@@ -8,7 +8,7 @@ import click
 
 from lowq.backend import State
 from lowq.commands.output import write_json
-from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.parameters import of_a_queue, open_queue
 from lowq.commands.waiting import pages
 
 
@@ -17,7 +17,7 @@ from lowq.commands.waiting import pages
 @click.option("--yes", is_flag=True, help="Without being asked.")
 def purge(location: str, name: str, as_json: bool, yes: bool) -> int:
     """The dead tasks, which failed too often, are gone for good; a terminal is asked first."""
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         dead = queue.count().dead
         if dead and not yes:
             if not sys.stdin.isatty():

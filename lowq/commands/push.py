@@ -14,7 +14,7 @@ from lowq.backend import Headers, InvalidWork, Item, Pushed
 from lowq.clock import SystemClock
 from lowq.commands.lines import Batch, batches, length_of, parse
 from lowq.commands.output import console, visible, write_json
-from lowq.commands.parameters import duration, header, instant, of_a_queue, opened
+from lowq.commands.parameters import duration, header, instant, of_a_queue, open_queue
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 from lowq.wire import write_pushed
 
@@ -84,9 +84,9 @@ def push(
     also = Headers(headers)
     found = [] if lines else [_work(number, text) for number, text in enumerate(works, 1)]
     pushed = added = 0
-    with opened(location, name, create=True) as queue:
+    with open_queue(location, name, create=True) as queue:
         if lines:
-            source: Iterable[Batch] = _shown(sys.stdin.buffer, batch)
+            source: Iterable[Batch] = _show_progress(sys.stdin.buffer, batch)
         else:
             source = [Batch(found, 1, len(found), 0)]
         for each in source:
@@ -122,7 +122,7 @@ def _tell(answer: Pushed, as_json: bool, *, quiet: bool) -> None:
         click.echo(f"pushed {answer.id}" if answer.added else f"stands {answer.id}: an equal work is in the queue")
 
 
-def _shown(stream: BinaryIO, size: int) -> Iterator[Batch]:
+def _show_progress(stream: BinaryIO, size: int) -> Iterator[Batch]:
     """The batches of the stream, with a progress display while they are pushed where somebody looks."""
     err = console(stderr=True)
     if not err.is_terminal or stream.isatty():

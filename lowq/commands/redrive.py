@@ -6,7 +6,7 @@ import click
 
 from lowq.backend import Backend, State
 from lowq.commands.output import visible, write_json
-from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.parameters import of_a_queue, open_queue
 from lowq.commands.waiting import pages
 
 
@@ -19,7 +19,7 @@ def redrive(location: str, name: str, as_json: bool, ids: tuple[str, ...], every
     if every == bool(ids):
         raise click.UsageError("name the dead tasks, or say --all")
     refused = 0
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         for each in [task.id for task in pages(queue, State.DEAD)] if every else ids:
             why = None if queue.redrive(each) else _why_not(queue, each)
             refused += why is not None

@@ -16,7 +16,7 @@ import click
 from lowq.backend import NO_HEADERS, Backend, Lease, LeaseLost, State, Task
 from lowq.clock import SystemClock, to_datetime
 from lowq.commands.output import write_json
-from lowq.commands.parameters import duration, instant, lasting, of_a_queue, opened
+from lowq.commands.parameters import duration, instant, lasting, of_a_queue, open_queue
 from lowq.error_text import fitting
 from lowq.rules.canonical import encode
 from lowq.wire import write_lease
@@ -58,7 +58,7 @@ def claim(location: str, name: str, as_json: bool, lease_for: timedelta, wait: t
 
     Nobody else gets it until the lease ends. The exit code is 1 where nothing is due. With --json it is one object.
     """
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         lease = queue.claim(lease_for=lease_for, wait=wait)
     if lease is None:
         click.echo("lowq: nothing is due", err=True)
@@ -72,7 +72,7 @@ def claim(location: str, name: str, as_json: bool, lease_for: timedelta, wait: t
 @lease_argument
 def ack(location: str, name: str, as_json: bool, lease: Lease) -> int:
     """The task is done and gone. The exit code is 1 where the lease was lost: another has the task, or had it."""
-    return _settled(location, name, as_json, lambda queue: queue.ack(lease))
+    return _settle(location, name, as_json, lambda queue: queue.ack(lease))
 
 
 @click.command(short_help="Hold a task for longer.")
@@ -81,7 +81,7 @@ def ack(location: str, name: str, as_json: bool, lease: Lease) -> int:
 @lease_option
 def extend(location: str, name: str, as_json: bool, lease: Lease, lease_for: timedelta) -> int:
     """The task is held for so long from now."""
-    return _settled(location, name, as_json, lambda queue: queue.extend(lease, lease_for=lease_for))
+    return _settle(location, name, as_json, lambda queue: queue.extend(lease, lease_for=lease_for))
 
 
 @click.command(short_help="Give a task back.")
@@ -106,7 +106,7 @@ def release(
         raise click.UsageError("--at and --in both say when: give one of them")
     not_before = at if delay is None else SystemClock().now() + delay
     why = _reason(reason)
-    return _settled(
+    return _settle(
         location,
         name,
         as_json,
@@ -121,11 +121,11 @@ def release(
 def dead_letter(location: str, name: str, as_json: bool, lease: Lease, reason: str) -> int:
     """The task is set aside for a person, and never taken again until lowq redrive."""
     why = _reason(reason) or ""
-    return _settled(location, name, as_json, lambda queue: queue.dead_letter(lease, reason=why))
+    return _settle(location, name, as_json, lambda queue: queue.dead_letter(lease, reason=why))
 
 
-def _settled(location: str, name: str, as_json: bool, verb: Callable[[Backend], object]) -> int:
-    with opened(location, name) as queue:
+def _settle(location: str, name: str, as_json: bool, verb: Callable[[Backend], object]) -> int:
+    with open_queue(location, name) as queue:
         try:
             answer = verb(queue)
         except LeaseLost as error:

@@ -8,7 +8,7 @@ import click
 
 from lowq.backend import Damaged, Work
 from lowq.commands.output import console, visible, write_json
-from lowq.commands.parameters import of_a_queue, opened
+from lowq.commands.parameters import of_a_queue, open_queue
 from lowq.rules.canonical import work_text
 from lowq.wire import write_instant, write_task
 
@@ -18,7 +18,7 @@ from lowq.wire import write_instant, write_task
 @click.argument("id")
 def show(location: str, name: str, as_json: bool, id: str) -> int:
     """One task with all that is known of it, its work and its reason uncut."""
-    with opened(location, name) as queue:
+    with open_queue(location, name) as queue:
         task = queue.task(id)
     if task is None:
         click.echo(

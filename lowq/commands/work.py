@@ -19,8 +19,8 @@ import click
 from lowq.backend import Backend
 from lowq.clock import SystemClock
 from lowq.commands.output import CELL, console, one_line, visible, write_json
-from lowq.commands.parameters import json_option, lasting, opened_or_made, queue_name
-from lowq.error_text import shown
+from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
+from lowq.error_text import show_error
 from lowq.location import locate
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
@@ -129,7 +129,7 @@ def work(
     if command is not None or log is not None:
         location, handlers = _without_python(targets, name, command, log, time_limit)
     else:
-        location, handlers = _understood(targets, name)
+        location, handlers = _understand(targets, name)
     if batch > 1 and len(handlers) > 1:
         raise click.UsageError("--batch is for one queue: several take turns, a task each")
     if batch > 1 and delay is not None:
@@ -141,7 +141,7 @@ def work(
     with ExitStack() as stack:
         loops = []
         for found in handlers:
-            queue = waiting(partial(_entered, stack, location, name, found))
+            queue = waiting(partial(_enter, stack, location, name, found))
             worker = Worker(
                 queue,
                 found.function,
@@ -170,8 +170,8 @@ def work(
     return 1 if drain and told.failed else 0
 
 
-def _entered(stack: ExitStack, location: str | None, name: str | None, handler: Handler) -> Backend:
-    return stack.enter_context(_watched(location, name, handler))
+def _enter(stack: ExitStack, location: str | None, name: str | None, handler: Handler) -> Backend:
+    return stack.enter_context(_open_watched(location, name, handler))
 
 
 def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Callable[[Run], None]:
@@ -201,7 +201,7 @@ def _without_python(
     return targets[0], [Handler(command[0], run)]
 
 
-def _understood(targets: tuple[str, ...], name: str | None) -> tuple[str | None, list[Handler]]:
+def _understand(targets: tuple[str, ...], name: str | None) -> tuple[str | None, list[Handler]]:
     """The location, if one is given, and the handlers."""
     from lowq.commands.handler import HandlerNotFound, load
 
@@ -232,7 +232,7 @@ def _is_place(text: str) -> bool:
 
 
 @contextmanager
-def _watched(location: str | None, name: str | None, handler: Handler) -> Iterator[Backend]:
+def _open_watched(location: str | None, name: str | None, handler: Handler) -> Iterator[Backend]:
     """The handler's queue, closed afterwards; what it is and how much waits in it was said."""
     own = handler.queue
     where = own.location if own is not None and location is None else locate(location or "")
@@ -241,7 +241,7 @@ def _watched(location: str | None, name: str | None, handler: Handler) -> Iterat
     options: dict[str, Any] = {}
     if own is not None and here and own.name == called:
         options = {"dedupe": own.dedupe, "clock": own.clock, **own.options}
-    with opened_or_made(where, called, **options) as (queue, is_new):
+    with open_or_make(where, called, **options) as (queue, is_new):
         counts = queue.count()
         more = [
             f"{number} {state}"
@@ -308,7 +308,7 @@ class Told:
                     "work": run.task.work,
                     "attempt": run.task.attempts,
                     "outcome": str(run.outcome),
-                    "error": None if run.error is None else shown(run.error, CELL),
+                    "error": None if run.error is None else show_error(run.error, CELL),
                     "at": write_instant(run.at),
                     "next_due": write_instant(run.next_due),
                 }
@@ -333,7 +333,7 @@ class Told:
             click.echo(visible(text), err=True)
 
     def _line(self, run: Run) -> str:
-        error = "" if run.error is None else f": {shown(run.error)}"
+        error = "" if run.error is None else f": {show_error(run.error)}"
         again = "" if run.next_due is None else f", again at {write_instant(run.next_due)}"
         return one_line(f"task {run.task.id}, attempt {run.task.attempts}: {run.outcome}{error}") + again
 

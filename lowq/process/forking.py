@@ -71,12 +71,12 @@ def open_private(opener: Callable[[], Iterable[int]]) -> tuple[int, ...]:
     which may be free: whatever is put there later would take the place of one of ours.
     """
     with _opening:
-        opened = tuple(map(lifted, opener()))
+        opened = tuple(map(lift, opener()))
         _private.update((descriptor, file_at(descriptor)) for descriptor in opened)
         return opened
 
 
-def lifted(descriptor: int) -> int:
+def lift(descriptor: int) -> int:
     """The same file under a number above 2, closed in programs that this one runs; the old number is free then."""
     if descriptor > 2:
         return descriptor

@@ -19,7 +19,7 @@ _PART = 1 << 20
 
 def send(descriptor: int, message: object) -> None:
     """The whole message was written. Raises BrokenPipeError where nobody can read it any more."""
-    rest = memoryview(_framed(message))
+    rest = memoryview(_frame(message))
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
@@ -45,7 +45,7 @@ class Outbox:
 
     def put(self, message: object) -> None:
         """The message is on its way."""
-        self._rest = memoryview(bytes(self._rest) + _framed(message))
+        self._rest = memoryview(bytes(self._rest) + _frame(message))
         self.flush()
 
     def flush(self) -> None:
@@ -107,7 +107,7 @@ class Slate:
 
     def write(self, message: object) -> bool:
         """Whether the message stands there now; it may be too long."""
-        data = _framed(message)
+        data = _frame(message)
         if len(data) > self._SIZE:
             return False
         self._memory[_LENGTH.size : len(data)] = data[_LENGTH.size :]
@@ -142,7 +142,7 @@ class Flags:
         self._memory[:] = bytes(self._number)
 
 
-def _framed(message: object) -> bytes:
+def _frame(message: object) -> bytes:
     data = pickle.dumps(message)
     return _LENGTH.pack(len(data)) + data
 

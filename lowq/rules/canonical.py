@@ -137,7 +137,7 @@ def _fault(value: Work, path: str, above: tuple[int, ...]) -> str | None:
     if id(value) in above:
         return f"{path}: contains itself"
     if len(above) == MAX_DEPTH:
-        return f"{_shortened(path)}: nested more than {MAX_DEPTH} deep"
+        return f"{_shorten(path)}: nested more than {MAX_DEPTH} deep"
     above = (*above, id(value))
     if isinstance(value, dict):
         for key, part in value.items():
@@ -180,5 +180,5 @@ def _scalar_fault(value: Any) -> str | None:
     return None
 
 
-def _shortened(path: str) -> str:
+def _shorten(path: str) -> str:
     return path if len(path) <= 80 else f"{path[:60]}…"

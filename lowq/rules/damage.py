@@ -62,7 +62,7 @@ def read_headers(text: object) -> Headers:
         raise Unreadable(f"headers: {error}") from None
 
 
-def damaged(text: object) -> Damaged:
+def mark_damaged(text: object) -> Damaged:
     """The marker for a work that cannot be read: its text, with the bytes that are no text escaped."""
     if isinstance(text, bytes):
         return Damaged(text.decode(errors="backslashreplace"))

@@ -73,7 +73,7 @@ def check_reason(reason: str | None) -> None:
         raise ValueError(f"reason: the lone surrogate {reason[error.start]!a} cannot be kept") from None
 
 
-def lost(lease: Lease, now: Task | None) -> str:
+def explain_lost(lease: Lease, now: Task | None) -> str:
     """What happened to the holder of `lease`, now that its task is `now`."""
     if now is None:
         return f"task {lease.id} is gone: this lease or a later one was settled already, or it was cancelled"

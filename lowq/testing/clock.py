@@ -17,8 +17,8 @@ from typing import Literal, TypeAlias, get_args
 
 from lowq.clock import Clock, FakeClock, SystemClock
 from lowq.testing.clockerror import ClockError
-from lowq.testing.frozen import frozen, frozen_by_others
-from lowq.testing.travelling import travelled_by_others, travelling
+from lowq.testing.frozen import find_freeze_of_others, freeze
+from lowq.testing.travelling import find_travel_of_others, travelling
 
 Patch: TypeAlias = Literal["freezegun", "time-machine", "none"]
 """What makes the application's own code read the fake instant."""
@@ -44,7 +44,7 @@ def fake_clock(
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-clock-"))) / "clock"
         clock = FakeClock(start or START, path) if patch == "none" else _Patched(start or START, path, patch)
         if isinstance(clock, _Patched):
-            stack.enter_context(clock.patched())
+            stack.enter_context(clock.patch_time())
         _running.append(clock)
         stack.callback(_running.remove, clock)
         yield clock
@@ -74,14 +74,14 @@ class _Patched(FakeClock):
             )
         return super().now()
 
-    def patched(self) -> AbstractContextManager[None]:
+    def patch_time(self) -> AbstractContextManager[None]:
         """The application's code reads this clock. Raises ClockError where somebody else's stands already."""
         if (theirs := _others()) is not None:
             raise ClockError(
                 f"freezegun or time-machine stopped time already, at {theirs}, and two instants cannot both be now: "
                 'use lowq\'s clock alone, or say patch="none"'
             )
-        return travelling(self) if self._patch == "time-machine" else frozen(self)
+        return travelling(self) if self._patch == "time-machine" else freeze(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _join, (self.path, self._patch)
@@ -89,7 +89,7 @@ class _Patched(FakeClock):
 
 def _others() -> datetime | None:
     """The instant at which freezegun or time-machine stand, where it is not lowq's clock that they read."""
-    return frozen_by_others() or travelled_by_others()
+    return find_freeze_of_others() or find_travel_of_others()
 
 
 _joined = ExitStack()
@@ -101,6 +101,6 @@ def _join(path: str, patch: Patch) -> FakeClock:
         if clock.path == path:
             return clock
     clock = _Patched(START, path, patch)
-    _joined.enter_context(clock.patched())
+    _joined.enter_context(clock.patch_time())
     _running.append(clock)
     return clock

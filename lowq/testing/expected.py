@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from lowq.backend import State, Task
 from lowq.clock import Clock, FakeClock, to_micros
-from lowq.testing.matching import differences, shown
+from lowq.testing.matching import differences, show_value
 from lowq.testing.table import clock_time
 
 WAITING = (State.SCHEDULED, State.READY)
@@ -84,7 +84,7 @@ class Expected:
         if self.priority is not None and task.priority != self.priority:
             found.append(f"priority: expected {self.priority}, got {task.priority}")
         if self.key is not None and task.key != self.key:
-            found.append(f"key: expected {shown(self.key)}, got {shown(task.key)}")
+            found.append(f"key: expected {show_value(self.key)}, got {show_value(task.key)}")
         if self.at is not None and not self._at_that_time(task):
             got = "none: it was due at once" if task.not_before is None else clock_time(task.not_before)
             found.append(f"not_before: expected {clock_time(self.at)}, got {got}")
@@ -108,7 +108,7 @@ class Expected:
         words += [f"states={', '.join(self.states)}"] if self.states != WAITING else []
         return ", ".join(words)
 
-    def told(self, what: str) -> str:
+    def describe(self, what: str) -> str:
         """`what`, and what it should be like."""
         return f"{what} with {self}" if str(self) else what
 

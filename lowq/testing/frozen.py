@@ -28,7 +28,7 @@ _WAITING = frozenset("asyncio concurrent multiprocessing queue selectors socket 
 
 
 @contextmanager
-def frozen(clock: FakeClock) -> Iterator[None]:
+def freeze(clock: FakeClock) -> Iterator[None]:
     """freezegun reads `clock`; afterwards nothing of it is left, whatever was started inside.
 
     `time.monotonic` and `time.perf_counter` go on with the real time and with every move forward, so that a loop up
@@ -109,7 +109,7 @@ def _factory(clock: FakeClock) -> FrozenDateTimeFactory:
     return Shared()
 
 
-def frozen_by_others() -> datetime | None:
+def find_freeze_of_others() -> datetime | None:
     """The instant at which somebody else's freezegun stands, or None."""
     api = sys.modules.get("freezegun.api")
     if api is None or not api.freeze_factories or hasattr(api.freeze_factories[-1], "lowq_clock"):

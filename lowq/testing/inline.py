@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 from lowq.backend import InvalidWork, Lease, LowqWarning, State, Task, Work
-from lowq.error_text import annotate, shown
+from lowq.error_text import annotate, show_error
 from lowq.rules.canonical import decode, encode
 from lowq.rules.own_work import level_outside
 from lowq.run import Run
@@ -77,14 +77,14 @@ class Inline:
 
     def check(self, work: Work) -> None:
         """JSON keeps the work, or a LossyWork warning was given, or, in strict mode, InvalidWork raised."""
-        if _plain(work) or (path := _changed(work, decode(encode(work)), "work")) is None:
+        if _plain(work) or (path := _find_change(work, decode(encode(work)), "work")) is None:
             return
         text = f"{path}, and the handler will get it so"
         if self._lossy == "strict":
             raise InvalidWork(text)
         warnings.warn(text, LossyWork, stacklevel=level_outside())
 
-    def pushed(self, kept: Store, tasks: list[Task]) -> Callable[[], None]:
+    def after_push(self, kept: Store, tasks: list[Task]) -> Callable[[], None]:
         """What is due belongs to this push; what is answered runs it, unless a handler pushed it: then it runs later.
 
         Nobody else could take it yet: the caller holds `pushing`.
@@ -148,7 +148,7 @@ class Inline:
             return
         annotate(run.error, f"raised by task {run.task.id} of {kept.backend.title}, {_fate(kept, run)}")
         for also, other in others:
-            why = "" if other.error is None else f": {shown(other.error)}"
+            why = "" if other.error is None else f": {show_error(other.error)}"
             annotate(run.error, f"task {other.task.id} of {also.backend.title} failed too{why}")
         raise run.error
 
@@ -166,7 +166,7 @@ def inline(
         store = queue or running_queue() or stack.enter_context(temp_queue())
         mode = Inline(store, worker or SyncWorker(store), on_error=on_error, lossy=lossy)
         before = store.before_push, store.on_push
-        store.before_push, store.on_push = mode.check, mode.pushed
+        store.before_push, store.on_push = mode.check, mode.after_push
         try:
             yield mode
         finally:
@@ -194,7 +194,7 @@ def _plain(given: Any, depth: int = 0) -> bool:
     return False
 
 
-def _changed(given: Any, found: Any, path: str) -> str | None:
+def _find_change(given: Any, found: Any, path: str) -> str | None:
     """Where JSON makes something else of `given`, or None."""
     if isinstance(given, tuple):
         return f"{path}: the tuple {given!r} is a list in JSON"
@@ -211,7 +211,7 @@ def _changed(given: Any, found: Any, path: str) -> str | None:
         return f"{path}: the {type(given).__name__} {given!r} is a plain {type(found).__name__} in JSON"
     else:
         return None
-    return next((fault for each in pairs if (fault := _changed(*each)) is not None), None)
+    return next((fault for each in pairs if (fault := _find_change(*each)) is not None), None)
 
 
 def _nothing() -> None:

@@ -13,7 +13,7 @@ from lowq.backend import State, Task
 from lowq.testing.expected import WAITING, Expected, Like, expect, states_of
 from lowq.testing.matching import differences
 from lowq.testing.queues import QueueRef, Store, TempQueue
-from lowq.testing.table import indented, line, queue_table
+from lowq.testing.table import indent, line, queue_table
 
 _CANDIDATES = 10
 
@@ -36,9 +36,11 @@ class Jobs:
 
     def all(self, queue: QueueRef = None, **like: Unpack[Like]) -> list[Task]:
         """The tasks that are like that, in claim order; a work may name a part of an object only."""
-        kept = self._store.known(queue)
-        expected = self._expected(like)
-        return self._matched(kept, [task for task in self._tasks(kept, expected.states) if not expected.misses(task)])
+        kept = self._store.find_known(queue)
+        expected = self._expect(like)
+        return self._mark_asserted(
+            kept, [task for task in self._tasks(kept, expected.states) if not expected.misses(task)]
+        )
 
     def assert_pushed(self, queue: QueueRef = None, *, times: int | None = None, **like: Unpack[Like]) -> list[Task]:
         """At least one task is like that, or exactly `times`; the tasks.
@@ -46,8 +48,8 @@ class Jobs:
         See Like for what can be expected.
         """
         __tracebackhide__ = True
-        kept = self._store.known(queue)
-        expected = self._expected(like)
+        kept = self._store.find_known(queue)
+        expected = self._expect(like)
         tasks = self._tasks(kept, expected.states)
         matched = [task for task in tasks if not expected.misses(task)]
         if times is not None and (not isinstance(times, int) or isinstance(times, bool) or times < 0):
@@ -55,30 +57,32 @@ class Jobs:
         if not matched and times != 0:
             self._no_match(kept, expected, tasks)
         if times is not None and len(matched) != times:
-            _fail(kept, f"{expected.told(f'expected {times}')}, found {len(matched)}:", *indented(map(line, matched)))
-        return self._matched(kept, matched)
+            _fail(
+                kept, f"{expected.describe(f'expected {times}')}, found {len(matched)}:", *indent(map(line, matched))
+            )
+        return self._mark_asserted(kept, matched)
 
     def refute_pushed(self, queue: QueueRef = None, **like: Unpack[Like]) -> None:
         """No task is like that."""
         __tracebackhide__ = True
-        kept = self._store.known(queue)
-        expected = self._expected(like)
+        kept = self._store.find_known(queue)
+        expected = self._expect(like)
         found = [task for task in self._tasks(kept, expected.states) if not expected.misses(task)]
         if found:
-            _fail(kept, f"{expected.told('expected none')}, found {len(found)}:", *indented(map(line, found)))
+            _fail(kept, f"{expected.describe('expected none')}, found {len(found)}:", *indent(map(line, found)))
 
     def assert_one(self, queue: QueueRef = None, **like: Unpack[Like]) -> Task:
         """The queue holds one task in these states, and it is like that; the task."""
         __tracebackhide__ = True
-        kept = self._store.known(queue)
-        expected = self._expected(like)
+        kept = self._store.find_known(queue)
+        expected = self._expect(like)
         tasks = self._tasks(kept, expected.states)
         matched = [task for task in tasks if not expected.misses(task)]
         if not matched:
             self._no_match(kept, expected, tasks)
         if len(tasks) > 1:
-            _fail(kept, f"expected one task and no other, found {len(tasks)}:", *indented(map(line, tasks)))
-        return self._matched(kept, matched)[0]
+            _fail(kept, f"expected one task and no other, found {len(tasks)}:", *indent(map(line, tasks)))
+        return self._mark_asserted(kept, matched)[0]
 
     def assert_sequence(
         self, queue: QueueRef = None, works: Sequence[Any] = (), *, states: Sequence[State] = WAITING
@@ -88,28 +92,28 @@ class Jobs:
         if isinstance(works, str | bytes) or not isinstance(works, Sequence):
             raise TypeError(f"works: expected a list of works, got {type(works).__name__}")
         states = states_of(states)
-        kept = self._store.known(queue)
+        kept = self._store.find_known(queue)
         tasks = self._tasks(kept, states)
         for place, (work, task) in enumerate(zip(works, tasks, strict=False), 1):
             misses = differences(work, task.work, "work")
             if misses:
-                _fail(kept, f"the claim order differs first in place {place}, task {task.id}:", *indented(misses))
+                _fail(kept, f"the claim order differs first in place {place}, task {task.id}:", *indent(misses))
         if len(tasks) > len(works):
             more = tasks[len(works) :]
-            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; behind them:", *indented(map(line, more)))
+            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; behind them:", *indent(map(line, more)))
         if len(tasks) < len(works):
             missing = [repr(work) for work in works[len(tasks) :]]
-            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; missing:", *indented(missing))
-        return self._matched(kept, tasks)
+            _fail(kept, f"expected {len(works)} tasks, found {len(tasks)}; missing:", *indent(missing))
+        return self._mark_asserted(kept, tasks)
 
     def assert_nothing(self, queue: QueueRef = None, *, states: Sequence[State] = WAITING) -> None:
         """No task of this queue (None: of any) is in these states."""
         __tracebackhide__ = True
         states = states_of(states)
-        for kept in list(self._store.queues.values()) if queue is None else [self._store.known(queue)]:
+        for kept in list(self._store.queues.values()) if queue is None else [self._store.find_known(queue)]:
             found = self._tasks(kept, states)
             if found:
-                _fail(kept, f"expected nothing, found {len(found)}:", *indented(map(line, found)))
+                _fail(kept, f"expected nothing, found {len(found)}:", *indent(map(line, found)))
 
     @contextmanager
     def capture(self, queue: QueueRef = None) -> Iterator[Captured]:
@@ -117,7 +121,7 @@ class Jobs:
 
         Who collects the tasks looks at them: they are no leftovers.
         """
-        only = None if queue is None else self._store.known(queue)
+        only = None if queue is None else self._store.find_known(queue)
         captured = Captured()
         before = {id(kept): len(kept.pushed) for kept in self._store.queues.values()}
         try:
@@ -125,15 +129,15 @@ class Jobs:
         finally:
             for kept in self._store.queues.values():
                 if only is None or kept is only:
-                    captured += self._matched(kept, kept.pushed[before.get(id(kept), 0) :])
+                    captured += self._mark_asserted(kept, kept.pushed[before.get(id(kept), 0) :])
 
-    def _expected(self, like: Like) -> Expected:
+    def _expect(self, like: Like) -> Expected:
         return expect(like, self._store.clock)
 
     def _tasks(self, kept: Store, states: Sequence[State]) -> list[Task]:
         return [task for task in kept.backend.tasks() if task.state in states]
 
-    def _matched(self, kept: Store, tasks: list[Task]) -> list[Task]:
+    def _mark_asserted(self, kept: Store, tasks: list[Task]) -> list[Task]:
         self.asserted |= {(id(kept), task.id) for task in tasks}
         return tasks
 
@@ -156,18 +160,18 @@ class Jobs:
 def _nearest(kept: Store, expected: Expected, tasks: list[Task]) -> list[str]:
     """Which task came nearest, and where it differs, and what is no longer waiting."""
     ranked = sorted(tasks, key=lambda task: len(expected.misses(task)))
-    lines = [expected.told("no task")]
+    lines = [expected.describe("no task")]
     if ranked:
         nearest, *others = ranked
-        lines += [f"nearest: {line(nearest)}", *indented(expected.misses(nearest))]
-        lines += ["others:", *indented(map(line, others[:_CANDIDATES]))] if others else []
+        lines += [f"nearest: {line(nearest)}", *indent(expected.misses(nearest))]
+        lines += ["others:", *indent(map(line, others[:_CANDIDATES]))] if others else []
         lines += [f"  … and {len(others) - _CANDIDATES} more"] if len(others) > _CANDIDATES else []
     present = {task.id for task in tasks}
     elsewhere = [task for task in kept.pushed if task.id not in present and not expected.misses(task)]
     if elsewhere:
         now = {task.id: kept.backend.task(task.id) for task in elsewhere}
         lines += ["pushed in this test, and no longer waiting:"]
-        lines += indented(
+        lines += indent(
             f"{line(task)}  (now {there.state if (there := now[task.id]) else 'gone: it ran or was cancelled'})"
             for task in elsewhere[:_CANDIDATES]
         )

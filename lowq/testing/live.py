@@ -159,7 +159,7 @@ def live_workers(store: TempQueue | None = None) -> Iterator[Callable[..., LiveW
 
     def start(queue: QueueRef = None) -> LiveWorker:
         """A worker of this queue (None: the only one) runs when this returns."""
-        workers.append(LiveWorker(found, found.kept(queue)))
+        workers.append(LiveWorker(found, found.find(queue)))
         return workers[-1]
 
     try:

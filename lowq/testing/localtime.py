@@ -46,12 +46,12 @@ def in_the_local_zone(api: Any) -> Iterator[None]:
         return fake(real.astimezone(self, tz))
 
     def struct(real_function: Callable[..., Any]) -> Callable[..., Any]:
-        def asked(seconds: float | None = None) -> Any:
+        def ask(seconds: float | None = None) -> Any:
             if seconds is not None:
                 return real_function(seconds)
             return real_function() if api._should_use_real_time() else real_function(utc().timestamp())
 
-        return asked
+        return ask
 
     fake_localtime, fake_gmtime = struct(api.real_localtime), struct(api.real_gmtime)
     fake_localtime.__name__, fake_gmtime.__name__ = "fake_localtime", "fake_gmtime"  # freezegun knows them by these

@@ -31,23 +31,23 @@ def _differences(expected: Any, found: Any, path: str) -> Iterator[str]:
         yield from _differences(expected.value, found, path)
     elif isinstance(expected, _JSON):
         if expected != found or _kind(expected) is not _kind(found):
-            yield f"{path}: expected {shown(expected)}, got {shown(found)}"
+            yield f"{path}: expected {show_value(expected)}, got {show_value(found)}"
     elif isinstance(expected, type):
         if _kind(found) is not expected:
-            yield f"{path}: expected any {expected.__name__}, got {shown(found)}"
+            yield f"{path}: expected any {expected.__name__}, got {show_value(found)}"
     elif _compares(expected) and not isroutine(expected):
         if expected != found:
-            yield f"{path}: expected {shown(expected)}, got {shown(found)}"
+            yield f"{path}: expected {show_value(expected)}, got {show_value(found)}"
     elif callable(expected):
         if not expected(found):
-            yield f"{path}: {_called(expected)} says no to {shown(found)}"
+            yield f"{path}: {_call_name(expected)} says no to {show_value(found)}"
     else:
-        yield f"{path}: expected {shown(expected)}, which no JSON value equals, got {shown(found)}"
+        yield f"{path}: expected {show_value(expected)}, which no JSON value equals, got {show_value(found)}"
 
 
 def _in_object(expected: dict[Any, Any], found: Any, path: str) -> Iterator[str]:
     if not isinstance(found, dict):
-        yield f"{path}: expected an object, got {shown(found)}"
+        yield f"{path}: expected an object, got {show_value(found)}"
         return
     for key, value in expected.items():
         inner = f"{path}.{key}" if isinstance(key, str) and key.isidentifier() else f"{path}[{key!r}]"
@@ -55,21 +55,21 @@ def _in_object(expected: dict[Any, Any], found: Any, path: str) -> Iterator[str]
             yield from _differences(value, found[key], inner)
         else:
             there = ", ".join(map(repr, found)) or "nothing"
-            yield f"{inner}: expected {shown(value)}, but there is no such key; there is {there}"
+            yield f"{inner}: expected {show_value(value)}, but there is no such key; there is {there}"
 
 
 def _in_array(expected: list[Any] | tuple[Any, ...], found: Any, path: str) -> Iterator[str]:
     if not isinstance(found, list):
-        yield f"{path}: expected a list, got {shown(found)}"
+        yield f"{path}: expected a list, got {show_value(found)}"
         return
     if len(expected) != len(found):
-        yield f"{path}: expected {len(expected)} elements, got {len(found)}: {shown(found)}"
+        yield f"{path}: expected {len(expected)} elements, got {len(found)}: {show_value(found)}"
         return
     for index, (value, there) in enumerate(zip(expected, found, strict=True)):
         yield from _differences(value, there, f"{path}[{index}]")
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """The value with its type, cut where it is long."""
     if value is None or isinstance(value, bool) or not isinstance(value, (*_JSON, dict, list)):
         return _cut(repr(value))
@@ -85,7 +85,7 @@ def _compares(value: Any) -> bool:
     return "__eq__" in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}
 
 
-def _called(predicate: Any) -> str:
+def _call_name(predicate: Any) -> str:
     name = getattr(predicate, "__name__", type(predicate).__name__)
     return "the predicate" if name == "<lambda>" else f"{name}()"
 

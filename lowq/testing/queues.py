@@ -30,7 +30,7 @@ from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
 from lowq.worker.coroutines import Coroutines
-from lowq.worker.handler import unwrapped
+from lowq.worker.handler import unwrap
 from lowq.worker.retry import Retry
 
 OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
@@ -87,9 +87,9 @@ class TempQueue:
 
     def backend(self, queue: QueueRef = None) -> Observed:
         """The client of one queue of the application; with None, of the only one, which is made where none is yet."""
-        return self.kept(queue).backend
+        return self.find(queue).backend
 
-    def kept(self, queue: QueueRef = None) -> Store:
+    def find(self, queue: QueueRef = None) -> Store:
         """The queue, made where a path names one that is not there yet. Raises UnknownQueue where it is not clear."""
         if queue is None:
             if len(self.queues) > 1:
@@ -111,7 +111,7 @@ class TempQueue:
             f"{queue!r} is no queue; expected a TaskQueue, a function made by @task_queue, or the path of one{hint}"
         )
 
-    def known(self, queue: QueueRef = None) -> Store:
+    def find_known(self, queue: QueueRef = None) -> Store:
         """A queue that there is, so that a path spelled wrongly is no empty queue. Raises UnknownQueue where not."""
         if isinstance(queue, str | os.PathLike | Location):
             where = locate(queue)
@@ -121,7 +121,7 @@ class TempQueue:
                 raise UnknownQueue(
                     f"there is no queue at {where}; {there}; best named by its TaskQueue or its function"
                 )
-        return self.kept(queue)
+        return self.find(queue)
 
     def of(self, queue: Overridden) -> Store:
         """The store of a queue of the application, whose `process` now runs its tasks."""
@@ -137,7 +137,7 @@ class TempQueue:
         with self._lock:
             if key not in self.queues:
                 opened = self._open(_file(where, name), name, dedupe)
-                backend = Observed(opened, _title(key), self.clock, self._check, self._heard)
+                backend = Observed(opened, _title(key), self.clock, self._check, self._hear)
                 self.queues[key] = Store(where, name, backend)
             kept = self.queues[key]
         if dedupe not in (None, kept.backend.dedupe):
@@ -150,18 +150,18 @@ class TempQueue:
 
     def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
-        kept = self.kept(queue)
-        kept.handler, kept.retry = unwrapped(handler), retry
+        kept = self.find(queue)
+        kept.handler, kept.retry = unwrap(handler), retry
 
     def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry]:
         """The function that runs a work, and when it is tried again: of a queue, or the function itself."""
         if isinstance(process, type) and issubclass(process, TaskQueue):
             process = process()
         if callable(process) and _task_queue(process) is None:
-            if (found := unwrapped(process)) is process or _task_queue(getattr(found, "__self__", None)) is None:
+            if (found := unwrap(process)) is process or _task_queue(getattr(found, "__self__", None)) is None:
                 return found, _RETRY
             process = found.__self__
-        kept = self.kept(process)
+        kept = self.find(process)
         if kept.handler is None:
             raise UnknownQueue(
                 f"nobody knows how to run the tasks of {kept.backend.title}: say handle(queue, handler)"
@@ -195,7 +195,7 @@ class TempQueue:
         if self.before_push is not None:
             self.before_push(work)
 
-    def _heard(self, backend: Observed, tasks: list[Task]) -> Callable[[], None]:
+    def _hear(self, backend: Observed, tasks: list[Task]) -> Callable[[], None]:
         (kept,) = (each for each in self.queues.values() if each.backend is backend)
         kept.pushed += tasks
         return _nothing if self.on_push is None else self.on_push(kept, tasks)

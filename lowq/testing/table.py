@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from lowq.backend import Backend, State, Task
-from lowq.error_text import shown
+from lowq.error_text import show_error
 from lowq.rules.canonical import work_text
 from lowq.run import Run
 
@@ -27,7 +27,7 @@ def line(task: Task) -> str:
 def run_line(title: str, run: Run) -> str:
     """The run of a task of the queue `title` in one line."""
     told = f"{run.outcome} in attempt {run.task.attempts}"
-    error = "" if run.error is None else f"  {shown(run.error, _WORK)}"
+    error = "" if run.error is None else f"  {show_error(run.error, _WORK)}"
     return f"{clock_time(run.at)}  {title}  task {run.task.id}  {told}  {_work(run.task)}{error}"
 
 
@@ -38,10 +38,10 @@ def queue_table(title: str, backend: Backend) -> list[str]:
     counts = backend.count()
     head = f"{title}: {counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
     tasks = backend.tasks(limit=ROWS + 1)
-    return [head, *indented(map(line, tasks[:ROWS])), *(["  …"] if len(tasks) > ROWS else [])]
+    return [head, *indent(map(line, tasks[:ROWS])), *(["  …"] if len(tasks) > ROWS else [])]
 
 
-def indented(lines: Iterable[str]) -> list[str]:
+def indent(lines: Iterable[str]) -> list[str]:
     """Each line, two spaces further in."""
     return [f"  {each}" for each in lines]
 

@@ -56,7 +56,7 @@ def travelling(clock: FakeClock) -> Iterator[None]:
             )
 
 
-def travelled_by_others() -> datetime | None:
+def find_travel_of_others() -> datetime | None:
     """The instant at which somebody else's time-machine stands, or None."""
     time_machine = sys.modules.get("time_machine")
     if time_machine is None or not time_machine.traveller_stack:

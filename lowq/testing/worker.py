@@ -26,7 +26,7 @@ from lowq.run import Run
 from lowq.testing.clockerror import ClockError
 from lowq.testing.crash import CrashPoint, cut_off
 from lowq.testing.queues import QueueRef, Store, TempQueue
-from lowq.testing.table import clock_time, indented, run_line
+from lowq.testing.table import clock_time, indent, run_line
 from lowq.worker.coroutines import Coroutines, outside_of_loops
 from lowq.worker.executor import attempt
 from lowq.worker.failure import Failure
@@ -250,7 +250,7 @@ class SyncWorker:
         return _Direct(handler, stop, self._store.coroutines)
 
     def _queues(self, queue: QueueRef) -> list[Store]:
-        return list(self._store.queues.values()) if queue is None else [self._store.known(queue)]
+        return list(self._store.queues.values()) if queue is None else [self._store.find_known(queue)]
 
     def _turns(self, queue: QueueRef) -> list[Store]:
         queues = self._queues(queue)
@@ -279,9 +279,9 @@ class SyncWorker:
             [
                 f"more than {limit} runs, and still tasks are due: does a task push itself again? If it is to, end "
                 "with run_until_idle(until=…); if so many are right, allow more with max_runs",
-                *indented(f"{number} in {title}" for title, number in by_queue.most_common()),
+                *indent(f"{number} in {title}" for title, number in by_queue.most_common()),
                 "the latest:",
-                *indented(self.latest(_LATEST)),
+                *indent(self.latest(_LATEST)),
             ]
         )
 

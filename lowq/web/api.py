@@ -17,7 +17,7 @@ from lowq import __version__
 from lowq.backend import NOW, Backend, Dedupe, Lease, Task
 from lowq.clock import SystemClock, span
 from lowq.web import openapi
-from lowq.web.message import Query, body_of, held, seconds, seconds_text, state_text, whole_text
+from lowq.web.message import Query, body_of, read_lease, seconds, seconds_text, state_text, whole_text
 from lowq.web.parts import may_write, parts
 from lowq.web.problems import answer
 from lowq.web.replies import LONGEST_ID, Reply
@@ -67,8 +67,8 @@ def blueprint() -> Blueprint:
     )  # fmt: skip
     for verb in changes:
         made.add_url_rule(f"/{verb.__name__}", verb.__name__, _changing(verb), methods=["POST"])
-    made.add_url_rule("/claim", "claim", _guarded(claim), methods=["POST"])
-    made.add_url_rule("/open", "open", _guarded(open_queue), methods=["POST"])
+    made.add_url_rule("/claim", "claim", _guard(claim), methods=["POST"])
+    made.add_url_rule("/open", "open", _guard(open_queue), methods=["POST"])
     return made
 
 
@@ -123,7 +123,7 @@ def claim() -> Response:
     queue = parts().queues.get(name)
 
     def act() -> Reply:
-        lease, waited = _claimed(queue, lease_for, wait)
+        lease, waited = _claim(queue, lease_for, wait)
         if lease is not None:
             _remember(queue, lease)
         written = None if lease is None else write_lease(lease)
@@ -146,14 +146,14 @@ def claim_many(queue: Backend, body: Fields) -> Json:
 
 def extend(queue: Backend, body: Fields) -> Json:
     """The task is held for that long from now, under the same token."""
-    lease, lease_for = body.take("lease", held), body.take("lease_seconds", seconds)
+    lease, lease_for = body.take("lease", read_lease), body.take("lease_seconds", seconds)
     body.refuse_others()
     return {"lease": write_lease(queue.extend(lease, lease_for=lease_for))}
 
 
 def ack(queue: Backend, body: Fields) -> Json:
     """The task is done and gone; with `claim_seconds` the next one is claimed in the same transaction."""
-    lease, claim_for = body.take("lease", held), body.take("claim_seconds", optional(seconds), None)
+    lease, claim_for = body.take("lease", read_lease), body.take("claim_seconds", optional(seconds), None)
     body.refuse_others()
     claimed = queue.ack(lease, claim_for=claim_for)
     if claimed is not None:
@@ -163,7 +163,7 @@ def ack(queue: Backend, body: Fields) -> Json:
 
 def ack_many(queue: Backend, body: Fields) -> Json:
     """Each task whose lease is still the sender's is done and gone; up to `claim` next ones are claimed."""
-    leases = body.take("leases", _at_most(MOST, held))
+    leases = body.take("leases", _at_most(MOST, read_lease))
     claim = body.take("claim", read_number(0, MOST), 0)
     lease_for = body.take("lease_seconds", optional(seconds), None)
     body.refuse_others()
@@ -175,7 +175,7 @@ def ack_many(queue: Backend, body: Fields) -> Json:
 
 def release(queue: Backend, body: Fields) -> Json:
     """The task waits again in its old place."""
-    lease = body.take("lease", held)
+    lease = body.take("lease", read_lease)
     not_before = body.take("not_before", optional(read_instant), None)
     reason = body.take("reason", optional(read_text), None)
     uncount = body.take("uncount", read_bool, False)
@@ -186,7 +186,7 @@ def release(queue: Backend, body: Fields) -> Json:
 
 def dead_letter(queue: Backend, body: Fields) -> Json:
     """The task is set aside for a person."""
-    lease, reason = body.take("lease", held), body.take("reason", read_text)
+    lease, reason = body.take("lease", read_lease), body.take("reason", read_text)
     body.refuse_others()
     queue.dead_letter(lease, reason=reason)
     return {}
@@ -244,16 +244,16 @@ def names(_: Backend, query: Query) -> Json:
 
 
 def _looking(view: View) -> Callable[[], Response]:
-    def answered() -> Response:
+    def make_answer() -> Response:
         query = Query(request)
         name = _name(query, others=True)
         return _json(view(parts().queues.get(name, create=may_write()), query))
 
-    return _guarded(answered)
+    return _guard(make_answer)
 
 
 def _changing(verb: Verb) -> Callable[[], Response]:
-    def answered() -> Response:
+    def make_answer() -> Response:
         name, body = _name(Query(request)), body_of(request)
         queue = parts().queues.get(name)
 
@@ -263,19 +263,19 @@ def _changing(verb: Verb) -> Callable[[], Response]:
         what = f"{verb.__name__} {name} {request.get_data(as_text=True)}"
         return _once(act, what, again=verb is claim_many)
 
-    return _guarded(answered)
+    return _guard(make_answer)
 
 
-def _guarded(view: Callable[[], Response]) -> Callable[[], Response]:
+def _guard(view: Callable[[], Response]) -> Callable[[], Response]:
     """The view, whose TypeErrors and ValueErrors are the sender's: arguments that the contract refuses."""
 
-    def answered() -> Response:
+    def make_answer() -> Response:
         try:
             return view()
         except (TypeError, ValueError) as error:
             return answer(error)
 
-    return answered
+    return make_answer
 
 
 def _once(act: Callable[[], Reply], what: str, *, again: bool) -> Response:
@@ -287,7 +287,7 @@ def _once(act: Callable[[], Reply], what: str, *, again: bool) -> Response:
     return Response(reply.body, reply.status, mimetype="application/json")
 
 
-def _claimed(queue: Backend, lease_for: timedelta, wait: timedelta) -> tuple[Lease | None, bool]:
+def _claim(queue: Backend, lease_for: timedelta, wait: timedelta) -> tuple[Lease | None, bool]:
     """The lease, or None; and whether it was waited for as long as it may be in one request."""
     known = parts()
     wait = min(wait, known.settings.longest_wait)

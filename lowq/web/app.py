@@ -70,10 +70,10 @@ def create_app(settings: Settings | None = None, **changes: Any) -> Flask:
     access = Access(settings)
     app.extensions["lowq"] = Parts(settings, queues, replies, access)
     app.before_request(lambda: _admit(settings, access))
-    app.after_request(_guarded)
+    app.after_request(_guard)
     for part in (pages.blueprint(), forms.blueprint(), api.blueprint(), ancestor.blueprint()):
         app.register_blueprint(part)
-    app.register_error_handler(Exception, problems.unexpected)
+    app.register_error_handler(Exception, problems.answer_unexpected)
     return app
 
 
@@ -121,7 +121,7 @@ def _right(access: Access) -> str | None:
     return access.right_of_mark(str(session.get("token", "")))
 
 
-def _guarded(response: Response) -> Response:
+def _guard(response: Response) -> Response:
     headers = response.headers
     headers.setdefault("Content-Security-Policy", POLICY)
     headers["X-Content-Type-Options"] = "nosniff"

@@ -45,14 +45,14 @@ def new() -> Response | tuple[str, int]:
     name = queue_name(request.form)
     faults: dict[str, str] = {}
     format = values["format"] or "json"
-    work = _checked(faults, "payload", lambda: _payload(values["payload"], format))
+    work = _check(faults, "payload", lambda: _payload(values["payload"], format))
     if format not in ("json", "text"):
         faults["format"] = "Choose JSON or text."
-    priority = _checked(faults, "priority", lambda: _priority(values["priority"]))
-    not_before = _checked(faults, "exectime", lambda: _instant(values["exectime"]))
+    priority = _check(faults, "priority", lambda: _priority(values["priority"]))
+    not_before = _check(faults, "exectime", lambda: _instant(values["exectime"]))
     key = values["key"] or None
     if key is not None:
-        _checked(faults, "key", lambda: check_key(key))
+        _check(faults, "key", lambda: check_key(key))
     if faults:
         shown = {field: values[field] for field in _TASK_FIELDS}
         return (
@@ -159,7 +159,7 @@ def _fields(expected: Collection[str], optional: Collection[str] = ()) -> dict[s
     return found
 
 
-def _checked(faults: dict[str, str], field: str, read: Any) -> Any:
+def _check(faults: dict[str, str], field: str, read: Any) -> Any:
     try:
         return read()
     except (ValueError, TypeError) as error:
@@ -174,7 +174,7 @@ def _payload(text: str, format: str) -> Work:
         if not text.strip():
             raise ValueError('Nothing was written; write a JSON value, such as {"mail": 1}.')
         try:
-            work = json.loads(text, parse_constant=_refused)
+            work = json.loads(text, parse_constant=_refuse)
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"Not JSON: {error.msg} in line {error.lineno}, column {error.colno}. Correct it, or choose “text”."
@@ -188,7 +188,7 @@ def _payload(text: str, format: str) -> Work:
     return work
 
 
-def _refused(constant: str) -> Any:
+def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON; write null, or a number.")
 
 

@@ -74,7 +74,7 @@ def state_text(value: Any, where: str) -> State | None:
     return State(value) if value else None
 
 
-def held(value: Any, where: str) -> Lease:
+def read_lease(value: Any, where: str) -> Lease:
     """The lease that a request names by the id of its task and its token; `expires` is for the words of an error."""
     fields = Fields(value, where)
     id, token = fields.take("id", read_text), fields.take("token", read_text)

@@ -45,7 +45,7 @@ def _object(needed: dict[str, Schema], more: dict[str, Schema] | None = None, *,
     return made
 
 
-def _asked(needed: dict[str, Schema], more: dict[str, Schema] | None = None) -> Schema:
+def _request_schema(needed: dict[str, Schema], more: dict[str, Schema] | None = None) -> Schema:
     return _object(needed, more, closed=True)
 
 
@@ -54,7 +54,7 @@ def _list(schema: Schema, most: int | None = None) -> Schema:
 
 
 _SCHEMAS: dict[str, Schema] = {
-    "Item": _asked(
+    "Item": _request_schema(
         {"work": _WORK},
         {
             "key": _or_null({"type": "string", "description": "what makes works equal, instead of the work"}),
@@ -81,7 +81,7 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Lease": _object({"task": _ref("Task"), "token": _TEXT, "expires": _INSTANT}),
     "Held": {
-        **_asked({"id": _TEXT, "token": _TEXT}, {"expires": _INSTANT}),
+        **_request_schema({"id": _TEXT, "token": _TEXT}, {"expires": _INSTANT}),
         "description": "a lease, by the id of its task and its token",
     },
     "Counts": _object({state: {"type": "integer", "minimum": 0} for state in _STATE["enum"]}),
@@ -97,45 +97,45 @@ _FOR: dict[str, Schema] = {"lease_seconds": {**_SECONDS, "exclusiveMinimum": 0}}
 _POSTS: dict[str, tuple[str, Schema, Schema, bool]] = {
     "open": (
         "What the queue is; it is made where it is new.",
-        _asked({}, {"dedupe": _or_null(_DEDUPE), "create": _FLAG}),
+        _request_schema({}, {"dedupe": _or_null(_DEDUPE), "create": _FLAG}),
         _object({"name": _TEXT, "dedupe": _DEDUPE, "promises": _list(_TEXT), "now": _INSTANT, "version": _TEXT}),
         False,
     ),
     "push": ("The work is kept, or an equal one already stood.", _ref("Item"), _ref("Pushed"), True),
     "push_many": (
         "All of the items are kept or none.",
-        _asked({"items": _list(_ref("Item"), MOST)}),
+        _request_schema({"items": _list(_ref("Item"), MOST)}),
         _object({"pushed": _list(_ref("Pushed"))}),
         True,
     ),
     "claim": (
         "The most urgent due task is leased to the sender; null: none was due. With `wait_seconds` it waits for one; "
         "the server may answer earlier, and `again_seconds` is then how long to pause before asking again.",
-        _asked({}, _FOR),
+        _request_schema({}, _FOR),
         _object({"lease": _or_null(_ref("Lease")), "again_seconds": _or_null(_SECONDS)}),
         False,
     ),
     "claim_many": (
         "The most urgent due tasks are leased to the sender, in claim order.",
-        _asked({"limit": {"type": "integer", "minimum": 0, "maximum": MOST}}, _FOR),
+        _request_schema({"limit": {"type": "integer", "minimum": 0, "maximum": MOST}}, _FOR),
         _object({"leases": _list(_ref("Lease"))}),
         True,
     ),
     "extend": (
         "The task is held for that long from now, under the same token.",
-        _asked({"lease": _ref("Held"), **_FOR}),
+        _request_schema({"lease": _ref("Held"), **_FOR}),
         _object({"lease": _ref("Lease")}),
         True,
     ),
     "ack": (
         "The task is done and gone; with `claim_seconds` the next one is claimed in the same transaction.",
-        _asked({"lease": _ref("Held")}, {"claim_seconds": _or_null(_SECONDS)}),
+        _request_schema({"lease": _ref("Held")}, {"claim_seconds": _or_null(_SECONDS)}),
         _LEASE,
         True,
     ),
     "ack_many": (
         "Each task whose lease is still the sender's is done and gone; up to `claim` next ones are claimed.",
-        _asked(
+        _request_schema(
             {"leases": _list(_ref("Held"), MOST)},
             {"claim": {"type": "integer", "minimum": 0, "maximum": MOST}, "lease_seconds": _or_null(_SECONDS)},
         ),
@@ -144,7 +144,7 @@ _POSTS: dict[str, tuple[str, Schema, Schema, bool]] = {
     ),
     "release": (
         "The task waits again in its old place.",
-        _asked(
+        _request_schema(
             {"lease": _ref("Held")},
             {"not_before": _or_null(_INSTANT), "reason": _or_null(_TEXT), "uncount": _FLAG},
         ),
@@ -153,19 +153,19 @@ _POSTS: dict[str, tuple[str, Schema, Schema, bool]] = {
     ),
     "dead_letter": (
         "The task is set aside for a person, and never claimed until redriven.",
-        _asked({"lease": _ref("Held"), "reason": _TEXT}),
+        _request_schema({"lease": _ref("Held"), "reason": _TEXT}),
         _ref("Nothing"),
         True,
     ),
     "redrive": (
         "The dead task waits again with attempts 0; false: no such dead task, or a duplicate.",
-        _asked({"id": _TEXT}),
+        _request_schema({"id": _TEXT}),
         _object({"redriven": _FLAG}),
         True,
     ),
     "cancel": (
         "The task is gone; false: no such task, or it is leased.",
-        _asked({"id": _TEXT}),
+        _request_schema({"id": _TEXT}),
         _object({"cancelled": _FLAG}),
         True,
     ),

@@ -59,7 +59,7 @@ VERBS = {
 def blueprint() -> Blueprint:
     """The pages, to be registered in an application."""
     made = Blueprint("pages", __name__)
-    for each in (show.shown, show.one_line, show.last_line, show.visible, show.iso, show.clock, show.distance):
+    for each in (show.show_work, show.one_line, show.last_line, show.visible, show.iso, show.clock, show.distance):
         made.add_app_template_filter(each)
     made.add_url_rule("/", view_func=index)
     made.add_url_rule("/tasks", view_func=tasks)

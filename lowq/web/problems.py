@@ -44,7 +44,7 @@ _HINTS = {
 
 def answer(error: Exception) -> Response:
     """The answer for whatever a view raised; what is no fault of the request is in the log with its traceback."""
-    body = _told(error)
+    body = _describe(error)
     status, for_program = body["status"], request.path.startswith("/api/")
     if status == 500:
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
@@ -61,14 +61,14 @@ def answer(error: Exception) -> Response:
     return response
 
 
-def unexpected(error: Exception) -> Response:
+def answer_unexpected(error: Exception) -> Response:
     """The answer for what no view expects: a TypeError or ValueError is a fault in here then."""
     if isinstance(error, (HTTPException, LowqError)):
         return answer(error)
     return answer(RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__))
 
 
-def _told(error: Exception) -> Json:
+def _describe(error: Exception) -> Json:
     """The problem detail of an error."""
     if not isinstance(error, HTTPException):
         return write_error(error)

@@ -33,7 +33,7 @@ class Queues:
         check_name(name)
         found = self._open.get(name)
         if found is None:
-            found = self._opened(name, dedupe, create=create and self._create)
+            found = self._open_queue(name, dedupe, create=create and self._create)
         if dedupe not in (None, found.dedupe):
             raise InvalidLocation(f"the queue {name!r} was made with dedupe={found.dedupe!r}, not {dedupe!r}")
         return found
@@ -59,7 +59,7 @@ class Queues:
         for each in opened.values():
             each.close()
 
-    def _opened(self, name: str, dedupe: Dedupe | None, *, create: bool) -> Backend:
+    def _open_queue(self, name: str, dedupe: Dedupe | None, *, create: bool) -> Backend:
         with self._lock:
             if name in self._open:
                 return self._open[name]

@@ -92,14 +92,14 @@ class Replies:
         while (others := self._running.setdefault(id, mine)) is not mine:
             others.wait()
         try:
-            known = self._known(id, mark, again)
+            known = self._find_or_begin(id, mark, again)
             if known is not None:
                 return known
             reply: Reply | None = None
             try:
                 reply = act()
             finally:
-                self._answered(id, mark, reply, again)
+                self._finish(id, mark, reply, again)
             return reply
         finally:
             del self._running[id]
@@ -123,7 +123,7 @@ class Replies:
                 self._connection.close()
                 self._connection = None
 
-    def _known(self, id: str, mark: bytes, again: bool) -> Reply | None:
+    def _find_or_begin(self, id: str, mark: bytes, again: bool) -> Reply | None:
         """The answer that is kept, or None: it is done now, and that it began is written down unless `again`."""
         self._prune()
         left = self._clock.countdown(_OTHERS_ANSWER)
@@ -147,7 +147,7 @@ class Replies:
                 )
             threading.Event().wait(0.01)
 
-    def _answered(self, id: str, mark: bytes, reply: Reply | None, again: bool) -> None:
+    def _finish(self, id: str, mark: bytes, reply: Reply | None, again: bool) -> None:
         if reply is None or not reply.keep:
             if not again:
                 self._execute("DELETE FROM reply WHERE id = ?", id)
@@ -179,7 +179,7 @@ class Replies:
     def _connect(self) -> sqlite3.Connection:
         """The file, opened; one that was damaged is set aside: what it kept is of use for an hour at most."""
         try:
-            return self._opened()
+            return self._open_database()
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise
@@ -187,9 +187,9 @@ class Replies:
                 if os.path.exists(self.path + end):
                     os.unlink(self.path + end)
             os.replace(self.path, f"{self.path}-damaged")
-            return self._opened()
+            return self._open_database()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open_database(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -120,7 +120,7 @@ def load(named: str | None = None, **changes: Any) -> Settings:
     Raises SettingsError.
     """
     named = os.environ.get(VARIABLE, "") if named is None else named
-    found = _of_module(_imported(named)) if named else {}
+    found = _of_module(_import_settings(named)) if named else {}
     return of(found | changes)
 
 
@@ -149,7 +149,7 @@ def _unknown(name: str, known: set[str]) -> str:
     return f"{name.upper()}: there is no such setting; {hint}"
 
 
-def _imported(named: str) -> ModuleType:
+def _import_settings(named: str) -> ModuleType:
     """The module, or the file as one. Raises SettingsError, whatever the file does."""
     try:
         if not named.endswith(".py") and os.sep not in named:

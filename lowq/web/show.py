@@ -15,9 +15,9 @@ WHOLE = 200_000
 """Characters of a work on its own page."""
 
 
-def shown(work: Work, longest: int = WHOLE) -> str:
+def show_work(work: Work, longest: int = WHOLE) -> str:
     """The work as indented JSON, cut where it is longer than `longest`."""
-    text = _damaged(work) if isinstance(work, Damaged) else json.dumps(work, ensure_ascii=False, indent=2)
+    text = _show_damaged(work) if isinstance(work, Damaged) else json.dumps(work, ensure_ascii=False, indent=2)
     text = visible(text, lines=True)
     return text if len(text) <= longest else f"{text[:longest]}\n… and {len(text) - longest:,} characters more"
 
@@ -29,7 +29,7 @@ def one_line(work: Work) -> str:
 
 def whole_line(work: Work) -> str:
     """The work as canonical JSON."""
-    return _damaged(work) if isinstance(work, Damaged) else encode(work)
+    return _show_damaged(work) if isinstance(work, Damaged) else encode(work)
 
 
 def last_line(text: str) -> str:
@@ -67,7 +67,7 @@ def distance(instant: datetime, now: datetime) -> str:
     return f"in {gap.seconds} s" if instant > now else f"{gap.seconds} s ago"
 
 
-def _damaged(work: Damaged) -> str:
+def _show_damaged(work: Damaged) -> str:
     return f"(no JSON, and so never run) {work.text}"
 
 

@@ -63,7 +63,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
     def add_task(self, channel: Any) -> None:
         """A thread will answer the first request of the channel; one that may wait, in its turn."""
         request = channel.requests[0]
-        found = _asked_to_wait(request)
+        found = _read_wait(request)
         if found is None:
             super().add_task(channel)
             return
@@ -135,7 +135,7 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
         threading.Thread(target=target, name=name, daemon=True).start()
 
 
-def _asked_to_wait(request: Any) -> tuple[str, float] | None:
+def _read_wait(request: Any) -> tuple[str, float] | None:
     """The name of the queue and the seconds, where the request is a claim that may wait."""
     request.headers.pop(LEFT, None)
     if request.error or request.command != "POST" or not request.path.endswith(_PATH):

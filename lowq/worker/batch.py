@@ -71,8 +71,8 @@ class BatchLoop(Loop):
         """The task was run, and is settled or in hand as done; the runs that were settled meanwhile."""
         run = self._begin(executor, lease, patiently)
         if run is None:
-            hand.done(lease)
-        return [*self._told_settled(hand), *([] if run is None else [run])]
+            hand.settle_soon(lease)
+        return [*self._tell_settled(hand), *([] if run is None else [run])]
 
     def _next_in_hand(self, hand: _Hand) -> Lease | None:
         try:
@@ -87,7 +87,7 @@ class BatchLoop(Loop):
         if not hand.waiting:
             self._lease_left = self.clock.countdown(self._lease_for)
             hand.settle(patiently, claim=self._batch)
-            runs += self._told_settled(hand)
+            runs += self._tell_settled(hand)
         return hand.take()
 
     def _put_down(self, hand: _Hand, patiently: Patiently, runs: list[Run]) -> None:
@@ -99,10 +99,10 @@ class BatchLoop(Loop):
             while (lease := hand.take()) is not None:
                 with suppress(LeaseLost):
                     self._return(lease, patiently)
-        runs += self._told_settled(hand)
+        runs += self._tell_settled(hand)
 
-    def _told_settled(self, hand: _Hand) -> list[Run]:
-        return [self._told(lease, "lost" if lost else "done") for lease, lost in hand.settled()]
+    def _tell_settled(self, hand: _Hand) -> list[Run]:
+        return [self._tell(lease, "lost" if lost else "done") for lease, lost in hand.take_settled()]
 
 
 class _Hand:
@@ -130,7 +130,7 @@ class _Hand:
         """The next lease that waits."""
         return self.waiting.popleft() if self.waiting else None
 
-    def done(self, lease: Lease) -> None:
+    def settle_soon(self, lease: Lease) -> None:
         """The task is done, and settled within LATE."""
         with self._lock:
             if not self._done:
@@ -160,7 +160,7 @@ class _Hand:
         if len(claimed) > 1:
             self._rouse()
 
-    def settled(self) -> list[tuple[Lease, bool]]:
+    def take_settled(self) -> list[tuple[Lease, bool]]:
         """What was settled since this was last asked, and whether it was lost."""
         with self._lock:
             settled, self._settled = self._settled, []

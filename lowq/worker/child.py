@@ -229,7 +229,7 @@ class _Parent:
         self._cancel = cancel
         self._flags[_IN_COROUTINE] = cancel is not None
 
-    def heard(self, *_: object) -> None:
+    def hear_flags(self, *_: object) -> None:
         """Do what the flags say."""
         if self._flags[_LOST] and self.current is not None:
             lose(self.current)
@@ -253,7 +253,7 @@ def _serve(
     disregarding(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # these ask the parent, which tells this child
     end_with_parent(lifeline, parent, group=True)
     parents, coroutines = _Parent(flags), Coroutines()
-    hear(signal.SIGTERM, parents.heard)
+    hear(signal.SIGTERM, parents.hear_flags)
     while True:
         try:
             task, last, deadline = receive(works)

@@ -150,8 +150,8 @@ class Coroutines:
                     "the handler returned a task of the event loop that waits for this handler: return the coroutine "
                     "itself, which then runs on the worker's loop"
                 )
-            return asyncio.run_coroutine_threadsafe(_awaited(awaitable), theirs).result()
-        loop = theirs or self._opened()
+            return asyncio.run_coroutine_threadsafe(_await_it(awaitable), theirs).result()
+        loop = theirs or self._open_loop()
         if loop.is_running():  # by another thread of a test, or around a handler that runs a task itself
             other = Coroutines()
             try:
@@ -162,7 +162,7 @@ class Coroutines:
         if current is not None:
             current.flight = flight
             if current.lost:
-                flight.cancel(_lost(current))
+                flight.cancel(_lost_error(current))
         if stop is not None:
             stop.cancel = lambda: flight.cancel(Stopping())
             if stop.requested and stop.urgent:
@@ -180,7 +180,7 @@ class Coroutines:
             if stop is not None:
                 stop.cancel = None
 
-    def _opened(self) -> AbstractEventLoop:
+    def _open_loop(self) -> AbstractEventLoop:
         if self._loop is None or self._loop.is_closed():
             import asyncio
             from concurrent.futures import ThreadPoolExecutor
@@ -202,7 +202,7 @@ def lose(current: CurrentTask) -> None:
     """The current task is another worker's now: its handler can know, and where it is a coroutine it is cancelled."""
     current.lose()
     if (flight := current.flight) is not None:
-        flight.cancel(_lost(current))
+        flight.cancel(_lost_error(current))
 
 
 def outside_of_loops(call: Callable[[], Answer]) -> Answer:
@@ -246,7 +246,7 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight) -> Any:
     task: Future[Any] = (
         awaitable
         if isinstance(awaitable, asyncio.Future)
-        else loop.create_task(_awaited(awaitable), name="lowq-handler")
+        else loop.create_task(_await_it(awaitable), name="lowq-handler")
     )
     flight.begin(task)
     _leave_library()
@@ -260,11 +260,11 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight) -> Any:
         raise
 
 
-async def _awaited(awaitable: Any) -> Any:
+async def _await_it(awaitable: Any) -> Any:
     return await awaitable
 
 
-def _lost(current: CurrentTask) -> BaseException:
+def _lost_error(current: CurrentTask) -> BaseException:
     from lowq.backend import LeaseLost
 
     return LeaseLost(f"another worker has task {current.id} now, so its handler's coroutine was cancelled")

@@ -27,7 +27,7 @@ def check_handler(handler: object, parameters: tuple[str, ...] = ("work",), what
     _check_signature(handler, parameters, what)
 
 
-def unwrapped(handler: Any) -> Any:
+def unwrap(handler: Any) -> Any:
     """What runs one work, where `handler` is a queue: called, that would push the running work once more.
 
     Raises TypeError where it wraps one.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from lowq.error_text import in_full, is_printable, shown
+from lowq.error_text import in_full, is_printable, show_error
 from lowq.run import Outcome, Run
 from lowq.worker.coroutines import Coroutines
 from lowq.worker.failure import passes
@@ -35,7 +35,7 @@ def log(run: Run, queue: str) -> None:
     level = logging.INFO if run.outcome == "retry" and run.error is None else _LEVELS[run.outcome]
     if not _log.isEnabledFor(level) or not _log.hasHandlers():
         return
-    error = None if run.error is None else shown(run.error)
+    error = None if run.error is None else show_error(run.error)
     fields = {
         "lowq_queue": queue,
         "lowq_task": run.task.id,

@@ -163,14 +163,14 @@ class Loop:
     ) -> tuple[Run, Lease | None]:
         """The task was run and settled, unless its workers were killed too often; and what was claimed with that."""
         run = self._begin(executor, lease, patiently)
-        return self._done(lease, patiently, then_claim=then_claim) if run is None else (run, None)
+        return self._settle_done(lease, patiently, then_claim=then_claim) if run is None else (run, None)
 
     def _begin(self, executor: Executor, lease: Lease, patiently: Patiently) -> Run | None:
         """The task was run; None: it is done and not settled yet."""
         if lease.task.attempts > self._retry.max_attempts:
             return self._bury(lease, patiently)
         if not self._still_held(lease, patiently):
-            return self._told(lease, "lost")
+            return self._tell(lease, "lost")
         try:
             last = lease.task.attempts >= self._retry.max_attempts
             failure = executor.run(CurrentTask(lease, last=last, backend=self.backend))
@@ -179,24 +179,24 @@ class Loop:
             if is_stopping(interruption):
                 return run
             raise
-        return None if failure is None else self._failed(lease, failure, patiently)
+        return None if failure is None else self._settle_failed(lease, failure, patiently)
 
-    def _done(self, lease: Lease, patiently: Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
+    def _settle_done(self, lease: Lease, patiently: Patiently, *, then_claim: bool) -> tuple[Run, Lease | None]:
         claim_for = self._lease_for if then_claim and not self._stop.requested else None
         self._lease_left = self.clock.countdown(self._lease_for)
         try:
             following = patiently(lambda: self.backend.ack(lease, claim_for=claim_for))
         except LeaseLost:
-            return self._told(lease, "lost"), None
+            return self._tell(lease, "lost"), None
         try:
-            return self._told(lease, "done"), following
+            return self._tell(lease, "done"), following
         except BaseException:
             if following is not None:
                 with suppress(LowqError):
                     self._return(following, at_once)
             raise
 
-    def _failed(self, lease: Lease, failure: Failure, patiently: Patiently) -> Run:
+    def _settle_failed(self, lease: Lease, failure: Failure, patiently: Patiently) -> Run:
         """The task waits for its next attempt, or, after its last one or a Discard, is set aside."""
         if isinstance(failure.ending, Later):
             return self._put_off(lease, failure.ending, patiently)
@@ -208,23 +208,23 @@ class Loop:
             else:
                 patiently(lambda: self.backend.release(lease, not_before=again, reason=failure.reason))
         except LeaseLost:
-            return self._told(lease, "lost", failure.error)
-        return self._told(lease, "dead" if again is None else "retry", failure.error, again)
+            return self._tell(lease, "lost", failure.error)
+        return self._tell(lease, "dead" if again is None else "retry", failure.error, again)
 
     def _put_off(self, lease: Lease, later: Later, patiently: Patiently) -> Run:
         """The task runs again when its handler said; nothing has failed, unless no attempt is left to count."""
         try:
             again = later.instant(self.clock.now())
         except ValueError as error:
-            return self._failed(lease, failure_of(error), patiently)
+            return self._settle_failed(lease, failure_of(error), patiently)
         if later.count and lease.task.attempts >= self._retry.max_attempts:
             text = f"to run again at {again:%Y-%m-%d %H:%M:%S} UTC, said its handler in the last of its attempts"
-            return self._failed(lease, Failure(later, text, ending=Discard(text)), patiently)
+            return self._settle_failed(lease, Failure(later, text, ending=Discard(text)), patiently)
         try:
             patiently(lambda: self.backend.release(lease, not_before=again, uncount=not later.count))
         except LeaseLost:
-            return self._told(lease, "lost")
-        return self._told(lease, "retry", None, again)
+            return self._tell(lease, "lost")
+        return self._tell(lease, "retry", None, again)
 
     def _bury(self, lease: Lease, patiently: Patiently) -> Run:
         """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
@@ -232,8 +232,8 @@ class Loop:
         try:
             patiently(lambda: self.backend.dead_letter(lease, reason=reason))
         except LeaseLost:
-            return self._told(lease, "lost")
-        return self._told(lease, "dead")
+            return self._tell(lease, "lost")
+        return self._tell(lease, "dead")
 
     def _return(self, lease: Lease, patiently: Patiently) -> None:
         """The task waits again as if it had not been claimed."""
@@ -243,10 +243,10 @@ class Loop:
         try:
             self._return(lease, patiently)
         except LeaseLost:
-            return self._told(lease, "lost", interruption)
-        return self._told(lease, "released", interruption, self.clock.now())
+            return self._tell(lease, "lost", interruption)
+        return self._tell(lease, "released", interruption, self.clock.now())
 
-    def _told(
+    def _tell(
         self, lease: Lease, outcome: Outcome, error: BaseException | None = None, next_due: datetime | None = None
     ) -> Run:
         run = Run(lease.task, outcome, error, self.clock.now(), next_due)

@@ -79,10 +79,10 @@ class Watch:
             return
         lease = extend(self._backend, hand.lease, self._lease_for)
         if self._hand is hand:  # otherwise it was settled meanwhile
-            renewed(hand, lease)
+            apply_renewal(hand, lease)
 
 
-def renewed(current: CurrentTask, lease: Lease | None) -> None:
+def apply_renewal(current: CurrentTask, lease: Lease | None) -> None:
     """The handler's task has this lease now, or, where there is none, it is lost."""
     if lease is None:
         lose(current)

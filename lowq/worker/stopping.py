@@ -102,13 +102,13 @@ class Stop:
             return
         answers: dict[int, Answer] = (
             {
-                signal.SIGTERM: self._asked_by_parent,
-                signal.SIGQUIT: self._asked_at_once,
+                signal.SIGTERM: self._hear_parent,
+                signal.SIGQUIT: self._hear_urgent,
                 signal.SIGINT: disregard,
                 signal.SIGHUP: disregard,
             }
             if child
-            else dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._asked_by_signal)
+            else dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), self._hear_signal)
         )
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             del answers[signal.SIGINT]
@@ -126,17 +126,17 @@ class Stop:
                 _standing.pop(number, None)
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _asked_by_signal(self, number: int, *_: object) -> None:
+    def _hear_signal(self, number: int, *_: object) -> None:
         self.heard.add(number)
         self.request()
         self._interrupt_handler()
 
-    def _asked_by_parent(self, *_: object) -> None:
+    def _hear_parent(self, *_: object) -> None:
         if not self.requested:
             self.request()
         self._interrupt_handler()
 
-    def _asked_at_once(self, *_: object) -> None:
+    def _hear_urgent(self, *_: object) -> None:
         self.request(urgent=True)
         self._interrupt_handler()
 

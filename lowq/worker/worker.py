@@ -19,7 +19,7 @@ from lowq.run import Run
 from lowq.worker.batch import BatchLoop
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Inline
-from lowq.worker.handler import Handler, check_handler, unwrapped
+from lowq.worker.handler import Handler, check_handler, unwrap
 from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.pool import Pool

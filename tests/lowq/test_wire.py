@@ -336,7 +336,9 @@ def test_an_error_is_read_as_it_was_written(error: Exception, status: int) -> No
 
 
 def test_every_error_that_a_backend_raises_has_a_status() -> None:
-    ours = {value for value in vars(backend).values() if isinstance(value, type) and value.__module__ == "lowq.backend"}
+    ours = {
+        value for value in vars(backend).values() if isinstance(value, type) and value.__module__ == "lowq.backend"
+    }
     errors = {kind for kind in ours if issubclass(kind, Exception) and not issubclass(kind, Warning)}
 
     assert LowqError in errors

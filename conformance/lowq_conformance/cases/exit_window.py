@@ -81,7 +81,7 @@ def measure(q: Client, workers: Workers, work: Callable[..., Any]) -> ExitWindow
         if not does:
             call = max(call, called - began)
             seconds = max(seconds, (time.monotonic_ns() - over) / 1e9 if ended else 0)
-    lines, steps = workers.handler.counted("the end")
+    lines, steps = workers.handler.load_counts("the end")
     return ExitWindow(min(seconds, SOON / 10), min(lines, LINES), min(steps, STEPS), call)
 
 

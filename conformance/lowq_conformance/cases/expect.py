@@ -17,7 +17,7 @@ def wrong(q: Client, expected: str) -> Broken:
     """The last call of `q` should have answered otherwise."""
     if q.subject.is_late(q.place):
         raise NotObserved("the machine was too slow: a lease ran out, whose length the queue fixes")
-    q.subject.journal.expected(expected)
+    q.subject.journal.expect(expected)
     return Broken(f"expected {expected}", shown=True)
 
 
@@ -88,7 +88,7 @@ def push_new(q: Client, work: Any, **given: Any) -> Any:
     return answer
 
 
-def taken(q: Client, work: Any, **given: Any) -> Answer | None:
+def push_unless_refused(q: Client, work: Any, **given: Any) -> Answer | None:
     """What the push answered; None where the queue refused a work that it says it refuses, which is not kept then."""
     try:
         return q.push(work, **given)

@@ -45,7 +45,7 @@ class ProgramSearch:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = 0 if trace is None else trace.tb_lineno
-        clause = promised(error.clause, subject)
+        clause = find_promised(error.clause, subject)
         new = Finding(clause, error.said, subject.journal.program(), len(subject.journal.calls))
         if not self.found:
             self.ends = time.monotonic() + self.shrinking
@@ -58,7 +58,7 @@ class Spent(BaseException):
     """The time is over; no Exception, so that Hypothesis lets it through."""
 
 
-def promised(clause: str, subject: Subject) -> str:
+def find_promised(clause: str, subject: Subject) -> str:
     """The clause, or where the queue does not promise it, the plainer one that its words are a case of."""
     while CLAUSES[clause].missing(subject.promises, subject.traits) is not None:
         clause = {"ORDER-2": "ORDER-1", "ORDER-8": "ORDER-1", "LEASE-7": "LEASE-1", "LEASE-10": "LEASE-1"}.get(

@@ -52,7 +52,7 @@ class JudgedCalls:
     # how the calls are made and judged
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
+    def _judge(self) -> Iterator[None]:
         """A refusal where none is provided for, or an answer that the model has not, is a finding."""
         try:
             try:
@@ -61,11 +61,11 @@ class JudgedCalls:
                 raise Mismatch("DELIVER-1", f"{refused}", "no error") from None
         except Mismatch as error:
             self.failed = True
-            self.subject.journal.expected(error.expected)
+            self.subject.journal.expect(error.expected)
             self.search.keep(error, self.subject)
             raise
 
-    def _timed(self, call: Callable[[], Any]) -> tuple[Span, Any]:
+    def _time(self, call: Callable[[], Any]) -> tuple[Span, Any]:
         """When, in microseconds since the start, and what was answered."""
         begin = self.subject.now(self.place)
         answer = call()
@@ -74,7 +74,7 @@ class JudgedCalls:
     def _settle(self, hold: ModelLease, call: Callable[[], Any], model: Callable[..., None]) -> None:
         """A settle is made and judged, where its outcome was promised."""
         now = micros(self.subject.now(self.place) - self.start)
-        if "fenced" not in self.promises and self.model.held(hold, Span(now, now)) is not True:
+        if "fenced" not in self.promises and self.model.expect_settle(hold, Span(now, now)) is not True:
             return
 
         def taken() -> bool:
@@ -84,8 +84,8 @@ class JudgedCalls:
                 return False
             return True
 
-        with self._judged():
-            at, answer = self._timed(taken)
+        with self._judge():
+            at, answer = self._time(taken)
             model(at, hold, taken=answer)
 
     def _by_id(
@@ -104,7 +104,7 @@ class JudgedCalls:
         if expected is None and call.__name__ not in self.answering:
             return
 
-        def said() -> bool | None:
+        def ask() -> bool | None:
             try:
                 return call(task.id)
             except Refused as refused:
@@ -112,8 +112,8 @@ class JudgedCalls:
                     raise
                 return False
 
-        with self._judged():
-            at, done = self._timed(said)
+        with self._judge():
+            at, done = self._time(ask)
             if done is None:
                 done = expected
             else:
@@ -125,20 +125,20 @@ class JudgedCalls:
         sure, perhaps = self.model.blockers(task.equal, at)
         return None if task.state == "dead" and sure != perhaps else task.state == "dead" and not sure
 
-    def _cancelled(self, task: ModelTask, at: Span) -> bool | None:
+    def _expect_cancel(self, task: ModelTask, at: Span) -> bool | None:
         """Whether a cancel would do it; None where that is open."""
         free = self.model.free(task, at)
         return None if task.state == "dead" or free != self.model.maybe_free(task, at) else free
 
     def _claim(self, client: Client) -> bool:
         """Whether there was a task; judged either way."""
-        at, held = self._timed(lambda: client.claim(lease_for=self.lease))
+        at, held = self._time(lambda: client.claim(lease_for=self.lease))
         if held is None and "prompt" not in self.promises and self.model.must_come(at):
             ends = time.monotonic() + self.traits.patience.total_seconds()
             while held is None and time.monotonic() < ends:
-                at, held = self._timed(lambda: client.claim(lease_for=self.lease))
+                at, held = self._time(lambda: client.claim(lease_for=self.lease))
         if held is None:
-            self._found_nothing(client, at)
+            self._judge_empty(client, at)
             return False
         try:
             hold = self.model.claim(
@@ -150,7 +150,7 @@ class JudgedCalls:
                 client=client.label,
             )
         except Overtaken as error:
-            self.subject.journal.expected(error.expected)
+            self.subject.journal.expect(error.expected)
             self._still_comes(client, at, error)
             raise
         self.leases.append((client, held, hold))
@@ -171,7 +171,7 @@ class JudgedCalls:
         tasks = self.model.tasks
         return self.traits.one_at_a_time and any(t.state == "leased" and not self.model.free(t, at) for t in tasks)
 
-    def _found_nothing(self, client: Client, at: Span) -> None:
+    def _judge_empty(self, client: Client, at: Span) -> None:
         """An empty answer is judged; a false one is a lost task, unless the next claim has it."""
         if self._serves_nobody(at):
             return
@@ -179,12 +179,12 @@ class JudgedCalls:
             self.model.claim_nothing(at)
         except Mismatch as error:
             if error.clause == "DELIVER-1" and "prompt" in self.promises:
-                self.subject.journal.expected(error.expected)
+                self.subject.journal.expect(error.expected)
                 if client.claim(lease_for=self.lease) is not None:
                     raise Mismatch("DELIVER-6", f"{error.said}; the next claim had it") from None
             raise
 
-    def _refused_batch(self, client: Client, batch: list[Item]) -> None:
+    def _push_bad_batch(self, client: Client, batch: list[Item]) -> None:
         try:
             client.push_many([*batch, Item(float("nan"))])
         except Refused:
@@ -201,20 +201,20 @@ class JudgedCalls:
         for task in self.model.tasks:
             if task.id is None or task.id != carried(listed, "id") or not (task.standing or task.state == "dead"):
                 continue
-            for word in self._told_of(task):
+            for word in self._read_listing(task):
                 found, expected = carried(listed, word), getattr(task, word)
                 if found is not None and found != expected and not (word == "reason" and str(expected) in str(found)):
                     said = f"tasks() says of {task}: {word} {found!r}"
                     raise Mismatch(attribution.blame_carried(task), said, f"{word} {expected!r}")
 
-    def _told_of(self, task: ModelTask) -> list[str]:
+    def _read_listing(self, task: ModelTask) -> list[str]:
         """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""
         words: list[str] = [word for word in ("key", "priority") if word in self.promises]
         if not self.promises.isdisjoint({"lease", "release"}):
             words.append("attempts")
         return [*words, "reason"] if task.state == "dead" else words
 
-    def _miscounted(self) -> str:
+    def _blame_count(self) -> str:
         """The clause that a wrong count or listing breaks."""
         return self.model.refused[-1][1] if self.model.refused else "DELIVER-10"
 
@@ -234,7 +234,7 @@ class JudgedCalls:
     def _lease(self, which: int) -> tuple[Client, Held, ModelLease]:
         return self.leases[which % len(self.leases)]
 
-    def _named(self, which: int, state: str | None = None) -> ModelTask | None:
+    def _choose_named(self, which: int, state: str | None = None) -> ModelTask | None:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
         named = list(latest.values())  # whoever has the id now
@@ -283,7 +283,7 @@ class JudgedCalls:
     def _number(self, instant: datetime | None) -> int | None:
         return None if instant is None else micros(instant - self.start)
 
-    def _told(self, item: Item, answer: Answer, client: Client) -> dict[str, Any]:
+    def _describe_push(self, item: Item, answer: Answer, client: Client) -> dict[str, Any]:
         """A push and its answer in the words of the model."""
         return {
             "work": item.work,
@@ -297,7 +297,7 @@ class JudgedCalls:
         }
 
 
-def described(work: Any, state: Any, states: bool) -> str:
+def describe(work: Any, state: Any, states: bool) -> str:
     """A task of a listing in words, with its state where the listing tells those of the contract."""
     return f"{work_text(work)} {state}" if states else work_text(work)
 

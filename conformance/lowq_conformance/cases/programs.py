@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from lowq_conformance.cases.judged_calls import SECOND, JudgedCalls, described, micros
+from lowq_conformance.cases.judged_calls import SECOND, JudgedCalls, describe, micros
 from lowq_conformance.checker.model_tasks import Mismatch
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.subject.client import Answer
@@ -40,9 +40,9 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
         if self._ambiguous(item.work):
             return
         client = self._client(who)
-        with self._judged():
+        with self._judge():
             try:
-                at, answer = self._timed(
+                at, answer = self._time(
                     lambda: client.push(item.work, key=item.key, priority=item.priority, not_before=item.not_before)
                 )
             except Refused:
@@ -50,7 +50,7 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
                     raise
                 self.model.refuse(item.work, "INPUT-2")  # that it refuses this priority is for ORDER-5 to say
                 return
-            self.model.push(at, **self._told(item, answer, client))
+            self.model.push(at, **self._describe_push(item, answer, client))
 
     @precondition(lambda self: "batch" in self.promises)
     @rule(who=indexes, items=st.lists(st.tuples(works, keys, priorities, times), max_size=3), spoiled=st.booleans())
@@ -60,22 +60,22 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
         if any(self._ambiguous(item.work) for item in batch):
             return
         client = self._client(who)
-        with self._judged():
+        with self._judge():
             if spoiled and "json" in self.promises:
-                self._refused_batch(client, batch)
+                self._push_bad_batch(client, batch)
                 return
-            at, answers = self._timed(lambda: client.push_many(batch))
+            at, answers = self._time(lambda: client.push_many(batch))
             if answers is None:
                 answers = [Answer() for _ in batch]
             if len(answers) != len(batch):
                 raise Mismatch("BATCH-1", f"a batch of {len(batch)} got {len(answers)} answers")
-            told = [self._told(item, answer, client) for item, answer in zip(batch, answers, strict=True)]
+            told = [self._describe_push(item, answer, client) for item, answer in zip(batch, answers, strict=True)]
             self.model.push_many(at, told)
 
     @rule(who=indexes)
     def claim(self, who: int) -> None:
         """One client asks for a task."""
-        with self._judged():
+        with self._judge():
             self._claim(self._client(who))
 
     @rule(which=indexes)
@@ -135,7 +135,7 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
     @rule(who=indexes, which=indexes)
     def redrive(self, who: int, which: int) -> None:
         """A dead task is to wait again."""
-        client, dead = self._client(who), self._named(which, "dead")
+        client, dead = self._client(who), self._choose_named(which, "dead")
         if dead is not None and client.has("redrive"):
             self._by_id(dead, client.redrive, self.model.redrive, self._redriven)
 
@@ -143,36 +143,36 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
     @rule(who=indexes, which=indexes)
     def cancel(self, who: int, which: int) -> None:
         """A task is no longer wanted."""
-        task = self._named(which)
+        task = self._choose_named(which)
         if task is not None:
-            self._by_id(task, self._client(who).cancel, self.model.cancel, self._cancelled)
+            self._by_id(task, self._client(who).cancel, self.model.cancel, self._expect_cancel)
 
     @precondition(lambda self: "inspect" in self.promises)
     @rule(who=indexes)
     def count(self, who: int) -> None:
         """The tasks in each state are counted."""
         client = self._client(who)
-        with self._judged():
-            at, found = self._timed(client.count)
+        with self._judge():
+            at, found = self._time(client.count)
             expected = self.model.counts(at)
             if expected is not None and any(found[state] != expected[state] for state in STATES if state in found):
-                raise Mismatch(self._miscounted(), f"count() said {found}", f"{expected}")
+                raise Mismatch(self._blame_count(), f"count() said {found}", f"{expected}")
 
     @precondition(lambda self: "inspect" in self.promises)
     @rule(who=indexes)
     def tasks(self, who: int) -> None:
         """The tasks are listed."""
         client = self._client(who)
-        with self._judged():
-            at, listed = self._timed(client.tasks)
+        with self._judge():
+            at, listed = self._time(client.tasks)
             if self.model.counts(at) is None:
                 return
             states = all(carried(task, "state") in STATES for task in listed)  # else in words of its own, or none
-            found = sorted(described(carried(task, "work"), carried(task, "state"), states) for task in listed)
+            found = sorted(describe(carried(task, "work"), carried(task, "state"), states) for task in listed)
             kept = [(task, self.model.state(task, at)) for task in self.model.tasks]
-            expected = sorted(described(task.work, state, states) for task, state in kept if state is not None)
+            expected = sorted(describe(task.work, state, states) for task, state in kept if state is not None)
             if found != expected:
-                raise Mismatch(self._miscounted(), f"tasks() lists {', '.join(found)}", ", ".join(expected) or "[]")
+                raise Mismatch(self._blame_count(), f"tasks() lists {', '.join(found)}", ", ".join(expected) or "[]")
             for each in listed:
                 self._carries(each)
 
@@ -213,14 +213,14 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
         if "shared_lease" in self.promises or not self.leases:
             for client in list(self.clients):
                 self._let_go(client)
-            self.model.reopened()
+            self.model.reopen()
             self.clients.append(self.subject.open(self.place))
 
     def teardown(self) -> None:
         """At the end everything that is left comes out, and then nothing."""
         try:
             if not self.failed:
-                with self._judged():
+                with self._judge():
                     self._drain()
         finally:
             self.subject.close()

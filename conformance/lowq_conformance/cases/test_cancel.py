@@ -10,7 +10,7 @@ from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client
 
 
-def pushed_id(q: Client, work: str) -> object:
+def push_for_id(q: Client, work: str) -> object:
     """The id of a work that was pushed."""
     return require(q.push(work).id, "the id of what was pushed")
 
@@ -29,7 +29,7 @@ def says_no(q: Client, id: object) -> None:
 @pytest.mark.clause("CANCEL-1")
 def test_a_cancelled_task_is_not_claimed(q: Client, other: Client) -> None:
     q.push("a")
-    id = pushed_id(q, "b")
+    id = push_for_id(q, "b")
     q.push("c")
     expect(other, other.cancel(id) is not False, "True")
 
@@ -51,7 +51,7 @@ def test_a_cancelled_task_does_not_fall_due(q: Client) -> None:
 
 @pytest.mark.clause("CANCEL-2")
 def test_a_leased_task_is_not_cancelled_under_its_worker(q: Client, other: Client) -> None:
-    id = pushed_id(q, "a")
+    id = push_for_id(q, "a")
     held = takes(q, "a")
 
     says_no(other, id)
@@ -60,7 +60,7 @@ def test_a_leased_task_is_not_cancelled_under_its_worker(q: Client, other: Clien
 
 @pytest.mark.clause("CANCEL-3")
 def test_cancelling_a_task_that_is_done_says_so(q: Client) -> None:
-    id = pushed_id(q, "a")
+    id = push_for_id(q, "a")
     gives(q, "a")
 
     says_no(q, id)
@@ -68,7 +68,7 @@ def test_cancelling_a_task_that_is_done_says_so(q: Client) -> None:
 
 @pytest.mark.clause("CANCEL-3")
 def test_cancelling_twice_says_so(q: Client) -> None:
-    id = pushed_id(q, "a")
+    id = push_for_id(q, "a")
     q.cancel(id)
 
     says_no(q, id)

@@ -59,31 +59,31 @@ def test_use_after_closing_raises_a_named_error(q: Client, verb: str) -> None:
 @pytest.mark.clause("CLOSE-3")
 def test_after_closing_nothing_is_left(subject: Subject, place: Path) -> None:
     first = subject.open(place)  # what is made once for a process may stay
-    worked(first, "a")
+    work_once(first, "a")
     if subject.only_pushes:
         raise NotPromised("what it has worked is left to its own worker, a process")
     first.close()
-    before = held_now()
+    before = list_held()
     clients = [subject.open(place) for _ in range(3)]
     for number, client in enumerate(clients):
-        worked(client, f"b{number}")
+        work_once(client, f"b{number}")
     for client in clients:
         client.close()
 
     end = time.monotonic() + LONGEST
-    while (left := [what for what in held_now() if what not in before]) and time.monotonic() < end:
+    while (left := [what for what in list_held() if what not in before]) and time.monotonic() < end:
         time.sleep(0.02)
     if left:
         raise wrong(clients[-1], f"no {', no '.join(left)} to be left")
 
 
-def worked(client: Client, work: str) -> None:
+def work_once(client: Client, work: str) -> None:
     """The client has done a task."""
     client.push(work)
     client.ack(takes(client, work))
 
 
-def held_now() -> list[str]:
+def list_held() -> list[str]:
     """The threads, child processes and open files of this process, in words."""
     gc.collect()
     threads = [f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()]

@@ -14,7 +14,7 @@ from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client, field
 
 
-def buried(q: Client) -> Any:
+def bury(q: Client) -> Any:
     """The id of a dead task whose work is "a"; a queue that cannot redrive it promises nothing of it."""
     if not q.has("redrive"):
         raise NotPromised("the client has no method redrive")
@@ -69,14 +69,14 @@ def test_a_dead_task_is_kept_with_its_reason(q: Client) -> None:
 
 @pytest.mark.clause("DEAD-3")
 def test_a_redriven_task_waits_again(q: Client) -> None:
-    expect(q, q.redrive(buried(q)) is not False, "True")
+    expect(q, q.redrive(bury(q)) is not False, "True")
 
     gives(q, "a")
 
 
 @pytest.mark.clause("DEAD-3")
 def test_a_redriven_task_waits_once(q: Client) -> None:
-    id = buried(q)
+    id = bury(q)
     q.redrive(id)
     with suppress(Refused):
         expect(q, q.redrive(id) is not True, "False, it is not dead any more")
@@ -88,7 +88,7 @@ def test_a_redriven_task_waits_once(q: Client) -> None:
 @pytest.mark.clause("DEAD-3")
 @pytest.mark.needs("inspect")
 def test_a_redriven_task_is_not_dead_any_more(q: Client) -> None:
-    q.redrive(buried(q))
+    q.redrive(bury(q))
 
     listed = [str(field(task, "state")) for task in states_told(q.tasks())]
     expect(q, listed == ["ready"], "one task, ready")
@@ -96,7 +96,7 @@ def test_a_redriven_task_is_not_dead_any_more(q: Client) -> None:
 
 @pytest.mark.clause("DEAD-3")
 def test_a_redriven_task_counts_its_attempts_anew(q: Client) -> None:
-    q.redrive(buried(q))
+    q.redrive(bury(q))
     held = takes(q, "a")
 
     expect(q, require(held.attempts, "attempts") == 1, f"attempts 1, not {held.attempts}")

@@ -13,10 +13,10 @@ from lowq_conformance.cases.expect import (
     gives,
     gives_all,
     nothing,
+    push_unless_refused,
     require,
     says_added,
     something,
-    taken,
     takes,
     wrong,
 )
@@ -25,13 +25,13 @@ from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.client import Answer, Client, Held
 
 
-def added(q: Client, answer: Answer) -> None:
+def require_added(q: Client, answer: Answer) -> None:
     """The push did not say that it was refused."""
     if answer.added is False:
         raise wrong(q, "added")
 
 
-def refused(q: Client, answer: Answer) -> None:
+def require_refused(q: Client, answer: Answer) -> None:
     """The push did not say that it added."""
     if answer.added is True:
         raise wrong(q, "not added")
@@ -80,8 +80,8 @@ def test_a_refused_push_names_the_task_that_stands(q: Client) -> None:
 )
 def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
     by_work(q)
-    added(q, q.push(one))
-    refused(q, q.push(same))
+    require_added(q, q.push(one))
+    require_refused(q, q.push(same))
 
     gives_all(q, one)
 
@@ -104,9 +104,9 @@ def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
 def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
     kept = []
     for work in works:
-        answer = taken(q, work)
+        answer = push_unless_refused(q, work)
         if answer is not None:
-            added(q, answer)
+            require_added(q, answer)
             kept.append(work)
 
     gives_all(q, *kept)
@@ -114,17 +114,17 @@ def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
 
 @pytest.mark.clause("DEDUPE-4")
 def test_works_under_one_key_are_equal(q: Client) -> None:
-    added(q, q.push("a", key="k"))
-    refused(q, q.push("b", key="k"))
+    require_added(q, q.push("a", key="k"))
+    require_refused(q, q.push("b", key="k"))
 
     gives_all(q, "a")
 
 
 @pytest.mark.clause("DEDUPE-4")
 def test_equal_works_under_two_keys_are_different(q: Client) -> None:
-    added(q, q.push("a", key="k"))
-    added(q, q.push("a", key="l"))
-    added(q, q.push("a"))
+    require_added(q, q.push("a", key="k"))
+    require_added(q, q.push("a", key="l"))
+    require_added(q, q.push("a"))
 
     gives_all(q, "a", "a", "a")
 
@@ -133,10 +133,10 @@ def test_equal_works_under_two_keys_are_different(q: Client) -> None:
 @pytest.mark.parametrize(("key", "work"), [("1", 1), ('"a"', "a"), ("a", "a"), ("null", None), ('{"a":1}', {"a": 1})])
 def test_a_key_never_meets_the_work_whose_text_it_is(q: Client, key: str, work: Any) -> None:
     by_work(q)
-    answer = taken(q, work)
+    answer = push_unless_refused(q, work)
     if answer is not None:
-        added(q, answer)
-    added(q, q.push("under a key", key=key))
+        require_added(q, answer)
+    require_added(q, q.push("under a key", key=key))
 
     gives_all(q, *([] if answer is None else [work]), "under a key")
 
@@ -145,16 +145,16 @@ def test_a_key_never_meets_the_work_whose_text_it_is(q: Client, key: str, work: 
 def test_where_only_keys_decide_works_without_one_are_all_kept(q: Client) -> None:
     if q.subject.traits.dedupe_by == "work":
         raise NotPromised("a work without a key is equal to itself")
-    added(q, q.push("a", keyless=True))
-    added(q, q.push("a", keyless=True))
+    require_added(q, q.push("a", keyless=True))
+    require_added(q, q.push("a", keyless=True))
 
     gives_all(q, "a", "a")
 
 
 @pytest.mark.clause("DEDUPE-4")
 def test_the_empty_key_is_a_key(q: Client) -> None:
-    added(q, q.push("a", key=""))
-    refused(q, q.push("b", key=""))
+    require_added(q, q.push("a", key=""))
+    require_refused(q, q.push("b", key=""))
 
     gives_all(q, "a")
 
@@ -163,7 +163,7 @@ def test_the_empty_key_is_a_key(q: Client) -> None:
 def test_keys_are_compared_as_they_are(q: Client) -> None:
     keys = ["ab", "a*", "a%", "a_", "AB", "ab ", "a.", "x" * 300 + "1", "x" * 300 + "2"]
     for key in keys:
-        added(q, q.push(f"under {key}", key=key))
+        require_added(q, q.push(f"under {key}", key=key))
 
     gives_all(q, *(f"under {key}" for key in keys))
 
@@ -171,7 +171,7 @@ def test_keys_are_compared_as_they_are(q: Client) -> None:
 @pytest.mark.clause("DEDUPE-5")
 def test_after_ack_the_work_may_be_pushed_again(q: Client) -> None:
     for _ in range(3):
-        added(q, q.push("a"))
+        require_added(q, q.push("a"))
         gives(q, "a")
 
     nothing(q)
@@ -183,12 +183,12 @@ def test_while_a_task_runs_the_declared_window_holds(q: Client, other: Client) -
     held = takes(q, "a")
 
     if q.subject.traits.dedupe == "until_done":
-        refused(other, other.push("a"))
+        require_refused(other, other.push("a"))
         q.ack(held)
         nothing(q)
     else:
-        added(other, other.push("a"))
-        refused(q, q.push("a"))
+        require_added(other, other.push("a"))
+        require_refused(q, q.push("a"))
         q.ack(held)
         gives_all(q, "a")
 
@@ -198,7 +198,7 @@ def test_while_a_task_runs_the_declared_window_holds(q: Client, other: Client) -
 def test_after_dead_letter_the_work_may_be_pushed_again(q: Client) -> None:
     q.push("a")
     q.dead_letter(takes(q, "a"))
-    added(q, q.push("a"))
+    require_added(q, q.push("a"))
 
     gives_all(q, "a")
 
@@ -207,7 +207,7 @@ def test_after_dead_letter_the_work_may_be_pushed_again(q: Client) -> None:
 @pytest.mark.needs("cancel")
 def test_after_cancel_the_work_may_be_pushed_again(q: Client) -> None:
     q.cancel(require(q.push("a").id, "the id of what was pushed"))
-    added(q, q.push("a"))
+    require_added(q, q.push("a"))
 
     gives_all(q, "a")
 
@@ -268,7 +268,7 @@ def test_a_refused_duplicate_does_not_replace_the_work(q: Client) -> None:
 def test_equal_works_are_refused_after_reopening(q: Client, reopened: Callable[[Client], Client]) -> None:
     q.push("a")
     q = reopened(q)
-    refused(q, q.push("a"))
+    require_refused(q, q.push("a"))
 
     gives_all(q, "a")
 
@@ -305,7 +305,7 @@ def test_a_task_whose_lease_ran_out_still_stands(q: Client) -> None:
     q.push("a")
     takes(q, "a", lease_for=lease)
     run_out(q, lease)
-    refused(q, q.push("a"))
+    require_refused(q, q.push("a"))
 
     gives_all(q, "a")
 
@@ -315,7 +315,7 @@ def test_a_task_whose_lease_ran_out_still_stands(q: Client) -> None:
 def test_a_released_task_still_stands(q: Client) -> None:
     q.push("a")
     q.release(takes(q, "a"))
-    refused(q, q.push("a"))
+    require_refused(q, q.push("a"))
 
     gives_all(q, "a")
 

@@ -55,7 +55,7 @@ UNUSUAL: Mapping[str, dict[str, str]] = {
 }
 
 
-def told(q: Client, raw: Any, pushed: Mapping[str, str]) -> dict[str, str]:
+def read_headers(q: Client, raw: Any, pushed: Mapping[str, str]) -> dict[str, str]:
     """The headers that the queue tells of a task, as far as their names were pushed here.
 
     Raises NotPromised where it tells none.
@@ -71,7 +71,7 @@ def told(q: Client, raw: Any, pushed: Mapping[str, str]) -> dict[str, str]:
 
 def expect_headers(q: Client, raw: Any, headers: Mapping[str, str]) -> None:
     """The last call told of a task with these headers."""
-    found = told(q, raw, headers)
+    found = read_headers(q, raw, headers)
     if found != headers:
         at = next(name for name in (*headers, *found) if headers.get(name) != found.get(name))
         raise wrong(q, f"the header {shown(at)}: {shown(headers.get(at))}, not {shown(found.get(at))}")

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives, gives_all, nothing, require, something, taken, takes
+from lowq_conformance.cases.expect import (
+    expect,
+    gives,
+    gives_all,
+    nothing,
+    push_unless_refused,
+    require,
+    something,
+    takes,
+)
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.history.work_text import work_text
@@ -28,7 +37,7 @@ def listing(q: Client) -> list[dict[str, Any]]:
 @pytest.mark.clause("KEEP-1")
 def test_waiting_tasks_survive_reopening(q: Client, reopened: Reopen) -> None:
     works: list[Any] = ["a", {"b": [1, 2.5, None]}, "é", "é\x00", "🜁"]
-    kept = [work for work in works if taken(q, work) is not None]
+    kept = [work for work in works if push_unless_refused(q, work) is not None]
 
     gives_all(reopened(q), *kept)
 

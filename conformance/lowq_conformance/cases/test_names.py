@@ -22,7 +22,7 @@ def places(place: Path, *names: str) -> list[Path]:
     return folders
 
 
-def opened(subject: Subject, place: Path, name: str) -> Client | None:
+def open_named(subject: Subject, place: Path, name: str) -> Client | None:
     """A client of the queue of that name, or None where an error says that this is no name for a queue."""
     try:
         return subject.open(place, name)
@@ -56,7 +56,7 @@ def test_two_places_hold_equal_works(subject: Subject, place: Path) -> None:
 
 @pytest.mark.clause("NAMES-2")
 def test_names_in_one_place_share_no_tasks(subject: Subject, place: Path) -> None:
-    queues = {name: q for name in NAMES if (q := opened(subject, place, name)) is not None}
+    queues = {name: q for name in NAMES if (q := open_named(subject, place, name)) is not None}
     for name, q in queues.items():
         q.push(f"for {name}")
 

@@ -64,14 +64,14 @@ def test_nobody_waits_for_ever(storms: Storms, how: str) -> None:
 @threads_and_processes
 def test_closing_one_client_harms_no_other(storms: Storms, how: str) -> None:
     storm = storms.closing(how)
-    storm.keeps("RACE-6", storm.made("close"), "client that closed")
+    storm.keeps("RACE-6", storm.count_calls("close"), "client that closed")
 
 
 @pytest.mark.clause("RACE-7")
 @pytest.mark.together("fork")
 def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> None:
     storm = storms.fork()
-    storm.keeps("RACE-7", storm.made("fork"), "fork")
+    storm.keeps("RACE-7", storm.count_calls("fork"), "fork")
 
 
 @pytest.mark.clause("DELIVER-6")

@@ -28,7 +28,7 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.subject import Subject
-from lowq_conformance.subject.workers import Workers, most_at_once, told
+from lowq_conformance.subject.workers import Workers, describe_turns, most_at_once
 
 MANY = 40
 BUSY = 6.0
@@ -127,7 +127,7 @@ def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
         last, after = task(number, does="freeze", after=list(point), at=f"point {number}"), task(next(fresh))
         q.push(last)
         workers.start()
-        with freeze_worker(workers, workers.begun(last), way.moment):
+        with freeze_worker(workers, workers.wait_begun(last), way.moment):
             q.push(after)
             workers.start()
 
@@ -147,7 +147,7 @@ def test_one_failing_task_stops_no_other(q: Client, workers: Workers) -> None:
 def test_a_queue_runs_again_after_its_worker_was_killed_with_a_task_in_hand(q: Client, workers: Workers) -> None:
     q.push(waiting(0))
     workers.start()
-    workers.begun(waiting(0))
+    workers.wait_begun(waiting(0))
     for number in (1, 2):
         q.push(task(number))
     workers.kill()
@@ -190,11 +190,11 @@ def lease_over(workers: Workers) -> None:
 
 @pytest.mark.clause("WORKER-5")
 def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
-    allowed = asked_for(workers)
+    allowed = count_allowed(workers)
     for number in range(allowed):
         q.push(waiting(number))
     workers.start()
-    workers.begun(waiting(0))
+    workers.wait_begun(waiting(0))
     workers.until(lambda: len(workers.turns()) >= allowed, MOMENT)
     for number in range(allowed, allowed + 4):
         q.push(waiting(number))
@@ -209,7 +209,7 @@ def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
 
 @pytest.mark.clause("WORKER-5")
 def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path, profile: Profile) -> None:
-    allowed = asked_for(workers)
+    allowed = count_allowed(workers)
     logs = tmp_path / "logs"
     logs.mkdir()
     works = [task(number, does="take", seconds=TURN) for number in range(STARTERS * profile.starts)]
@@ -227,7 +227,7 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
                 ]
             agent.do([{"client": f"starter {slot}", "slot": slot, "steps": steps}])
         for agent in crew:
-            agent.talk.bound(workers.bound + STARTED)
+            agent.talk.limit(workers.bound + STARTED)
             try:
                 while agent.busy and agent.heard():
                     pass
@@ -238,7 +238,7 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
         workers.kill()
 
 
-def asked_for(workers: Workers) -> int:
+def count_allowed(workers: Workers) -> int:
     """How many tasks may be run at once. Raises NotPromised where each start asks for more."""
     allowed = workers.subject.traits.workers
     if allowed is None:
@@ -250,7 +250,7 @@ def not_more(workers: Workers, allowed: int) -> None:
     """At no instant were more turns under way than workers were asked for."""
     most = most_at_once(workers.turns())
     if len(most) > allowed:
-        raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{told(most)}")
+        raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{describe_turns(most)}")
 
 
 @pytest.mark.clause("WORKER-6")
@@ -261,17 +261,17 @@ def test_sigterm_finishes_or_gives_back_the_task_in_hand(
         work = task(number, does="wait", at=f"gate {number}")
         q.push(work)
         workers.start()
-        workers.begun(work)
+        workers.wait_begun(work)
         workers.signal(signal.SIGTERM)
         time.sleep(random.uniform(0, SHORTLY))
         workers.handler.open(f"gate {number}")
         if not workers.until(lambda: not workers.running()):
             raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
         if workers.undone([work]):
-            given_back(workers, work)
+            require_given_back(workers, work)
 
 
-def given_back(workers: Workers, work: Any) -> None:
+def require_given_back(workers: Workers, work: Any) -> None:
     """The work, whose turn did not come to its end, is run again: at once, or when its lease has run out."""
     workers.start()
     if workers.until(lambda: not workers.undone([work]), MOMENT):
@@ -288,7 +288,7 @@ def test_the_clean_up_code_of_who_starts_a_worker_runs_once_and_there(workers: W
     folder.mkdir()
     starter = Starter(orders(workers, folder), workers.handler, task(0), folder)
     workers.note("in a program of its own: q.push(…); start(place, handler); and it ends")
-    pid = carried_out(starter)
+    pid = run_program(starter)
     workers.know(map(int, (folder / "pids").read_text().split()))
     workers.run(task(0))
     workers.until(lambda: not workers.running(), SOON)
@@ -307,7 +307,7 @@ def test_the_clean_up_code_of_who_starts_a_worker_runs_once_and_there(workers: W
             raise Broken(f"of the program that called start(), {what} came {len(ran)} times, in {where}")
 
 
-def carried_out(starter: Starter) -> int:
+def run_program(starter: Starter) -> int:
     """The program has ended well; the process that it was."""
     with open(starter.folder / "stdout", "wb") as out, open(starter.folder / "stderr", "wb") as errors:
         program = subprocess.Popen(

@@ -28,7 +28,7 @@ def fast_check(ops: Sequence[Op], spec: Spec) -> list[Accusation]:
     """The accusations that the conditions make; an empty list proves nothing."""
     tied = Matching(ops, spec)
     found: list[Accusation] = []
-    for condition in (_invented, _early, _twice, _settles, _false_dups, _dedupe, order_and_emptiness):
+    for condition in (_find_invented, _early, _twice, _settles, _false_dups, _dedupe, order_and_emptiness):
         for count, accusation in enumerate(condition(tied, spec)):
             found.append(accusation)
             if count == ENOUGH:
@@ -36,7 +36,7 @@ def fast_check(ops: Sequence[Op], spec: Spec) -> list[Accusation]:
     return found
 
 
-def _invented(tied: Matching, spec: Spec) -> Iterator[Accusation]:
+def _find_invented(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     """B1: a claim of what nobody had pushed by then."""
     del spec
     for claim in tied.strange:

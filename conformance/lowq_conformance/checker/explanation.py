@@ -21,20 +21,19 @@ def reason(found: Found, ops: Sequence[Op], culprit: Op | None = None, others_fi
     stuck = found.stuck
     total = sum(op.result is not None for op in ops)
     placed = sum(op.result is not None for op in stuck.placed)
-    waiting = _named([by_index[entry.push].work for entry in stuck.state if entry.waiting])
-    leased = _named([by_index[entry.push].work for entry in stuck.state if not entry.waiting])
+    waiting = _join_names([by_index[entry.push].work for entry in stuck.state if entry.waiting])
+    leased = _join_names([by_index[entry.push].work for entry in stuck.state if not entry.waiting])
     if culprit is not None and all(op.number != culprit.number for op in stuck.impossible) and others_fit:
-        return (
-            f"at best {total - 1} of {total} completed operations fit in an order: all but {_named([str(culprit)])}"
-        )
+        all_but = _join_names([str(culprit)])
+        return f"at best {total - 1} of {total} completed operations fit in an order: all but {all_but}"
     at_fault = [op for op in stuck.impossible if culprit is not None and op.number == culprit.number]
-    none = _named([str(op) for op in at_fault or stuck.impossible])
+    none = _join_names([str(op) for op in at_fault or stuck.impossible])
     return (
         f"at best {placed} of {total} completed operations fit in an order; then waiting=[{waiting}] "
         f"leased=[{leased}] and none of [{none}] is possible"
     )
 
 
-def _named(texts: Sequence[str]) -> str:
+def _join_names(texts: Sequence[str]) -> str:
     more = [f"… {len(texts) - MANY:,} more"] if len(texts) > MANY else []
     return ", ".join([*(excerpt(printable(text), LONGEST_LABEL) for text in texts[:MANY]), *more])

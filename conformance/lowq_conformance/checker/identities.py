@@ -14,7 +14,7 @@ from itertools import pairwise
 from lowq_conformance.history.operation import Op
 
 
-def told_apart(ops: Sequence[Op]) -> list[Op]:
+def tell_apart(ops: Sequence[Op]) -> list[Op]:
     """The history with each id naming one task at most."""
     pushes: dict[str, list[Op]] = defaultdict(list)
     claims: dict[str, list[Op]] = defaultdict(list)

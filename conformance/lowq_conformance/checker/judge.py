@@ -15,7 +15,7 @@ from typing import Literal
 from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.bad_patterns import fast_check
 from lowq_conformance.checker.explanation import reason
-from lowq_conformance.checker.identities import told_apart
+from lowq_conformance.checker.identities import tell_apart
 from lowq_conformance.checker.partition import per_key
 from lowq_conformance.checker.shrink import confirm, keep_keys, minimise
 from lowq_conformance.checker.wgl import BUDGET, wgl
@@ -73,7 +73,7 @@ def check(ops: Sequence[Op], spec: Spec, budget: int = BUDGET) -> Judgement:
     """
     history.check(ops)
     with not_collected():
-        return _check(sorted(told_apart(ops), key=attrgetter("call")), spec, budget)
+        return _check(sorted(tell_apart(ops), key=attrgetter("call")), spec, budget)
 
 
 def _check(ops: list[Op], spec: Spec, budget: int) -> Judgement:

@@ -267,7 +267,7 @@ class Outlook:
         task, priority = state[at], self._model.priority
         first = first_beside(at, state) if self._model.simple else 0
         behind = (entry for entry in (*state[first:at], *state[at + 1 :]) if entry.push in answer.tasks)
-        return any(self._may_precede(task, priority[each.push]) for each in (*behind, *self._pushed(answer)))
+        return any(self._may_precede(task, priority[each.push]) for each in (*behind, *self._list_to_come(answer)))
 
     def _may_precede(self, task: Entry, priority: int) -> bool:
         """A claim may have to take the task rather than another one, of that priority."""
@@ -275,7 +275,7 @@ class Outlook:
         in_order = self._model.spec.fifo and not (self._model.loosens and task.back)
         return own > priority or (own == priority and in_order)
 
-    def _pushed(self, answer: Answer) -> list[Entry]:
+    def _list_to_come(self, answer: Answer) -> list[Entry]:
         """The tasks that the claim may be given and that are still to be pushed."""
         tasks = self._tasks.get(answer.place)
         if tasks is None:
@@ -346,7 +346,7 @@ class Outlook:
     def _behind(self, answer: Answer, state: State, unknown: Sequence[float]) -> tuple[set[Entry], bool]:
         """The tasks that the claim may be given and that may stand before others, and whether they stay as they are
         until then."""
-        tasks = {*self._pushed(answer)}
+        tasks = {*self._list_to_come(answer)}
         if self._model.simple or not answer.tasks:
             return tasks, True
         tasks.update(entry for entry in state if entry.push in answer.tasks)

@@ -65,7 +65,7 @@ class Model:
         found = [task for task in self.tasks if self.free(task, at) and self.due(task, at)]
         return sorted(found, key=lambda task: (-task.priority if self.spec.priority else 0, task.number))
 
-    def held(self, hold: ModelLease, at: Span) -> bool | None:
+    def expect_settle(self, hold: ModelLease, at: Span) -> bool | None:
         """A settle of `hold` must be taken (True), must be refused (False), or may be either (None)."""
         if hold.settled or hold.task.hold is not hold or not hold.task.standing:
             return False
@@ -160,7 +160,7 @@ class Model:
         client: str = "",
     ) -> ModelLease:
         """The queue handed out `work`; `lease_for` None: until it is settled."""
-        task = self._claimed(at, work, id)
+        task = self._find_claimed(at, work, id)
         if not self.maybe_free(task, at):
             raise Mismatch(*attribution.blame_taking(task, client), self._first(at))
         if not self.maybe_due(task, at):
@@ -266,7 +266,7 @@ class Model:
         if done:
             task.state = "cancelled"
 
-    def reopened(self) -> None:
+    def reopen(self) -> None:
         """Every client was closed and a new one opened."""
         for task in self.tasks:
             task.past.add("reopened")
@@ -300,7 +300,7 @@ class Model:
 
     def _settle(self, at: Span, hold: ModelLease, verb: str, taken: bool) -> bool:
         """Whether the settle took effect. Raises Mismatch where it must not, or must."""
-        held = self.held(hold, at)
+        held = self.expect_settle(hold, at)
         if held is not None and held != taken:
             if taken:
                 raise Mismatch(*attribution.blame_stale_settle(hold, verb), "a refusal")
@@ -311,7 +311,7 @@ class Model:
             hold.task.hold.past.add("a stale settle was tried")
         return taken
 
-    def _claimed(self, at: Span, work: Any, id: str | None) -> ModelTask:
+    def _find_claimed(self, at: Span, work: Any, id: str | None) -> ModelTask:
         """The task that was handed out: the one of that id, or else the likeliest of that work."""
         same = [task for task in self.tasks if work_text(task.work) == work_text(work)]
         if id is not None and any(task.id is not None for task in self.tasks):

@@ -31,7 +31,7 @@ def order_and_emptiness(tied: Matching, spec: Spec) -> Iterator[Accusation]:
     yield from _single(firm, asked, spec)
     yield from _chains(firm, asked)
     if soft:
-        yield from _held_by_unknown(soft, asked, spec, tied.unknown_claims)
+        yield from _find_unheld(soft, asked, spec, tied.unknown_claims)
 
 
 class Question:
@@ -90,14 +90,14 @@ def _questions(tied: Matching, spec: Spec, unknown: Unknown) -> list[Question]:
     return asked
 
 
-def _begun(wait: Wait) -> float:
+def _begin_of(wait: Wait) -> float:
     """From then on the task surely waits and is due."""
     return max(wait.start, wait.due)
 
 
 def _single(firm: list[Wait], asked: list[Question], spec: Spec) -> Iterator[Accusation]:
     """B9 and B10: one task waited all the time."""
-    begun = sorted(firm, key=_begun)
+    begun = sorted(firm, key=_begin_of)
     starts = [max(wait.start, wait.due) for wait in begun]
     front = WaitIndex((wait.priority for wait in firm), spec)
     size, at = len(begun), 0
@@ -118,7 +118,7 @@ def _chains(firm: list[Wait], asked: list[Question]) -> Iterator[Accusation]:
     """B11: at every instant some better task waited, though none did all the time."""
     timeless = sorted((wait for wait in firm if wait.due == -inf and not wait.lost), key=lambda wait: wait.start)
     levels = sorted({wait.priority for wait in timeless})
-    cover = {level: _merged([wait for wait in timeless if wait.priority >= level]) for level in levels[-LEVELS:]}
+    cover = {level: _merge([wait for wait in timeless if wait.priority >= level]) for level in levels[-LEVELS:]}
     if not levels:
         return
     lowest = levels[0]
@@ -143,7 +143,7 @@ def _chains(firm: list[Wait], asked: list[Question]) -> Iterator[Accusation]:
                 yield _accusation(question, tuple(links))
 
 
-def _merged(waits_in_order: list[Wait]) -> tuple[list[float], list[tuple[float, list[Wait]]]]:
+def _merge(waits_in_order: list[Wait]) -> tuple[list[float], list[tuple[float, list[Wait]]]]:
     """What the open intervals cover together: the starts of the segments, and their ends with their intervals."""
     starts: list[float] = []
     segments: list[tuple[float, list[Wait]]] = []
@@ -174,17 +174,17 @@ def _links(members: list[Wait], question: Question) -> list[Wait]:
     return links
 
 
-def _held_by_unknown(soft: list[Wait], asked: list[Question], spec: Spec, claims: list[Op]) -> Iterator[Accusation]:
+def _find_unheld(soft: list[Wait], asked: list[Question], spec: Spec, claims: list[Op]) -> Iterator[Accusation]:
     """B12: each witness must be held by another unknown claim, and there are more witnesses than such claims."""
     calls = sorted(claim.call for claim in claims)
-    begun = sorted(soft, key=_begun)
+    begun = sorted(soft, key=_begin_of)
     priorities = {wait.priority for wait in soft}
     front = WaitIndex(priorities, spec)
     waiting: list[Wait] = []
     held: dict[int, tuple[Question, Wait]] = {}
     at = 0
     for question in asked:
-        while at < len(begun) and _begun(begun[at]) <= question.start:
+        while at < len(begun) and _begin_of(begun[at]) <= question.start:
             if begun[at].task.push.number not in held:
                 waiting.append(begun[at])
                 front.add(begun[at])

@@ -43,7 +43,7 @@ def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
         for part in _parts(group):
             if _walks(part, alone):
                 continue
-            found = wgl([*part, *_relaxed(lost, part)], alone, BUDGET)
+            found = wgl([*part, *_relax(lost, part)], alone, BUDGET)
             searched += 1
             unknown += found.verdict is None
             if found.verdict is False:
@@ -195,7 +195,7 @@ def _walks(group: list[Op], spec: Spec) -> bool:
     return True
 
 
-def _relaxed(lost: list[Op], group: list[Op]) -> list[Op]:
+def _relax(lost: list[Op], group: list[Op]) -> list[Op]:
     """The unknown claims, without a last instant and with the shortest lease, and no more of them than can matter.
 
     Two in a row without a known operation of the group between them can be replaced by one, and of claims with one

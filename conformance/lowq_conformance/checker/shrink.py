@@ -110,34 +110,34 @@ def _without_keys(ops: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]:
     groups, _ = group_works(ops)
     numbers = [{op.number for op in group} for group in groups.values()]
 
-    def built(left: list[set[int]]) -> list[Op]:
+    def build(left: list[set[int]]) -> list[Op]:
         wanted = set[int]().union(*left)
         everywhere = {op.number for group in numbers for op in ops if op.number in group}
         return [op for op in ops if op.number in wanted or op.number not in everywhere]
 
-    return built(ddmin(numbers, lambda left: bad(built(left))))
+    return build(ddmin(numbers, lambda left: bad(build(left))))
 
 
 def _without(ops: list[Op], spare: list[Op], bad: Callable[[list[Op]], bool]) -> list[Op]:
     """Without as many of the spare operations as can go."""
     numbers = {op.number for op in spare}
 
-    def built(left: list[int]) -> list[Op]:
+    def build(left: list[int]) -> list[Op]:
         gone = numbers.difference(left)
         return [op for op in ops if op.number not in gone]
 
-    return built(ddmin(sorted(numbers), lambda left: bad(built(left))))
+    return build(ddmin(sorted(numbers), lambda left: bad(build(left))))
 
 
 def _without_tasks(ops: list[Op], spec: Spec, bad: Callable[[list[Op]], bool]) -> list[Op]:
     """Whole tasks go where no refused push of an equal work remains."""
     bundles = whole_tasks(ops, spec)
 
-    def built(left: list[set[int]]) -> list[Op]:
+    def build(left: list[set[int]]) -> list[Op]:
         gone = set[int]().union(*bundles).difference(*left) if bundles else set[int]()
         return [op for op in ops if op.number not in gone]
 
-    return built(ddmin(bundles, lambda left: bad(built(left))))
+    return build(ddmin(bundles, lambda left: bad(build(left))))
 
 
 def observers(ops: Sequence[Op]) -> list[Op]:

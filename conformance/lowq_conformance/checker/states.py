@@ -54,7 +54,7 @@ def _apart(state: State) -> State:
     return tuple(each if each.beside is (at > 0) else each._replace(beside=at > 0) for at, each in enumerate(state))
 
 
-def _closed(state: State) -> State:
+def _close(state: State) -> State:
     """The state with all pushes to come behind these."""
     return tuple(each if each.closes == -inf else each._replace(closes=-inf) for each in state)
 
@@ -145,9 +145,9 @@ class Packed:
         hold = self.index.get(op.claim, -2)
         return all(entry.waiting for entry in state if entry.hold == hold)
 
-    def told(self, op: Op, state: State) -> State:
+    def apply_empty(self, op: Op, state: State) -> State:
         """The state after that answer: nothing that is kept later was there when there was nothing to claim."""
-        return _closed(state) if op.result == "empty" else state
+        return _close(state) if op.result == "empty" else state
 
     def effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
         """When and how the operation may change the state so that its answer is right; an unknown claim takes only
@@ -158,7 +158,7 @@ class Packed:
     def _effects(self, i: int, state: State, t: float, ahead: Ahead | None) -> Iterator[tuple[float, State]]:
         op = self.ops[i]
         if op.result in OBSERVERS and self.harmless(op, state):
-            yield t, self.told(op, state)
+            yield t, self.apply_empty(op, state)
         if op.kind == "push":
             if op.result == "dup":
                 yield from self._dup_after_expiry(op, state, t)
@@ -202,11 +202,11 @@ class Packed:
                 held = Entry(entry.push, i, False, False, entry.due)
                 first = first_beside(at, state)
                 higher = sum(self.priority[each.push] > self.priority[entry.push] for each in state[:first])
-                front = (*_closed(state[:higher]), *state[higher:first])
-                for before, after in self._parted(first, at, state, max(op.call - eps, entry.due)):
+                front = (*_close(state[:higher]), *state[higher:first])
+                for before, after in self._part(first, at, state, max(op.call - eps, entry.due)):
                     yield then, (*front, *before, held, *after)
 
-    def _parted(self, first: int, at: int, state: State, reading: float) -> Iterator[tuple[State, State]]:
+    def _part(self, first: int, at: int, state: State, reading: float) -> Iterator[tuple[State, State]]:
         """Those that were kept before the one at `at`, of those beside it from `first` on, and all behind it: what is
         due by that reading was not before, and where its place is lost to it, neither is anything else."""
         last = at + 1
@@ -217,7 +217,7 @@ class Packed:
         for size in range(len(late) + 1):
             for chosen in combinations(late, size):
                 after = tuple(each for k, each in enumerate(others) if k not in chosen)
-                yield _apart(_closed(tuple(others[k] for k in chosen))), (*_apart(after), *state[last:])
+                yield _apart(_close(tuple(others[k] for k in chosen))), (*_apart(after), *state[last:])
 
     def _overtakes(self, at: int, state: State, op: Op) -> bool:
         """A task that is surely due stands before the one at `at`."""
@@ -262,7 +262,7 @@ class Packed:
         while self.sorted and last and state[last - 1].back:
             last -= 1
         if not last or not self._overlaps(state[last - 1], i):
-            return (*_closed(state[:last]), new, *state[last:])
+            return (*_close(state[:last]), new, *state[last:])
         first = first_beside(last - 1, state)
         closes = min(new.closes, state[first].closes)
         beside = sorted(each._replace(beside=True, closes=closes) for each in (*state[first:last], new))
@@ -284,7 +284,7 @@ class Packed:
         closes = self.ops[i].ret if self.joins[i] else -inf
         return Entry(self.like[i], -1, True, False, -inf if due is None else due, False, closes)
 
-    def rested(self, state: State, t: float, since: float, ahead: Ahead) -> State:
+    def normalize(self, state: State, t: float, since: float, ahead: Ahead) -> State:
         """The state without what makes no difference to anything that is called at `since` or later and acts at `t`
         or later."""
         past = since - self.spec.eps if self.spec.due_order == "push" or not self.spec.fifo else -inf

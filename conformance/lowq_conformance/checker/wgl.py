@@ -156,7 +156,7 @@ class _Search:
             config, t = self._at_once(config, t, path)
             done = config[0].base + config[0].window.bit_count()
             if done == total:
-                return Found(True, self._told(path), None, looks)
+                return Found(True, self._list_placed(path), None, looks)
             if done > farthest:
                 farthest, reach, stuck, order = done, len(path), config, None
             if seen.get(config, inf) <= t:
@@ -172,10 +172,10 @@ class _Search:
         for _, _, unfinished in stack:
             seen.pop(unfinished, None)
         front = [self.ops[self.known[at]] for at in self._front(stuck[0])[0]]
-        farthest_so_far = Stuck(self._told(order or path[:reach]), stuck[1], front)
+        farthest_so_far = Stuck(self._list_placed(order or path[:reach]), stuck[1], front)
         return Found(None if stack else False, [], farthest_so_far, looks)
 
-    def _told(self, path: Sequence[int]) -> list[Op]:
+    def _list_placed(self, path: Sequence[int]) -> list[Op]:
         return [self.ops[i] for i in path if i >= 0]
 
     def _front(self, placed: Placed) -> tuple[list[int], float]:
@@ -216,11 +216,11 @@ class _Search:
                     and (then == t or not self._cuts(placed, t, then))
                 ):
                     placed, t = placed.adding(Place(True, at)), then
-                    state = self.model.told(op, state)
+                    state = self.model.apply_empty(op, state)
                     path.append(self.known[at])
                     again = True
                     break
-        return (placed, state) if self.lookahead is None else self._rested(placed, state, t), t
+        return (placed, state) if self.lookahead is None else self._normalize(placed, state, t), t
 
     def _outlook(self, placed: Placed) -> Outlook | None:
         """What is to come then, where the search looks ahead."""
@@ -231,7 +231,7 @@ class _Search:
             outlook = self.outlooks[placed] = Outlook(self.lookahead, placed)
         return outlook
 
-    def _rested(self, placed: Placed, state: State, t: float) -> Config:
+    def _normalize(self, placed: Placed, state: State, t: float) -> Config:
         """The configuration without what makes no difference any more."""
         for at in self.ending:
             if self.ops[self.unknown[at]].ret < t:
@@ -241,7 +241,7 @@ class _Search:
         if left:
             since = min(since, self.ops[self.unknown[(left & -left).bit_length() - 1]].call)
         outlook = self._outlook(placed)
-        return placed, state if outlook is None else self.model.rested(state, t, since, outlook)
+        return placed, state if outlook is None else self.model.normalize(state, t, since, outlook)
 
     def _claimed(self, i: int, placed: Placed) -> bool:
         """A settle comes after its claim, also where that returned at the instant at which the settle was called."""

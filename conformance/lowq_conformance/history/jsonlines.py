@@ -64,7 +64,7 @@ def load(path: Path) -> tuple[list[Op], Spec | None]:
     Raises BadHistory, naming the line, and OSError.
     """
     with open(path, "rb") as file, not_collected():
-        return read(_decoded(file))
+        return read(_decode(file))
 
 
 def read(lines: Iterable[str]) -> tuple[list[Op], Spec | None]:
@@ -135,7 +135,7 @@ def write(ops: Iterable[Op], spec: Spec | None = None) -> Iterator[str]:
         yield json.dumps(told)
 
 
-def _decoded(file: Iterable[bytes]) -> Iterator[str]:
+def _decode(file: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -21,7 +21,7 @@ def work_text(work: Any) -> str:
         try:
             return _of_any_depth(work)  # an integer of more digits than Python writes in decimal
         except (TypeError, ValueError):
-            return f"no JSON: {_shown(work)}"
+            return f"no JSON: {_show(work)}"
 
 
 def _of_any_depth(work: Any) -> str:
@@ -74,7 +74,7 @@ def _pieces(value: Any) -> list[Any]:
     return [_Text("{"), *members[1:], _End("}")]
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     """The value as Python writes it, where it can."""
     try:
         return repr(value)

@@ -73,7 +73,7 @@ class Tally:
             self.target,
             self.seed,
             time.monotonic() - self.started,
-            tuple(self._judged(id) for id in ids if CLAUSES[id].checked),
+            tuple(self._judge(id) for id in ids if CLAUSES[id].checked),
             tuple(id for id in ids if not CLAUSES[id].checked),
             self.interrupted,
             profile=self.profile.name,
@@ -82,8 +82,8 @@ class Tally:
             trouble=self.trouble,
         )
 
-    def _judged(self, id: str) -> ClauseReport:
-        said = list(self._said(id))
+    def _judge(self, id: str) -> ClauseReport:
+        said = list(self._collect(id))
         unfinished = any(id in ids and (test, self.seed) not in self.sides for test, ids in self.planned.items())
         if id in self.lacks:
             said = said or [(self.seed, TestVerdict(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}"))]
@@ -108,7 +108,7 @@ class Tally:
             seed,
         )
 
-    def _said(self, id: str) -> Iterator[tuple[int, TestVerdict]]:
+    def _collect(self, id: str) -> Iterator[tuple[int, TestVerdict]]:
         """What each test said of the clause, by the seed; what one seed has shown, another need not show again."""
         by_test: dict[str, list[tuple[int, TestVerdict]]] = {}
         for (test, seed), sides in self.sides.items():

@@ -45,9 +45,9 @@ class Host:
         """The host was told; where it died, hearing it will tell."""
         self.talk.tell(order)
 
-    def heard(self) -> list[dict[str, Any]] | None:
+    def hear(self) -> list[dict[str, Any]] | None:
         """The events that have come, or None when the host is gone."""
-        events = self.talk.heard()
+        events = self.talk.hear()
         if events is None:
             return None
         for event in events:
@@ -86,7 +86,7 @@ class Hosts:
             self._start()
         return self.hosts
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         """The end of what they wrote to standard error."""
         log = self.folder / "log"
         return log.read_text(errors="replace")[-4000:] if log.exists() else ""
@@ -133,5 +133,5 @@ class Hosts:
             if self.interruption.seen:
                 self.stop()
                 return
-            if not found or host.heard() is None:
-                raise SuiteFailed(f"the process that runs the tests did not start:\n{self.said()}")
+            if not found or host.hear() is None:
+                raise SuiteFailed(f"the process that runs the tests did not start:\n{self.read_log()}")

@@ -104,10 +104,10 @@ class Scheduler:
 
     def _late(self, share: Share) -> None:
         if share.killed or self.stopping:
-            raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.said()}")
+            raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.read_log()}")
         share.killed = f"did not return within {self.bound:g} seconds"
         if not share.test:
-            raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.said()}")
+            raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.read_log()}")
         share.end = time.monotonic() + ENDING
         share.host.kill()
 
@@ -122,9 +122,9 @@ class Scheduler:
         share.host.tell(args=args)
 
     def _hear(self, share: Share) -> None:
-        events = share.host.heard()
+        events = share.host.hear()
         if events is None:
-            raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.said()}")
+            raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.read_log()}")
         if self.stopping:
             share.host.kill()  # its process may have begun meanwhile
         for event in events:
@@ -137,7 +137,7 @@ class Scheduler:
         if not self.stopping and not share.killed:
             share.end = time.monotonic() + self.bound
         if "ended" in event:
-            self._ended(share, event["ended"])
+            self._end(share, event["ended"])
         elif "lots" in event:
             self._plan(share, event)
         elif "asks" in event:
@@ -184,7 +184,7 @@ class Scheduler:
         share.resumes = False
         share.host.tell(lot=share.lot)
 
-    def _ended(self, share: Share, code: int) -> None:
+    def _end(self, share: Share, code: int) -> None:
         """The process that ran the tests has ended, because no lot was left or because a test ended it."""
         if self.stopping:
             share.over = True
@@ -195,10 +195,10 @@ class Scheduler:
             share.over = True
         else:
             share.over = True
-            errors = re.findall("ERROR: (.+)", self.hosts.said())
+            errors = re.findall("ERROR: (.+)", self.hosts.read_log())
             if code == 4 and errors:
                 raise BrokenHarness(errors[-1])
-            raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.said()}")
+            raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.read_log()}")
 
     def _fell(self, share: Share, how: str) -> None:
         """The test that ended its process has broken its clauses."""

@@ -110,7 +110,7 @@ class AgentProcess:
             subject = orders.subject()
             meeting = None if orders.meeting is None else Barrier(orders.meeting, orders.slots)
         except Exception as error:
-            self._failed(error)
+            self._fail(error)
             return
         self._talk.tell({"ready": os.getpid()})
         for line in listening:
@@ -129,12 +129,12 @@ class AgentProcess:
             performer.perform(steps, ending, seconds)
             self._talk.tell({"done": hands.log.process})
         except Exception as error:
-            self._failed(error)
+            self._fail(error)
         finally:
             if hands.meeting is not None:
                 hands.meeting.leave(hands.slot)
 
-    def _failed(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         if isinstance(error, BrokenHarness):
             self._talk.tell({"broken_harness": str(error)})
         else:

@@ -54,7 +54,7 @@ class Agent:
 
     def heard(self) -> bool:
         """What the agent told has been taken note of; False when it is gone. Raises AgentFailed or BrokenHarness."""
-        events = self.talk.heard()
+        events = self.talk.hear()
         if events is None:
             return False
         for event in events:
@@ -96,7 +96,7 @@ class Agents:
 
     def await_ready(self, agent: Agent) -> None:
         """The agent, which was told nothing yet, is ready."""
-        agent.talk.bound(BOUND)
+        agent.talk.limit(BOUND)
         if not agent.heard():
             raise AgentFailed("an agent died as it started")
 

@@ -43,7 +43,7 @@ class Barrier:
         """Nobody waits for this one any more."""
         self._put(slot, GONE)
 
-    def reached(self, slot: int) -> int:
+    def read_last(self, slot: int) -> int:
         """The last meeting to which this one came."""
         return int.from_bytes(self._memory[8 * slot : 8 * slot + 8], "little")
 
@@ -55,4 +55,4 @@ class Barrier:
         self._memory[8 * slot : 8 * slot + 8] = number.to_bytes(8, "little")
 
     def _complete(self, number: int) -> bool:
-        return all(self.reached(slot) >= number for slot in range(self._slots))
+        return all(self.read_last(slot) >= number for slot in range(self._slots))

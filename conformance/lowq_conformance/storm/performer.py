@@ -48,7 +48,7 @@ class NoJournal(Journal):
     def assign(self, label: str) -> None:  # noqa: ARG002  nothing is kept
         return
 
-    def expected(self, what: str) -> None:  # noqa: ARG002  likewise
+    def expect(self, what: str) -> None:  # noqa: ARG002  likewise
         return
 
 

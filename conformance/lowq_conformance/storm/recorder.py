@@ -85,7 +85,7 @@ class Recorder:
     def push(self, work: Any, *, priority: int = 0, not_before: datetime | None = None) -> Answer:
         """The work was pushed."""
         args = encode_pushed(work, priority, not_before)
-        with self._called("push", args) as came:
+        with self._call("push", args) as came:
             answer = self.client.push(work, priority=priority, not_before=not_before)
             came(encode_answer(answer))
         return answer
@@ -93,7 +93,7 @@ class Recorder:
     def push_many(self, items: list[Item]) -> list[Answer] | None:
         """The items were pushed together."""
         args = {"items": [encode_pushed(item.work, item.priority, item.not_before) for item in items]}
-        with self._called("push_many", args) as came:
+        with self._call("push_many", args) as came:
             answers = self.client.push_many(items)
             came(None if answers is None else [encode_answer(answer) for answer in answers])
         return answers
@@ -119,24 +119,24 @@ class Recorder:
 
     def ack(self, held: Held) -> None:
         """The task is done."""
-        with self._called("ack", {"claim": self._claims[held]}) as came:
+        with self._call("ack", {"claim": self._claims[held]}) as came:
             self.client.ack(held)
             came(True)
 
     def release(self, held: Held, *, not_before: datetime | None = None) -> None:
         """The task was given back."""
-        with self._called("release", {"claim": self._claims[held], "not_before": encode_instant(not_before)}) as came:
+        with self._call("release", {"claim": self._claims[held], "not_before": encode_instant(not_before)}) as came:
             self.client.release(held, not_before=not_before)
             came(True)
 
     def close(self) -> None:
         """The client was closed."""
-        with self._called("close", {}) as came:
+        with self._call("close", {}) as came:
             self.client.close()
             came(None)
 
     @contextmanager
-    def _called(self, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    def _call(self, kind: str, args: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
         """The call is in the log, and what it came to: an answer, or what was raised."""
         with record(self.log, kind, args) as came:
             yield came

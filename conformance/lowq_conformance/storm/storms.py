@@ -71,7 +71,7 @@ class Storm:
         """Whether so many processes were killed, and one at least."""
         return self.kills >= max(1, number)
 
-    def made(self, kind: str) -> int:
+    def count_calls(self, kind: str) -> int:
         """How many calls of the kind there were."""
         return sum(call.kind == kind for call in self.calls)
 
@@ -150,13 +150,13 @@ class Storms:
     def _plan(self, name: str, clients: int | None = None) -> Plan:
         return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)
 
-    def _judged(self, run: Execution, *, deadly: bool = False, refuses: bool = False) -> Storm:
+    def _judge(self, run: Execution, *, deadly: bool = False, refuses: bool = False) -> Storm:
         return judge_run(run, self.profile.looks, deadly=deadly, refuses=refuses)
 
     def _many(self, how: str) -> Storm:
         def make(name: str) -> Storm:
             stress = self._stress(threads=how == "threads")
-            return self._judged(stress.run(self._plan(name).rounds(self.profile.rounds)))
+            return self._judge(stress.run(self._plan(name).rounds(self.profile.rounds)))
 
         return self._until_seen(how, make, [partial(Storm.sees, count=sight) for sight in self._sights()])
 
@@ -190,18 +190,18 @@ class Storms:
     def _closing(self, how: str) -> Storm:
         def make(name: str) -> Storm:
             plan = self._plan(name)
-            shares = plan.drawn([plan.comers_and_goers], self.profile.closing)
-            storm = self._judged(self._stress(threads=how == "threads").run(shares))
+            shares = plan.draw([plan.comers_and_goers], self.profile.closing)
+            storm = self._judge(self._stress(threads=how == "threads").run(shares))
             storm.found = [replace(charge, clause="RACE-6") for charge in storm.found]
             return storm
 
-        return self._until_seen(f"closing {how}", make, [lambda storm: storm.made("close")])
+        return self._until_seen(f"closing {how}", make, [lambda storm: storm.count_calls("close")])
 
     def _fork(self) -> Storm:
         if self.subject.asynchronous:
             raise NotPromised("its methods are async, and no event loop goes through a fork")
-        run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).forked())
-        storm = self._judged(run, refuses=True)
+        run = self._stress(threads=False, seconds=60).run(self._plan("fork", 1).fork())
+        storm = self._judge(run, refuses=True)
         storm.found = [*charges.charge_forks(run), *(replace(charge, clause="RACE-7") for charge in storm.found)]
         return storm
 
@@ -214,7 +214,7 @@ class Storms:
 
         def make(name: str) -> Storm:
             stress = self._stress(threads=False, seconds=self.profile.serial)
-            return self._judged(stress.run_alone(dying(name)), deadly=True)
+            return self._judge(stress.run_alone(dying(name)), deadly=True)
 
         enough = partial(Storm.killed, number=len(dying(name)) * ENOUGH)
         return self._until_seen(name, make, [*sights, enough])
@@ -234,7 +234,7 @@ class Storms:
             run = self._stress(threads=False, seconds=self.profile.killing).run(
                 shares, Kills(self.profile.every, reserves)
             )
-            return self._judged(run, deadly=True)
+            return self._judge(run, deadly=True)
 
         meant = self.profile.killing / mean(self.profile.every)
         return self._until_seen("kills", make, [partial(Storm.killed, number=meant * ENOUGH)])

@@ -15,7 +15,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any
 
-from lowq_conformance.checker.identities import told_apart
+from lowq_conformance.checker.identities import tell_apart
 from lowq_conformance.contract.outcomes import ACCIDENTS
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -47,11 +47,11 @@ class Clock:
         self._ends = [end for _, end, _ in passes]
         self._sums = [0, *accumulate(by for _, _, by in passes)]
 
-    def called(self, at: int) -> float:
+    def time_of_call(self, at: int) -> float:
         """When a call began, at the earliest."""
         return float(at - self._start + self._sums[bisect_left(self._ends, at)])
 
-    def returned(self, at: float) -> float:
+    def time_of_return(self, at: float) -> float:
         """When a call returned, at the latest."""
         return inf if at == inf else float(at - self._start + self._sums[bisect_left(self._begins, at)])
 
@@ -101,7 +101,7 @@ class HistoryBuilder:
             self._tell(call)
         if run.subject.traits.one_at_a_time:
             self.told.ops = self._with_nothing_in_hand()
-        self.told.ops = told_apart(self.told.ops)
+        self.told.ops = tell_apart(self.told.ops)
 
     def _tell(self, call: RecordedCall) -> None:
         if call.kind == "push":
@@ -172,16 +172,16 @@ class HistoryBuilder:
 
     def _op(self, call: RecordedCall, kind: Any, suffix: str = "") -> Op:
         """An operation of the call, whose answer is not known yet."""
-        at = self.clock.called(call.call)
+        at = self.clock.time_of_call(call.call)
         if kind in ("ack", "release"):
-            at = self.clock.returned(call.call)  # a settle reads no clock: only its order counts
+            at = self.clock.time_of_return(call.call)  # a settle reads no clock: only its order counts
         process = call.process + suffix
         while self.open_until.get(process, -inf) > at:  # both seem to have been open while the clock was moved
             process += "'"
-        ret = self.clock.returned(self._ret(call))
+        ret = self.clock.time_of_return(self._ret(call))
         self.open_until[process] = ret
         op = Op(len(self.told.ops), process, kind, at, ret)
-        op.killed = None if call.dead is None else self.clock.returned(call.dead)
+        op.killed = None if call.dead is None else self.clock.time_of_return(call.dead)
         self.told.ops.append(op)
         self.told.calls[op.number] = call
         return op
@@ -209,7 +209,7 @@ class HistoryBuilder:
             op.lease = asked
             return
         disturbed = min(self._ends(call), default=None)
-        op.lease = asked if disturbed is None else min(asked, max(0.0, self.clock.called(disturbed) - op.call))
+        op.lease = asked if disturbed is None else min(asked, max(0.0, self.clock.time_of_call(disturbed) - op.call))
         if op.lease < asked:
             op.at_most = asked
 

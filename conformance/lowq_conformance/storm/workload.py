@@ -91,9 +91,9 @@ class Plan:
             kinds += [self.run_out, self.run_out]
         if self.clients == 1:
             kinds = [self.free]
-        return self.drawn(kinds, number)
+        return self.draw(kinds, number)
 
-    def drawn(self, kinds: list[Callable[[], Shares]], number: int) -> Shares:
+    def draw(self, kinds: list[Callable[[], Shares]], number: int) -> Shares:
         """So many rounds of these kinds, each kind at least once where there are rounds enough."""
         shares: Shares = [[["open"]] for _ in range(self.clients)]
         spent = 0
@@ -195,7 +195,7 @@ class Plan:
         keeps = self.leases and self.fenced and self.random.random() < 0.7
         return [[*share, *([] if keeps else [["meet", last], SETTLED])] for share in shares]
 
-    def forked(self) -> Shares:
+    def fork(self) -> Shares:
         """One client opens the queue and forks; both go on with it at once."""
         before: list[Step] = [["open"], *self.pushes(4), ["claim"], ["ack", 0], ["claim"]]
         child: list[Step] = [*self.slow_calls(60), SETTLED]

@@ -106,7 +106,7 @@ class Client:
         }
         if headers is not None and "headers" in self.promises:
             passed["headers"] = headers
-        return _answer(self._call("push", [work], passed, _said))
+        return _answer(self._call("push", [work], passed, _show_push))
 
     def key(self, work: Any, key: str | None) -> str | None:
         """The key under which the work is pushed."""
@@ -123,7 +123,7 @@ class Client:
         given = [replace(item, key=self.key(item.work, item.key)) for item in items]
         if "headers" not in self.promises:
             given = [replace(item, headers=Headers()) for item in given]
-        answers = self._call("push_many", [given], {}, _said_of_many)
+        answers = self._call("push_many", [given], {}, _show_push_many)
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
@@ -134,7 +134,7 @@ class Client:
         passed: dict[str, Any] = {} if fixed else {"lease_for": lease_for}
         if wait is not None and "wait" in self.promises:
             passed["wait"] = wait
-        held = self._held(*self._named(self._call("claim", [], passed, _claimed)))
+        held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)))
         if held is not None:
             self.subject.took(held.raw, self.place, self.subject.lease(lease_for))
         return held
@@ -143,7 +143,7 @@ class Client:
         """The lease was extended; use what is returned from now on."""
         raw = self._settle("extend", held, {"lease_for": lease_for} if self.takes("extend", "lease_for") else {})
         longer = held if raw is None or raw is True else Held(held.label, raw)
-        self.subject.settled(held.raw)
+        self.subject.let_go(held.raw)
         self.subject.took(longer.raw, self.place, self.subject.lease(lease_for))
         return longer
 
@@ -152,7 +152,7 @@ class Client:
         if claim_for is None:
             self._settle("ack", held, {})
             return None
-        return self._held(*self._named(self._settle("ack", held, {"claim_for": claim_for}, _claimed)))
+        return self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)))
 
     def release(
         self,
@@ -187,7 +187,7 @@ class Client:
 
     def task(self, id: Any) -> Any:
         """The task as the queue tells of it, or None."""
-        return self._call("task", [id], {}, _listed)
+        return self._call("task", [id], {}, _show_listing)
 
     def tasks(self, *, state: str | None = None) -> list[Any]:
         """What is in the queue, as it tells; `state` only where the client takes it."""
@@ -221,7 +221,7 @@ class Client:
         except Exception as error:
             self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), describe_error(error))
 
-    def _named(self, raw: Any) -> tuple[str, Any]:
+    def _name(self, raw: Any) -> tuple[str, Any]:
         """The name that a claimed task gets in the program, and the task."""
         if raw is None:
             return "", None
@@ -229,7 +229,7 @@ class Client:
         self.subject.journal.assign(label)
         return label, raw
 
-    def _held(self, label: str, raw: Any) -> Held | None:
+    def _hold(self, label: str, raw: Any) -> Held | None:
         if raw is None:
             return None
         if not hasattr(raw, "work"):
@@ -245,11 +245,11 @@ class Client:
         passed: dict[str, Any],
         shown: Callable[[Any], str] | None = None,
     ) -> Any:
-        answer = self._call(verb, [held], passed, shown or _settled)
+        answer = self._call(verb, [held], passed, shown or _show_settle)
         if answer is False:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         if verb != "extend":
-            self.subject.settled(held.raw)
+            self.subject.let_go(held.raw)
         return answer
 
     def _call(
@@ -285,22 +285,22 @@ def _yes_or_no(raw: Any) -> bool | None:
     return raw if isinstance(raw, bool) else None
 
 
-def _said(raw: Any) -> str:
+def _show_push(raw: Any) -> str:
     added = _answer(raw).added
     return "" if added is None else "added" if added else "not added"
 
 
-def _said_of_many(raw: Any) -> str:
+def _show_push_many(raw: Any) -> str:
     if not isinstance(raw, (list, tuple)):
         return ""
     return format_value([_answer(answer).added for answer in raw])
 
 
-def _claimed(raw: Any) -> str:
+def _show_claim(raw: Any) -> str:
     return "None" if raw is None else format_value(getattr(raw, "work", raw))
 
 
-def _settled(raw: Any) -> str:
+def _show_settle(raw: Any) -> str:
     return "False" if raw is False else ""
 
 
@@ -308,7 +308,7 @@ def _nothing(_: Any) -> str:
     return ""
 
 
-def _listed(raw: Any) -> str:
+def _show_listing(raw: Any) -> str:
     return "None" if raw is None else format_value(field(raw, "work"))
 
 

@@ -61,7 +61,7 @@ class Handler:
         """Whether somebody has opened this gate."""
         return self._gate(gate).exists()
 
-    def counted(self, name: str) -> tuple[int, int]:
+    def load_counts(self, name: str) -> tuple[int, int]:
         """How many lines and steps came after the turn that was to count them by this name."""
         return ending.read_counts(self._count(name))
 

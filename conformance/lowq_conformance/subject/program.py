@@ -63,7 +63,7 @@ class Journal:
         call = self._last[threading.get_ident()]
         call.text = f"{label} = {call.text}"
 
-    def expected(self, what: str) -> None:
+    def expect(self, what: str) -> None:
         """The answer of the last call is wrong; this was expected."""
         call = self._last.get(threading.get_ident())
         if call is not None:
@@ -99,7 +99,7 @@ def read(path: str) -> str:
 
 def format_program(calls: list[ProgramCall]) -> str:
     """The program of these calls; one that was made again and again is told once."""
-    calls = _told_once(calls)
+    calls = _drop_repeats(calls)
     shown: list[ProgramCall | str] = list(calls)
     if len(calls) > LONGEST_PROGRAM:
         half = LONGEST_PROGRAM // 2
@@ -117,7 +117,7 @@ def format_program(calls: list[ProgramCall]) -> str:
     return "\n".join(lines)
 
 
-def _told_once(calls: list[ProgramCall]) -> list[ProgramCall]:
+def _drop_repeats(calls: list[ProgramCall]) -> list[ProgramCall]:
     """The calls without the repetitions of one that got the same answer before."""
     told = []
     for (text, answer, expected), same in groupby(calls, lambda call: (call.text, call.answer, call.expected)):

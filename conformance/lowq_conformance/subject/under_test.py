@@ -79,7 +79,7 @@ class UnderTest:
             until = self.now(place) + lease if "lease" in self.promises else None
             self._hands[id(hold)] = place, until, hold
 
-    def settled(self, hold: object) -> None:
+    def let_go(self, hold: object) -> None:
         """Nobody has it in hand any more."""
         self._hands.pop(id(hold), None)
 

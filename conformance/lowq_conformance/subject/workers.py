@@ -87,23 +87,23 @@ class Workers:
             time.sleep(LOOK)
         return True
 
-    def begun(self, work: Any) -> Turn:
+    def wait_begun(self, work: Any) -> Turn:
         """The first turn at this work, which has begun. Raises Broken where none begins."""
         if not self.until(lambda: self.of(work)):
-            raise self._stranded([work])
+            raise self._stranded_error([work])
         return self.of(work)[0]
 
     def run(self, *works: Any) -> None:
         """Each of the works has been run. Raises Broken where one is not."""
         if not self.until(lambda: not self.undone(works)):
-            raise self._stranded(self.undone(works))
+            raise self._stranded_error(self.undone(works))
 
     def note(self, what: str) -> None:
         """This stands between the calls of the program."""
         journal = self.subject.journal
         journal.end(journal.begin(f"# {what}"), "")
 
-    def _stranded(self, works: list[Any]) -> Broken:
+    def _stranded_error(self, works: list[Any]) -> Broken:
         """What is said of works that are not run: whether another start helps them, too."""
         waited = f"{format_value(works[0])} was not run within {self.bound:g} seconds"
         more = f", nor were {len(works) - 1} others" if len(works) > 1 else ""
@@ -166,7 +166,7 @@ def most_at_once(turns: Iterable[Turn]) -> list[Turn]:
     return most
 
 
-def told(turns: Sequence[Turn]) -> str:
+def describe_turns(turns: Sequence[Turn]) -> str:
     """The turns in lines, with milliseconds from the first."""
     first = min(turn.begin for turn in turns)
     lines = []

@@ -27,7 +27,7 @@ class Channel:
         """The other side hears that this one is gone."""
         self._own.close()
 
-    def bound(self, seconds: float) -> None:
+    def limit(self, seconds: float) -> None:
         """From now on whoever listens for longer gets TimeoutError."""
         self._own.settimeout(seconds)
 
@@ -44,7 +44,7 @@ class Channel:
             return False
         return True
 
-    def heard(self) -> list[Any] | None:
+    def hear(self) -> list[Any] | None:
         """The events that one reading brought, which may be none yet; None when the other side is gone."""
         try:
             data = self._own.recv(1 << 16)
@@ -58,7 +58,7 @@ class Channel:
     def next(self) -> Any | None:
         """The next event, waited for; None when the other side is gone."""
         while not self._heard:
-            if (heard := self.heard()) is None:
+            if (heard := self.hear()) is None:
                 return None
             self._heard.extend(heard)
         return self._heard.popleft()

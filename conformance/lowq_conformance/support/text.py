@@ -17,10 +17,10 @@ def printable(text: str) -> str:
     """The text with its control, format and unpaired surrogate characters spelt out, but for tabs and line ends."""
     if text.isprintable():
         return text
-    return "".join(_spelt(character) for character in text)
+    return "".join(_spell(character) for character in text)
 
 
-def _spelt(character: str) -> str:
+def _spell(character: str) -> str:
     if character in "\t\n" or unicodedata.category(character) not in ("Cc", "Cf", "Cs"):
         return character
     return (

@@ -56,7 +56,7 @@ class TracedClient:
             return method
 
         @wraps(method)
-        def watched(*arguments: Any, **keywords: Any) -> Any:
+        def watch(*arguments: Any, **keywords: Any) -> Any:
             where, steps, happens = (0.0, False, None) if fate is None else fate
             at = 1 + int(where * self._known.get(name, (0, 0))[steps])
             lines, audit = Counter(at, None if steps else happens), Counter(at, happens if steps else None)
@@ -71,7 +71,7 @@ class TracedClient:
                     die()
                 self._known[name] = lines.count, audit.count
 
-        return watched
+        return watch
 
 
 def listen() -> None:

@@ -39,7 +39,15 @@ from lowq.backends.wakeup import Bell, Listener
 from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
 from lowq.location import folder_of, inside
 from lowq.rules.entry import Entry, entries, entry
-from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next, lost
+from lowq.rules.leases import (
+    check_id,
+    check_lease,
+    check_leases,
+    check_number,
+    check_reason,
+    deadline_of_next,
+    explain_lost,
+)
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import check_choice, flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
@@ -141,7 +149,7 @@ class FilesBackend:
         check_lease(lease)
 
         def hold(index: Index) -> Lease:
-            name = self._tasks.held(index, lease)
+            name = self._tasks.name_held(index, lease)
             longer = name._replace(state="leased", due=stamp(to_datetime(until)))
             task = self._tasks.task(longer, self._tasks.content(index, name, lease), State.LEASED)
             self._settle(index, lease, [(str(name), str(longer))] if longer != name else [])
@@ -155,17 +163,17 @@ class FilesBackend:
         now = self._micros()
         until = None if claim_for is None else deadline(now, claim_for, "claim_for")
 
-        def done(index: Index) -> Lease | None:
+        def step(index: Index) -> Lease | None:
             if until is not None:
                 self._claims.promote_all(index, now)
-            name = str(self._tasks.held(index, lease))
+            name = str(self._tasks.name_held(index, lease))
             if until is None:
                 self._settle(index, lease, [(name, "")])
                 return None
             index.remove(name)
             return next(iter(self._claims.take(index, until, 1, [(name, "")])), None)
 
-        following = self._ledger.alone(done)
+        following = self._ledger.alone(step)
         self._folder.sync()
         return following
 
@@ -176,14 +184,14 @@ class FilesBackend:
         now = self._micros()
         until = deadline_of_next(claim, lease_for, now)
 
-        def done(index: Index) -> Acked:
+        def step(index: Index) -> Acked:
             if claim:
                 self._claims.promote_all(index, now)
             answers: list[str | None] = []
             changes: list[Change] = []
             for lease in settled:
                 try:
-                    name = str(self._tasks.held(index, lease))
+                    name = str(self._tasks.name_held(index, lease))
                     index.remove(name)
                     changes.append((name, ""))
                     answers.append(None)
@@ -194,7 +202,7 @@ class FilesBackend:
                 del changes[:TOGETHER]
             return Acked(tuple(answers), tuple(self._claims.take(index, until, claim, changes)))
 
-        acked = self._ledger.alone(done)
+        acked = self._ledger.alone(step)
         self._folder.sync()
         return acked
 
@@ -212,7 +220,7 @@ class FilesBackend:
         check_lease(lease)
 
         def wait(index: Index) -> None:
-            name = self._tasks.held(index, lease)
+            name = self._tasks.name_held(index, lease)
             due = "" if again is None or again <= self._micros() else stamp(to_datetime(again))
             content = self._tasks.content(index, name, lease)
             attempts = name.attempts - bool(uncount)
@@ -230,7 +238,7 @@ class FilesBackend:
         check_lease(lease)
 
         def bury(index: Index) -> None:
-            name = self._tasks.held(index, lease)
+            name = self._tasks.name_held(index, lease)
             content = self._tasks.content(index, name, lease)
             after = name._replace(state="dead", due="", token="")
             self._move(index, lease, name, after, content, content._replace(reason=reason))
@@ -283,7 +291,7 @@ class FilesBackend:
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
         check_id(id)
-        return self._ledger.alone(lambda index: self._tasks.seen(index, self._tasks.find(index, id)))
+        return self._ledger.alone(lambda index: self._tasks.read_task(index, self._tasks.find(index, id)))
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
@@ -294,7 +302,7 @@ class FilesBackend:
             for name in self._tasks.page(index, self._now(), state, after):
                 if limit is not None and len(found) >= limit:
                     break
-                task = self._tasks.seen(index, parse(name))
+                task = self._tasks.read_task(index, parse(name))
                 if task is not None:
                     found.append(task)
             return found
@@ -377,4 +385,4 @@ class FilesBackend:
     def _settle(self, index: Index, lease: Lease, changes: list[Change]) -> None:
         """The change of the lease's task is made. Raises LeaseLost where its file is gone."""
         if self._ledger.change(index, changes):
-            raise LeaseLost(lost(lease, None))
+            raise LeaseLost(explain_lost(lease, None))

@@ -74,12 +74,12 @@ def read(data: bytes, *, strict: bool = False) -> Content:
     not_before, pushed_at = _instant(fields, "not_before"), _instant(fields, "pushed_at")
     return Content(
         work=fields["work"],
-        key=_typed(fields, "key", str, None),
-        priority=_typed(fields, "priority", int, 0),
+        key=_take_typed(fields, "key", str, None),
+        priority=_take_typed(fields, "priority", int, 0),
         not_before=not_before,
         headers=_headers(fields),
         pushed_at=0 if pushed_at is None else pushed_at,
-        reason=_typed(fields, "reason", str, None),
+        reason=_take_typed(fields, "reason", str, None),
     )
 
 
@@ -112,7 +112,7 @@ def _refuse(constant: str) -> Any:
 
 
 def _instant(fields: dict[str, Any], field: str) -> int | None:
-    text = _typed(fields, field, str, None)
+    text = _take_typed(fields, field, str, None)
     if text is None:
         return None
     try:
@@ -122,7 +122,7 @@ def _instant(fields: dict[str, Any], field: str) -> int | None:
 
 
 def _headers(fields: dict[str, Any]) -> Mapping[str, str]:
-    headers = _typed(fields, "headers", dict, None)
+    headers = _take_typed(fields, "headers", dict, None)
     if not headers:
         return NO_HEADERS
     if wrong := [name for name, value in headers.items() if not isinstance(value, str)]:
@@ -130,7 +130,7 @@ def _headers(fields: dict[str, Any]) -> Mapping[str, str]:
     return Headers(headers)
 
 
-def _typed(fields: dict[str, Any], field: str, kind: type, default: Any) -> Any:
+def _take_typed(fields: dict[str, Any], field: str, kind: type, default: Any) -> Any:
     value = fields.get(field)
     if value is None:
         return default

@@ -16,7 +16,7 @@ _MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
 _HOW = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
-def opened(path: str, flags: int, folder: int | None = None) -> FileIO:
+def open_file(path: str, flags: int, folder: int | None = None) -> FileIO:
     """The regular file, opened; it is closed when it is dropped. `path` is relative to the open `folder`."""
     opener = partial(os.open, dir_fd=folder)
     return next(map(FileIO, map(opener, (path,), (flags,), (0o666,)), (_MODES[flags & _HOW],)))
@@ -44,7 +44,7 @@ class Descriptors(list[int]):
         self.close()
 
 
-def synced(fd: int) -> None:
+def sync_file(fd: int) -> None:
     """What was written to the open file survives the loss of power."""
     if sys.platform == "darwin":
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # there fsync() stops at the drive's own cache
@@ -72,6 +72,6 @@ def syncfs() -> Callable[[int], None] | None:
     return sync
 
 
-def told(error: OSError) -> str:
+def describe(error: OSError) -> str:
     """What the system says of the error."""
     return error.strerror or str(error)

@@ -21,7 +21,7 @@ from lowq.backend import (
 )
 from lowq.backends.files import readme
 from lowq.backends.files.content import Wrong
-from lowq.backends.files.descriptors import Descriptors, opened, synced, syncfs, told
+from lowq.backends.files.descriptors import Descriptors, describe, open_file, sync_file, syncfs
 from lowq.backends.files.journal import Journal, allocate
 from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
@@ -84,7 +84,7 @@ class Folder:
             finally:
                 self.mutex.release()
         except OSError as error:
-            raise self.named(error) from error
+            raise self.translate(error) from error
         except BaseException:
             self.close()
             raise
@@ -127,7 +127,7 @@ class Folder:
         try:
             status = os.stat(self._journal_path)
         except (FileNotFoundError, NotADirectoryError):
-            raise self.gone() from None
+            raise self.gone_error() from None
         if (status.st_dev, status.st_ino) != self._identity:
             raise QueueGone(f"{self.path} was replaced by another directory; open the queue again")
         return self.journal
@@ -151,12 +151,12 @@ class Folder:
         Raises FileNotFoundError where it is gone, and Wrong where it is no file or cannot be read.
         """
         try:
-            with opened(name, _READ, self._root()) as file:
+            with open_file(name, _READ, self._root()) as file:
                 return file.readall()
         except OSError as error:
             if error.errno in (errno.ENOENT, *_SHORT):
                 raise
-            raise Wrong(_WHY.get(error.errno or 0) or f"it cannot be read: {told(error)}") from None
+            raise Wrong(_WHY.get(error.errno or 0) or f"it cannot be read: {describe(error)}") from None
 
     def write(self, data: bytes, *, sync: bool = True) -> str:
         """The name of a new file that holds the data, as durably as promised; who made it renames or removes it.
@@ -165,12 +165,12 @@ class Folder:
         """
         name = f"{TMP}/{os.getpid()}-{os.urandom(6).hex()}"
         try:
-            with opened(name, _WRITE, self._root()) as file:
+            with open_file(name, _WRITE, self._root()) as file:
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
                 if self._power and (sync or syncfs() is None):
-                    synced(file.fileno())
+                    sync_file(file.fileno())
         except BaseException:
             self.discard(name)
             raise
@@ -201,7 +201,7 @@ class Folder:
     def sync(self, *names: str) -> None:
         """What was renamed and removed survives the loss of power, where that is promised."""
         if self._power:
-            synced(self._root())
+            sync_file(self._root())
             for name in names:
                 self.sync_folder(os.path.join(self.path, name))
 
@@ -215,17 +215,17 @@ class Folder:
         if self._power:
             with Descriptors() as folder:
                 folder.open(path, _FOLDER)
-                synced(folder[0])
+                sync_file(folder[0])
 
-    def reserved(self, number: int | None = None) -> int:
+    def reserve(self, number: int | None = None) -> int:
         """Up to which number the queue may have given some; with `number`, it is that from now on, on the disk."""
-        with opened(f"{INNER}/numbers", _BOTH, self._root()) as file:
+        with open_file(f"{INNER}/numbers", _BOTH, self._root()) as file:
             if number is None:
                 text = file.readall().strip()
                 return int(text) if text.isdigit() and len(text) <= 20 else 0
             os.pwrite(file.fileno(), b"%020d\n" % number, 0)
             if self._power:
-                synced(file.fileno())
+                sync_file(file.fileno())
             return number
 
     def tidy(self) -> None:
@@ -239,11 +239,11 @@ class Folder:
                 if ours and now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
                     self.discard(f"{TMP}/{entry.name}")
 
-    def gone(self) -> QueueGone:
+    def gone_error(self) -> QueueGone:
         """The error of a directory that was deleted."""
         return QueueGone(f"{self.path} is gone; open the queue again")
 
-    def named(self, error: OSError) -> LowqError:
+    def translate(self, error: OSError) -> LowqError:
         """The error of ours that tells what an error of the system means to the caller."""
         if self.closed:
             return QueueClosed(f"this client of {self.root} was closed; open the queue again")
@@ -255,8 +255,8 @@ class Folder:
             )
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
         if gone and self._identity is not None and not os.path.exists(self._journal_path):
-            return self.gone()
-        return BackendUnavailable(f"{self.path}: {told(error)}")
+            return self.gone_error()
+        return BackendUnavailable(f"{self.path}: {describe(error)}")
 
     def _root(self) -> int:
         """The open directory."""
@@ -278,7 +278,7 @@ class Folder:
         except FileNotFoundError:
             if self._identity is None:
                 raise
-            raise self.gone() from None
+            raise self.gone_error() from None
         self._fds = fds
         self.journal = Journal(fds[1])
 
@@ -289,7 +289,7 @@ class Folder:
             file.write(text)
             file.flush()
             if self._power:
-                synced(file.fileno())
+                sync_file(file.fileno())
         os.rename(new, path)
         self.sync_folder(os.path.dirname(path))
 

@@ -70,7 +70,7 @@ class Inbox:
             return
         written = self._folder.write(of_entry(new, to_micros(now)))
         try:
-            name = named(new, self._ledger.number(), stamp(now))
+            name = name_of(new, self._ledger.number(), stamp(now))
             self._ledger.change(index, [(written, str(name)), (path, "")])
         except BaseException:
             self._folder.discard(written)
@@ -78,7 +78,7 @@ class Inbox:
         self._folder.sync(NEW)
 
 
-def named(new: Entry, number: str, now: str) -> Name:
+def name_of(new: Entry, number: str, now: str) -> Name:
     """The name of the file of a new task."""
     due = "" if new.not_before is None else stamp(to_datetime(new.not_before))
     if due <= now:

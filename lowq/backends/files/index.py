@@ -118,13 +118,13 @@ class Index:
 
     def _next_timed(self) -> str | None:
         while self.timed:
-            name = self._timed_name(self.timed[0])
+            name = self._name_at_time(self.timed[0])
             if name is not None:
                 return name
             heappop(self.timed)
         return None
 
-    def _timed_name(self, entry: str) -> str | None:
+    def _name_at_time(self, entry: str) -> str | None:
         name = self.names.get(entry[24:])
         return name if name is not None and name[0] in "sl" and due(name) == entry[:23] else None
 
@@ -136,7 +136,7 @@ class Index:
             position = at.pop()
             if position < len(self.timed) and (entry := self.timed[position])[:23] <= now:
                 at += (2 * position + 1, 2 * position + 2)
-                name = self._timed_name(entry)
+                name = self._name_at_time(entry)
                 if name is not None and name not in seen:
                     seen.add(name)
                     yield name

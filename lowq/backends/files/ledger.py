@@ -54,7 +54,7 @@ class Ledger:
         try:
             try:
                 mutex.acquire()
-                answer = self._informed(step)
+                answer = self._call_informed(step)
                 mutex.release()
             except BaseException:  # and not `finally`, before whose first instruction it would stay locked
                 mutex.release()
@@ -62,11 +62,11 @@ class Ledger:
         except BaseException as error:
             mutex.release()  # where a signal's exception came into the first of them
             if isinstance(error, OSError):
-                raise self.folder.named(error) from error
+                raise self.folder.translate(error) from error
             raise
         return answer
 
-    def _informed(self, step: Callable[[Index], T]) -> T:
+    def _call_informed(self, step: Callable[[Index], T]) -> T:
         """The answer of `step`, which is told what is in the directory; the caller holds the lock."""
         index = self._follow(self.folder.open())
         try:
@@ -119,7 +119,7 @@ class Ledger:
             _apply(index, change)
         self._seen = (header.epoch, header.end)
         if gone and not self.folder.exists(INNER):
-            raise self.folder.gone()
+            raise self.folder.gone_error()
         if gone:
             self.change(index, [(target, "") for source, target in changes if source in gone and target])
         return gone
@@ -158,9 +158,9 @@ class Ledger:
         """The next number, which no task of this queue ever had; from inside `alone`, followed by a change."""
         header = self._header
         if header.next >= self._reserved:
-            self._reserved = self.folder.reserved()
+            self._reserved = self.folder.reserve()
             if header.next >= self._reserved:
-                self._reserved = self.folder.reserved(header.next + _RESERVE)
+                self._reserved = self.folder.reserve(header.next + _RESERVE)
         if header.next >= LAST_NUMBER:
             raise CorruptQueue(f"{self.folder.path}: all numbers are used up; start a new directory")
         number, header.next = header.next, header.next + 1
@@ -252,9 +252,9 @@ class Ledger:
         """What a listing says, after what was left unfinished is finished."""
         folder = self.folder
         if header is None:
-            header = Header(_epoch(), 0, 0, max(1, folder.reserved()))
+            header = Header(_epoch(), 0, 0, max(1, folder.reserve()))
         elif self._fresh and not knows_boots():
-            header.next = max(header.next, folder.reserved())
+            header.next = max(header.next, folder.reserve())
         self._fresh = False
         if header.done != header.end:
             self._settle(journal, header, journal.changes(header.done, header.end) or [])

@@ -17,7 +17,7 @@ from io import FileIO
 from typing import Any
 
 from lowq.backend import BackendUnavailable
-from lowq.backends.files.descriptors import opened
+from lowq.backends.files.descriptors import open_file
 from lowq.clock import SystemClock
 
 _FIRST_NAP = timedelta(microseconds=50)
@@ -48,7 +48,7 @@ class Mutex:
         if not self._threads.acquire(timeout=min(self._patience.total_seconds(), threading.TIMEOUT_MAX)):
             raise self._busy("another thread")
         if self._file is None:
-            self._file = opened(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._file = open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
         nap = _FIRST_NAP
         while True:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lowq.backend import BackendUnavailable, Pushed
 from lowq.backends.files.content import of_entry
 from lowq.backends.files.folder import MANY, Folder
-from lowq.backends.files.inbox import named
+from lowq.backends.files.inbox import name_of
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change
 from lowq.backends.files.ledger import Ledger
@@ -45,7 +45,9 @@ class Pushes:
                 stands = added.get(new.digest) or self._standing.find(index, new.digest, at)
                 answers.append(Pushed(self._tasks.id(stands or (fresh := self._ledger.number())), stands is None))
                 if stands is None:
-                    changes.append((written.get(position) or write(position, sync=True), str(named(new, fresh, at))))
+                    changes.append(
+                        (written.get(position) or write(position, sync=True), str(name_of(new, fresh, at)))
+                    )
                     if self._standing.dedupe != "off":
                         added[new.digest] = fresh
             if len(changes) > 1:
@@ -63,7 +65,7 @@ class Pushes:
                 folder.sync_all()
             pushed = self._ledger.alone(keep)
         except OSError as error:
-            raise folder.named(error) from error
+            raise folder.translate(error) from error
         finally:
             for name in written.values():
                 folder.discard(name)

@@ -12,7 +12,7 @@ from lowq.backends.files.index import Index
 from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import STATES, Name, due, number, parse, place, rank, stamp
 from lowq.clock import to_datetime
-from lowq.rules.leases import lost
+from lowq.rules.leases import explain_lost
 from lowq.rules.paging import STATES as ORDER
 
 Place = tuple[int, str, str]
@@ -68,11 +68,11 @@ class Tasks:
             if (state is None or ORDER[at[0]] is State(state)) and (start is None or at > start):
                 yield name
 
-    def held(self, index: Index, lease: Lease) -> Name:
+    def name_held(self, index: Index, lease: Lease) -> Name:
         """The name of the task of a lease that is still the caller's."""
         name = self.find(index, lease.id)
         if name is None or not name.token or name.token != lease.token:
-            raise LeaseLost(lost(lease, self.seen(index, name)))
+            raise LeaseLost(explain_lost(lease, self.read_task(index, name)))
         return name
 
     def content(self, index: Index, name: Name, lease: Lease) -> Content:
@@ -83,7 +83,7 @@ class Tasks:
             return content
         except FileNotFoundError:
             self._ledger.forget(index, str(name))
-            raise LeaseLost(lost(lease, None)) from None
+            raise LeaseLost(explain_lost(lease, None)) from None
         except (Wrong, TypeError, ValueError) as error:
             self._ledger.set_aside(index, str(name), str(error))
             raise CorruptQueue(
@@ -96,7 +96,7 @@ class Tasks:
         name = None if number is None else index.names.get(number)
         return None if name is None else parse(name)
 
-    def seen(self, index: Index, name: Name | None) -> Task | None:
+    def read_task(self, index: Index, name: Name | None) -> Task | None:
         """The task of that name, or None where its file is gone or wrong."""
         if name is None:
             return None

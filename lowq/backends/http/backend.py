@@ -163,11 +163,11 @@ class HTTPBackend:
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
         deadline(0, lease_for)
-        return read_lease(self._post("extend", {**_held(lease), **_lasting(lease_for)}).get("lease"))
+        return read_lease(self._post("extend", {**_write_held(lease), **_lasting(lease_for)}).get("lease"))
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
-        body = _held(lease)
+        body = _write_held(lease)
         if claim_for is not None:
             deadline(0, claim_for, "claim_for")
             body["claim_seconds"] = claim_for.total_seconds()
@@ -194,12 +194,12 @@ class HTTPBackend:
             to_micros(not_before, "not_before")
         check_reason(reason)
         more = {"not_before": write_instant(not_before), "reason": reason, "uncount": bool(uncount)}
-        self._post("release", {**_held(lease), **more})
+        self._post("release", {**_write_held(lease), **more})
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
-        self._post("dead_letter", {**_held(lease), "reason": reason})
+        self._post("dead_letter", {**_write_held(lease), "reason": reason})
 
     def redrive(self, id: str) -> bool:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
@@ -288,7 +288,7 @@ def _lease(lease: Lease) -> Json:
     return {"id": lease.id, "token": lease.token, "expires": write_instant(lease.expires)}
 
 
-def _held(lease: Lease) -> Json:
+def _write_held(lease: Lease) -> Json:
     check_lease(lease)
     return {"lease": _lease(lease)}
 

@@ -38,7 +38,7 @@ from lowq.rules.leases import (
     check_number,
     check_reason,
     deadline_of_next,
-    lost,
+    explain_lost,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.own_work import warn_of_own_work
@@ -125,7 +125,7 @@ class MemoryBackend:
         until = deadline(self._now(), lease_for)
 
         def hold() -> Lease:
-            kept = self._held(lease)
+            kept = self._find_held(lease)
             self._queue.touch(kept)
             self._queue.hold(kept, until)
             return Lease(self._task(kept), lease.token, to_datetime(until))
@@ -138,7 +138,7 @@ class MemoryBackend:
         until = None if claim_for is None else deadline(now, claim_for, "claim_for")
 
         def settle() -> Lease | None:
-            self._queue.remove(self._held(lease))
+            self._queue.remove(self._find_held(lease))
             return None if until is None else self._claim(now, until)
 
         return self._open().alone(settle)
@@ -154,7 +154,7 @@ class MemoryBackend:
             lost: list[str | None] = []
             for lease in settled:
                 try:
-                    kept = self._held(lease)
+                    kept = self._find_held(lease)
                 except LeaseLost as error:
                     lost.append(str(error))
                 else:
@@ -177,7 +177,7 @@ class MemoryBackend:
         check_reason(reason)
 
         def wait() -> None:
-            kept = self._held(lease)
+            kept = self._find_held(lease)
             self._queue.touch(kept)
             kept.token, kept.reason = None, reason
             kept.attempts -= bool(uncount)
@@ -193,7 +193,7 @@ class MemoryBackend:
         check_reason(reason)
 
         def set_aside() -> None:
-            kept = self._held(lease)
+            kept = self._find_held(lease)
             self._queue.touch(kept)
             kept.token, kept.reason, kept.state, kept.due = None, reason, State.DEAD, None
 
@@ -357,12 +357,12 @@ class MemoryBackend:
             leases.append(lease)
         return leases
 
-    def _held(self, lease: Lease) -> StoredTask:
+    def _find_held(self, lease: Lease) -> StoredTask:
         """The task of a lease that is still the caller's."""
         check_lease(lease)
         kept = self._find(lease.id)
         if kept is None or kept.token is None or kept.token != lease.token:
-            raise LeaseLost(lost(lease, None if kept is None else self._task(kept)))
+            raise LeaseLost(explain_lost(lease, None if kept is None else self._task(kept)))
         return kept
 
     def _find(self, id: str) -> StoredTask | None:
@@ -376,7 +376,7 @@ class MemoryBackend:
         try:
             work = self._work(kept)
         except Unreadable:
-            work = damaged(kept.entry.text)
+            work = mark_damaged(kept.entry.text)
         return Task(
             id=str(kept.number),
             work=work,

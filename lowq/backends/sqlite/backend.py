@@ -27,7 +27,7 @@ from lowq.backends.numbers import number
 from lowq.backends.sqlite.claims import promote, promote_all, take
 from lowq.backends.sqlite.database import Database, Durability
 from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standing_task
-from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, listed, task_of
+from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, list_tasks, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, clock_or_system, deadline, span, to_datetime, to_micros
@@ -40,7 +40,7 @@ from lowq.rules.leases import (
     check_number,
     check_reason,
     deadline_of_next,
-    lost,
+    explain_lost,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
@@ -274,7 +274,7 @@ class SQLiteBackend:
                 if state in (None, each):
                     left = None if limit is None else limit - len(page)
                     behind = after if after is not None and after.state is each else None
-                    page += listed(db, self._queue, now, each, behind, left)
+                    page += list_tasks(db, self._queue, now, each, behind, left)
             return page
 
         return self._database.reading(read)
@@ -381,18 +381,18 @@ class SQLiteBackend:
             (*values, number(lease.id), lease.token, self._queue),
         )
         if changed.rowcount != 1:
-            raise LeaseLost(self._told_lost(db, lease))
+            raise LeaseLost(self._explain_lost(db, lease))
 
     def _lost(self, db: sqlite3.Cursor, lease: Lease) -> str | None:
         """The task of a lease that is still the caller's is gone; what LeaseLost says where it is not."""
         gone = db.execute(
             "DELETE FROM task WHERE id = ? AND token = ? AND queue = ?", (number(lease.id), lease.token, self._queue)
         )
-        return None if gone.rowcount == 1 else self._told_lost(db, lease)
+        return None if gone.rowcount == 1 else self._explain_lost(db, lease)
 
     def _told_lost(self, db: sqlite3.Cursor, lease: Lease) -> str:
         row = self._row(db, lease.id)
-        return lost(lease, None if row is None else task_of(row, self._now()))
+        return explain_lost(lease, None if row is None else task_of(row, self._now()))
 
     def _row(self, db: sqlite3.Cursor, id: str) -> Row | None:
         statement = f"SELECT {COLUMNS} FROM task WHERE id = ? AND queue = ?"

@@ -10,7 +10,7 @@ import sqlite3
 
 from lowq.backend import Lease
 from lowq.backends.numbers import number
-from lowq.backends.sqlite.rows import COLUMNS, claimed, fetch
+from lowq.backends.sqlite.rows import COLUMNS, fetch, read_claimed
 from lowq.clock import LAST_MICROS, to_datetime
 from lowq.rules.damage import Unreadable
 
@@ -55,7 +55,7 @@ def take(db: sqlite3.Cursor, queue: int, until: int, limit: int, *, mended: bool
         taken = []
         for row in rows:
             try:
-                taken.append(Lease(claimed(row), f"{token}{row[0]}", expires))
+                taken.append(Lease(read_claimed(row), f"{token}{row[0]}", expires))
             except Unreadable as error:
                 _set_aside(db, row[0], error)
         if len(rows) > 1:

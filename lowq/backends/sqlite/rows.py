@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from lowq.backend import NO_HEADERS, Counts, State, Task
 from lowq.backends.numbers import number
 from lowq.clock import LAST_MICROS, to_datetime, to_micros
-from lowq.rules.damage import Unreadable, damaged, read_headers, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 from lowq.rules.paging import place_in_list
 
@@ -64,13 +64,13 @@ def _as_held(value: object) -> object:
     return value
 
 
-def claimed(row: Row) -> Task:
+def read_claimed(row: Row) -> Task:
     """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
     id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row
     if type(rank) is not int or not _LEAST_RANK <= rank <= _GREATEST_RANK:
-        raise Unreadable(f"rank: {_shown(rank)} is no priority")
+        raise Unreadable(f"rank: {_describe(rank)} is no priority")
     if type(attempts) is not int or attempts < 1:
-        raise Unreadable(f"attempts: {_shown(attempts)} is no number of claims")
+        raise Unreadable(f"attempts: {_describe(attempts)} is no number of claims")
     if not isinstance(reason, str | None):
         raise Unreadable(f"reason: expected text, found {type(reason).__name__}")
     return Task(
@@ -97,13 +97,13 @@ def task_of(row: Row, now: int) -> Task:
     late = known and type(due) is int and due <= now
     return Task(
         id=str(id),
-        work=_else(lambda: read_work(work, key, headers, crc), damaged(work)),
+        work=_else(lambda: read_work(work, key, headers, crc), mark_damaged(work)),
         key=key if isinstance(key, str) else None,
         priority=_priority(rank),
         not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
         attempts=attempts if type(attempts) is int and attempts >= 0 else 0,
         state=State.READY if late else _STATES[state] if known else State.DEAD,
-        reason=reason if isinstance(reason, str | None) else damaged(reason).text,
+        reason=reason if isinstance(reason, str | None) else mark_damaged(reason).text,
         pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
         headers=_else(lambda: read_headers(headers), NO_HEADERS),
     )
@@ -111,7 +111,7 @@ def task_of(row: Row, now: int) -> Task:
 
 def _instant(micros: object, what: str) -> datetime:
     if type(micros) is not int or not 0 <= micros <= LAST_MICROS:
-        raise Unreadable(f"{what}: {_shown(micros)} is no time")
+        raise Unreadable(f"{what}: {_describe(micros)} is no time")
     return to_datetime(micros)
 
 
@@ -129,7 +129,7 @@ def _else(read: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     return ascii(value) if value is None or isinstance(value, int | float) else type(value).__name__
 
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 from urllib.parse import quote
 
 from lowq.backend import BackendUnavailable, Dedupe, InvalidLocation
-from lowq.backends.sqlite.rows import as_held, claimed, text_of
+from lowq.backends.sqlite.rows import as_held, read_claimed, text_of
 from lowq.backends.sqlite.schema import version_of
 from lowq.clock import LAST_MICROS
 from lowq.rules.canonical import digest
@@ -80,20 +80,20 @@ def _rows(db: sqlite3.Connection, statement: str, found: list[Finding]) -> Itera
 def _faults(row: tuple[Any, ...], values: dict[str, Any], names: dict[object, str]) -> Iterator[str]:
     state, due, token = values["state"], values["due"], values["token"]
     if values["queue"] not in names:
-        yield f"queue: {_shown(values['queue'])} is none of this file's, so that nobody gets the task"
+        yield f"queue: {_describe(values['queue'])} is none of this file's, so that nobody gets the task"
     if type(state) is not int or not 0 <= state <= 3:
-        yield f"state: {_shown(state)} is none, so that nobody gets the task"
+        yield f"state: {_describe(state)} is none, so that nobody gets the task"
     elif (due is not None) != (state in (0, 2)):
-        yield f"due: {_shown(due)} does not go with the state"
+        yield f"due: {_describe(due)} does not go with the state"
     if due is not None and (type(due) is not int or not 0 <= due <= LAST_MICROS):
-        yield f"due: {_shown(due)} is no time"
+        yield f"due: {_describe(due)} is no time"
     if not isinstance(token, str | None) or (state == 2 and token is None):
-        yield f"token: {_shown(token)} is none"
+        yield f"token: {_describe(token)} is none"
     attempts = values["attempts"]
     if type(attempts) is not int or attempts < 0:
-        yield f"attempts: {_shown(attempts)} is no number of claims"
+        yield f"attempts: {_describe(attempts)} is no number of claims"
     try:
-        claimed((*row[:5], 1, *row[6:12]))
+        read_claimed((*row[:5], 1, *row[6:12]))
     except Unreadable as error:
         yield str(error)
     else:
@@ -101,5 +101,5 @@ def _faults(row: tuple[Any, ...], values: dict[str, Any], names: dict[object, st
             yield "digest: not that of its key or work, so that an equal push may not be refused"
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     return ascii(value) if value is None or isinstance(value, int | float) else type(value).__name__

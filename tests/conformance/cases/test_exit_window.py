@@ -136,11 +136,11 @@ def test_the_lines_and_steps_of_a_worker_are_counted(start: Start, tmp_path: Pat
     ended(start(does="count", at="end"))
 
     # two calls and the line of each, which opens a file; and the last two
-    assert Handler(str(tmp_path)).counted("end") == (6, 2)
+    assert Handler(str(tmp_path)).load_counts("end") == (6, 2)
 
 
 def test_what_nobody_counted_is_nothing(tmp_path: Path) -> None:
-    assert Handler(str(tmp_path)).counted("end") == (0, 0)
+    assert Handler(str(tmp_path)).load_counts("end") == (0, 0)
 
 
 def points(way: ExitWindow, many: int) -> dict[str, list[Any]]:

@@ -43,4 +43,4 @@ def test_deaths_go_on_until_pushes_and_batches_were_cut_off_and_a_lease_was_take
 
 
 def test_clients_that_come_and_go_do_so_until_one_has_gone(storms: Busy) -> None:
-    assert storms.closing("threads").made("close") > 0
+    assert storms.closing("threads").count_calls("close") > 0

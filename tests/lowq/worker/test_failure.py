@@ -17,7 +17,7 @@ import pytest
 from processes import BOUND
 
 from lowq import Backend, Item, Retry, Run, State, Worker, open_backend
-from lowq.error_text import LONGEST, annotate, in_full, shown
+from lowq.error_text import LONGEST, annotate, in_full, show_error
 from lowq.testing import SyncWorker, TempQueue, inline, temp_queue
 from lowq.worker.failure import failure_of, pack, unpack
 from lowq.worker.stopping import Stopping
@@ -268,19 +268,19 @@ def test_the_command_bears_it_and_says_so(tmp_path: Path, json: bool) -> None:
 
 class TestText:
     def test_a_plain_error_is_shown_as_python_does(self) -> None:
-        assert shown(ValueError("no such thing")) == "ValueError: no such thing"
-        assert shown(KeyError("a")) == "KeyError: 'a'"
-        assert shown(RuntimeError()) == "RuntimeError"
+        assert show_error(ValueError("no such thing")) == "ValueError: no such thing"
+        assert show_error(KeyError("a")) == "KeyError: 'a'"
+        assert show_error(RuntimeError()) == "RuntimeError"
 
     def test_it_is_one_printable_line_that_ends(self) -> None:
-        assert shown(ValueError("a\nb\x1b[2J\udcff")) == r"ValueError: a\nb\x1b[2J\udcff"
-        assert shown(ValueError("x" * 10**6), 30) == f"ValueError: {'x' * 17}…"
+        assert show_error(ValueError("a\nb\x1b[2J\udcff")) == r"ValueError: a\nb\x1b[2J\udcff"
+        assert show_error(ValueError("x" * 10**6), 30) == f"ValueError: {'x' * 17}…"
 
     @pytest.mark.parametrize("error", ODD, ids=name)
     def test_every_error_has_a_line_and_a_text_and_may_get_a_note(self, error: BaseException) -> None:
         annotate(error, "a note")
 
-        assert shown(error).startswith(type(error).__name__)
+        assert show_error(error).startswith(type(error).__name__)
         assert type(error).__name__ in in_full(error)
         in_full(error).encode()
 
