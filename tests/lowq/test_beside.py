@@ -123,7 +123,7 @@ def test_what_is_no_regular_file_is_refused_at_once(database: Path, use: Callabl
         use(database)
 
 
-def test_its_descriptor_is_closed_when_it_is_dropped(database: Path) -> None:
+def test_the_descriptor_is_closed_when_its_owner_is_dropped(database: Path) -> None:
     before = os.listdir("/dev/fd")
 
     with pytest.warns(ResourceWarning):

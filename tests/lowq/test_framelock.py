@@ -24,7 +24,7 @@ def held_and_cut_off(lock: FrameLock) -> None:
     raise CutOff
 
 
-def test_it_is_clean_after_a_holder_that_left() -> None:
+def test_a_lock_is_clean_after_a_holder_that_left() -> None:
     lock = FrameLock()
 
     assert [held_and_left(lock), held_and_left(lock)] == [CLEAN, CLEAN]

@@ -92,7 +92,7 @@ def freeze_worker(workers: Workers, turn: Turn, moment: float) -> Iterator[None]
     It goes on after the block, or in a moment, in seconds: what is done there may wait for what it holds.
     """
     workers.until(lambda: workers.handler.is_open(turn.work["at"]) or is_gone(turn.pid), SOON)
-    workers.keeper.thaw(turn.pid, moment)
+    workers.reaper.thaw(turn.pid, moment)
     yield
     with suppress(ProcessLookupError, PermissionError):
         os.kill(turn.pid, signal.SIGCONT)

@@ -47,7 +47,7 @@ STARTED = 30.0
 
 
 @pytest.fixture(scope="session")
-def keeper() -> Iterator[Reaper]:
+def reaper() -> Iterator[Reaper]:
     """What ends the workers when nobody else does."""
     made = Reaper()
     yield made
@@ -55,12 +55,12 @@ def keeper() -> Iterator[Reaper]:
 
 
 @pytest.fixture
-def workers(subject: Subject, tmp_path: Path, keeper: Reaper) -> Iterator[Workers]:
+def workers(subject: Subject, tmp_path: Path, reaper: Reaper) -> Iterator[Workers]:
     """The workers of the queue under test, none of which is left."""
-    place, hall = tmp_path / "place", tmp_path / "hall"
-    for each in (place, hall):
+    place, turns = tmp_path / "place", tmp_path / "turns"
+    for each in (place, turns):
         each.mkdir()
-    made = Workers(subject, place, hall, keeper)
+    made = Workers(subject, place, turns, reaper)
     yield made
     made.kill()
 

@@ -116,23 +116,23 @@ class AgentProcess:
         for line in listening:
             for part in json.loads(line):
                 log = Log(orders.logs, part["client"])
-                hands = Equipment(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
-                arguments = (Performer(hands), part["steps"], part.get("ending", []), part.get("seconds", inf))
+                equipment = Equipment(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
+                arguments = (Performer(equipment), part["steps"], part.get("ending", []), part.get("seconds", inf))
                 if orders.traits.main_thread:
                     self._perform(*arguments)
                 else:
                     threading.Thread(target=self._perform, args=arguments, name=part["client"], daemon=True).start()
 
     def _perform(self, performer: Performer, steps: list[Step], ending: list[Step], seconds: float) -> None:
-        hands = performer.hands
+        equipment = performer.equipment
         try:
             performer.perform(steps, ending, seconds)
-            self._talk.tell({"done": hands.log.process})
+            self._talk.tell({"done": equipment.log.process})
         except Exception as error:
             self._fail(error)
         finally:
-            if hands.meeting is not None:
-                hands.meeting.leave(hands.slot)
+            if equipment.meeting is not None:
+                equipment.meeting.leave(equipment.slot)
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, BrokenHarness):

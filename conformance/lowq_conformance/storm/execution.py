@@ -80,34 +80,34 @@ class Stress:
     def run(self, shares: Shares, kills: Kills | None = None) -> Execution:
         """What was seen when each share was carried out by a client of its own, all of them at once."""
         began = time.monotonic()
-        stage = RunState(self, len(shares))
-        crew = stage.cast(shares)
-        stage.watch(crew, kills)
-        if not stage.run.waiting:
-            stage.drain()
-        stage.finish()
-        stage.run.seconds = time.monotonic() - began
-        return stage.run
+        state = RunState(self, len(shares))
+        crew = state.start_clients(shares)
+        state.watch(crew, kills)
+        if not state.run.waiting:
+            state.drain()
+        state.finish()
+        state.run.seconds = time.monotonic() - began
+        return state.run
 
     def run_alone(self, victims: Sequence[Victim]) -> Execution:
         """What was seen when the victims came one after the other, each in a process of its own."""
         began = time.monotonic()
-        stage = RunState(self, 1)
+        state = RunState(self, 1)
         for number, victim in enumerate(victims):
-            agent = self.agents.start(stage.orders)
+            agent = self.agents.start(state.orders)
             agent.do([{"client": f"v{number}", "slot": 0, "steps": victim.steps}])
-            stage.watch([agent], None, time.monotonic() + victim.after)
-            if stage.run.waiting:
+            state.watch([agent], None, time.monotonic() + victim.after)
+            if state.run.waiting:
                 break
-            stage.kill(agent)  # one that came to the end of its steps dies here
-            if stage.left() < 0:
-                stage.drain()
+            state.kill(agent)  # one that came to the end of its steps dies here
+            if state.left() < 0:
+                state.drain()
                 break
         else:
-            stage.drain()
-        stage.finish()
-        stage.run.seconds = time.monotonic() - began
-        return stage.run
+            state.drain()
+        state.finish()
+        state.run.seconds = time.monotonic() - began
+        return state.run
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class RunState:
         self.crew: list[Agent] = []
         self.end = time.monotonic() + stress.seconds
 
-    def cast(self, shares: Shares) -> list[Agent]:
+    def start_clients(self, shares: Shares) -> list[Agent]:
         """Agents that carry out the shares: one with a thread for each, or one for each.
 
         The run's time begins when they are ready, which takes a busy machine longer than the run.

@@ -68,10 +68,10 @@ class Equipment:
 class Performer:
     """Carries out steps with a client of its own, opened at the first step that needs one."""
 
-    def __init__(self, hands: Equipment) -> None:
-        self.hands = hands
-        self.subject = hands.subject
-        self.log = hands.log
+    def __init__(self, equipment: Equipment) -> None:
+        self.equipment = equipment
+        self.subject = equipment.subject
+        self.log = equipment.log
         self.held: list[Held] = []
         self._client: Recorder | None = None
         self._steered: set[Any] = set()
@@ -82,7 +82,7 @@ class Performer:
         """The client that is open now."""
         if self._client is None:
             with record(self.log, "open", {}):
-                opened = self.subject.open(self.hands.place)
+                opened = self.subject.open(self.equipment.place)
                 if self._steered:
                     opened.raw = TracedClient(opened.raw)
                     opened.raw.counts = "doom" in self._steered
@@ -122,14 +122,14 @@ class Performer:
         client.push_many(batch)
 
     def do_start(self, folder: str) -> None:
-        """Start workers, whose handler has its book in the folder."""
+        """Start workers, whose handler has its log in the folder."""
         with record(self.log, "start", {}) as came, alone():
-            came(self.subject.start(self.hands.place, Handler(folder)))
+            came(self.subject.start(self.equipment.place, Handler(folder)))
 
     def do_claim(self) -> None:
         """Claim."""
         client = self.client
-        held = client.claim(lease_for=self.hands.lease)
+        held = client.claim(lease_for=self.equipment.lease)
         if held is not None:
             self.held.append(held)
 
@@ -170,14 +170,14 @@ class Performer:
 
     def do_pass(self, leases: float) -> None:
         """So many leases pass on the queue's clock."""
-        length = self.hands.lease * leases
+        length = self.equipment.lease * leases
         with record(self.log, "pass", {"by": encode_length(length)}):
-            self.subject.pass_time(self.hands.place, length)
+            self.subject.pass_time(self.equipment.place, length)
 
     def do_meet(self, number: int) -> None:
         """Wait for the others."""
-        if self.hands.meeting is not None:
-            self.hands.meeting.come(self.hands.slot, number)
+        if self.equipment.meeting is not None:
+            self.equipment.meeting.come(self.equipment.slot, number)
 
     def do_nap(self, seconds: float) -> None:
         """Do nothing for a while."""
@@ -185,7 +185,7 @@ class Performer:
 
     def do_rest(self, leases: float) -> None:
         """Do nothing while so many leases really pass."""
-        time.sleep(self.hands.lease.total_seconds() * leases)
+        time.sleep(self.equipment.lease.total_seconds() * leases)
 
     def do_reopen(self) -> None:
         """Settle what is in hand, close the client, and open another one."""
@@ -210,7 +210,7 @@ class Performer:
         patience = 0.0 if prompt else self.subject.traits.patience.total_seconds()
         empties = 0
         while empties < EMPTIES and limit > 0:
-            held = self.client.claim(lease_for=self.hands.lease, patience=patience)
+            held = self.client.claim(lease_for=self.equipment.lease, patience=patience)
             empties = empties + 1 if held is None else 0
             if held is not None:
                 limit -= 1
@@ -252,7 +252,7 @@ class Performer:
         signal.alarm(CHILDHOOD)
         code = 70
         try:
-            log = Log(self.hands.logs, child)
+            log = Log(self.equipment.logs, child)
             self.log, self._client, self.held = log, Recorder(client.client, log), []
             self.perform(steps)
             code = 0
@@ -264,4 +264,4 @@ class Performer:
     def _later(self, delay: float | None) -> datetime | None:
         if delay is None:
             return None
-        return self.subject.now(self.hands.place) + self.hands.lease * delay
+        return self.subject.now(self.equipment.place) + self.equipment.lease * delay

@@ -25,7 +25,7 @@ class ToldToFail(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """Runs one work. `folder` is where its book is; with `gated`, each turn waits until it is let go on.
+    """Runs one work. `folder` is where its log is; with `gated`, each turn waits until it is let go on.
 
     A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
     gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
@@ -38,16 +38,16 @@ class Handler:
     gated: bool = False
 
     def __call__(self, work: Any) -> None:
-        book = TurnLog(self.folder)
-        turn = book.begin(work)
+        log = TurnLog(self.folder)
+        turn = log.begin(work)
         try:
             if self.gated:
                 self._wait(turn)
             self._obey(work)
         except BaseException as error:
-            book.end(turn, error)
+            log.end(turn, error)
             raise
-        book.end(turn)
+        log.end(turn)
         self._end(work)
 
     def __repr__(self) -> str:

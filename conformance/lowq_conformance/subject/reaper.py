@@ -43,7 +43,7 @@ class Reaper:
         self._ask("thaw", pid, int(1e6 * seconds))
 
     def close(self) -> None:
-        """Every process that is still kept has been killed, and the keeper has ended."""
+        """Every process that is still kept has been killed, and the reaper has ended."""
         with suppress(BrokenPipeError):  # it ended before
             self._ask("close")  # a worker may hold the other end of the pipe, which then has no end
         self._process.communicate()

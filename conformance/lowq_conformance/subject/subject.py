@@ -16,7 +16,7 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import Journal, format_call
 from lowq_conformance.subject.target import Maker, make_harness
 from lowq_conformance.subject.under_test import Place, UnderTest
-from lowq_conformance.subject.worker_client import Desk, Worked
+from lowq_conformance.subject.worker_client import WorkerClient, WorkerTurns
 from lowq_conformance.support.signatures import keywords
 from lowq_conformance.support.text import describe_error
 
@@ -38,7 +38,7 @@ class Subject(UnderTest):
         self._places: set[Path] = set()
         self.asynchronous = False
         """Whether its clients, of which one was opened, have async methods."""
-        self._desks: dict[Path, Desk] = {}
+        self._turns: dict[Path, WorkerTurns] = {}
 
     def fresh(self) -> Subject:
         """The same queue by a harness made anew, with no clients and an empty journal."""
@@ -74,12 +74,12 @@ class Subject(UnderTest):
         self.only_pushes = "worker" in self.promises and not brings(raw, "claim")
         if not self.only_pushes:
             return Client(self, raw, label, place)
-        return Worked(self, raw, label, place, self._desks.setdefault(place, Desk(self, place)))
+        return WorkerClient(self, raw, label, place, self._turns.setdefault(place, WorkerTurns(self, place)))
 
     def close(self) -> None:
         """Every client that is still open, the workers, the loops and the journal's file are let go."""
-        for desk in self._desks.values():
-            desk.close()
+        for turns in self._turns.values():
+            turns.close()
         for client in self._clients:
             client.let_go()
         try:

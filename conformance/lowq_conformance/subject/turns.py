@@ -1,6 +1,6 @@
 """The log in which a handler writes the begin and the end of each turn, and how it is read.
 
-One line for each, written by one `write` to the end of the file: whatever is killed, and when, the book is true.
+One line for each, written by one `write` to the end of the file: whatever is killed, and when, the log is true.
 Times are `time.monotonic_ns()`, one clock for all processes of a machine.
 """
 
@@ -58,15 +58,15 @@ def depth(work: Any) -> int:
 
 
 class TurnLog:
-    """The book that is kept in a folder, for those who write in it and for those who read."""
+    """The log that is kept in a folder, for those who write in it and for those who read."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._path = Path(folder, "book")
+        self._path = Path(folder, "turns")
         self._turns: dict[str, Turn] = {}
         self._read = 0
 
     def begin(self, work: Any) -> str:
-        """A turn at the work has begun; what it is called in the book."""
+        """A turn at the work has begun; what it is called in the log."""
         now = time.monotonic_ns()
         turn = f"{os.getpid()}-{threading.get_ident()}-{now}"
         line = ["begin", turn, now, os.getpid(), work]

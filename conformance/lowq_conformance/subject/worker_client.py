@@ -24,13 +24,13 @@ from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.subject.workers import Workers
 
 
-class Desk:
+class WorkerTurns:
     """The workers of one place, the turns that were handed out, and how many works may wait for one."""
 
     def __init__(self, subject: UnderTest, place: Path) -> None:
         self._subject, self._place = subject, place
-        self._keeper: Reaper | None = None
-        self._hall = Path()
+        self._reaper: Reaper | None = None
+        self._folder = Path()
         self.waiting = 0
         self.in_hand: Turn | None = None
         self.ended: set[str] = set()
@@ -39,8 +39,8 @@ class Desk:
     @cached_property
     def workers(self) -> Workers:
         """The workers, of which none runs before the first claim."""
-        self._keeper, self._hall = Reaper(), Path(mkdtemp(prefix="lowq-hall-"))
-        return Workers(self._subject, self._place, self._hall, self._keeper, gated=True)
+        self._reaper, self._folder = Reaper(), Path(mkdtemp(prefix="lowq-turns-"))
+        return Workers(self._subject, self._place, self._folder, self._reaper, gated=True)
 
     def next(self, seconds: float) -> Turn | None:
         """A turn that has begun and was not handed out before, or None where none begins within so many seconds."""
@@ -53,19 +53,19 @@ class Desk:
 
     def close(self) -> None:
         """No worker is left."""
-        if self._keeper is None:
+        if self._reaper is None:
             return
         self.workers.kill()
-        self._keeper.close()
-        rmtree(self._hall)
+        self._reaper.close()
+        rmtree(self._folder)
 
 
-class Worked(Client):
+class WorkerClient(Client):
     """A client that pushes; what it claims is what a worker has begun."""
 
-    def __init__(self, subject: UnderTest, raw: Any, label: str, place: Path, desk: Desk) -> None:
+    def __init__(self, subject: UnderTest, raw: Any, label: str, place: Path, turns: WorkerTurns) -> None:
         super().__init__(subject, raw, label, place)
-        self._desk = desk
+        self._turns = turns
 
     def push(
         self,
@@ -80,29 +80,29 @@ class Worked(Client):
         """The work was pushed."""
         if not_before is not None:
             raise NotPromised("its own worker claims, and when it would is not told")
-        if self.subject.traits.dedupe != "off" and work_text(work) in self._desk.ended:
+        if self.subject.traits.dedupe != "off" and work_text(work) in self._turns.ended:
             raise NotPromised("its own worker acks, and when it has is not told")
         answer = super().push(work, key=key, priority=priority, headers=headers, keyless=keyless)
-        self._desk.waiting += answer.added is not False
+        self._turns.waiting += answer.added is not False
         return answer
 
     def push_many(self, items: Iterable[Item]) -> list[Answer] | None:
         """The items were pushed together."""
         pushed = list(items)
         answers = super().push_many(pushed)
-        self._desk.waiting += len(pushed)
+        self._turns.waiting += len(pushed)
         return answers
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:  # noqa: ARG002  the worker's own
         """What a worker has begun; None: nothing has, within ten times the queue's patience where something waits."""
-        desk, subject = self._desk, self.subject
-        if desk.in_hand is not None:
+        turns, subject = self._turns, self.subject
+        if turns.in_hand is not None:
             raise NotPromised("its own worker claims, one task after the other")
-        if subject.traits.workers is not None or not desk.workers.running():
-            desk.workers.start()
+        if subject.traits.workers is not None or not turns.workers.running():
+            turns.workers.start()
         patience = subject.traits.patience.total_seconds()
         call = subject.journal.begin("the next turn of the handler")
-        turn = desk.next(desk.workers.bound if desk.waiting > 0 else patience)
+        turn = turns.next(turns.workers.bound if turns.waiting > 0 else patience)
         subject.journal.end(call, "None" if turn is None else format_value(turn.work))
         if turn is None:
             return None
@@ -118,10 +118,10 @@ class Worked(Client):
             raise NotPromised("its own worker claims")
         turn: Turn = held.raw
         call = self.subject.journal.begin(f"{held.label} ends")
-        self._desk.workers.handler.open(turn.name)
-        if not self._desk.workers.until(lambda: self._desk.workers.turns() and turn.end is not None):
+        self._turns.workers.handler.open(turn.name)
+        if not self._turns.workers.until(lambda: self._turns.workers.turns() and turn.end is not None):
             raise Broken(f"the handler's turn at {format_value(turn.work)} was cut off")
         self.subject.journal.end(call, "")
-        self._desk.in_hand = None
-        self._desk.ended.add(work_text(turn.work))
+        self._turns.in_hand = None
+        self._turns.ended.add(work_text(turn.work))
         return None

@@ -1,4 +1,4 @@
-"""The workers of one test: started through the harness, watched through the book, paused, killed and waited for."""
+"""The workers of one test: started through the harness, watched through the log, paused, killed and waited for."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LOOK = 0.0005
 
 
 class Workers:
-    """Workers of the queue at `place`, which run `handler`, whose book is in the folder `hall`."""
+    """Workers of the queue at `place`, which run `handler`, whose log is in the folder `folder`."""
 
-    def __init__(self, subject: UnderTest, place: Path, hall: Path, keeper: Reaper, *, gated: bool = False) -> None:
-        self.subject, self.place, self.keeper = subject, place, keeper
-        self.book, self.handler = TurnLog(hall), Handler(str(hall), gated)
+    def __init__(self, subject: UnderTest, place: Path, folder: Path, reaper: Reaper, *, gated: bool = False) -> None:
+        self.subject, self.place, self.reaper = subject, place, reaper
+        self.log, self.handler = TurnLog(folder), Handler(str(folder), gated)
         self.told: set[int] = set()
         """The processes that `start` told of."""
         self._read = 0
@@ -60,7 +60,7 @@ class Workers:
 
     def turns(self) -> list[Turn]:
         """Every turn of the handler. Raises BrokenHarness where it was one of this process."""
-        turns = self.book.turns()
+        turns = self.log.turns()
         if any(turn.pid == os.getpid() for turn in turns):
             target = self.subject.target
             raise BrokenHarness(f"{target}: start: expected other processes to call the handler, this one did")
@@ -116,12 +116,12 @@ class Workers:
     # the processes
 
     def running(self) -> list[int]:
-        """Those that were told of, or seen in the book, and have not ended."""
+        """Those that were told of, or seen in the log, and have not ended."""
         self.turns()
         for pid in [pid for pid in self._living if is_gone(pid)]:
             self._living.discard(pid)
             self._killed.discard(pid)
-            self.keeper.forget(pid)
+            self.reaper.forget(pid)
         return sorted(self._living)
 
     def signal(self, number: signal.Signals) -> list[int]:
@@ -148,7 +148,7 @@ class Workers:
         for pid in pids:
             if pid not in self._living and not is_gone(pid):
                 self._living.add(pid)
-                self.keeper.keep(pid)
+                self.reaper.keep(pid)
 
 
 LAST = 30.0

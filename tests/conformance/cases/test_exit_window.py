@@ -68,7 +68,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def keeper() -> Iterator[Reaper]:
+def reaper() -> Iterator[Reaper]:
     made = Reaper()
     yield made
     made.close()
@@ -104,30 +104,30 @@ def test_a_worker_stands_still_where_it_is_told_to(
     assert (ended(worker), made(tmp_path)) == (0, "ab")
 
 
-def test_a_worker_goes_on_when_its_moment_is_over(start: Start, keeper: Reaper) -> None:
+def test_a_worker_goes_on_when_its_moment_is_over(start: Start, reaper: Reaper) -> None:
     worker = start(does="freeze", after=["step", 1], at="gate")
     assert stands_still(worker.pid)
-    keeper.keep(worker.pid)
-    keeper.thaw(worker.pid, 0.001)
+    reaper.keep(worker.pid)
+    reaper.thaw(worker.pid, 0.001)
 
     assert ended(worker) == 0
 
 
-def test_a_worker_that_stands_still_unasked_goes_on(start: Start, keeper: Reaper) -> None:
+def test_a_worker_that_stands_still_unasked_goes_on(start: Start, reaper: Reaper) -> None:
     """One that still ran took the next task before another one was started, and held what the starter waits for."""
     worker = start(does="freeze", after=["step", 1], at="gate")
-    keeper.keep(worker.pid)
+    reaper.keep(worker.pid)
 
     assert ended(worker) == 0
 
 
 def test_a_process_that_was_forgotten_is_not_kept_again() -> None:
     other = python("import sys; sys.stdin.read()")
-    keeper = Reaper()
-    keeper.keep(other.pid)
-    keeper.forget(other.pid)
-    keeper.thaw(other.pid, 0.001)
-    keeper.close()
+    reaper = Reaper()
+    reaper.keep(other.pid)
+    reaper.forget(other.pid)
+    reaper.thaw(other.pid, 0.001)
+    reaper.close()
 
     assert ended(other) == 0
 

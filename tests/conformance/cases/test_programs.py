@@ -108,7 +108,7 @@ class Cancelling(_Changed):
 
 
 BROKEN = [
-    (Unordered, {"ORDER-1", "ORDER-2", "ORDER-3", "ORDER-4", "ORDER-6", "ORDER-10"}),
+    (Unordered, {"ORDER-1", "ORDER-2", "ORDER-3", "ORDER-4", "ORDER-5", "ORDER-6", "ORDER-10"}),
     (Forgetful, {"DELIVER-1", "DELIVER-10", "CANCEL-3", "DEDUPE-1", "DEDUPE-4"}),
     (Unfenced, {"LEASE-4", "LEASE-9"}),
     (Bumping, {"DEDUPE-8"}),

@@ -25,7 +25,7 @@ def test_a_harness_of_types_is_a_harness() -> None:
     assert load(f"{TYPED}:Named").promises == {"fifo", "prompt", "names"}
 
 
-def test_its_queue_is_checked_like_any_other() -> None:
+def test_a_typed_harness_is_checked_like_any_other() -> None:
     (report,) = run([f"{TYPED}:Typed"], only=["DELIVER", "ORDER"], seed=1)
 
     assert {clause.verdict for clause in report.clauses} == {Verdict.KEPT, Verdict.NOT_PROMISED}

@@ -19,7 +19,7 @@ def test_a_call_that_was_made_again_and_again_is_told_once() -> None:
     ]
 
 
-def test_calls_that_answer_nothing_are_counted_too() -> None:
+def test_calls_that_answer_nothing_are_counted() -> None:
     assert format_program([ProgramCall("q.push(1)", ""), ProgramCall("q.push(1)", "")]) == "q.push(1)  # 2 times"
 
 

@@ -149,7 +149,7 @@ def test_a_page_says_that_the_run_was_interrupted() -> None:
     assert "The run was interrupted" in made(run.report()).text
 
 
-def test_a_history_has_a_page_too(tmp_path: Path) -> None:
+def test_a_judged_history_has_a_page(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     done = CliRunner().invoke(command, ["--history", str(EXAMPLES / "bad.jsonl"), "--html", str(file)])
     told = Page(file.read_text(encoding="utf-8"))

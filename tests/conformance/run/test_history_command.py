@@ -56,7 +56,7 @@ def test_the_bad_example_is_shown_as_a_timeline_and_a_sentence() -> None:
     assert "at best 2 of 3 completed operations fit in an order" in done.output
 
 
-def test_the_command_takes_it_too() -> None:
+def test_lowq_check_takes_a_history_file() -> None:
     command = [sys.executable, "-m", "lowq", "check", "--history", BAD]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 

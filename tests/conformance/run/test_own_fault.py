@@ -95,13 +95,13 @@ def test_a_turn_at_a_work_too_deep_to_be_written_down_is_told_all_the_same(tmp_p
     work: Any = "core"
     for _ in range(5000):
         work = [work]
-    book = TurnLog(tmp_path)
+    log = TurnLog(tmp_path)
 
-    book.end(book.begin(work))
-    book.end(book.begin([10**5000]))
-    book.end(book.begin("a"))
+    log.end(log.begin(work))
+    log.end(log.begin([10**5000]))
+    log.end(log.begin("a"))
 
-    assert [(turn.work, turn.untold, turn.done) for turn in book.turns()] == [
+    assert [(turn.work, turn.untold, turn.done) for turn in log.turns()] == [
         (None, True, True),
         (None, True, True),
         ("a", False, True),

@@ -16,16 +16,16 @@ BOUND = 30.0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_keeper_ends_when_it_is_closed_though_a_worker_holds_its_ear_open() -> None:
-    """A worker that the tests forked has whatever they had open, the other end of another place's keeper too."""
-    keeper = Reaper()
+def test_a_reaper_ends_when_it_is_closed_though_a_worker_holds_its_ear_open() -> None:
+    """A worker that the tests forked has whatever they had open, the other end of another place's reaper too."""
+    reaper = Reaper()
     pid = os.fork()
     if not pid:
         signal.alarm(int(BOUND))
         signal.pause()
         os._exit(0)
     try:
-        closing = Thread(target=keeper.close, daemon=True)
+        closing = Thread(target=reaper.close, daemon=True)
         closing.start()
         closing.join(BOUND / 3)
 
@@ -35,12 +35,12 @@ def test_a_keeper_ends_when_it_is_closed_though_a_worker_holds_its_ear_open() ->
         os.waitpid(pid, 0)
 
 
-def test_what_is_kept_is_killed_when_the_keeper_is_closed() -> None:
+def test_what_is_kept_is_killed_when_the_reaper_is_closed() -> None:
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        keeper = Reaper()
-        keeper.keep(sleeper.pid)
-        keeper.close()
+        reaper = Reaper()
+        reaper.keep(sleeper.pid)
+        reaper.close()
 
         assert sleeper.wait(BOUND) == -signal.SIGKILL
     finally:

@@ -175,7 +175,7 @@ def test_pages_join_to_the_whole_listing(queue: Backend, size: int) -> None:
     assert [task.work for task in listed] == ALL
 
 
-def test_pages_of_one_state_join_too(queue: Backend) -> None:
+def test_pages_of_one_state_join_without_gap(queue: Backend) -> None:
     queue.push_many([Item(number, priority=number % 3) for number in range(10)])
 
     listed = queue.tasks(state=State.READY, limit=4)

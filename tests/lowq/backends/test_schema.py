@@ -124,7 +124,7 @@ def test_the_file_is_then_as_a_new_one_is(path: Path, tmp_path: Path) -> None:
     assert shape(path) == shape(tmp_path / "new.db")
 
 
-def test_it_is_brought_up_to_date_once(path: Path, clock: FakeClock) -> None:
+def test_version_1_is_migrated_once(path: Path, clock: FakeClock) -> None:
     first = clock.now()
     open_backend(path, clock=clock).close()
     clock.advance(MINUTE)

@@ -63,7 +63,7 @@ def test_a_private_descriptor_is_held_by_the_child_it_is_passed_to_alone() -> No
     assert (is_open(mine), is_open(theirs)) == (False, False)
 
 
-def test_nor_is_it_by_a_child_of_the_child_it_was_passed_to() -> None:
+def test_a_descriptor_is_not_inherited_by_a_grandchild() -> None:
     (read, write) = open_private(os.pipe)
 
     def fork_again() -> None:
@@ -77,7 +77,7 @@ def test_nor_is_it_by_a_child_of_the_child_it_was_passed_to() -> None:
     close_private(read, write)
 
 
-def test_nor_by_a_plain_fork_of_another_thread() -> None:
+def test_a_descriptor_is_not_inherited_by_a_plain_fork_of_another_thread() -> None:
     read, write = open_private(os.pipe)
     statuses = []
 

@@ -57,7 +57,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_it_runs_tasks_in_a_process_of_its_own(store: TempQueue, notes: Path) -> None:
+def test_a_live_worker_runs_tasks_in_a_process_of_its_own(store: TempQueue, notes: Path) -> None:
     store.handle(None, lambda work: write(notes, f"{work} {os.getpid()}"))
     with live_workers() as start:
         worker = start()
@@ -94,7 +94,7 @@ def test_a_killed_worker_runs_no_clean_up_and_leaves_its_lease(
     assert notes.read_text() == "began a\nbegan a\ncleaned up\n"
 
 
-def test_it_follows_the_fake_clock(store: TempQueue, clock: FakeClock, notes: Path) -> None:
+def test_a_live_worker_follows_the_fake_clock(store: TempQueue, clock: FakeClock, notes: Path) -> None:
     store.handle(None, lambda work: write(notes, str(work)))
     store.backend().push("later", not_before=clock.now() + timedelta(hours=1))
     with live_workers() as start:

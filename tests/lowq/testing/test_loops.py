@@ -59,7 +59,7 @@ def test_what_it_raises_reaches_the_coroutine_that_pushed(store: TempQueue, seen
     assert seen == [("bad", "none")]
 
 
-def test_drains_and_crashes_do_likewise(store: TempQueue, seen: list[Any]) -> None:
+def test_handlers_of_drain_and_crash_see_no_running_loop(store: TempQueue, seen: list[Any]) -> None:
     worker = SyncWorker(store)
 
     async def test() -> None:

@@ -36,7 +36,7 @@ def test_a_request_that_comes_again_is_answered_and_not_done(tmp_path: Path) -> 
     assert (answers, done) == ([Reply(200, "answer 1")] * 3, [1])
 
 
-def test_it_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_a_reply_is_known_after_a_restart(tmp_path: Path) -> None:
     done, act = counting()
     first = Replies(str(tmp_path / "r"), HOUR)
     first.once("id", "push 1", act)
@@ -80,7 +80,7 @@ def test_what_failed_or_is_not_kept_is_done_again(tmp_path: Path, again: bool) -
     assert done == [1]
 
 
-def test_one_that_comes_while_the_first_is_done_waits_for_its_answer(tmp_path: Path) -> None:
+def test_a_retry_while_the_first_call_runs_waits_for_its_reply(tmp_path: Path) -> None:
     replies = Replies(str(tmp_path / "r"), HOUR)
     begun, go = threading.Event(), threading.Event()
     done: list[int] = []

@@ -298,7 +298,7 @@ def test_however_often_a_stopping_worker_is_started_anew_one_process_waits_for_i
     assert len({line[1] for line in lines}) == 2
 
 
-def test_the_one_that_waits_may_be_killed_too(place: Place) -> None:
+def test_a_start_that_waits_may_be_killed(place: Place) -> None:
     gate = place.path.with_name("gate")
 
     def handler(work: object) -> None:

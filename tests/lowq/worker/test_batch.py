@@ -56,7 +56,7 @@ def test_everything_is_run_once_in_order_and_told(queue: Backend, batch: int) ->
     assert queue.count() == Counts()
 
 
-def test_what_a_task_pushes_is_run_too(queue: Backend) -> None:
+def test_what_a_task_of_a_batch_pushes_is_run(queue: Backend) -> None:
     queue.push(0)
 
     def handler(work: int) -> None:

@@ -161,7 +161,7 @@ def closed_loops() -> Iterator[None]:
 
 @pytest.mark.parametrize("options", MODES.values(), ids=MODES.keys())
 @pytest.mark.parametrize("spelling", NAMES)
-def test_it_is_run_however_it_is_written(
+def test_a_coroutine_handler_is_run_however_it_is_written(
     queue: Backend,
     note: Note,
     notes: Notes,
@@ -178,7 +178,7 @@ def test_it_is_run_however_it_is_written(
 
 @pytest.mark.parametrize("spelling", NAMES)
 @pytest.mark.parametrize("from_a_coroutine", [False, True], ids=["plain", "from a coroutine"])
-def test_it_is_run_in_inline_mode_and_by_perform(
+def test_a_coroutine_handler_is_run_in_inline_mode_and_by_perform(
     note: Note, notes: Notes, spelling: str, from_a_coroutine: bool
 ) -> None:
     def test() -> None:
@@ -196,7 +196,7 @@ def test_it_is_run_in_inline_mode_and_by_perform(
     assert notes() == ["1", "2", "3"]
 
 
-def test_it_is_run_from_a_coroutine_of_trio(note: Note, notes: Notes) -> None:
+def test_a_coroutine_handler_is_run_from_a_coroutine_of_trio(note: Note, notes: Notes) -> None:
     trio = pytest.importorskip("trio")
     anyio = pytest.importorskip("anyio")
 
@@ -215,7 +215,7 @@ def test_it_is_run_from_a_coroutine_of_trio(note: Note, notes: Notes) -> None:
     assert notes() == ["1"]
 
 
-def test_a_worker_runs_in_a_coroutine_too(queue: Backend, note: Note) -> None:
+def test_a_worker_runs_inside_a_coroutine(queue: Backend, note: Note) -> None:
     async def test() -> list[Run]:
         return Worker(queue, spellings(note)["async def"]).drain()
 
@@ -301,7 +301,7 @@ def test_what_it_raises_is_a_failure_told_from_its_own_frame(queue: Backend, opt
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), GeneratorExit()], ids=repr)
-def test_what_is_no_exception_is_a_failure_too(queue: Backend, error: BaseException) -> None:
+def test_a_coroutine_that_raises_a_base_exception_is_a_failure(queue: Backend, error: BaseException) -> None:
     async def handler(work: Any) -> None:
         await asyncio.sleep(0)
         if work == "bad":
@@ -351,7 +351,7 @@ def test_what_nobody_ran_is_not_done(
     assert [task.state for task in queue.tasks()] == [State.SCHEDULED]
 
 
-def test_what_an_async_function_answers_is_looked_at_too(queue: Backend) -> None:
+def test_what_an_async_function_returns_is_looked_through(queue: Backend) -> None:
     async def handler(work: Any) -> Any:
         return numbers(work)
 
