@@ -153,7 +153,7 @@ PROGRAMS: dict[str, Callable[[Calls], object]] = {
     "RELEASE-3": lambda q: (q.push("a"), q.release(q.claim("a")), q.claim("a", attempts=1)),
     "CANCEL-2": lambda q: (task := q.push("a"), q.claim("a"), q.cancel(task)),
     "CANCEL-3": lambda q: (task := q.push("a"), q.ack(q.claim("a")), q.cancel(task)),
-    "KEEP-1": lambda q: (q.push("a"), q.happens("reopened"), q.nothing()),
+    "KEEP-1": lambda q: (q.push("a"), q.happens("reopen"), q.nothing()),
     "BATCH-1": lambda q: (q.happens("refuse", "a", "BATCH-1"), q.claim("a")),
 }
 

@@ -79,7 +79,7 @@ def test_a_push_survives_power_loss_by_default_and_process_death_by_choice(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(folder, "synced", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr(folder, "sync_file", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
     with closing(open_backend(f"files://{path}")) as queue:
         queue.push(0)
         synced.clear()
@@ -102,7 +102,7 @@ def test_a_duplicate_is_not_answered_before_the_standing_task_is_on_the_disk(
     synced: list[int] = []
     with closing(open_backend(f"files://{path}")) as queue:
         queue.push(1)
-        monkeypatch.setattr(folder, "synced", synced.append)
+        monkeypatch.setattr(folder, "sync_file", synced.append)
         assert not queue.push(1).added
     assert len(synced) == 1
 

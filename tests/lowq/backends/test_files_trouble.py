@@ -120,7 +120,7 @@ def test_a_full_disk_is_a_named_error_and_what_is_there_can_be_claimed_and_acked
         assert queue.count() == Counts(ready=2 if limit < 9_000 else 4)
 
 
-@pytest.mark.parametrize("failing", ["write", "synced", "rename", "sync_folder"])
+@pytest.mark.parametrize("failing", ["write", "sync_file", "rename", "sync_folder"])
 def test_what_the_disk_refuses_is_a_named_error_and_absent(
     path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -129,7 +129,7 @@ def test_what_the_disk_refuses_is_a_named_error_and_absent(
 
     with closing(open_backend(f"files://{path}")) as queue:
         queue.push("kept")
-        monkeypatch.setattr(folder if failing == "synced" else folder.Folder, failing, refuse)
+        monkeypatch.setattr(folder if failing == "sync_file" else folder.Folder, failing, refuse)
         with pytest.raises(BackendUnavailable, match="the disk is full"):
             queue.push_many([Item("a"), Item("b")])
         monkeypatch.undo()
