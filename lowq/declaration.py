@@ -11,7 +11,7 @@ from typing import Any
 
 from lowq.backend import InvalidLocation
 from lowq.clock import clock_or_system
-from lowq.error_text import shown
+from lowq.error_text import show_error
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.rules.names import check_dedupe, check_name

@@ -65,7 +65,7 @@ class Worker:
         on_dead: Callable[[Run], object] | None = None,
     ) -> None:
         _check_backend(backend)
-        handler = unwrapped(handler)
+        handler = unwrap(handler)
         check_handler(handler)
         if retry is not None:
             check_retry(retry)

@@ -171,7 +171,7 @@ class InProcess:
 
     def settle(self) -> None:
         """What it got is done: the process has ended its steps."""
-        self.agent.talk.bound(BEGINS)
+        self.agent.talk.limit(BEGINS)
         with suppress(TimeoutError):
             while self.agent.busy and self.agent.heard():
                 pass

@@ -136,7 +136,7 @@ class Performer:
     def do_await(self, seconds: float) -> None:
         """Claim, and wait so long for a task."""
         client = self.client
-        held = client.claim(lease_for=self.hands.lease, wait=timedelta(seconds=seconds))
+        held = client.claim(lease_for=self.equipment.lease, wait=timedelta(seconds=seconds))
         if held is not None:
             self.held.append(held)
 

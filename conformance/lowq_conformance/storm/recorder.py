@@ -106,7 +106,7 @@ class Recorder:
         args = {"lease": encode_length(lease_for), **({"patience": patience} if patience else {})}
         if wait is not None:
             args["wait"] = encode_length(wait)
-        with self._called("claim", args) as came:
+        with self._call("claim", args) as came:
             end = time.monotonic() + patience
             held = self.client.claim(lease_for=lease_for, wait=wait)
             while held is None and time.monotonic() < end:

@@ -28,7 +28,7 @@ from lowq.backend import (
 from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
 from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
-from lowq.rules.damage import Unreadable, damaged, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_work
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
 from lowq.rules.leases import (

@@ -40,7 +40,7 @@ from lowq.rules.leases import (
     check_number,
     check_reason,
     deadline_of_next,
-    lost,
+    explain_lost,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
@@ -391,7 +391,7 @@ class PostgresBackend:
         for place, *row in rows:
             if place is not None:
                 lease = leases[place - 1]
-                told[place - 1] = lost(lease, None if row[0] is None else task_of(tuple(row), self._now()))
+                told[place - 1] = explain_lost(lease, None if row[0] is None else task_of(tuple(row), self._now()))
         taken = [row[1:] for row in rows if row[0] is None]
         if most and not (whole and any(told)):
             self._was_empty = not taken
@@ -438,7 +438,7 @@ class PostgresBackend:
 
     def _told_lost(self, lease: Lease) -> str:
         row = self._database.call(lambda connection, left, _: self._row(connection, lease.id, left), again=True)
-        return lost(lease, None if row is None else task_of(row, row[-1]))
+        return explain_lost(lease, None if row is None else task_of(row, row[-1]))
 
     def _row(self, connection: Connection, id: str, left: Left) -> Row | None:
         """The row of the task, and now; None where there is none."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lowq.backend import NO_HEADERS, State, Task
 from lowq.clock import to_datetime
-from lowq.rules.damage import Unreadable, damaged, read_headers, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _text(data: bytes | None) -> str | bytes | None:
 
 
 def claimed(row: Row) -> Task:
-    """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
+    """The task of a row that was just leased. Raises Unreadable, which says what of the row is mark_damaged."""
     id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row[:12]
     work, key, reason, headers = (_text(data) for data in (work, key, reason, headers))
     if not isinstance(reason, str | None):
@@ -112,20 +112,20 @@ def claimed(row: Row) -> Task:
 def task_of(row: Row, now: int) -> Task:
     """The task of a row; what fell due and what was leased for too long is ready.
 
-    Of a damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
+    Of a mark_damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
     """
     id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc = row[:12]
     text, name, why, heads = (_text(data) for data in (work, key, reason, headers))
     late = due is not None and due <= now
     return Task(
         id=str(id),
-        work=_else(lambda: read_work(text, name, heads, crc), damaged(text)),
+        work=_else(lambda: read_work(text, name, heads, crc), mark_damaged(text)),
         key=name if isinstance(name, str) else None,
         priority=-rank,
         not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
         attempts=attempts,
         state=State.READY if late else _STATES[state] if 0 <= state <= 3 else State.DEAD,
-        reason=why if isinstance(why, str | None) else damaged(why).text,
+        reason=why if isinstance(why, str | None) else mark_damaged(why).text,
         pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
         headers=_else(lambda: read_headers(heads), NO_HEADERS),
     )

@@ -47,7 +47,7 @@ from lowq.rules.leases import (
     check_number,
     check_reason,
     deadline_of_next,
-    lost,
+    explain_lost,
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
@@ -368,7 +368,7 @@ class RedisBackend:
         return answer
 
     def _lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
-        return lost(lease, None if told is None else task_of(told, now))
+        return explain_lost(lease, None if told is None else task_of(told, now))
 
     def _now(self) -> int:
         return to_micros(self._clock.now(), "clock.now()")

@@ -11,7 +11,7 @@ from typing import Any
 
 from lowq.backend import NO_HEADERS, Lease, State, Task
 from lowq.clock import LAST_MICROS, to_datetime
-from lowq.rules.damage import Unreadable, damaged, read_headers, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 
 _STATES = {b"S": State.SCHEDULED, b"R": State.READY, b"L": State.LEASED, b"D": State.DEAD}
@@ -46,7 +46,7 @@ def instant(micros: int) -> bytes:
 def task_of(told: Sequence[Any], now: int) -> Task:
     """The task that the server tells of; what fell due and what was leased for too long is ready.
 
-    Of a damaged one it says what can be said, with Damaged in place of the work where that cannot be read.
+    Of a mark_damaged one it says what can be said, with Damaged in place of the work where that cannot be read.
     """
     seq, state, epoch, rank, _, due, not_before, attempts, _, reason, pushed_at, crc, key, headers, text = told
     kept = _STATES.get(state, State.DEAD)
@@ -56,7 +56,7 @@ def task_of(told: Sequence[Any], now: int) -> Task:
     try:
         value = read_work(work, _text(key), heads, crc)
     except Unreadable:
-        value = damaged(work)
+        value = mark_damaged(work)
     try:
         pairs = read_headers(heads)
     except Unreadable:
@@ -71,14 +71,14 @@ def task_of(told: Sequence[Any], now: int) -> Task:
         None if not_before is None else to_datetime(_micros(not_before)),
         max(0, attempts),
         kept,
-        said if isinstance(said, str | None) else damaged(said).text,
+        said if isinstance(said, str | None) else mark_damaged(said).text,
         to_datetime(_micros(pushed_at)),
         pairs,
     )
 
 
 def lease_of(told: Sequence[Any], ends: int) -> Lease:
-    """The lease on a task that was just claimed. Raises Unreadable, which says what of the task is damaged."""
+    """The lease on a task that was just claimed. Raises Unreadable, which says what of the task is mark_damaged."""
     seq, _, epoch, rank, _, _, not_before, attempts, token, reason, pushed_at, crc, key, headers, text = told
     heads, shown_key = _text(headers), _text(key)
     task = Task(

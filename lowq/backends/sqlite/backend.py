@@ -188,7 +188,7 @@ class SQLiteBackend:
         until = deadline_of_next(claim, lease_for, now)
 
         def go_on(db: sqlite3.Cursor) -> Acked:
-            lost = tuple([self._lost(db, lease) for lease in settled])
+            lost = tuple([self._delete_held(db, lease) for lease in settled])
             if claim:
                 promote_all(db, self._queue, now)
             return Acked(lost, tuple(self._take(db, until, claim)) if claim else ())
@@ -383,14 +383,14 @@ class SQLiteBackend:
         if changed.rowcount != 1:
             raise LeaseLost(self._explain_lost(db, lease))
 
-    def _lost(self, db: sqlite3.Cursor, lease: Lease) -> str | None:
+    def _delete_held(self, db: sqlite3.Cursor, lease: Lease) -> str | None:
         """The task of a lease that is still the caller's is gone; what LeaseLost says where it is not."""
         gone = db.execute(
             "DELETE FROM task WHERE id = ? AND token = ? AND queue = ?", (number(lease.id), lease.token, self._queue)
         )
         return None if gone.rowcount == 1 else self._explain_lost(db, lease)
 
-    def _told_lost(self, db: sqlite3.Cursor, lease: Lease) -> str:
+    def _explain_lost(self, db: sqlite3.Cursor, lease: Lease) -> str:
         row = self._row(db, lease.id)
         return explain_lost(lease, None if row is None else task_of(row, self._now()))
 

@@ -133,7 +133,7 @@ def _describe(value: object) -> str:
     return ascii(value) if value is None or isinstance(value, int | float) else type(value).__name__
 
 
-def listed(
+def list_tasks(
     db: sqlite3.Cursor, queue: int, now: int, state: State, after: Task | None, limit: int | None
 ) -> list[Task]:
     """The tasks of one state behind `after`, in order."""
