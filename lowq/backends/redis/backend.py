@@ -6,38 +6,30 @@ keys of a queue have its name as their hash tag, so that one node of a cluster h
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache, partial
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, cast
 
 from lowq.backend import (
     NOW,
     Acked,
-    BackendUnavailable,
-    CorruptQueue,
     Counts,
     Dedupe,
-    InvalidLocation,
     Item,
     Lease,
     LeaseLost,
     Pushed,
-    QueueGone,
     State,
     Task,
     Work,
 )
 from lowq.backends.redis.address import Kind, address_of
-from lowq.backends.redis.line import Facts, Line
+from lowq.backends.redis.queue import Queue, check_prefix
 from lowq.backends.redis.records import held_by, instant, lease_of, number, place_of, split, task_of
-from lowq.backends.redis.scripts import script
-from lowq.backends.redis.settings import Durability, durability_of, refuse_eviction
+from lowq.backends.redis.settings import Durability, durability_of
 from lowq.backends.redis.transport import Transport
 from lowq.clock import Clock, clock_or_system, deadline, is_replaced, span, to_datetime, to_micros
-from lowq.excerpt import excerpt
 from lowq.rules.damage import Unreadable
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -54,10 +46,6 @@ from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import STATES, check_page, place_in_list
 
-LAYOUT = 1
-"""The version of what is kept under the keys."""
-
-_KEYS = b"ready scheduled leased dead standing task work bell".split()
 _LOOK_AGAIN = timedelta(seconds=1)
 """How long a waiting claim trusts that it is woken: who took a ring may have died, and leases begin silently."""
 _PAGE = 10_000
@@ -104,19 +92,16 @@ class RedisBackend:
         patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
-        _check_prefix(prefix)
+        check_prefix(prefix)
         address = address_of(self._kind, place, db, password, ca)
         self.name = name
         self.where = f"{address}#{prefix}"
         self._time = clock
         self._clock = clock_or_system(clock)
-        self._names = f"{prefix}:names".encode()
-        base = f"{{{prefix}:{name}}}".encode()
-        self._keys = [base, *(base + b":" + part for part in _KEYS)]
-        self._lines = base + b":call:"
         self._server = Transport(address, patience=patience, patterns=f"~{prefix}:names ~{{{prefix}:*")
         try:
-            self._made, self._dedupe = self._adopt(dedupe, create)
+            self._queue = Queue(self._server, prefix, name, self._instant)
+            self._queue.adopt(dedupe, create=create)
             self._durability = durability_of(self._server)
         except BaseException:
             self._server.close()
@@ -126,7 +111,7 @@ class RedisBackend:
     @property
     def dedupe(self) -> Dedupe:
         """While what an equal work is refused."""
-        return self._dedupe
+        return self._queue.dedupe
 
     @property
     def durability(self) -> Durability:
@@ -186,7 +171,7 @@ class RedisBackend:
         check_lease(lease)
         length = (b"0", b"0") if claim_for is None else self._length(claim_for, "claim_for")
         most = b"0" if claim_for is None else b"1"
-        answer = self._change("ack", most, *length, _token(), b"1", *_held(lease))
+        answer = self._queue.change("ack", most, *length, _token(), b"1", *_held(lease))
         if answer[0] == b"lost":
             raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
         taken = self._taken(answer)
@@ -201,7 +186,7 @@ class RedisBackend:
         deadline_of_next(claim, lease_for, 0)
         length = (b"0", b"0") if lease_for is None else self._length(lease_for)
         held = [part for lease in settled for part in _held(lease)]
-        answer = self._change("ack", b"%d" % min(claim, _CLAIMED), *length, _token(), b"0", *held)
+        answer = self._queue.change("ack", b"%d" % min(claim, _CLAIMED), *length, _token(), b"0", *held)
         now = int(answer[1])
         losses = tuple(
             None if loss is None else self._lost(lease, loss[0] if loss else None, now)
@@ -230,17 +215,17 @@ class RedisBackend:
     def redrive(self, id: str) -> bool:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
         check_id(id)
-        return bool(self._change("redrive", *_named(id))[2] == 1)
+        return bool(self._queue.change("redrive", *_named(id))[2] == 1)
 
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        return bool(self._change("cancel", *_named(id))[2] == 1)
+        return bool(self._queue.change("cancel", *_named(id))[2] == 1)
 
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
         check_id(id)
-        answer = self._run("task", *_named(id))
+        answer = self._queue.run("task", *_named(id))
         return None if answer[2] is None else task_of(answer[2], int(answer[1]))
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
@@ -258,7 +243,7 @@ class RedisBackend:
                 if state in (None, each)
                 for part in (_STATE[each], _behind(after) if after is not None and after.state is each else b"")
             ]
-            answer = self._change("tasks", b"%d" % wanted, *parts)
+            answer = self._queue.change("tasks", b"%d" % wanted, *parts)
             page = [task_of(told, int(answer[1])) for told in answer[2]]
             found += page
             if len(page) < wanted:
@@ -268,59 +253,27 @@ class RedisBackend:
 
     def count(self) -> Counts:
         """How many tasks are in each state."""
-        return Counts(*self._run("count")[2:6])
+        return Counts(*self._queue.run("count")[2:6])
 
     def names(self) -> list[str]:
         """The names of the queues under this prefix."""
-        known = self._server.anywhere(b"SMEMBERS", self._names)
-        return sorted(each.decode(errors="replace") for each in known)
+        return self._queue.names()
 
     def next_due(self) -> datetime | None:
         """The earliest instant at which something scheduled falls due or a lease ends."""
-        due = self._run("next_due")[2]
+        due = self._queue.run("next_due")[2]
         return None if due is None else to_datetime(int(due))
 
     def close(self) -> None:
         """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._server.close()
 
-    def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[bytes, Dedupe]:
-        """Which queue it is that has this name, which is made where it is new, and how it dedupes."""
-        server, shown = self._server, self._server.address
-        facts = server.facts()
-        refuse_eviction(facts, shown)
-        if facts.replica:
-            raise InvalidLocation(f"{shown}: this server is a read-only replica; name its primary")
-        made = os.urandom(12).hex().encode()
-        arguments = [made, (dedupe or "until_done").encode(), b"1" if create else b"0", b"%d" % LAYOUT]
-        kind, *said = server.run(script("open"), 9, lambda _, __: [*self._keys, *arguments])
-        if kind == b"none":
-            names = ", ".join(self.names()) or "none"
-            raise InvalidLocation(f"{shown}: there is no queue {self.name!r} here; there is {names}")
-        if kind == b"foreign":
-            raise InvalidLocation(
-                f"{shown}: the key {said[0].decode(errors='replace')!r} holds what lowq did not write; give ?prefix=…"
-                " or another database"
-            )
-        if kind == b"newer":
-            raise InvalidLocation(
-                f"{shown}: the queue {self.name!r} was made by a newer lowq (layout {said[0].decode()}, this lowq"
-                f" knows {LAYOUT}); upgrade lowq"
-            )
-        found = said[1].decode(errors="replace")
-        if found not in get_args(Dedupe):
-            raise CorruptQueue(f"{shown}: the key {self._keys[0].decode()!r} is damaged: no such dedupe")
-        if dedupe not in (None, found):
-            raise InvalidLocation(f"{shown}: the queue {self.name!r} was made with dedupe={found!r}, not {dedupe!r}")
-        server.anywhere(b"SADD", self._names, self.name.encode())
-        return said[0], cast(Dedupe, found)
-
     def _push(self, batch: Sequence[Entry]) -> list[Pushed]:
         parts: list[bytes] = []
         for text, key, digest, priority, not_before, headers, crc in batch:
             at = b"" if not_before is None else instant(not_before)
             parts += (text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _signed(key), _signed(headers))
-        said = self._change("push", *parts)[2:]
+        said = self._queue.change("push", *parts)[2:]
         pushed = [Pushed(id.decode(), added == 1) for id, added in zip(said[::2], said[1::2], strict=True)]
         warn_of_own_work(self, pushed)
         return pushed
@@ -333,7 +286,7 @@ class RedisBackend:
         leases: list[Lease] = []
         while len(leases) < limit:
             wanted = min(limit - len(leases), _CLAIMED)
-            answer = self._change("claim", *length, _token(), b"%d" % wanted, b"1" if woken else b"0")
+            answer = self._queue.change("claim", *length, _token(), b"%d" % wanted, b"1" if woken else b"0")
             if answer[0] == b"none":
                 sleep = None if answer[2] is None else timedelta(microseconds=int(answer[2]) - int(answer[1]))
                 return leases, sleep
@@ -349,12 +302,14 @@ class RedisBackend:
             try:
                 leases.append(lease_of(told, int(answer[2])))
             except Unreadable as error:
-                self._change("dead_letter", *held_by(told), f"damaged: {error}; no worker got it".encode(), b"0")
+                self._queue.change(
+                    "dead_letter", *held_by(told), f"damaged: {error}; no worker got it".encode(), b"0"
+                )
         return leases
 
     def _heard(self, seconds: float) -> bool:
         """Waits up to that many seconds for a ring."""
-        bell = self._keys[8]
+        bell = self._queue.bell
         if seconds < 0.001:
             return self._server.command(b"LPOP", bell) is not None
         return self._server.command(b"BLPOP", bell, b"%.3f" % seconds, seconds=seconds) is not None
@@ -362,7 +317,7 @@ class RedisBackend:
     def _settle(self, verb: str, lease: Lease, *arguments: bytes) -> Sequence[Any]:
         """Do that to the task of a lease that is still the caller's."""
         check_lease(lease)
-        answer = self._change(verb, *_held(lease), *arguments)
+        answer = self._queue.change(verb, *_held(lease), *arguments)
         if answer[0] == b"lost":
             raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
         return answer
@@ -373,44 +328,17 @@ class RedisBackend:
     def _now(self) -> int:
         return to_micros(self._clock.now(), "clock.now()")
 
+    def _instant(self) -> bytes:
+        """What is told to the server as the time; nothing where it is to look at its own clock."""
+        # A test that stops the time of its program stops that of its queues.
+        servers = self._time is None and not is_replaced()
+        return b"" if servers else instant(self._now())
+
     def _length(self, lease_for: timedelta, what: str = "lease_for") -> tuple[bytes, bytes]:
         """The length of a lease in seconds and microseconds. Raises TypeError or ValueError."""
         now = self._now()
         micros = deadline(now, lease_for, what) - now
         return b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)
-
-    def _change(self, verb: str, *arguments: bytes) -> Sequence[Any]:
-        """What the script answers; so much fell due meanwhile that it may have to be asked again."""
-        while (answer := self._run(verb, *arguments))[0] == b"again":
-            pass
-        return answer
-
-    def _run(self, verb: str, *arguments: bytes) -> Sequence[Any]:
-        # A test that stops the time of its program stops that of its queues.
-        servers = self._time is None and not is_replaced()
-        now = b"" if servers else instant(self._now())
-        call = partial(self._said, now, arguments)
-        answer: Sequence[Any] = self._server.run(script(verb), 10, call)
-        if answer[0] == b"gone":
-            raise QueueGone(
-                f"{self._server.address}: the queue {self.name!r} is gone: the server was emptied, or another one"
-                " took its place; open the queue again"
-            )
-        if answer[0] == b"late":
-            raise BackendUnavailable(f"{self._server.address}: a later call of this client came first; try again")
-        return answer
-
-    def _said(self, now: bytes, arguments: Sequence[bytes], line: Line, facts: Facts) -> list[bytes]:
-        return [
-            *self._keys,
-            self._lines + line.name,
-            self._made,
-            now,
-            _epoch(self._made, facts.run),
-            b"%d" % line.number,
-            self._dedupe.encode(),
-            *arguments,
-        ]
 
 
 class RedisTLSBackend(RedisBackend):
@@ -423,11 +351,6 @@ class RedisSocketBackend(RedisBackend):
     """The same over a socket of this machine: ``redis+unix:///run/valkey.sock?db=0``."""
 
     _kind = "socket"
-
-
-@cache
-def _epoch(made: bytes, run: bytes) -> bytes:
-    return hashlib.sha1(made + run, usedforsecurity=False).hexdigest()[:12].encode()
 
 
 def _token() -> bytes:
@@ -455,12 +378,3 @@ def _behind(task: Task) -> bytes:
     if task.state is State.SCHEDULED:
         return b"%s:%s" % (instant(to_micros(cast(datetime, within))), place_of(found))
     return place_of(found)
-
-
-def _check_prefix(prefix: str) -> None:
-    if not isinstance(prefix, str):
-        raise TypeError(f"prefix: expected a string, got {type(prefix).__name__}")
-    if not 1 <= len(prefix) <= 100 or not prefix.isprintable() or set("{}:*?[]\\") & set(prefix):
-        raise InvalidLocation(
-            f"prefix: expected 1 to 100 printable characters, none of them one of {{}}:*?[]\\, got {excerpt(prefix)}"
-        )

@@ -84,8 +84,10 @@ class Line:
 
     def wake(self) -> None:
         """Who waits on this line for an answer gets an error instead."""
+        made = self.made
         with suppress(OSError, AttributeError):
-            _sock(self.made).shutdown(socket.SHUT_RDWR)
+            if made is not None:
+                _sock(made).shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """No connection is left in this process; after a fork the parent keeps its own."""
