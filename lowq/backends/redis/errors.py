@@ -9,7 +9,7 @@ from lowq.backend import BackendUnavailable, CorruptQueue, InvalidLocation, Lowq
 if TYPE_CHECKING:
     from lowq.backends.redis.address import Address
 
-RIGHTS = "+@read +@write +@scripting +@connection +blpop +info +config|get"
+RIGHTS = "+@read +@write +@scripting +@connection +blpop +time +info +config|get"
 """What a user of a queue may do, as the rules of an ACL say it."""
 
 
@@ -100,4 +100,5 @@ def _away_words(error: Exception, text: str) -> str:
 
 def unavailable(address: Address, why: object) -> LowqError:
     """What is said when patience is over."""
-    return BackendUnavailable(f"{address} does not answer: {why}")
+    hint = "; the URL of a server without TLS is redis://" if address.kind == "tls" else ""
+    return BackendUnavailable(f"{address} does not answer: {why}{hint}")
