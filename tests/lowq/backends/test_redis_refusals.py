@@ -59,8 +59,9 @@ def user(server: ValkeyServer) -> Iterator[Callable[[str], str]]:
 
 def refused(at: str, error: type[LowqError] = InvalidLocation, **options: Any) -> str:
     """What is said when the queue at that URL cannot be opened."""
+    given: dict[str, Any] = {} if "patience" in at else {"patience": SHORT}
     with pytest.raises(error) as caught:
-        open_backend(at, **({} if "patience" in at else {"patience": SHORT}), **options).close()
+        open_backend(at, **given, **options).close()
     said = str(caught.value)
     shown = "".join(traceback.format_exception(caught.value))
     assert not isinstance(caught.value.__context__, Exception) or caught.value.__suppress_context__
@@ -202,14 +203,14 @@ def test_the_rights_that_are_asked_for_are_enough(server: ValkeyServer, url: str
     server.ask("SELECT 0", "FLUSHDB SYNC", "SCRIPT FLUSH SYNC")
     rights = refused(user("+ping")).partition("ACL SETUSER limited ")[2]
 
-    queue = open_backend(user(rights))
+    queue: Any = open_backend(user(rights))
     queue.push("x")
     lease = queue.claim(lease_for=timedelta(minutes=1), wait=timedelta(minutes=1))
     assert lease is not None
     queue.ack(lease)
     assert queue.claim(lease_for=timedelta(minutes=1), wait=timedelta(milliseconds=20)) is None
     assert queue.names() == ["default"]
-    assert queue.durability == "none"  # type: ignore[attr-defined]
+    assert queue.durability == "none"
     queue.close()
 
 
