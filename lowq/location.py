@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -54,6 +55,9 @@ _EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
 """The kinds whose places are paths, each with one."""
 
 _SAFE_IN_PLACE = "/:[]"
+
+_LOOKS_CUT = re.compile(r"[^@/\[]*:[^@/]*[^0-9@/,:]")
+"""A place of a server that ends within a password: behind its colon stands no port."""
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 
@@ -179,6 +183,8 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
         raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hidden(text))}")
     if scheme not in _SERVERS:
         place = unquote(place)
+    elif "@" in query and _LOOKS_CUT.match(place):
+        raise InvalidLocation(f"location: {shown!r}: in a user or password write %3F for ?")
     if scheme in _EXAMPLES and not place.startswith("/"):
         raise InvalidLocation(
             f"location: {shown!r}: a {scheme} URL has an absolute path: {scheme}://{_EXAMPLES[scheme]}"

@@ -13,10 +13,8 @@ from lowq.location import Location
 from lowq.rules.server_url import SECRETS, split_user
 
 PASSED_ON = (
-    "host hostaddr port dbname user password passfile service sslmode sslrootcert sslcert sslkey sslpassword sslcrl"
-    " sslnegotiation channel_binding require_auth gssencmode krbsrvname target_session_attrs load_balance_hosts"
-    " connect_timeout application_name keepalives keepalives_idle keepalives_interval keepalives_count"
-    " tcp_user_timeout options"
+    "host hostaddr port dbname user password passfile service sslmode sslrootcert sslcert sslkey sslpassword"
+    " channel_binding require_auth target_session_attrs application_name options"
 ).split()
 """The options of a URL that are libpq's: https://www.postgresql.org/docs/current/libpq-connect.html"""
 

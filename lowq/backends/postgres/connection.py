@@ -264,7 +264,7 @@ _WRONG = (
 def _words(text: str) -> str:
     """The message in one line, without its severity."""
     lines = [line.strip() for line in text.strip().splitlines()]
-    return " ".join(line for line in lines if line).replace("FATAL:  ", "").replace("ERROR:  ", "") or "no reason"
+    return "; ".join(line for line in lines if line).replace("FATAL:  ", "").replace("ERROR:  ", "") or "no reason"
 
 
 # A connection belongs to the process that made it: two that speak over one would read each other's answers.

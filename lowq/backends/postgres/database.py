@@ -41,6 +41,15 @@ _LOST_NAME = ("26000", "42P05")
 _ABSENT = ("42P01", "3F000", "42883", "3D000")
 """No such table, schema, function, or database."""
 
+_HINTS = {
+    "password": "; give the right one: postgresql://user:password@…, PGPASSWORD, or a line in ~/.pgpass",
+    "not permitted to log in": "; name another user: postgresql://user@…",
+    "role ": "; name another user: postgresql://user@…",
+    "database ": "; name another one, or let an administrator make it: CREATE DATABASE",
+    "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
+}
+"""What to do where the server says this."""
+
 _IDLE = 8
 """How many connections are kept while nobody uses them."""
 
@@ -160,7 +169,8 @@ class Database:
             if not error.known:
                 raise Away(text) from None
             if self._identity is None:
-                raise InvalidLocation(f"{self.shown}: {text}") from None
+                hint = next((hint for words, hint in _HINTS.items() if words in text), "")
+                raise InvalidLocation(f"{self.shown}: {text}{hint}") from None
             if "database" in text and "does not exist" in text:
                 raise QueueGone(f"{self.shown} is gone: {text}") from None
             raise Away(text) from None
@@ -269,7 +279,7 @@ class Database:
                 raise
             raise InvalidLocation(
                 f"{self.shown}: {self.address.safe(str(error))}, and lowq must make its schema {self.schema!r} first;"
-                f' let an administrator run: CREATE SCHEMA "{self.schema}" AUTHORIZATION the_user'
+                f' let an administrator run: CREATE SCHEMA "{self.schema}" AUTHORIZATION …'
             ) from None
 
     def _look_in_transaction(self, connection: Connection, left: Left) -> int | None:
@@ -293,8 +303,8 @@ class Database:
             return BackendUnavailable(f"{self.shown}: the statement was cancelled, and nothing was done ({text})")
         if code == "42501":
             return InvalidLocation(
-                f"{self.shown}: {text}; let an administrator run, for this user: GRANT USAGE ON SCHEMA"
-                f' "{self.schema}", and GRANT ALL ON ALL TABLES, and ON ALL SEQUENCES, IN SCHEMA "{self.schema}"'
+                f'{self.shown}: {text}; let an administrator run: GRANT USAGE ON SCHEMA "{self.schema}" TO …;'
+                f' GRANT ALL ON ALL TABLES IN SCHEMA "{self.schema}" TO …; and the same ON ALL SEQUENCES'
             )
         if code in _ABSENT:
             return QueueGone(f"{self.shown}: the schema {self.schema!r} is gone or not whole ({text})")

@@ -45,6 +45,12 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "timezone": "UTC",
 }
+_WHO_MAY = """\
+local all postgres trust
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+"""
+"""The administrator needs no password, which only this user can be; users that a test makes need theirs."""
 _BOUND = timedelta(seconds=60)
 _PAUSE = timedelta(milliseconds=5)
 _LONGEST = 80
@@ -205,6 +211,7 @@ class PostgresServer:
         )
         if made.returncode != 0:
             raise BackendUnavailable(f"PostgreSQL's initdb failed: {(made.stderr or made.stdout).strip()[-500:]}")
+        (self._folder / "data" / "pg_hba.conf").write_text(_WHO_MAY)
 
     def _as_user(self, command: list[str]) -> list[str]:
         if self._user == (os.geteuid(), os.getegid()):
