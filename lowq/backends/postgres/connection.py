@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowq.backend import InvalidLocation
 from lowq.backends.postgres.rows import Array, Row, Value, from_server, to_server
+from lowq.clock import SystemClock
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -29,6 +30,8 @@ Left = Callable[[], timedelta]
 
 _OFTEN = 3
 """A statement that a connection is asked this often is prepared: most programs push once and end."""
+
+_LAST_WORDS = timedelta(seconds=1)
 
 _SHUT_DOWN = ("57P01", "57P02", "57P05")
 """The server ended the connection; what it was asked is undone."""
@@ -162,6 +165,19 @@ class Connection:
         _all.pop(id(self), None)
         if self._pid == os.getpid():
             self._pg.finish()
+
+    def cut_off(self) -> None:
+        """The connection is let go within a call that an exception ends: what was asked is done, or never will be.
+
+        As far as the server says so soon.
+        """
+        try:
+            if self._pg.transaction_status == self._pq.TransactionStatus.ACTIVE:
+                self._answer(SystemClock().countdown(_LAST_WORDS))
+        except (Away, Refused):
+            pass
+        finally:
+            self.close()
 
     def abandon(self) -> None:
         """In a forked child: nothing of the parent's connection is left, and the server has heard nothing."""

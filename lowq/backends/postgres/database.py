@@ -63,6 +63,7 @@ class Database:
         self._create = create
         self._patience = patience
         self._identity: str | None = None
+        """Of the schema and the database: one that was copied has another."""
         self._idle: list[Connection] = []
         self._closed = False
         self._prepare = True
@@ -96,8 +97,11 @@ class Database:
                     self._sort_out(connection, error)
                     if error.code not in _AGAIN or left() <= NOW:
                         raise self.named(error) from None
-                except BaseException:
+                except Away:
                     connection.close()
+                    raise
+                except BaseException:
+                    connection.cut_off()
                     raise
                 else:
                     self.give_back(connection)
@@ -216,7 +220,8 @@ class Database:
                 " set_config('default_transaction_isolation', 'read committed', false),"
                 " set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
                 " ELSE current_setting('synchronous_commit') END, false),"
-                f' version, identity FROM "{self.schema}".about',
+                " version, identity || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
+                f' FROM "{self.schema}".about',
                 left,
             )
         except Refused as error:
@@ -236,14 +241,10 @@ class Database:
         return int(version), identity
 
     def _check_primary(self, connection: Connection, left: Left) -> None:
-        ((recovering, read_only, tables),) = connection.run(
-            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), (SELECT count(*) FROM"
-            f" pg_catalog.pg_class WHERE relnamespace = to_regnamespace('\"{self.schema}\"'))",
-            left,
+        ((recovering, read_only),) = connection.run(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')", left
         )
         self._refuse_replica(recovering == b"t", read_only == b"on")
-        if tables != b"0":
-            raise self._not_ours()
 
     def _refuse_replica(self, recovering: bool, read_only: bool) -> None:
         if recovering:
@@ -264,10 +265,16 @@ class Database:
     def _bring_up_to_date(self, connection: Connection, left: Left) -> None:
         """The tables are those of this version, made or upgraded by this process or by another one meanwhile."""
         try:
-            connection.run(f"BEGIN; SELECT pg_advisory_xact_lock({MAKING})", left)
+            connection.run(f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({MAKING})", left)
             found = self._look_in_transaction(connection, left)
             if found is None:
-                ((there,),) = connection.run(f"SELECT to_regnamespace('\"{self.schema}\"') IS NOT NULL", left)
+                ((there, tables),) = connection.run(
+                    f"SELECT to_regnamespace('\"{self.schema}\"') IS NOT NULL, (SELECT count(*) FROM"
+                    f" pg_catalog.pg_class WHERE relnamespace = to_regnamespace('\"{self.schema}\"'))",
+                    left,
+                )
+                if tables != b"0":
+                    raise self._not_ours()
                 if there != b"t":
                     connection.run(f'CREATE SCHEMA "{self.schema}"', left)
                 connection.run(making(self.schema), left)

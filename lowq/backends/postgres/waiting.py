@@ -45,6 +45,10 @@ class Listener:
             self._registered = told == b"t"
         except (Away, Refused):
             self.drop()
+        except BaseException:
+            if self._connection is not None:
+                self._connection.cut_off()
+            raise
         return self._registered
 
     def heard(self, seconds: float) -> bool:
@@ -71,7 +75,7 @@ class Listener:
         except (Away, Refused):
             connection.close()
         except BaseException:
-            connection.close()
+            connection.cut_off()
             raise
 
     def drop(self) -> None:

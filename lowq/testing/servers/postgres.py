@@ -166,6 +166,12 @@ class PostgresServer:
                 raise BackendUnavailable(f"PostgreSQL does not start: {said or 'it says nothing'}")
             clock.sleep(_PAUSE)
 
+    def stand_by(self) -> None:
+        """The server was started again as a replica is: it can be read, and waits for a primary that never comes."""
+        self.shut_down()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
     def kill(self) -> None:
         """The server was killed by SIGKILL, with every process of it; `start` starts it again over what it kept."""
         family = self.family()
@@ -226,7 +232,7 @@ class PostgresServer:
         """Whether the server of that process says in its file that it takes connections."""
         with suppress(OSError, IndexError):
             lines = (self._folder / "data" / "postmaster.pid").read_text().splitlines()
-            return lines[0] == str(pid) and lines[7].strip() == "ready"
+            return lines[0] == str(pid) and lines[7].strip() in ("ready", "standby")
         return False
 
     def _send(self, number: signal.Signals, pids: list[int]) -> None:

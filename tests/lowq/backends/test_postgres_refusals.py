@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def address(lowq_postgres_server: PostgresServer) -> Iterator[PostgresAddress]:
     address.run("DROP USER ghost")
 
 
-def error_of(url: str, **options: object) -> tuple[LowqError, str]:
+def error_of(url: str, **options: Any) -> tuple[LowqError, str]:
     """The error with which opening the URL ends, and its traceback with all that led to it."""
     try:
         open_backend(url, **{"patience": "0.2", **options}).close()
@@ -114,7 +115,7 @@ def test_a_password_given_as_an_option_is_shown_to_nobody(address: PostgresAddre
     ],
 )
 def test_a_wrong_part_of_a_url_is_refused_before_anybody_is_asked(url: str) -> None:
-    options = {} if "patience" in url or not url.startswith("postgres") else {"patience": "0.2"}
+    options: dict[str, Any] = {} if "patience" in url or not url.startswith("postgres") else {"patience": "0.2"}
     try:
         open_backend(url, **options)
     except InvalidLocation:
