@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Protocol
 
-from lowq.backend import InvalidLocation
+from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.excerpt import excerpt
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -141,12 +141,14 @@ class FakeClock:
         Raises ValueError for a negative span (see `move_to`) and past the year 9999.
         """
         if isinstance(by, timedelta) and by < timedelta(0):
-            raise ValueError(f"advance: {by} goes back; use move_to(…, back=True) if that is what you want")
+            raise ValueError(
+                f"advance: expected zero or more, got {by}, which goes back; use move_to(…, back=True) for that"
+            )
         micros = span(by, "advance")
         with self._alone():
             before = self.now()
             if (target := to_micros(before) + micros) > LAST_MICROS:
-                raise ValueError(f"advance: {by} after {before} is past the year 9999")
+                raise ValueError(f"advance: expected an end before the year 10000, got {by} after {before}")
             self._write(target)
             return self.now()
 
@@ -155,7 +157,9 @@ class FakeClock:
         target = to_micros(instant, "instant")
         with self._alone():
             if target < self._read() and not back:
-                raise ValueError(f"move_to: {instant} is before {self.now()}; say back=True if that is what you want")
+                raise ValueError(
+                    f"move_to: expected {self.now()} or later, got {instant}, which is before; say back=True for that"
+                )
             self._write(target)
             return self.now()
 
@@ -180,7 +184,10 @@ class FakeClock:
         return int.from_bytes(os.pread(self._fd, _SIZE, 0), "little")
 
     def _write(self, micros: int) -> None:
-        os.pwrite(self._fd, micros.to_bytes(_SIZE, "little"), 0)
+        try:
+            os.pwrite(self._fd, micros.to_bytes(_SIZE, "little"), 0)
+        except OSError as error:
+            raise BackendUnavailable(f"the clock's file {self.path} cannot be written: {error}") from None
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -229,10 +236,12 @@ def _path_of_clock(path: str | os.PathLike[str]) -> str:
 
 
 def _opened(path: str) -> int:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InvalidLocation(f"path: expected a regular file, got {excerpt(path)}")
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
-        raise InvalidLocation(f"path: {excerpt(path)} cannot hold a clock: {error}") from None
+        raise InvalidLocation(f"path: expected a file that can hold a clock, got {excerpt(path)}: {error}") from None
 
 
 def _unnamed_file() -> int:

@@ -87,7 +87,7 @@ def unknown_option(name: str, value: Any, known: list[str]) -> TypeError:
     meant = _guess_meant(name, value) or _OPTION_WORDS.get(name)
     near = get_close_matches(name, known, 1)
     hint = f"; say {meant.replace(' = ', '=')}" if meant else f"; did you mean {near[0]}?" if near else ""
-    return TypeError(f"task_queue: unknown option {name!r}{hint}; there are {', '.join(known)}")
+    return TypeError(f"task_queue: unknown option {name!r}{hint}; expected one of {', '.join(known)}")
 
 
 def _guess_meant(name: str, value: Any) -> str | None:

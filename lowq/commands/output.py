@@ -25,10 +25,12 @@ STYLES = {State.READY: "green", State.SCHEDULED: "cyan", State.LEASED: "yellow",
 def write_json(value: dict[str, Any]) -> None:
     """One JSON object on a line of its own; ASCII where standard output holds no more, and no invisible character."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(value, ensure_ascii=not utf8)
-    if not text.isprintable():  # C1 and bidi controls, line separators: JSON lets them stand, a terminal obeys them
-        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-    click.echo(text)
+    click.echo(visible_json(json.dumps(value, ensure_ascii=not utf8)))
+
+
+def visible_json(text: str) -> str:
+    """The same JSON without invisible characters, which JSON lets stand and a terminal obeys: C1, bidi, lines."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def visible(text: str, *, lines: bool = False) -> str:

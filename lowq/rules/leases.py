@@ -70,7 +70,9 @@ def check_reason(reason: str | None) -> None:
     try:
         reason.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"reason: the lone surrogate {reason[error.start]!a} cannot be kept") from None
+        raise ValueError(
+            f"reason: expected text that UTF-8 can hold, got the lone surrogate {reason[error.start]!a}"
+        ) from None
 
 
 def explain_lost(lease: Lease, now: Task | None) -> str:

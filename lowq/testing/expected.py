@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from lowq.backend import State, Task
-from lowq.clock import Clock, FakeClock, to_micros
+from lowq.clock import Clock, FakeClock, later, to_micros
+from lowq.excerpt import excerpt
 from lowq.testing.matching import differences, show_value
 from lowq.testing.table import clock_time
 
@@ -121,7 +122,7 @@ def expect(like: Like, clock: Clock) -> Expected:
         given = like.get(name)
         if given is not None and (not isinstance(given, kind) or (kind is int and isinstance(given, bool))):
             hint = "; say timedelta(seconds=…)" if kind is timedelta else ""
-            raise TypeError(f"{name}: expected {_ARTICLE[kind]}, got {type(given).__name__} {given!r}{hint}")
+            raise TypeError(f"{name}: expected {_ARTICLE[kind]}, got {type(given).__name__} {excerpt(given)}{hint}")
     at, in_ = like.get("at"), like.get("in_")
     within = like.get("within")
     if within is not None and within < timedelta(0):
@@ -129,9 +130,9 @@ def expect(like: Like, clock: Clock) -> Expected:
     if at is not None and in_ is not None:
         raise ValueError("at, in_: both say when; give one of them")
     if in_ is not None:
-        at = clock.now() + in_
+        at = later(clock.now(), in_)
     if at is not None:
-        to_micros(at, "at")
+        to_micros(at, "at" if in_ is None else "in_")
     return Expected(
         work=like.get("work", ANY),
         priority=like.get("priority"),
@@ -151,7 +152,8 @@ def _tolerance(clock: Clock) -> timedelta:
 def states_of(states: Sequence[State]) -> tuple[State, ...]:
     """The states to look at. Raises TypeError or ValueError where there are no such states."""
     if isinstance(states, str) or not isinstance(states, Collection):
-        raise TypeError(f"states: expected a list of states, such as [{str(states)!r}], got {states!r}")
+        raise TypeError(f"states: expected a list of states, such as ['ready'], got {excerpt(states)}")
     if unknown := [state for state in states if state not in tuple(State)]:
-        raise ValueError(f"states: expected {', '.join(State)}, got {unknown[0]!r}; a task that is done is gone")
+        found = excerpt(unknown[0])
+        raise ValueError(f"states: expected {', '.join(State)}, got {found}; a task that is done is gone")
     return tuple(State(state) for state in states)

@@ -20,8 +20,9 @@ from typing import Any, TypeAlias
 
 from lowq import override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
-from lowq.clock import Clock
+from lowq.clock import Clock, clock_or_system
 from lowq.declaration import is_late
+from lowq.excerpt import excerpt
 from lowq.location import Location, locate, open_backend
 from lowq.override import Overridden
 from lowq.registry import is_registered
@@ -30,8 +31,9 @@ from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.testing.clock import running_clock
 from lowq.testing.observed import Observed
 from lowq.worker.coroutines import Coroutines
-from lowq.worker.handler import unwrap
+from lowq.worker.handler import check_handler, unwrap
 from lowq.worker.retry import Retry
+from lowq.worker.settings import check_retry
 
 OpenAt: TypeAlias = Callable[[Path, Clock], Backend]
 """Makes the queue that takes SQLite's place: `(path, clock) -> Backend`, at a path where nothing is yet."""
@@ -150,7 +152,9 @@ class TempQueue:
 
     def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
-        kept = self.find(queue)
+        check_retry(retry)
+        check_handler(handler)
+        kept = self.kept(queue)
         kept.handler, kept.retry = unwrap(handler), retry
 
     def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry]:
@@ -214,6 +218,12 @@ def temp_queue(
     `TaskQueue.start()` starts nothing meanwhile. Afterwards the queues are closed and were found whole. `backend`
     makes another kind of queue than SQLite's.
     """
+    if folder is not None and not isinstance(folder, str | os.PathLike):
+        raise TypeError(f"folder: expected the path of a directory, got {type(folder).__name__}")
+    if folder is not None and not os.path.isdir(folder):
+        raise InvalidLocation(f"folder: expected a directory that exists, got {excerpt(folder)}")
+    if clock is not None:
+        clock_or_system(clock)
     with ExitStack() as stack:
         if folder is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))

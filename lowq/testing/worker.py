@@ -18,9 +18,10 @@ from random import Random
 from typing import Any
 
 from lowq.backend import Backend, Lease, LowqError, State, Work
-from lowq.clock import FakeClock, to_micros
+from lowq.clock import FakeClock, later, to_micros
 from lowq.current_task import CurrentTask
 from lowq.error_text import annotate
+from lowq.excerpt import excerpt
 from lowq.location import open_backend
 from lowq.run import Run
 from lowq.testing.clockerror import ClockError
@@ -34,6 +35,7 @@ from lowq.worker.handler import Handler
 from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
 from lowq.worker.retry import Retry
+from lowq.worker.settings import check_retry
 from lowq.worker.stopping import Stop
 
 MAX_RUNS = 1000
@@ -85,7 +87,9 @@ class SyncWorker:
         `process` is a function of one work, or a queue, whose handler it then is. The task is in no queue of the
         application.
         """
-        _number(attempt, "attempt", 1)
+        _number(attempt, "attempt", 1, MAX_RUNS)
+        if retry is not None:
+            check_retry(retry)
         handler, policy = self._store.handler_of(process)
         backend = open_backend(f"memory://lowq-perform-{next(_numbers)}", clock=self._store.clock)
         try:
@@ -184,7 +188,7 @@ class SyncWorker:
         delivered again.
         """
         if at not in ("before", "during", "after"):
-            raise ValueError(f"at: expected before, during or after, got {at!r}")
+            raise ValueError(f"at: expected before, during or after, got {excerpt(at)}")
         _number(lines, "lines", 0)
         for kept in self._turns(queue):
             handler, _ = self._store.handler_of(kept.backend)
@@ -286,11 +290,13 @@ class SyncWorker:
         )
 
 
-def _number(value: object, what: str, least: int) -> int:
+def _number(value: object, what: str, least: int, most: int | None = None) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{what}: expected an int, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{what}: expected {least} or more, got {value}")
+        raise ValueError(f"{what}: expected {least} or more, got {excerpt(value)}")
+    if most is not None and value > most:
+        raise ValueError(f"{what}: expected {most} at most, got {excerpt(value)}")
     return value
 
 
@@ -300,10 +306,10 @@ def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None
         return None
     if not isinstance(until, datetime | timedelta):
         raise TypeError(f"until: expected an aware datetime or a timedelta, got {type(until).__name__}")
-    last = now + until if isinstance(until, timedelta) else until
+    last = later(now, until) if isinstance(until, timedelta) else until
     to_micros(last, "until")
     if last < now:
-        raise ValueError(f"until: {clock_time(last)} is before now, {clock_time(now)}")
+        raise ValueError(f"until: expected no earlier than now, {clock_time(now)}, got {clock_time(last)}")
     return last
 
 

@@ -90,9 +90,11 @@ def test_an_instant_of_another_zone_is_the_same_instant() -> None:
 def test_time_goes_back_only_where_it_is_asked_to() -> None:
     clock = FakeClock(START)
 
-    with pytest.raises(ValueError, match="advance: -1 day, 23:59:59 goes back; use move_to"):
+    with pytest.raises(
+        ValueError, match="advance: expected zero or more, got -1 day, 23:59:59, which goes back; use move_to"
+    ):
         clock.advance(-SECOND)
-    with pytest.raises(ValueError, match=r"is before 2030-01-01 12:00:00\.123456.*say back=True"):
+    with pytest.raises(ValueError, match=r"expected 2030-01-01 12:00:00\.123456.*say back=True"):
         clock.move_to(START - SECOND)
 
     assert clock.now() == START
@@ -101,7 +103,9 @@ def test_time_goes_back_only_where_it_is_asked_to() -> None:
 def test_a_move_out_of_the_calendar_is_refused_and_moves_nothing() -> None:
     clock = FakeClock(START)
 
-    with pytest.raises(ValueError, match=r"advance: 4000000 days.* after 2030-01-01.* is past the year 9999"):
+    with pytest.raises(
+        ValueError, match=r"advance: expected an end before the year 10000, got 4000000 days.* after 2030-01-01"
+    ):
         clock.advance(timedelta(days=4_000_000))
     with pytest.raises(TypeError, match=r"advance: expected a timedelta, got int; say timedelta\(seconds="):
         clock.advance(60)  # type: ignore[arg-type]

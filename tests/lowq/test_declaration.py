@@ -98,7 +98,7 @@ class TestSettings:
         ],
     )
     def test_an_unknown_option_is_refused_with_what_there_is(self, option: dict[str, Any], say: str) -> None:
-        with pytest.raises(TypeError, match=f"task_queue: unknown option .*{say}.*there are clock, dedupe"):
+        with pytest.raises(TypeError, match=f"task_queue: unknown option .*{say}.*expected one of clock, dedupe"):
             task_queue("q.db", **option)(nothing)
 
 

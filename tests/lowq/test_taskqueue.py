@@ -251,7 +251,7 @@ class TestTheDecorator:
             def note(queue: TaskQueue, work: Any) -> None: ...
 
     def test_an_unknown_option_is_refused(self) -> None:
-        with pytest.raises(TypeError, match=r"unknown option 'retries'; say retry=.*; there are clock, dedupe"):
+        with pytest.raises(TypeError, match=r"unknown option 'retries'; say retry=.*; expected one of clock, dedupe"):
 
             @task_queue("jobs.db", retries=3)
             def note(queue: TaskQueue, work: Any) -> None: ...
