@@ -169,7 +169,7 @@ class FakeClock:
         Really too, so that a program of one thread, which nobody's move of the clock can help, never hangs.
         """
         real_left = SystemClock().countdown(length)
-        end = later(self.now(), length)
+        end = shift(self.now(), length)
         return lambda: min(end - self.now(), real_left())
 
     def wait(self, woken: Callable[[float], bool], timeout: timedelta) -> bool:
@@ -273,7 +273,7 @@ def to_datetime(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def later(instant: datetime, by: timedelta) -> datetime:
+def shift(instant: datetime, by: timedelta) -> datetime:
     """The instant that comes `by` later, or the last or first one that there is."""
     try:
         return instant + by
@@ -298,7 +298,7 @@ def span(length: timedelta, what: str) -> int:
     return length // _MICROSECOND
 
 
-def clock_or_system(clock: Clock | None) -> Clock:
+def choose_clock(clock: Clock | None) -> Clock:
     """The clock that was given, or the system's. Raises TypeError for what is no clock."""
     if clock is None:
         return SystemClock()

@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 from lowq.backend import InvalidLocation
-from lowq.clock import clock_or_system
+from lowq.clock import choose_clock
 from lowq.error_text import show_error
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate
@@ -63,7 +63,7 @@ def check_settings(title: str, settings: Mapping[str, Any]) -> None:
     if not isinstance(options, Mapping) or not all(isinstance(each, str) for each in options):
         raise TypeError(f"{title}: options: expected a dict of the backend's options, got {excerpt(options)}")
     try:
-        clock_or_system(settings["clock"])
+        choose_clock(settings["clock"])
     except TypeError as error:
         raise TypeError(f"{title}: {error}") from None
     if settings["on_dead"] is not None:

@@ -25,10 +25,10 @@ STYLES = {State.READY: "green", State.SCHEDULED: "cyan", State.LEASED: "yellow",
 def write_json(value: dict[str, Any]) -> None:
     """One JSON object on a line of its own; ASCII where standard output holds no more, and no invisible character."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    click.echo(visible_json(json.dumps(value, ensure_ascii=not utf8)))
+    click.echo(escape_json(json.dumps(value, ensure_ascii=not utf8)))
 
 
-def visible_json(text: str) -> str:
+def escape_json(text: str) -> str:
     """The same JSON without invisible characters, which JSON lets stand and a terminal obeys: C1, bidi, lines."""
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 

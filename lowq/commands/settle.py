@@ -15,7 +15,7 @@ import click
 
 from lowq.backend import NO_HEADERS, Backend, Lease, LeaseLost, State, Task
 from lowq.clock import SystemClock, to_datetime
-from lowq.commands.output import visible_json, write_json
+from lowq.commands.output import escape_json, write_json
 from lowq.commands.parameters import duration, instant, lasting, of_a_queue, open_queue
 from lowq.error_text import fitting
 from lowq.rules.canonical import encode
@@ -141,7 +141,7 @@ def _show(lease: Lease, as_json: bool) -> None:
     if as_json:
         write_json({"lease": word, **write_lease(lease)})
     else:
-        click.echo(f"{word}\n{visible_json(encode(lease.work))}")
+        click.echo(f"{word}\n{escape_json(encode(lease.work))}")
 
 
 def _reason(text: str | None) -> str | None:

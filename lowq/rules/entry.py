@@ -64,7 +64,7 @@ def checksum_of(data: bytes, key: str | None, headers: str | None) -> int:
 def entries(items: Iterable[Item]) -> list[Entry]:
     """The entries of a batch; an error names the index of the item that is wrong."""
     checked = []
-    for index, item in enumerate(each_of(items, "items: expected Items, one after another")):
+    for index, item in enumerate(iterate(items, "items: expected Items, one after another")):
         if not isinstance(item, Item):
             raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
         try:
@@ -74,7 +74,7 @@ def entries(items: Iterable[Item]) -> list[Entry]:
     return checked
 
 
-def each_of(values: Iterable[T], expected: str) -> Iterator[T]:
+def iterate(values: Iterable[T], expected: str) -> Iterator[T]:
     """The values one by one. Raises TypeError, which says what was expected, where nothing can be gone through."""
     try:
         return iter(values)

@@ -9,7 +9,7 @@ from lowq.backend import Lease, State, Task
 from lowq.clock import deadline
 from lowq.excerpt import excerpt
 from lowq.rules.canonical import surrogate_fault
-from lowq.rules.entry import each_of
+from lowq.rules.entry import iterate
 
 
 def check_lease(lease: Lease, what: str = "lease") -> None:
@@ -28,7 +28,7 @@ def check_lease(lease: Lease, what: str = "lease") -> None:
 
 def check_leases(leases: Iterable[Lease]) -> list[Lease]:
     """The leases as a list. Raises TypeError, with the index, where one is no Lease."""
-    found = list(each_of(leases, "leases: expected Leases, one after another"))
+    found = list(iterate(leases, "leases: expected Leases, one after another"))
     for index, lease in enumerate(found):
         check_lease(lease, f"lease {index}")
     return found

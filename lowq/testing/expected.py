@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from lowq.backend import State, Task
-from lowq.clock import Clock, FakeClock, later, to_micros
+from lowq.clock import Clock, FakeClock, shift, to_micros
 from lowq.excerpt import excerpt
 from lowq.testing.matching import differences, show_value
 from lowq.testing.table import clock_time
@@ -130,7 +130,7 @@ def expect(like: Like, clock: Clock) -> Expected:
     if at is not None and in_ is not None:
         raise ValueError("at, in_: both say when; give one of them")
     if in_ is not None:
-        at = later(clock.now(), in_)
+        at = shift(clock.now(), in_)
     if at is not None:
         to_micros(at, "at" if in_ is None else "in_")
     return Expected(

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from lowq import override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
-from lowq.clock import Clock, clock_or_system
+from lowq.clock import Clock, choose_clock
 from lowq.declaration import is_late
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate, open_backend
@@ -153,9 +153,10 @@ class TempQueue:
     def handle(self, queue: QueueRef, handler: Callable[[Work], Any], *, retry: Retry = _RETRY) -> None:
         """The tasks of this queue, which no TaskQueue of the application handles, are run by `handler`."""
         check_retry(retry)
-        check_handler(handler)
-        kept = self.kept(queue)
-        kept.handler, kept.retry = unwrap(handler), retry
+        found = unwrap(handler)
+        check_handler(found)
+        kept = self.find(queue)
+        kept.handler, kept.retry = found, retry
 
     def handler_of(self, process: QueueRef | Callable[[Work], Any]) -> tuple[Callable[[Work], Any], Retry]:
         """The function that runs a work, and when it is tried again: of a queue, or the function itself."""
@@ -223,7 +224,7 @@ def temp_queue(
     if folder is not None and not os.path.isdir(folder):
         raise InvalidLocation(f"folder: expected a directory that exists, got {excerpt(folder)}")
     if clock is not None:
-        clock_or_system(clock)
+        choose_clock(clock)
     with ExitStack() as stack:
         if folder is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowq-"))

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from lowq.backend import Backend, Lease, LowqError, State, Work
-from lowq.clock import FakeClock, later, to_micros
+from lowq.clock import FakeClock, shift, to_micros
 from lowq.current_task import CurrentTask
 from lowq.error_text import annotate
 from lowq.excerpt import excerpt
@@ -306,7 +306,7 @@ def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None
         return None
     if not isinstance(until, datetime | timedelta):
         raise TypeError(f"until: expected an aware datetime or a timedelta, got {type(until).__name__}")
-    last = later(now, until) if isinstance(until, timedelta) else until
+    last = shift(now, until) if isinstance(until, timedelta) else until
     to_micros(last, "until")
     if last < now:
         raise ValueError(f"until: expected no earlier than now, {clock_time(now)}, got {clock_time(last)}")

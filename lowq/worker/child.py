@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lowq.backend import Backend, Lease
-from lowq.clock import Clock, later
+from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
 from lowq.process.forking import Confined, close_private, holds, open_private
 from lowq.process.lifeline import end_with_parent
@@ -90,7 +90,7 @@ class LastingChild:
         """Whether the child will do for the next task, and how the handler failed."""
         third = self._lease_for / 3
         limit_left, renewal_left = self._clock.countdown(self._time_limit), self._clock.countdown(third)
-        child.ask(current, later(self._clock.now(), self._time_limit))
+        child.ask(current, shift(self._clock.now(), self._time_limit))
         while True:
             nap = max(min(limit_left(), renewal_left(), _SLICE), timedelta(0))
             if self._clock.wait(child.answered, nap):

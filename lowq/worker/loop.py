@@ -10,7 +10,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
-from lowq.clock import Clock, later
+from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
 from lowq.endings import Discard, Later
 from lowq.process.forking import Confined
@@ -201,7 +201,7 @@ class Loop:
         if isinstance(failure.ending, Later):
             return self._put_off(lease, failure.ending, patiently)
         delay = None if failure.ending is not None else self._retry.delay(lease.task.attempts, self.random)
-        again = None if delay is None else later(self.clock.now(), delay)
+        again = None if delay is None else shift(self.clock.now(), delay)
         try:
             if again is None:
                 patiently(lambda: self.backend.dead_letter(lease, reason=failure.reason))

@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 
 from lowq.backend import Backend
-from lowq.clock import Clock, clock_or_system
+from lowq.clock import Clock, choose_clock
 from lowq.excerpt import excerpt
 from lowq.process.forking import check_fork, check_threads
 from lowq.run import Run
@@ -96,7 +96,7 @@ class Worker:
         self.time_limit = time_limit
         self.processes = processes
         self.batch = batch
-        self.clock = clock_or_system(clock)
+        self.clock = choose_clock(clock)
         self.random = Random() if random is None else random
         self.on_run = on_run
         self.on_dead = on_dead

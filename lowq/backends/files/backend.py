@@ -36,7 +36,7 @@ from lowq.backends.files.settings import INNER
 from lowq.backends.files.standing import Standing, start_of
 from lowq.backends.files.tasks import Tasks
 from lowq.backends.wakeup import Bell, Listener
-from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
+from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import folder_of, inside
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -90,7 +90,7 @@ class FilesBackend:
         check_choice(durability, "durability", ("power", "process", "none"))
         self.where = root = os.path.abspath(path)
         self.name = name
-        self._clock = clock_or_system(clock)
+        self._clock = choose_clock(clock)
         mutex = Mutex(os.path.join(folder_of(root, name), INNER, "lock"), patience)
         self._folder = Folder(root, name, durability=durability, mutex=mutex)
         self._ledger = Ledger(self._folder)

@@ -23,7 +23,7 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.http.transport import Transport
-from lowq.clock import Clock, clock_or_system, deadline, span, to_micros
+from lowq.clock import Clock, choose_clock, deadline, span, to_micros
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next
 from lowq.rules.names import check_dedupe, check_name
@@ -88,7 +88,7 @@ class HTTPBackend:
         shown = f"{'https' if self._secure else 'http'}://{place}"
         host, path = _host_and_path(shown)
         self.name = name
-        self._clock = clock_or_system(clock)
+        self._clock = choose_clock(clock)
         self._slice = _LONGEST_WAIT if clock is None else _SHORTEST_WAIT
         self._transport = Transport(
             secure=self._secure,

@@ -27,7 +27,7 @@ from lowq.backend import (
 )
 from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
-from lowq.clock import Clock, clock_or_system, deadline, span, to_datetime, to_micros
+from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.rules.damage import Unreadable, mark_damaged, read_work
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
@@ -66,7 +66,7 @@ class MemoryBackend:
         self._place: Place | None = place_of(place)
         self.name = name
         self.where = self._place.token
-        self._clock = clock_or_system(clock)
+        self._clock = choose_clock(clock)
         self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
         if dedupe not in (None, self._queue.dedupe):
             raise InvalidLocation(

@@ -30,7 +30,7 @@ from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, claimed, columns, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
-from lowq.clock import Clock, SystemClock, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
 from lowq.rules.damage import Unreadable
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -87,7 +87,7 @@ class PostgresBackend:
         self.where = address.identity
         self.name = name
         self._given_clock = clock
-        self._clock = clock or SystemClock()
+        self._clock = choose_clock(clock)
         self._was_empty = False
         self._s = f'"{schema}".'
         self._database = Database(address, schema=schema, create=create, patience=patience)
@@ -219,7 +219,7 @@ class PostgresBackend:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
         settled = check_leases(leases)
         claim = check_number(claim, "claim", least=0)
-        now = to_micros(self._clock.now())
+        now = to_micros(self._clock.now(), "clock.now()")
         length = deadline_of_next(claim, lease_for, now) - now
         return self._settle(settled, length, claim, whole=False)
 
@@ -288,7 +288,7 @@ class PostgresBackend:
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """What is in the queue now: ready in claim order, then scheduled by time, leased, and dead."""
-        check_page(state, after, limit)
+        limit = check_page(state, after, limit)
         statement, values = listing(self._s, self._queue, self._at, state, after, limit)
         rows = self._database.ask(statement, *values, again=True) if statement else []
         return [task_of(row, row[-1]) for row in rows]
@@ -319,7 +319,7 @@ class PostgresBackend:
         """The instant for the server: None where it is to ask its own clock."""
         if self._given_clock is None and not is_replaced():
             return None
-        return to_micros(self._clock.now())
+        return to_micros(self._clock.now(), "clock.now()")
 
     @property
     def _entered(self) -> tuple[int, int, int | None]:
@@ -331,7 +331,7 @@ class PostgresBackend:
 
     def _length(self, lease_for: timedelta) -> int:
         """Microseconds of a lease; checked with a clock that may not be the server's."""
-        now = to_micros(self._clock.now())
+        now = to_micros(self._clock.now(), "clock.now()")
         return deadline(now, lease_for) - now
 
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
@@ -434,7 +434,7 @@ class PostgresBackend:
         return None if due is None else timedelta(microseconds=due - now)
 
     def _now(self) -> int:
-        return to_micros(self._clock.now())
+        return to_micros(self._clock.now(), "clock.now()")
 
     def _told_lost(self, lease: Lease) -> str:
         row = self._database.call(lambda connection, left, _: self._row(connection, lease.id, left), again=True)

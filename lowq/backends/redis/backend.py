@@ -29,7 +29,7 @@ from lowq.backends.redis.queue import Queue, check_prefix
 from lowq.backends.redis.records import held_by, instant, lease_of, number, place_of, split, task_of
 from lowq.backends.redis.settings import Durability, durability_of
 from lowq.backends.redis.transport import Transport
-from lowq.clock import Clock, clock_or_system, deadline, is_replaced, span, to_datetime, to_micros
+from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
 from lowq.rules.damage import Unreadable
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -97,7 +97,7 @@ class RedisBackend:
         self.name = name
         self.where = f"{address}#{prefix}"
         self._time = clock
-        self._clock = clock_or_system(clock)
+        self._clock = choose_clock(clock)
         self._server = Transport(address, patience=patience, patterns=f"~{prefix}:names ~{{{prefix}:*")
         try:
             self._queue = Queue(self._server, prefix, name, self._instant)

@@ -30,7 +30,7 @@ from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standi
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, list_tasks, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
-from lowq.clock import LAST_MICROS, Clock, clock_or_system, deadline, span, to_datetime, to_micros
+from lowq.clock import LAST_MICROS, Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import (
@@ -84,7 +84,7 @@ class SQLiteBackend:
         self.where = file = true_path(path)
         check_links(file)
         self.name = name
-        time = self._clock = clock_or_system(clock)
+        time = self._clock = choose_clock(clock)
         self._bell = Bell(beside(file, "bell", name), file)
         self._was_empty = False
         self._database = Database(
