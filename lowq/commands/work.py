@@ -22,6 +22,7 @@ from lowq.commands.output import CELL, console, one_line, visible, write_json
 from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
 from lowq.error_text import show_error
 from lowq.location import locate
+from lowq.rules.server_url import hidden
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
@@ -212,9 +213,10 @@ def _understand(targets: tuple[str, ...], name: str | None) -> tuple[str | None,
             raise HandlerNotFound(
                 f"{targets[1]!r} is no handler\nexpected module:handler, such as app.jobs:send_mail"
             )
-    if len(targets) == 1 and ":" not in targets[0] and _is_place(targets[0]):
+    if len(targets) == 1 and ("://" in targets[0] or (":" not in targets[0] and _is_place(targets[0]))):
+        shown = hidden(targets[0])
         raise HandlerNotFound(
-            f"{targets[0]!r} is a location\nsay which handler runs its tasks: lowq work {targets[0]} module:handler"
+            f"{shown!r} is a location\nsay which handler runs its tasks: lowq work {shown} module:handler"
         )
     if name is not None:
         raise click.UsageError("--name goes with a LOCATION: a queue of the application has a name of its own")
@@ -249,7 +251,7 @@ def _open_watched(location: str | None, name: str | None, handler: Handler) -> I
             if number
         ]
         waits = ", ".join([f"{counts.ready} ready", *more])
-        title = f"queue {called} of {where if location is None else location}"
+        title = f"queue {called} of {where if location is None else hidden(location)}"
         click.echo(visible(f"{title}: {'new, nothing waits in it' if is_new else waits}"), err=True)
         if own is not None and not (here and own.name == called):
             click.echo(

@@ -38,7 +38,7 @@ class SettingsError(LowqError, ValueError):
 class Settings:
     """What the application serves, to whom, and within what limits."""
 
-    location: str = ""
+    location: str = field(default="", repr=False)
     """The path or URL of the queue: ``/var/lib/jobs.db``. There is no default."""
 
     name: str = "default"
