@@ -37,7 +37,7 @@ SOUND = {
     "folder": "lowq_conformance.queues.sound.folder:Folder",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
 }
-KINDS = {"race": "races", "crash": "kills", "worker": "workers", "waiting": "waits"}
+KINDS = {"race": "races", "crash": "kills", "worker": "workers", "lasting": "workers", "waiting": "waits"}
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"
 ENOUGH = 19 / 20

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -19,6 +18,17 @@ import pytest
 
 from lowq_conformance.cases.exit_window import SOON, freeze_worker, measure
 from lowq_conformance.cases.starter import Starter
+from lowq_conformance.cases.worker_fixtures import (
+    MOMENT,
+    comes_back,
+    expect_at_most,
+    lease_over,
+    q,
+    reaper,
+    task,
+    waiting,
+    workers,
+)
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agent_process import Orders
@@ -26,9 +36,9 @@ from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
-from lowq_conformance.subject.reaper import Reaper
-from lowq_conformance.subject.subject import Subject
-from lowq_conformance.subject.workers import Workers, describe_turns, most_at_once
+from lowq_conformance.subject.workers import Workers
+
+__all__ = ["q", "reaper", "workers"]
 
 MANY = 40
 BUSY = 6.0
@@ -40,35 +50,8 @@ SHORTLY = 0.012
 STARTERS = 3
 LULL = 0.05
 """Seconds in which a worker runs what there is and ends, so that all who start meet without one."""
-MOMENT = 0.25
-"""Seconds in which a worker too many would take a task."""
 STARTED = 30.0
 """Seconds within which a program that starts a worker has ended."""
-
-
-@pytest.fixture(scope="session")
-def reaper() -> Iterator[Reaper]:
-    """What ends the workers when nobody else does."""
-    made = Reaper()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def workers(subject: Subject, tmp_path: Path, reaper: Reaper) -> Iterator[Workers]:
-    """The workers of the queue under test, none of which is left."""
-    place, turns = tmp_path / "place", tmp_path / "turns"
-    for each in (place, turns):
-        each.mkdir()
-    made = Workers(subject, place, turns, reaper)
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def q(subject: Subject, workers: Workers) -> Client:
-    """A client of the queue that the workers run."""
-    return subject.open(workers.place)
 
 
 def orders(workers: Workers, logs: Path, slots: int = 0) -> Orders:
@@ -78,16 +61,6 @@ def orders(workers: Workers, logs: Path, slots: int = 0) -> Orders:
     return Orders(
         subject.target, subject.promises, subject.traits, workers.place, logs, lease, meeting=meeting, slots=slots
     )
-
-
-def task(number: int, **does: Any) -> Any:
-    """A work like no other."""
-    return {"n": number, **does}
-
-
-def waiting(number: int) -> Any:
-    """A work whose handler waits at the gate."""
-    return task(number, does="wait", at="gate")
 
 
 @pytest.mark.clause("WORKER-1")
@@ -174,20 +147,6 @@ def test_a_queue_runs_again_wherever_its_worker_was_killed(
     comes_back(workers, *(task(number, does="take", seconds=TURN) for number in range(profile.kills)))
 
 
-def comes_back(workers: Workers, *works: Any) -> None:
-    """What was in hand is run when its lease has run out, where a kill is to lose nothing."""
-    if "crash" in workers.subject.promises and workers.undone(works):
-        lease_over(workers)
-        workers.start()
-        workers.run(*works)
-
-
-def lease_over(workers: Workers) -> None:
-    """The leases of workers that are no more have run out."""
-    traits = workers.subject.traits
-    workers.subject.pass_time(workers.place, traits.shortest_lease + traits.grace + traits.resolution)
-
-
 @pytest.mark.clause("WORKER-5")
 def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
     allowed = count_allowed(workers)
@@ -201,10 +160,10 @@ def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
         workers.start()
 
     workers.until(lambda: len(workers.turns()) > allowed, MOMENT)
-    not_more(workers, allowed)
+    expect_at_most(workers, allowed)
     workers.handler.open("gate")
     workers.run(*(waiting(number) for number in range(allowed + 4)))
-    not_more(workers, allowed)
+    expect_at_most(workers, allowed)
 
 
 @pytest.mark.clause("WORKER-5")
@@ -234,7 +193,7 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
             except TimeoutError:
                 raise Broken("a push or start() did not return", clause="WORKER-2") from None
         workers.run(*works)
-        not_more(workers, allowed)
+        expect_at_most(workers, allowed)
         workers.kill()
 
 
@@ -244,13 +203,6 @@ def count_allowed(workers: Workers) -> int:
     if allowed is None:
         raise NotPromised("each start adds workers")
     return allowed
-
-
-def not_more(workers: Workers, allowed: int) -> None:
-    """At no instant were more turns under way than workers were asked for."""
-    most = most_at_once(workers.turns())
-    if len(most) > allowed:
-        raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{describe_turns(most)}")
 
 
 @pytest.mark.clause("WORKER-6")

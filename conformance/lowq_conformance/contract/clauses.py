@@ -253,6 +253,20 @@ CLAUSES: Mapping[str, Clause] = {
             ("There are never more workers than asked for", ""),
             ("SIGTERM finishes or gives back the task in hand", ""),
             ("The starter's own clean-up code runs once, in the starter", ""),
+            ("A task that takes longer than the lease is run once, while its worker lives", ""),
+            (
+                "A worker that stood still past its lease settles nothing later, and takes nobody's task away",
+                "lease fenced",
+            ),
+            (
+                "A task that always fails is tried as often as the harness states, then set aside, and blocks nobody",
+                "",
+            ),
+            ("A retry comes no earlier than the harness states", ""),
+            ("Never more tasks are run at once than there are workers", ""),
+            ("A worker goes on when its storage comes back", "", False),
+            ("A task with a time runs, at its time, also where a worker was killed meanwhile", "not_before"),
+            ("After a work was done, it may be pushed again and runs again", "dedupe"),
         ),
     )
     for clause in clauses

@@ -114,6 +114,8 @@ class Harness(Protocol):
     main_thread: bool = _DEFAULT.main_thread
     refuses: Collection[str] = _DEFAULT.refuses
     workers: int | None = _DEFAULT.workers
+    attempts: int | None = _DEFAULT.attempts
+    retry_after: timedelta | None = _DEFAULT.retry_after
 
     def open(self, place: Path) -> Any:
         """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.

@@ -104,6 +104,10 @@ class Traits:
     """Works that are refused by a named error, in words: see REFUSABLE."""
     workers: int | None = 1
     """How many tasks are run at once, however often workers are started; None: each start adds more."""
+    attempts: int | None = None
+    """How often a worker tries a task that always fails, before it sets it aside; None: not stated."""
+    retry_after: timedelta | None = None
+    """How long after it failed a task is tried again at the earliest; None: not stated."""
 
 
 REFUSABLE: Mapping[str, str] = {
@@ -123,6 +127,8 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "one_at_a_time": (False, True),
     "main_thread": (False, True),
 }
+_OR_NONE = ("max_delay", "fixed_lease", "retry_after")
+"""Traits that are a length of time or None."""
 TRAITS = tuple(field.name for field in fields(Traits))
 METHODS = ("open", "pass_time", "now", "start", "close_place", "event_loop")
 HARNESS_NAMES = ("promises", *TRAITS, *METHODS)
@@ -148,9 +154,9 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
     for trait, value in values.items():
         if trait not in TRAITS:
             raise BrokenHarness(f"{who}: unknown trait {trait!r}{_hint(trait, HARNESS_NAMES)}")
-        if trait == "workers":
+        if trait in ("workers", "attempts"):
             if value is not None and (type(value) is not int or value < 1):
-                raise BrokenHarness(f"{who}: workers: expected a number from 1 on, or None, got {value!r}")
+                raise BrokenHarness(f"{who}: {trait}: expected a number from 1 on, or None, got {value!r}")
             continue
         if trait == "refuses":
             if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
@@ -162,7 +168,7 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
         choices = _CHOICES.get(trait)
         if choices is not None and (value, type(value)) not in [(each, type(each)) for each in choices]:
             raise BrokenHarness(f"{who}: {trait}: expected {' or '.join(map(repr, choices))}, got {value!r}")
-        if choices is None and not (trait in ("max_delay", "fixed_lease") and value is None):
+        if choices is None and not (trait in _OR_NONE and value is None):
             if not isinstance(value, timedelta):
                 raise BrokenHarness(f"{who}: {trait}: expected a timedelta, got {value!r}")
             if value < timedelta(0) or (trait in ("shortest_lease", "fixed_lease") and not value):
@@ -229,11 +235,11 @@ def _could_be(known: str, value: object) -> bool:
     default = getattr(Traits(), known)
     if type(default) is bool:
         return isinstance(value, bool)
-    if isinstance(default, timedelta) or known in ("max_delay", "fixed_lease"):
+    if isinstance(default, timedelta) or known in _OR_NONE:
         return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
     if known == "refuses":
         return isinstance(value, (set, frozenset, list, tuple, str))
-    kinds = {"workers": (int, type(None))}.get(known, (str, type(None)))
+    kinds = {"workers": (int, type(None)), "attempts": (int, type(None))}.get(known, (str, type(None)))
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 

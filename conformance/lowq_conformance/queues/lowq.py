@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from lowq import FakeClock, LowqError, TaskQueue, open_backend
+from lowq import FakeClock, LowqError, Retry, TaskQueue, UnattendedWarning, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
 from lowq_conformance.queues import postgres_places, valkey_places
 from lowq_conformance.queues.http_places import url_of
@@ -45,6 +46,9 @@ class FakeTime:
 class LowqHarness(FakeTime):
     """A lowq backend of one scheme, with fresh files at each place and a clock that is moved."""
 
+    attempts = Retry().max_attempts
+    retry_after = Retry().first / 2  # a delay is drawn from its upper half
+
     def __init__(self, scheme: str, options: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__()
         self._scheme = scheme
@@ -59,7 +63,10 @@ class LowqHarness(FakeTime):
         """lowq's own worker runs in the background until nothing is left to do; none is made where one runs."""
         queue = self._running(place, handler)
         try:
-            if not queue.start():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnattendedWarning)  # the suite starts another when it is time
+                started = queue.start()
+            if not started:
                 return []
             pid, end = queue.active_pid, time.monotonic() + 0.1
             # It has not signed yet, so that there is none or one that was killed, or it came and went.

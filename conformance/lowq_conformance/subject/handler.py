@@ -30,8 +30,8 @@ class Handler:
     A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
     gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
     ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
-    n-th "line" or "step" or n "seconds" later, and ``{"does": "count", "at": name}`` has lines and steps counted. Any
-    other work is nothing to do.
+    n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
+    ``{"does": "count", "at": name}`` has lines and steps counted. Any other work is nothing to do.
     """
 
     folder: str
@@ -71,12 +71,16 @@ class Handler:
                 raise ToldToFail("told to fail")
             case {"does": "wait", "at": str(gate)}:
                 self._wait(gate)
+            case {"does": "freeze", "first": str(gate)}:
+                self._wait(gate)
             case {"does": "take", "seconds": float(seconds)}:
                 time.sleep(seconds)
 
     def _end(self, work: Any) -> None:
         match work:
-            case {"does": "freeze", "after": [str(kind), float(after) | int(after)], "at": str(gate)}:
+            case {"does": "freeze", "after": [str(kind), float(after) | int(after)], "at": str(gate)} if not (
+                self.is_open(gate)
+            ):
                 ending.freeze(self._gate(gate), kind, after)
             case {"does": "count", "at": str(name)}:
                 ending.count(self._count(name))

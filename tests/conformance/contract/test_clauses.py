@@ -32,7 +32,7 @@ NUMBERS = {
     "CLOSE": 3,
     "INPUT": 4,
     "NAMES": 2,
-    "WORKER": 7,
+    "WORKER": 15,
 }
 
 

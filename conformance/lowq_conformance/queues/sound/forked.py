@@ -9,12 +9,14 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import Lease, Pushed
+from lowq import Lease, LeaseLost, Pushed
 from lowq_conformance.contract.promises import Traits
 from lowq_conformance.queues.sound.journal import Journal, Queue
 
@@ -118,13 +120,37 @@ class Worker:
         os.close(self.alive)
 
     def run(self, queue: Queue, lease: Lease) -> None:
-        """The handler has run the task, which is done, or is set aside where it failed."""
+        """The handler has run the task, which is done, or is set aside where it failed; or went to somebody else."""
+        with suppress(LeaseLost):
+            try:
+                with self.renewing(queue, lease):
+                    self.handler(lease.work)
+            except Exception as error:
+                self.failed(queue, lease, error)
+            else:
+                self.done(queue, lease)
+
+    def done(self, queue: Queue, lease: Lease) -> None:
+        """The task is gone."""
+        queue.ack(lease)
+
+    @contextmanager
+    def renewing(self, queue: Queue, lease: Lease) -> Iterator[None]:
+        """The lease does not end in the block, unless this process stands still."""
+        over = threading.Event()
+        renewer = threading.Thread(target=self.renew, args=(queue, lease, over))
+        renewer.start()
         try:
-            self.handler(lease.work)
-        except Exception as error:
-            self.failed(queue, lease, error)
-        else:
-            queue.ack(lease)
+            yield
+        finally:
+            over.set()
+            renewer.join()
+
+    def renew(self, queue: Queue, lease: Lease, over: threading.Event) -> None:
+        """The lease is extended again and again, until the turn is over or somebody else has the task."""
+        with suppress(LeaseLost):
+            while not over.wait(LEASE.total_seconds() / 4):
+                queue.extend(lease, lease_for=LEASE)
 
     def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
         """The task is set aside."""
@@ -139,11 +165,33 @@ class Forked(Journal):
     """The journal with a worker."""
 
     promises = Worker.promises
+    attempts: int | None = 1
     _worker = Worker
 
     def start(self, place: Path, handler: Handler) -> list[int]:
         """The worker's process id, where one was made."""
         return self._worker(place, self, handler).start()
+
+
+class Retries(Worker):
+    """A worker that tries what failed twice more, each time a second later."""
+
+    attempts: ClassVar[int] = 3
+    retry_after: ClassVar[timedelta] = timedelta(seconds=1)
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts >= self.attempts:
+            super().failed(queue, lease, error)
+        else:
+            queue.release(lease, not_before=queue.clock.now() + self.retry_after)
+
+
+class Retrying(Forked):
+    """The journal with a worker that tries again."""
+
+    attempts = Retries.attempts
+    retry_after = Retries.retry_after
+    _worker = Retries
 
 
 class Pusher:
