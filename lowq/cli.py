@@ -26,6 +26,7 @@ from lowq.commands.settle import ack, claim, dead_letter, extend, release
 from lowq.commands.show import show
 from lowq.commands.verify import verify_file
 from lowq.commands.work import work
+from lowq.rules.server_url import hidden_in
 
 DONE, NO, BAD_INPUT, NO_STORAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -126,12 +127,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.NoSuchOption as error:
         where = error.ctx.command_path if error.ctx else "lowq"
         hint = "write -- before a WORK that begins with a minus" if where == "lowq push" else f"{where} --help"
-        return _say(f"{where}: {error.format_message()}\nTry: {hint}", BAD_INPUT)
+        return _say(f"{where}: {_message(error)}\nTry: {hint}", BAD_INPUT)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "lowq"
-        return _say(f"{where}: {error.format_message()}\nTry: {where} --help", BAD_INPUT)
+        return _say(f"{where}: {_message(error)}\nTry: {where} --help", BAD_INPUT)
     except click.ClickException as error:
-        return _say(f"lowq: {error.format_message()}", error.exit_code)
+        return _say(f"lowq: {_message(error)}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _say("\nlowq: interrupted" if sys.stderr.isatty() else "lowq: interrupted", INTERRUPTED)
     except (BackendUnavailable, CorruptQueue) as error:
@@ -143,6 +144,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         return _say(f"lowq: {error}", NO_STORAGE)
     return code if isinstance(code, int) else DONE
+
+
+def _message(error: click.ClickException) -> str:
+    """What click says, which quotes the arguments: without the password of a URL among them."""
+    return hidden_in(error.format_message())
 
 
 def _say(text: str, code: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from lowq.backend import LowqError, Work
 from lowq.commands.output import CELL, one_line
 from lowq.error_text import show_error
+from lowq.rules.server_url import hidden
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.worker.handler import check_handler
 from lowq.worker.retry import Retry
@@ -42,6 +43,10 @@ def load(target: str) -> list[Handler]:
     The current directory is importable. Raises HandlerNotFound, whatever the module does while it is imported.
     """
     module_name, colon, path = target.partition(":")
+    if "://" in target:
+        raise HandlerNotFound(
+            f"{hidden(target)!r} is a location\nexpected module:handler, such as app.jobs:send_mail"
+        )
     if not module_name or (colon and not path):
         raise HandlerNotFound(f"{target!r} is no handler\nexpected module:handler, such as app.jobs:send_mail")
     if os.getcwd() not in sys.path:

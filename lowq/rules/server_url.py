@@ -10,15 +10,29 @@ SECRETS = frozenset(("token", "password", "sslpassword", "passwd", "oauth_client
 """Options of a URL that nobody is to read."""
 
 _USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^/?#@:]*):(?P<password>.*)@", re.DOTALL)
+_FORGOTTEN = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>(?!\[)[^/?#@:]*):(?!\d{0,5}(?:[/?#,]|$))[^@]*$", re.DOTALL
+)
+"""A user and a password, or what may be one, where the @ and the host are missing."""
 _OPTION = re.compile(rf"(?i)(?P<name>[?&](?:{'|'.join(sorted(SECRETS))})=)[^&]*")
 
 
 def hidden(url: str) -> str:
     """The text for a message: with ``…`` for a password, also in a URL that is none, and for secret options.
 
-    What stands between the first colon behind ``://`` and the last ``@`` may be a password, whatever it holds.
+    What stands between the first colon behind ``://`` and the last ``@`` may be a password, whatever it holds;
+    without an ``@``, whatever is no port.
     """
-    return _OPTION.sub(r"\g<name>…", _USER.sub(r"\g<scheme>\g<user>:…@", url))
+    shown = _FORGOTTEN.sub(r"\g<scheme>\g<user>:…", _USER.sub(r"\g<scheme>\g<user>:…@", url))
+    return _OPTION.sub(r"\g<name>…", shown)
+
+
+def hidden_in(text: str) -> str:
+    """A text in which each word that is a URL is shown as `hidden` shows it."""
+    return _WORD.sub(lambda word: hidden(word[0]), text) if "://" in text else text
+
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\")]+")
 
 
 def split_user(place: str) -> tuple[str, str | None, str]:
