@@ -60,7 +60,7 @@ def read(data: bytes, *, strict: bool = False) -> Content:
     if not data:
         raise Wrong("it is empty")
     try:
-        fields = json.loads(data.decode(), parse_constant=_refuse)
+        fields = _decode(data.decode())
     except UnicodeDecodeError as error:
         raise Wrong(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
     except (ValueError, RecursionError) as error:
@@ -109,6 +109,9 @@ def _time(micros: int | None) -> str:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse).decode
 
 
 def _instant(fields: dict[str, Any], field: str) -> int | None:

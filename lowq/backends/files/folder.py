@@ -46,6 +46,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WHY = {errno.ELOOP: "it is a symbolic link", errno.EISDIR: "it is a directory"}
 _SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_USUAL = 1 << 16
+"""Bytes that are read of a file at once; what has more is read to its end."""
 _ABANDONED = 600
 """Seconds after which a file that nobody pushed is not going to be."""
 
@@ -152,7 +154,8 @@ class Folder:
         """
         try:
             with open_file(name, _READ, self._root()) as file:
-                return file.readall()
+                data = file.read(_USUAL) or b""
+                return data if len(data) < _USUAL else data + file.readall()
         except OSError as error:
             if error.errno in (errno.ENOENT, *_SHORT):
                 raise

@@ -43,20 +43,30 @@ class Mutex:
 
     def acquire(self) -> None:
         """The lock is held. Raises BackendUnavailable where it was not to be had in time."""
-        clock = SystemClock()
-        left = clock.countdown(self._patience)
-        if not self._threads.acquire(timeout=min(self._patience.total_seconds(), threading.TIMEOUT_MAX)):
-            raise self._busy("another thread")
+        if not self._threads.acquire(blocking=False):
+            patience = min(self._patience.total_seconds(), threading.TIMEOUT_MAX)
+            if not self._threads.acquire(timeout=patience):
+                raise self._busy("another thread")
         if self._file is None:
             self._file = open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
-        nap = _FIRST_NAP
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if left() <= timedelta(0):
-                    raise self._busy("another process") from None
+        if not self._locked():
+            self._wait()
+
+    def _locked(self) -> bool:
+        """Whether the lock was to be had at once."""
+        assert self._file is not None  # `acquire` opened it
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait(self) -> None:
+        clock, nap = SystemClock(), _FIRST_NAP
+        left = clock.countdown(self._patience)
+        while not self._locked():
+            if left() <= timedelta(0):
+                raise self._busy("another process")
             clock.sleep(min(nap, left()))
             nap = min(nap * 1.5, _LONGEST_NAP)
 

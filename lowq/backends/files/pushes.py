@@ -32,6 +32,7 @@ class Pushes:
         at, micros = stamp(now), to_micros(now)
         self._ledger.open()
         written: dict[int, str] = {}
+        kept: list[int] = []
 
         def write(position: int, *, sync: bool) -> str:
             written[position] = name = folder.write(of_entry(batch[position], micros), sync=sync)
@@ -45,9 +46,8 @@ class Pushes:
                 stands = added.get(new.digest) or self._standing.find(index, new.digest, at)
                 answers.append(Pushed(self._tasks.id(stands or (fresh := self._ledger.number())), stands is None))
                 if stands is None:
-                    changes.append(
-                        (written.get(position) or write(position, sync=True), str(name_of(new, fresh, at)))
-                    )
+                    kept.append(position)
+                    changes.append((written.get(position) or write(position, sync=True), str(name_of(new, fresh, at))))
                     if self._standing.dedupe != "off":
                         added[new.digest] = fresh
             if len(changes) > 1:
@@ -64,6 +64,8 @@ class Pushes:
             if len(batch) >= MANY:
                 folder.sync_all()
             pushed = self._ledger.alone(keep)
+            for changed in kept:
+                written.pop(changed, None)  # they are tasks, and no files of ours any more
         except OSError as error:
             raise folder.translate(error) from error
         finally:
