@@ -201,6 +201,10 @@ class Folder:
             return False
         return True
 
+    def changed(self) -> int:
+        """The time of the last change of what the directory lists."""
+        return os.fstat(self._root()).st_mtime_ns
+
     def sync(self, *names: str) -> None:
         """What was renamed and removed survives the loss of power, where that is promised."""
         if self._power:

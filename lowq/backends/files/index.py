@@ -72,6 +72,14 @@ class Index:
             if left:
                 self._digests[digest(name)] = " ".join(left)
 
+    def named(self, at: str) -> str | None:
+        """The name of the task with that number, or None."""
+        return self.names.get(at)
+
+    def all(self) -> list[str]:
+        """The names of all tasks."""
+        return list(self.names.values())
+
     def first(self) -> str | None:
         """The name of the first ready task, which is taken out of the order: it will be claimed, or set aside."""
         while self.ready:
@@ -111,6 +119,20 @@ class Index:
     def equals(self, start: str) -> list[str]:
         """The names of the tasks that are not dead and whose digest begins so, the oldest first."""
         return [self.names[at] for at in sorted(self._digests.get(start, "").split())]
+
+    def may_stand(self, start: str) -> bool:
+        """Whether an equal task may be there; changes nothing, and so may be asked without the lock."""
+        return start in self._digests
+
+    def _top(self) -> str | None:
+        """The place of the first ready task."""
+        while self.ready:
+            key = self.ready[0]
+            name = self.names.get(key[11:])
+            if name is not None and name[0] == "r" and name[6:33] == key:
+                return key
+            heappop(self.ready)
+        return None
 
     def _stand(self, start: str, at: str) -> None:
         standing = self._digests.get(start)

@@ -22,12 +22,12 @@ from zlib import crc32
 Change = tuple[str, str]
 """A rename within the directory, from one name to another; or, to an empty name, a removal."""
 
-MAGIC = b"lowqdir1"
+MAGIC = b"lowqdir2"
 START = 4096
 ROOM = 1 << 20
 """Bytes of changes that are remembered: some eight thousand."""
 
-_HEADER = struct.Struct("<8sQQQQQ8s")
+_HEADER = struct.Struct("<8sQQQQQQ8s")
 _CHECK = struct.Struct("<I")
 _RECORD = struct.Struct("<II")
 
@@ -37,7 +37,8 @@ class Header:
     """Where the journal ends, and up to where it is done.
 
     `epoch` is another one where the changes before cannot be followed; `next` is the number of the next task; `batch`
-    is 1 while a batch file may stand there.
+    is 1 while a batch file may stand there; `changed` is the time of the directory after the last change, by which a
+    new client sees whether anybody else changed it.
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class Header:
     done: int
     next: int
     batch: int = 0
+    changed: int = 0
 
 
 class Journal:
@@ -58,14 +60,16 @@ class Journal:
         data = os.pread(self._fd, _HEADER.size + 4, 0)
         if len(data) < _HEADER.size + 4 or _CHECK.unpack_from(data, _HEADER.size)[0] != crc32(data[:-4]):
             return None
-        magic, epoch, end, done, number, batch, boot = _HEADER.unpack_from(data)
+        magic, epoch, end, done, number, batch, changed, boot = _HEADER.unpack_from(data)
         if magic != MAGIC or boot != boot_id():
             return None
-        return Header(epoch, end, done, number, batch)
+        return Header(epoch, end, done, number, batch, changed)
 
     def write(self, header: Header) -> None:
         """The header is that from now on."""
-        data = _HEADER.pack(MAGIC, header.epoch, header.end, header.done, header.next, header.batch, boot_id())
+        data = _HEADER.pack(
+            MAGIC, header.epoch, header.end, header.done, header.next, header.batch, header.changed, boot_id()
+        )
         os.pwrite(self._fd, data + _CHECK.pack(crc32(data)), 0)
 
     def append(self, changes: list[Change], at: int) -> int:

@@ -24,6 +24,7 @@ from lowq.backends.files.folder import BAD, TMP, Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change, Header, Journal, knows_boots
 from lowq.backends.files.names import LAST_NUMBER, is_meant, is_task, number
+from lowq.backends.files.recall import LEAST, note, recall
 from lowq.backends.files.settings import INNER
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ T = TypeVar("T")
 BATCH = f"{INNER}/batch"
 _LONGEST = 220
 """Bytes of a name that others are made of: 255 are the most that file systems take."""
+_FEW = 100
+"""So many changes of others are looked up in the noted names; for more, they are noted anew."""
 _RESERVE = 1_000
 """So many numbers are set aside with one write that is synced."""
 
@@ -87,7 +90,7 @@ class Ledger:
     def knows(self, digest: str) -> bool:
         """Whether an equal task may stand: a hint, for there is no lock around it."""
         index = self._index
-        return index is not None and bool(index.equals(digest))
+        return index is not None and index.may_stand(digest)
 
     def change(self, index: Index, changes: list[Change]) -> set[str]:
         """The changes are made; the names of those whose file somebody else had removed are the answer.
@@ -105,7 +108,7 @@ class Ledger:
             for source, target in changes:
                 if not self._carry_out(source, target):
                     gone.add(source)
-            header.done = header.end
+            header.done, header.changed = header.end, self.folder.changed()
             journal.write(header)
         except BaseException:
             self._index = None
@@ -145,7 +148,7 @@ class Ledger:
             self._index = None
             self._undo_batch(changes)
             raise
-        header.batch = 0
+        header.batch, header.changed = 0, folder.changed()
         for start in range(0, len(changes), 500):
             header.end = self._note(journal, changes[start : start + 500])
             header.done = header.end
@@ -220,6 +223,8 @@ class Ledger:
         """What is in the directory now, with what a killed holder left unfinished finished."""
         index, self._index = self._index, None
         header = journal.header()
+        if index is None and self._fresh and header is not None:
+            index = self._recall(journal, header)
         if header is None or header.batch or index is None or header.epoch != self._seen[0]:
             return self._list(journal, header)
         self._header = header
@@ -236,6 +241,26 @@ class Ledger:
                 return self._list(journal, header)
         return index
 
+    def _recall(self, journal: Journal, header: Header) -> Index | None:
+        """What another client noted and the journal says of the time since, where nobody else changed anything."""
+        if header.batch or header.done != header.end or header.changed != self.folder.changed() or not knows_boots():
+            return None
+        known = recall(self.folder, header.epoch)
+        changes = None if known is None else journal.changes(known[0], header.end)
+        if known is None or changes is None:
+            return None
+        index: Index = known[1]
+        if many := len(changes) > _FEW:
+            index = Index(index.all())
+        for change in changes:
+            _apply(index, change)
+        if many:
+            note(self.folder, header.epoch, header.end, index)
+        self._fresh = False
+        self._seen = (header.epoch, header.end)
+        self.folder.tidy()
+        return index
+
     def _settle(self, journal: Journal, header: Header, changes: list[Change]) -> None:
         """The changes that the journal ends with are done, and noted as done.
 
@@ -243,7 +268,7 @@ class Ledger:
         """
         try:
             self._finish(changes)
-            header.done = header.end
+            header.done, header.changed = header.end, self.folder.changed()
         except OSError:
             header.epoch, header.end, header.done = _epoch(), 0, 0
         journal.write(header)
@@ -261,12 +286,15 @@ class Ledger:
         self._header = header
         if self._redo_batch() or header.batch:
             header.epoch, header.end, header.done, header.batch = _epoch(), 0, 0, 0
+        header.changed = folder.changed()
         names, wrong = self._names()
         index = Index(names)
         if index.names:
             header.next = max(header.next, int(max(index.names)) + 1)
         journal.write(header)
         self._seen = (header.epoch, header.end)
+        if len(names) >= LEAST and knows_boots():
+            note(folder, header.epoch, header.end, index)
         folder.tidy()
         for name, why in wrong:
             self.set_aside(index, name, why)

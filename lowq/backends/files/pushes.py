@@ -47,7 +47,9 @@ class Pushes:
                 answers.append(Pushed(self._tasks.id(stands or (fresh := self._ledger.number())), stands is None))
                 if stands is None:
                     kept.append(position)
-                    changes.append((written.get(position) or write(position, sync=True), str(name_of(new, fresh, at))))
+                    changes.append(
+                        (written.get(position) or write(position, sync=True), str(name_of(new, fresh, at)))
+                    )
                     if self._standing.dedupe != "off":
                         added[new.digest] = fresh
             if len(changes) > 1:

@@ -64,7 +64,7 @@ class Tasks:
     def page(self, index: Index, now: str, state: State | None, after: Task | None) -> Iterator[str]:
         """The names of the tasks of that state, or of all, in the order of a listing, behind `after`."""
         start = None if after is None else self._place_of(after)
-        for at, name in sorted((_place(name, now), name) for name in index.names.values()):
+        for at, name in sorted((_place(name, now), name) for name in index.all()):
             if (state is None or ORDER[at[0]] is State(state)) and (start is None or at > start):
                 yield name
 
@@ -93,7 +93,7 @@ class Tasks:
 
     def find(self, index: Index, id: str) -> Name | None:
         number = self.number(id)
-        name = None if number is None else index.names.get(number)
+        name = None if number is None else index.named(number)
         return None if name is None else parse(name)
 
     def read_task(self, index: Index, name: Name | None) -> Task | None:
