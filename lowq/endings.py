@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from lowq.clock import to_micros
-from lowq.error_text import fitting, message
+from lowq.error_text import fitting, is_a, message
 
 
 class Discard(Exception):
@@ -63,11 +63,10 @@ Ending = Discard | Later
 
 def ending_of(error: BaseException) -> Ending | None:
     """How the handler that raised `error` meant its task to end, also out of a task group; None: it failed."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+    while is_a(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    kind = type(error)
-    if issubclass(kind, Later):
-        return Later(error.when, count=error.count) if isinstance(error, Later) else None
-    if issubclass(kind, Discard):
-        return Discard(error.reason) if isinstance(error, Discard) else None
+    if is_a(error, Later):
+        return Later(error.when, count=error.count)
+    if is_a(error, Discard):
+        return Discard(error.reason)
     return None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
+
+Kind = TypeVar("Kind")
 
 LONGEST = 20_000
 """Characters of a text that is kept; of a longer one, the beginning and the end are."""
@@ -79,6 +81,11 @@ def annotate(error: BaseException, note: str) -> None:
 def give_cause(error: BaseException, cause: BaseException) -> None:
     """`cause` is shown above the exception, also above one whose class forbids writing to it."""
     _slot("__cause__").__set__(error, cause)
+
+
+def is_a(error: object, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Whether it is of that class, also where its own `__class__` says otherwise, or raises."""
+    return issubclass(type(error), kind)
 
 
 def type_name(value: object) -> str:

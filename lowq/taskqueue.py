@@ -30,6 +30,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import update_wrapper
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -134,6 +135,14 @@ class TaskQueue:
                 register(location, self.name, self._handler())
                 self._location = location
             return self._location
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, in this process or in another, opens the queue by itself."""
+        state = {name: value for name, value in vars(self).items() if name not in ("_kept", "_opening", "_source")}
+        return {**state, "_latest": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _kept=None, _opening=threading.Lock(), _source=Source(self._handler()))
 
     def __lowq_process__(self) -> Callable[[Work], Any]:
         """What runs the tasks, for a Worker that was given the queue."""
@@ -322,6 +331,8 @@ class QueuedFunction(Generic[R]):
     def __init__(self, function: Function[R], queue: TaskQueue) -> None:
         update_wrapper(self, function)
         self.queue = queue
+        if isinstance(queue, _FunctionQueue):
+            queue.queued = self
 
     def __call__(
         self,
@@ -349,7 +360,9 @@ class QueuedFunction(Generic[R]):
 
 
 class _FunctionQueue(TaskQueue):
-    """The queue of a decorated function."""
+    """The queue of a decorated function, which is `queued`."""
+
+    queued: QueuedFunction[Any]
 
     def __init__(self, function: Function[Any], path: Any, log_level: int, options: Mapping[str, Any]) -> None:
         if unknown := sorted(set(options) - set(_SETTINGS)):
@@ -358,6 +371,10 @@ class _FunctionQueue(TaskQueue):
         vars(self).update(options, path=path)
         self._function = function
         super().__init__(log_level)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Found by way of its function, which is pickled by its name: it is one, as that is."""
+        return attrgetter("queue"), (self.queued,)
 
     def _title(self) -> str:
         return self._function.__name__ if hasattr(self._function, "__name__") else "task_queue"

@@ -21,7 +21,7 @@ from lowq.current_task import CurrentTask
 from lowq.process.forking import Confined, close_private, holds, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Flags, Inbox, Outbox, Slate, receive, send
-from lowq.worker.connections import looked_after
+from lowq.worker.connections import LookedAfter
 from lowq.worker.coroutines import Coroutines, lose
 from lowq.worker.executor import call
 from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_up, unpack
@@ -262,7 +262,7 @@ def _serve(
         try:
             current = parents.current = CurrentTask(Lease(task, "", deadline), last=last, backend=backend)
             current.watch(lambda: flags[_LOST])
-            with looked_after(), Confined():
+            with LookedAfter(), Confined():
                 call(handler, current, coroutines, parents)
             answer = None
         except BaseException as error:

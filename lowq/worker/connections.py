@@ -14,8 +14,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from lowq.error_text import in_full
@@ -58,24 +58,23 @@ def let_go_of_wal() -> None:
     _ignoring(_let_go_of_wal)
 
 
-@contextmanager
-def looked_after() -> Iterator[None]:
-    """Connections that are broken or too old are closed before and after the task, as they are around a request.
+class LookedAfter:
+    """A `with` block around a task, as Django has one around a request.
 
-    A transaction that a handler left open is rolled back; one around the worker is left alone.
+    Connections that are broken or too old are closed before and after it. A transaction that a handler left open is
+    rolled back; one around the worker is left alone.
     """
-    if "django.db" not in sys.modules:  # its handler may import it, and is looked after from the next task on
-        try:
-            yield
-        finally:
-            _ignoring(_end, {})
-        return
-    open_before: dict[str, bool] = {}
-    _ignoring(_begin, open_before)
-    try:
-        yield
-    finally:
-        _ignoring(_end, open_before)
+
+    __slots__ = ("_open_before",)
+
+    def __enter__(self) -> None:
+        self._open_before: dict[str, bool] = {}
+        if "django.db" in sys.modules:  # its handler may import it, and is looked after when it has ended
+            _ignoring(_begin, self._open_before)
+
+    def __exit__(self, *_: object) -> None:
+        if "django.db" in sys.modules:
+            _ignoring(_end, self._open_before)
 
 
 def _connections() -> Any:

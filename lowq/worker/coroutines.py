@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lowq.clock import SystemClock, monotonic
 from lowq.current_task import CurrentTask
+from lowq.error_text import is_a
 from lowq.worker.failure import NotRun
 from lowq.worker.stopping import Stopping
 
@@ -171,7 +172,7 @@ class Coroutines:
         try:
             return outside_of_loops(lambda: context.run(_fly, loop, awaitable, flight))
         except BaseException as error:
-            if flight.reason is None or not flight.delivered or isinstance(error, KeyboardInterrupt):
+            if flight.reason is None or not flight.delivered or is_a(error, KeyboardInterrupt):
                 raise
             raise flight.reason from error
         finally:

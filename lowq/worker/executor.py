@@ -10,7 +10,7 @@ from lowq.clock import Clock
 from lowq.current_task import CurrentTask
 from lowq.hooks import run_within
 from lowq.process.forking import Confined
-from lowq.worker.connections import looked_after
+from lowq.worker.connections import LookedAfter
 from lowq.worker.coroutines import Canceller, Coroutines
 from lowq.worker.failure import Failure, failure_of, passes
 from lowq.worker.handler import Handler
@@ -43,7 +43,7 @@ class Inline:
         """The handler has returned (None) or raised what is a failure of its task."""
         self._watch.hold(current)
         try:
-            with looked_after():
+            with LookedAfter():
                 return attempt(self._handler, current, self._stop, self._coroutines)
         finally:
             self._stop.in_handler = False  # once more: a signal may have come just where `attempt` says so

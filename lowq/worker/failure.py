@@ -13,7 +13,7 @@ from types import TracebackType
 
 from lowq.backend import LowqError
 from lowq.endings import Discard, Ending, ending_of
-from lowq.error_text import fitting, give_cause, in_full, message, type_name
+from lowq.error_text import fitting, give_cause, in_full, is_a, message, type_name
 from lowq.worker.stopping import Stopping
 
 
@@ -83,7 +83,7 @@ def failure_of(error: BaseException) -> Failure:
     ending = ending_of(error)
     if isinstance(ending, Discard):
         return Failure(error, ending.reason, ending=ending)
-    if isinstance(error, TaskFailed):
+    if is_a(error, TaskFailed):
         return Failure(error, fitting(message(error)))
     return Failure(error, f"{in_full(error, _handlers_own(error))}\n", passes(error), ending)
 
@@ -114,9 +114,8 @@ def unpack(packed: Packed) -> Failure:
         raise
     except BaseException:  # its class, say, was made in the child only
         error = None
-    if not issubclass(type(error), BaseException):
+    if not is_a(error, BaseException):
         return Failure(ending or HandlerFailed(reason), reason, passing, ending)
-    assert isinstance(error, BaseException)
     give_cause(error, HandlerFailed(reason))  # a traceback does not travel; its text does
     return Failure(error, reason, passing, ending)
 
@@ -128,7 +127,7 @@ def time_is_up(time_limit: timedelta) -> Failure:
 
 
 def _members(error: BaseException) -> tuple[BaseException, ...]:
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return error.exceptions if is_a(error, BaseExceptionGroup) else ()
 
 
 _BETWEEN = ("lowq.worker.", "lowq.current_task", "lowq.hooks", "asyncio.", "uvloop", "concurrent.futures.")

@@ -13,7 +13,7 @@ from datetime import timedelta
 from random import Random
 
 from lowq.backend import LowqError
-from lowq.error_text import message
+from lowq.error_text import is_a, message
 from lowq.process.forking import close_private, holds, leave, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Inbox, send
@@ -217,7 +217,7 @@ def _serve(loop: Loop | Turns, expects: Callable[[], bool] | None, parent: int, 
     try:
         loop.serve(expects, parent=parent)
     except BaseException as error:
-        if isinstance(error, LowqError) or passes(error):
+        if is_a(error, LowqError) or passes(error):
             say(pack(Failure(error, message(error))))
         raise
     if not loop.stopped:
