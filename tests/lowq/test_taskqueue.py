@@ -538,6 +538,31 @@ class TestUnattended:
         handler.queue.close()
 
 
+class Pickled(TaskQueue):
+    path = "pickled-class.db"
+
+    def process(self, work: object) -> None: ...
+
+
+def test_a_queue_that_was_used_is_pickled_and_copied_and_the_copy_is_the_same_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    queue = Pickled(TaskQueue.SILENT)
+    queue.push(1)
+
+    for other in (pickle.loads(pickle.dumps(queue)), copy.deepcopy(queue), copy.copy(queue)):
+        assert (other.location, other.log_level) == (queue.location, TaskQueue.SILENT)
+        assert other.push(1)[0].added is False
+        other.close()
+    queue.close()
+
+
+def test_the_queue_of_a_function_is_the_same_when_it_is_pickled_and_copied() -> None:
+    assert pickle.loads(pickle.dumps(pickled.queue)) is pickled.queue
+    assert copy.deepcopy({"q": pickled.queue})["q"] is pickled.queue
+
+
 @task_queue("pickled.db")
 def pickled(queue: TaskQueue, work: object) -> None: ...
 

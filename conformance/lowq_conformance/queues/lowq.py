@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -228,7 +229,8 @@ def of_url(url: str) -> Callable[[], LowqHarness]:
         query = rest.partition("?")[2]
         options = tuple(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else ()
         if scheme not in BUNDLED and scheme not in _SERVERS:
-            open_backend(f"{scheme}://")
+            with TemporaryDirectory(prefix="lowq-") as folder:  # as it will be opened at each place
+                open_backend(f"{scheme}://{quote(folder)}/queue.db").close()
     except LowqError as error:
         raise BrokenHarness(str(error) if "@" in url else f"{url}: {error}") from error
     except ValueError as error:

@@ -296,3 +296,16 @@ class TestText:
         failure = unpack(pack(failure_of(error)))
 
         assert type(error).__name__ in failure.reason
+
+
+@pytest.mark.parametrize("options", MODES.values(), ids=MODES.keys())
+def test_so_does_one_whose_class_cannot_be_asked_for(queue: Backend, options: dict[str, Any]) -> None:
+    def ask(_: object) -> type:
+        raise ValueError("masked")
+
+    masked = type("Masked", (Exception,), {"__class__": property(ask)})
+    queue.push_many([Item("bad"), Item("good")])
+
+    runs = Worker(queue, raising(masked("odd")), retry=LATER, **options).drain()
+
+    assert outcomes(runs) == [("bad", "retry"), ("good", "done")]
