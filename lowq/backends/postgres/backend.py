@@ -184,10 +184,11 @@ class PostgresBackend:
         length = self._length(lease_for)
         check_lease(lease)
         rows = self._database.ask(
-            f"UPDATE {self._s}task SET state = 2, due = coalesce($4, {self._s}now()) + $5"
-            f" WHERE id = $1 AND token = $2 AND queue = $3 RETURNING {columns()}",
-            *self._held(lease),
+            f"SELECT {columns()} FROM {self._s}extend($1, $2, $3, $4, $5)",
+            self._queue,
             self._at,
+            number(lease.id),
+            lease.token,
             length,
             again=True,
         )
@@ -205,11 +206,11 @@ class PostgresBackend:
             if acked.lost[0] is not None:
                 raise LeaseLost(acked.lost[0])
             return next(iter(acked.claimed), None)
-        statement = f"DELETE FROM {self._s}task WHERE id = $1 AND token = $2 AND queue = $3"
+        statement = f"SELECT {self._s}ack($1, $2, $3)"
 
         def delete(connection: Connection, left: Left, doubt: bool) -> bool:
-            ((count,),) = connection.ask(statement, self._held(lease), left)
-            return bool(count) or (doubt and self._row(connection, lease.id, left) is None)
+            ((acked,),) = connection.ask(statement, (self._queue, number(lease.id), lease.token), left)
+            return bool(acked) or (doubt and self._row(connection, lease.id, left) is None)
 
         if not self._database.call(delete, again=True):
             raise LeaseLost(self._told_lost(lease))
@@ -251,13 +252,7 @@ class PostgresBackend:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
         check_reason(reason)
         check_lease(lease)
-        ((count,),) = self._database.ask(
-            f"UPDATE {self._s}task SET state = 3, token = NULL, due = NULL, reason = $4"
-            " WHERE id = $1 AND token = $2 AND queue = $3",
-            *self._held(lease),
-            utf8(reason),
-        )
-        if not count:
+        if not self._set_aside(lease.id, lease.token, reason, 0):
             raise LeaseLost(self._told_lost(lease))
 
     def redrive(self, id: str) -> bool:
@@ -271,14 +266,8 @@ class PostgresBackend:
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        ((count,),) = self._database.ask(
-            f"DELETE FROM {self._s}task WHERE id = $1 AND queue = $2"
-            f" AND (state <> 2 OR due <= coalesce($3, {self._s}now()))",
-            number(id),
-            self._queue,
-            self._at,
-        )
-        return bool(count == 1)
+        ((cancelled,),) = self._database.ask(f"SELECT {self._s}cancel($1, $2, $3)", self._queue, self._at, number(id))
+        return bool(cancelled)
 
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
@@ -326,8 +315,18 @@ class PostgresBackend:
         """What every verb that takes the queue's lock begins with."""
         return self._queue, self._database.patience, self._at
 
-    def _held(self, lease: Lease) -> tuple[int, str, int]:
-        return number(lease.id), lease.token, self._queue
+    def _set_aside(self, id: str, token: str, reason: str, taken: int, *, again: bool = False) -> bool:
+        """Whether the task, which was leased under that token, is dead now; `taken` attempts were none."""
+        ((aside,),) = self._database.ask(
+            f"SELECT {self._s}dead_letter($1, $2, $3, $4, $5)",
+            self._queue,
+            number(id),
+            token,
+            utf8(reason),
+            taken,
+            again=again,
+        )
+        return bool(aside)
 
     def _length(self, lease_for: timedelta) -> int:
         """Microseconds of a lease; checked with a clock that may not be the server's."""
@@ -404,26 +403,16 @@ class PostgresBackend:
             try:
                 leases.append(Lease(claimed(row), f"{token}{row[0]}", to_datetime(row[8])))
             except Unreadable as error:
-                self._database.ask(
-                    f"UPDATE {self._s}task SET state = 3, token = NULL, due = NULL, attempts = attempts - 1,"
-                    " reason = $3 WHERE id = $1 AND token = $2",
-                    row[0],
-                    f"{token}{row[0]}",
-                    utf8(f"damaged: {error}; no worker got it"),
-                    again=True,
-                )
+                reason = f"damaged: {error}; no worker got it"
+                self._set_aside(str(row[0]), f"{token}{row[0]}", reason, 1, again=True)
         return leases
 
     def _next_due(self) -> tuple[int | None, int]:
         """The earliest instant at which something happens by itself, and now."""
-        rows = self._database.ask(
-            f"SELECT (SELECT due FROM {self._s}task WHERE queue = $1 AND due IS NOT NULL ORDER BY due LIMIT 1),"
-            f" coalesce($2, {self._s}now())",
-            self._queue,
-            self._at,
-            again=True,
+        (row,) = self._database.ask(
+            f"SELECT first, now FROM {self._s}next_due($1, $2)", self._queue, self._at, again=True
         )
-        return rows[0][0], rows[0][1]
+        return row[0], row[1]
 
     def _listener(self) -> Listener:
         return Listener(self._database, f"lowq_{self._classes[0]}_{self._queue}", (self._classes[1], self._queue))
@@ -442,10 +431,8 @@ class PostgresBackend:
 
     def _row(self, connection: Connection, id: str, left: Left) -> Row | None:
         """The row of the task, and now; None where there is none."""
-        statement = (
-            f"SELECT {columns()}, coalesce($3, {self._s}now()) FROM {self._s}task WHERE id = $1 AND queue = $2"
-        )
-        rows = connection.ask(statement, (number(id), self._queue, self._at), left)
+        statement = f"SELECT {columns('(task).')}, now FROM {self._s}look($1, $2, $3)"
+        rows = connection.ask(statement, (self._queue, self._at, number(id)), left)
         return rows[0] if rows else None
 
 

@@ -31,6 +31,8 @@ Left = Callable[[], timedelta]
 _OFTEN = 3
 """A statement that a connection is asked this often is prepared: most programs push once and end."""
 
+_LONGEST_WAIT = 1_000_000
+"""Seconds; poll(2) counts milliseconds in 32 bits."""
 _LAST_WORDS = timedelta(seconds=1)
 
 _SHUT_DOWN = ("57P01", "57P02", "57P05")
@@ -247,7 +249,7 @@ class Connection:
     def _poll(self, events: int, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self._pg.socket, events)
-        return bool(poll.poll(seconds * 1000))
+        return bool(poll.poll(min(seconds, _LONGEST_WAIT) * 1000))
 
     def _errors(self) -> type[Exception]:
         from psycopg import Error

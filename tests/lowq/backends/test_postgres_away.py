@@ -76,11 +76,9 @@ def database(url: str) -> str:
 
 def backends(server: PostgresServer, url: str, what: str) -> int:
     """`what` was done to every process of the server that serves a client of this database; how many there were."""
-    return len(
-        server.address.run(
-            f"SELECT {what}(pid) FROM pg_stat_activity WHERE datname = '{database(url)}' AND pid <> pg_backend_pid()"
-        )
-    )
+    how = "pid, 60000" if what == "pg_terminate_backend" else "pid"  # milliseconds until it has ended
+    others = f"datname = '{database(url)}' AND pid <> pg_backend_pid()"
+    return len(server.address.run(f"SELECT {what}({how}) FROM pg_stat_activity WHERE {others}"))
 
 
 @contextmanager
