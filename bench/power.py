@@ -35,6 +35,7 @@ SOUND = {
     "sqlite": "sqlite",
     "journal": "lowq_conformance.queues.sound.journal:Journal",
     "folder": "lowq_conformance.queues.sound.folder:Folder",
+    "with room": "lowq_conformance.queues.sound.bounded:WithRoom",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
 }
 KINDS = {"race": "races", "crash": "kills", "worker": "workers", "lasting": "workers", "waiting": "waits"}

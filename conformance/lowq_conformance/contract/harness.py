@@ -86,6 +86,10 @@ class Client(Protocol):
         """`count()` [inspect]: how many are `scheduled`, `ready`, `leased`, `dead`; attributes, or a mapping."""
         return None
 
+    def peek(self, *args: Any, **kwargs: Any) -> Any:
+        """`peek()` [peek]: what a claim would hand out, with `work`, or None; nobody has claimed it."""
+        return None
+
     def close(self, *args: Any, **kwargs: Any) -> Any:
         """`close()` [close]: what the client held is let go."""
         return None
@@ -120,7 +124,8 @@ class Harness(Protocol):
     def open(self, place: Path) -> Any:
         """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.
 
-        Where `names` is promised it takes `name`, too, a text with a default.
+        Where `names` is promised it takes `name`, too, a text with a default; where `capacity` is, `capacity`, how
+        many tasks there is room for, which has a default as well.
         """
         ...
 

@@ -201,6 +201,10 @@ class Client:
             return {str(state): number for state, number in counts.items()}
         return {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
 
+    def peek(self) -> Any:
+        """What the queue shows as being next, or None."""
+        return self._call("peek", [], {}, _show_claim)
+
     def next_due(self) -> datetime | None:
         """What next_due said."""
         answer: datetime | None = self._call("next_due", [], {}, format_value)

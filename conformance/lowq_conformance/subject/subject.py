@@ -49,11 +49,12 @@ class Subject(UnderTest):
         again.asynchronous = self.asynchronous
         return again
 
-    def open(self, place: Path, name: str | None = None) -> Client:
-        """A new client of the queue at `place`; `name` is passed where it is given. Raises Refused."""
+    def open(self, place: Path, name: str | None = None, capacity: int | None = None) -> Client:
+        """A new client of the queue at `place`; `name` and `capacity` are passed where given. Raises Refused."""
         label = self.next_label("q")
         self._places.add(place)
-        given = {} if name is None else {"name": name}
+        asked: dict[str, str | int | None] = {"name": name, "capacity": capacity}
+        given = {keyword: value for keyword, value in asked.items() if value is not None}
         call = self.journal.begin(f"{label} = {format_call('open', [Place()], given)}")
         try:
             raw = self.loop(place).result(self._harness.open(place, **given))

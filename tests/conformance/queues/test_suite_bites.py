@@ -10,7 +10,7 @@ from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.run.runner import run
 
-MODULES = "deliver dedupe keys order due lease settle keep inputs headers".split()
+MODULES = "deliver dedupe keys order due lease settle keep inputs headers others".split()
 
 SEVERAL_AT_ONCE = ("RACE", "CRASH", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")
 
@@ -28,6 +28,7 @@ SOUND = [
     "lowq_conformance.queues.sound.journal:Journal",
     "lowq_conformance.queues.sound.folder:Folder",
     "lowq_conformance.queues.sound.plain:Plain",
+    "lowq_conformance.queues.sound.bounded:WithRoom",
 ]
 
 

@@ -90,7 +90,7 @@ class Folder:
     """A folder of renamed files: order, priorities and giving back, but no leases, keys or times."""
 
     promises: ClassVar[set[str]] = set(
-        "fifo priority release json prompt close names persistent threads processes crash".split()
+        "fifo priority fenced shared_lease release json prompt close names persistent threads processes crash".split()
     )
 
     def open(self, place: Path, name: str = "default") -> Client:

@@ -94,7 +94,7 @@ class SQLite(Less):
 
     whole: ClassVar[Any] = LowqSQLite
     window = "until_done"
-    stated = frozenset(PROMISES) - {"worker"}
+    stated = frozenset(PROMISES) - {"worker", "capacity", "peek"}
 
     def _opened(self, place: Path, **name: str) -> Any:
         if "dedupe" in self.lacks:

@@ -1,0 +1,213 @@
+"""Queues that do to other tasks what is done to one, drop what is too much, or change what is only looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from lowq import Clock, Lease, LeaseLost, Task
+from lowq_conformance.queues.broken.register import breaks, enter
+from lowq_conformance.queues.sound.bounded import ROOM, Bounded, WithRoom
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
+
+
+def breaks_with_room(*clauses: str) -> Callable[[type[Bounded]], type[WithRoom]]:
+    """Register a queue under its name, and put the harness that opens it in its place."""
+
+    def register(queue: type[Bounded]) -> type[WithRoom]:
+        enter(queue, clauses)
+        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
+        return type(queue.__name__, (WithRoom,), names)
+
+    return register
+
+
+def equals_of(queue: Queue, row: Row) -> list[Row]:
+    """All tasks of the same work or key, this one too."""
+    return [queue.rows[number] for number in sorted(queue.equals.get(queue.identity(row), set()))]
+
+
+@breaks("DELIVER-11")
+class AckTakesTheKey(Queue):
+    """An ack takes everything of the same work or key, dead ones, too."""
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            for row in equals_of(self, self.held(lease)):
+                self.remove(row)
+
+
+@breaks("DELIVER-11")
+class CancelTakesTheKey(Queue):
+    """Cancelling a task takes everything of the same work or key."""
+
+    def cancel(self, id: str) -> bool:
+        with self.alone():
+            row = self.find(id)
+            if row is None or row.state == "leased":
+                return False
+            for each in equals_of(self, row):
+                self.remove(each)
+            return True
+
+
+@breaks("DELIVER-11")
+class CancelTakesTheLast(Queue):
+    """After a refused duplicate, cancelling by the id that its push told takes what was pushed last."""
+
+    def standing(self, row: Row) -> Row | None:
+        found = super().standing(row)
+        self.refused = found is not None
+        return found
+
+    def cancel(self, id: str) -> bool:
+        if getattr(self, "refused", False):
+            with self.alone():
+                id = self.id(self.rows[max(self.rows)])
+        return super().cancel(id)
+
+
+@breaks("DELIVER-11")
+class RedrivesAll(Queue):
+    """Redriving one task redrives all that are dead."""
+
+    def redrive(self, id: str) -> bool:
+        found = super().redrive(id)
+        with self.alone() as now:
+            for row in self.within("dead") if found else []:
+                self.wait(row, None, now)
+        return found
+
+
+@breaks("DELIVER-11")
+class ReleaseFreesAll(Queue):
+    """Giving back one task gives back whatever anybody has in hand."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        super().release(lease, not_before=not_before)
+        with self.alone() as now:
+            for row in self.within("leased"):
+                self.wait(row, None, now)
+
+
+@breaks("DELIVER-11")
+class DeadLetterForgetsTheReason(Queue):
+    """There is one reason, that of the latest that died."""
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        super().dead_letter(lease, reason=f"{reason} of {lease.id}")
+        with self.alone():
+            for row in self.within("dead"):
+                row.reason = f"{reason} of {lease.id}"
+                self.write(row)
+
+
+@breaks_with_room("DELIVER-12")
+class DropsTheOldest(Bounded):
+    """A full queue makes room by dropping what has waited longest."""
+
+    def make_room(self, many: int) -> None:
+        for number in sorted(self.rows)[: max(0, len(self.rows) + many - self.room)]:
+            self.remove(self.rows[number])
+
+
+@breaks_with_room("DELIVER-12")
+class RoomForOneMore(Bounded):
+    """There is room for one more than was said."""
+
+    def make_room(self, many: int) -> None:
+        if len(self.rows) + many > self.room + 1:
+            super().make_room(many)
+
+
+@breaks_with_room("DELIVER-12")
+class TheFirstLimitHolds(Bounded):
+    """The limit is the one of a settings file of ours, whatever is given at opening."""
+
+    limits: ClassVar[int] = 3
+
+    def make_room(self, many: int) -> None:
+        self.room = self.limits if self.room != ROOM else ROOM
+        super().make_room(many)
+
+
+@breaks_with_room("DELIVER-12")
+class NeverRoomAgain(Bounded):
+    """Room is counted by what was ever pushed."""
+
+    def make_room(self, many: int) -> None:
+        if self.last + many > self.room:
+            super().make_room(self.room + 1)
+
+
+@breaks_with_room("DELIVER-13")
+class PeekingClaims(Bounded):
+    """A look counts as an attempt."""
+
+    def peek(self) -> Task | None:
+        with self.alone():
+            row = self.first()
+            if row is None:
+                return None
+            row.attempts += 1
+            self.write(row)
+            return self.shown(row)
+
+
+@breaks_with_room("DELIVER-13")
+class PeekingMovesToTheEnd(Bounded):
+    """What was looked at is put back behind the others."""
+
+    def peek(self) -> Task | None:
+        with self.alone() as now:
+            row = self.first()
+            if row is None:
+                return None
+            shown = self.shown(row)
+            self.remove(row)
+            row.number = self.last + 1
+            self.wait(row, None, now)
+            return shown
+
+
+@breaks_with_room("DELIVER-13")
+class PeeksOnlyOnce(Bounded):
+    """A look remembers what it saw, and shows it after it is gone."""
+
+    seen: Task | None = None
+
+    def peek(self) -> Task | None:
+        self.seen = self.seen or super().peek()
+        return self.seen
+
+
+class Unleased(Queue):
+    """What is claimed is in hand until it is settled; there are no leases."""
+
+    promises = Queue.promises - {"lease", "extend"}
+
+
+@breaks("LEASE-9")
+class AcksTwiceWithoutLeases(Unleased):
+    """There are no leases, and settling what was settled before is fine."""
+
+    def ack(self, lease: Lease) -> None:
+        try:
+            super().ack(lease)
+        except LeaseLost:
+            return
+
+
+@breaks("LEASE-10")
+class OpeningTakesAllBack(Unleased):
+    """There are no leases; whoever opens the queue has all that is in hand wait again."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        with self.alone() as now:
+            for row in self.within("leased"):
+                row.token = None
+                self.wait(row, None, now)
