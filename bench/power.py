@@ -38,7 +38,14 @@ SOUND = {
     "with room": "lowq_conformance.queues.sound.bounded:WithRoom",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
 }
-KINDS = {"race": "races", "crash": "kills", "worker": "workers", "lasting": "workers", "waiting": "waits"}
+KINDS = {
+    "race": "races",
+    "crash": "kills",
+    "worker": "workers",
+    "lasting": "workers",
+    "waiting": "waits",
+    "interrupt": "interrupts",
+}
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"
 ENOUGH = 19 / 20

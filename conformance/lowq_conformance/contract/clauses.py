@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "RACE": "Many clients at once",
     "KEEP": "Closing and opening again",
     "CRASH": "kill -9 at any instant",
+    "INTERRUPT": "An exception in the middle of a call",
     "CLOSE": "Letting go",
     "INPUT": "What must be refused",
     "NAMES": "Places and names",
@@ -227,6 +228,13 @@ CLAUSES: Mapping[str, Clause] = {
             ("An ack that returned is kept", ""),
             ("The queue opens and works after any kill: nothing stays locked, marked or half-written", ""),
             ("A storm of kills over a long run loses and invents nothing", ""),
+        ),
+        _clauses(
+            "INTERRUPT",
+            "",
+            ("A call that an exception interrupts, as a signal handler raises it, is whole or absent", ""),
+            ("Its client works on, or refuses by name until opened again; what it acknowledges then is kept", ""),
+            ("No other client, thread or process is locked out by it", _MANY),
         ),
         _clauses(
             "CLOSE",

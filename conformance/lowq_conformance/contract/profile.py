@@ -37,6 +37,9 @@ class Profile:
     several processes at once start workers, each `starts` times. A client that is about to wait for a task stands
     still at one line after the other, for `standing` seconds at most.
 
+    Calls are interrupted at `interruptions` points at most, for `interrupting` seconds at most; a call that takes
+    `stuck` seconds longer than the queue's patience then waits for ever.
+
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
     """
@@ -62,6 +65,9 @@ class Profile:
     terms: int = 3
     starts: int = 12
     standing: float = 0.8
+    interruptions: int = 400
+    interrupting: float = 12.0
+    stuck: float = 8.0
     programs: int = 60
     exploring: float = 30.0
     shrinking: float = 5.0
@@ -88,6 +94,8 @@ QUICK = replace(
     terms=2,
     starts=3,
     standing=0.2,
+    interruptions=60,
+    interrupting=2.0,
     programs=6,
     exploring=10.0,
     shrinking=3.0,
@@ -112,6 +120,8 @@ THOROUGH = replace(
     terms=15,
     starts=60,
     standing=6.0,
+    interruptions=10_000,
+    interrupting=90.0,
     programs=400,
     exploring=200.0,
     shrinking=15.0,

@@ -179,6 +179,10 @@ class UnderTest:
             except Exception as error:
                 raise BrokenHarness(f"{self.target}: close_place {describe_error(error)}") from error
 
+    def begin_labels(self) -> None:
+        """Names are given anew."""
+        self._labels.clear()
+
     def next_label(self, kind: str) -> str:
         """A name that is not taken yet: q, q2, q3, …"""
         number = self._labels[kind] = self._labels.get(kind, 0) + 1

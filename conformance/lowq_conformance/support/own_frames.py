@@ -19,12 +19,12 @@ def where_of(error: BaseException) -> str | None:
         file = Path(frame.filename)
         if file.is_relative_to(SUITE) and not file.is_relative_to(QUEUES):
             own = f"in {file.relative_to(SUITE)}:{frame.lineno}"
-        elif own is not None and not _of_python(file):
+        elif own is not None and not is_of_python(file):
             own = None
     return own
 
 
-def _of_python(file: Path) -> bool:
+def is_of_python(file: Path) -> bool:
     """Whether it is a file of Python's own library, or of none."""
     return not file.is_absolute() or (
         any(file.is_relative_to(folder) for folder in PYTHON)

@@ -29,6 +29,7 @@ NUMBERS = {
     "RACE": 7,
     "KEEP": 1,
     "CRASH": 7,
+    "INTERRUPT": 3,
     "CLOSE": 3,
     "INPUT": 4,
     "NAMES": 2,

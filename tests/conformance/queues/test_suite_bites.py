@@ -12,7 +12,7 @@ from lowq_conformance.run.runner import run
 
 MODULES = "deliver dedupe keys order due lease settle keep inputs headers others".split()
 
-SEVERAL_AT_ONCE = ("RACE", "CRASH", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")
+SEVERAL_AT_ONCE = ("RACE", "CRASH", "INTERRUPT", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")
 
 ONE_PROCESS = [
     id for id, clause in CLAUSES.items() if clause.checked and {id, clause.group}.isdisjoint(SEVERAL_AT_ONCE)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lowq import BackendUnavailable, Clock, QueueClosed, State
+from lowq import BackendUnavailable, Clock, LowqError, QueueClosed, State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,6 +50,10 @@ class Rows:
     def __init__(self, place: Path, name: str, clock: Clock) -> None:
         self.name, self.clock, self.pid, self.mutex = name, clock, os.getpid(), threading.Lock()
         self.fd: int | None = os.open(self.file(place), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """This client knows nothing, and reads the file anew; what it has not written has not happened."""
         self.replayed = 0
         self.rows: dict[int, Row] = {}
         self.by_state: dict[str, set[int]] = {state: set() for state in State}
@@ -85,14 +89,20 @@ class Rows:
         with self.mutex:
             if self.fd is None:
                 raise QueueClosed("this client was closed; open the queue again")
-            fcntl.flock(self.fd, fcntl.LOCK_EX)
             try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX)
                 self.replay(self.fd)
                 now = self.micros(self.clock.now())
                 self.promote(now)
                 yield now
-            finally:
                 self.flush(self.fd)
+            except (LowqError, ValueError, TypeError):  # nothing but what fell due was changed
+                self.flush(self.fd)
+                raise
+            except BaseException:  # of a signal's handler, which may come anywhere
+                self.start_over()
+                raise
+            finally:
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:

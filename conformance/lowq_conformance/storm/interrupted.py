@@ -1,0 +1,247 @@
+"""A process in which one client's calls are interrupted, or in which another client sees what came of it.
+
+It is told over a socket what to do, one thing after the other, and answers each with the calls it made. Who tells it
+ends it where it does not answer. PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lowq import Item
+from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.storm.aftermath import BATCH
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.subject.client import MINUTE, Client, Held
+from lowq_conformance.subject.program import Journal
+from lowq_conformance.support.channel import Channel
+from lowq_conformance.support.interrupts import Cut, Interrupted, Interruptible, Own, Point, own_files
+from lowq_conformance.support.own_frames import where_of
+
+WAIT = timedelta(seconds=2)
+"""How long a claim waits that an alarm cuts off."""
+
+Told = dict[str, Any]
+
+
+def main() -> None:
+    """Do what is told until nobody tells anything any more."""
+    own = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one decides when it ends
+    with own.makefile("rb") as file:
+        orders: Orders = pickle.loads(bytes.fromhex(file.readline().decode()))
+    os.chdir(orders.folder)
+    talk = Channel(own)
+    try:
+        hand = Hand(orders)
+        talk.tell({"ready": True})
+        while (told := talk.next()) is not None:
+            talk.tell(hand.do(told))
+    except BrokenHarness as error:
+        talk.tell({"broken_harness": str(error)})
+    except Exception as error:
+        talk.tell({"failed": "".join(traceback.format_exception(error)), "where": where_of(error)})
+    sys.stdout.flush()
+    os._exit(0)
+
+
+class Hand:
+    """One client, and what it has in hand."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.subject = orders.subject()
+        self.subject.journal = Journal()
+        self.place = orders.place
+        self.label = ""
+        self.held: Held | None = None
+        self.id: Any = None
+        self._q: Client | None = None
+        self._steered: Interruptible | None = None
+        self._own: Own = lambda _: False
+
+    @property
+    def q(self) -> Client:
+        """The client, opened."""
+        assert self._q is not None
+        return self._q
+
+    def do(self, told: Told) -> Told:
+        """What came of the thing that was told."""
+        journal = self.subject.journal
+        journal.calls.clear()
+        answer: Told = {}
+        verb: Callable[..., Any] = getattr(self, f"do_{told.pop('do')}")
+        elsewhere = told.pop("thread", False)
+
+        def run() -> None:
+            try:
+                answer.update(verb(**told) or {})
+            except Refused as refusal:
+                answer["refused"] = str(refusal.cause) if refusal.cause is not None else "False"
+                answer["error"] = "" if refusal.cause is None else type(refusal.cause).__name__
+                answer["accident"] = refusal.cause is not None and _is_accident(refusal.cause)
+            except NotPromised:
+                answer["refused"], answer["error"], answer["accident"] = "not promised", "", False
+
+        if elsewhere:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+        else:
+            run()
+        answer["calls"] = [[call.text, call.answer] for call in journal.calls]
+        return answer
+
+    def do_open(self, label: str, place: str) -> Told:
+        """A client of the queue at `place` is open, in place of the one before; what verbs it has."""
+        self.label, self.place = label, Path(place)
+        if self._q is not None:
+            self._q.let_go()
+        raw = self.subject.open(self.place)
+        self.subject.journal.calls[-1].text = f"{label} = open(place)"
+        raw.label = label
+        self._q = raw
+        self._own = own_files(raw.raw)
+        self._steered = raw.raw = Interruptible(raw.raw)
+        return {"verbs": self._verbs()}
+
+    def _verbs(self) -> list[str]:
+        q = self.q
+        if self.subject.only_pushes:
+            return []
+        verbs = ["push"]
+        verbs += ["push_many"] * ("batch" in q.promises and q.has("push_many"))
+        if not self.subject.traits.one_at_a_time:  # where who has one task in hand keeps all others waiting
+            verbs += ["claim", "ack"]
+            verbs += ["claim_wait"] * ("wait" in q.promises)
+            verbs += [name for name in ("extend", "release", "dead_letter", "redrive") if q.has(name)]
+        verbs += [name for name in ("cancel", "tasks", "count", "close") if q.has(name)]
+        return [verb for verb in verbs if verb != "redrive" or q.has("dead_letter")]
+
+    def do_prepare(self, verb: str, n: int) -> Told:
+        """What the verb needs is there; False: it cannot be had."""
+        q = self.q
+        self.held, self.id = None, None
+        self.subject.begin_labels()
+        if verb == "claim_wait":
+            return {"there": True}
+        first = q.push(f"{n} first")
+        if verb in ("ack", "extend", "release", "dead_letter", "redrive"):
+            q.push(f"{n} second")
+            self.held = q.claim(lease_for=MINUTE)
+            if self.held is None or self.held.work != f"{n} first":
+                return {"there": False}
+            self.id = self.held.id
+        if verb == "claim":
+            q.push(f"{n} second")
+        if verb == "cancel":
+            q.push(f"{n} second")
+            self.id = first.id
+        if verb == "redrive" and self.held is not None:
+            q.dead_letter(self.held)
+        return {"there": verb not in ("redrive", "cancel") or self.id is not None}
+
+    def do_cut(self, verb: str, n: int, at: list[Any] | None = None, alarm: float | None = None) -> Told:
+        """The call was made: told of its points, interrupted at one, or by a signal after that many seconds."""
+        assert self._steered is not None
+        cut = self._steered.cut = Cut(self._own, None if at is None else Point(*at))
+        if alarm is not None:
+            self._steered.cut = None
+            signal.signal(signal.SIGALRM, _ring)
+            signal.setitimer(signal.ITIMER_REAL, alarm)
+        answer: Told = {}
+        try:
+            answer["answer"] = self._call(verb, n)
+            answer["returned"] = True
+        except Interrupted:
+            answer["cut"] = True
+        except Refused as refusal:
+            answer["error"] = str(refusal)
+        finally:
+            if alarm is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            self._steered.cut = None
+        if cut.done or (alarm is not None and "cut" in answer):
+            where = f"at {cut.points[-1]}" if cut.points else "by a signal, as it waited"
+            call = self.subject.journal.calls[-1]
+            said = "" if call.answer is None else f", answered {call.answer or 'nothing'}"
+            call.answer = f"interrupted {where}{said}"
+            answer["cut"] = True
+        answer["points"] = [list(point) for point in cut.points]
+        return answer
+
+    def _call(self, verb: str, n: int) -> Any:
+        q, held = self.q, self.held
+        if verb == "push":
+            return q.push(f"{n} cut").added
+        if verb == "push_many":
+            answers = q.push_many([Item(f"{n} cut {i}") for i in range(BATCH)])
+            return None if answers is None else [each.added for each in answers]
+        if verb in ("claim", "claim_wait"):
+            self.held = q.claim(lease_for=MINUTE, wait=WAIT if verb == "claim_wait" else None)
+            return None if self.held is None else self.held.work
+        if verb in ("cancel", "redrive"):
+            return getattr(q, verb)(self.id)
+        if held is not None and verb == "extend":
+            self.held = q.extend(held, lease_for=2 * MINUTE)
+        elif held is not None:
+            getattr(q, verb)(held)
+        else:
+            getattr(q, verb)()
+        return None
+
+    def do_again(self, verb: str, n: int) -> Told:
+        """The call was made again, as who does not know what became of it may do."""
+        if verb in ("push", "push_many", "ack", "cancel"):
+            return {"answer": self._call(verb, n), "returned": True}
+        if verb == "claim":
+            held = self.q.claim(lease_for=MINUTE)
+            if held is not None:
+                self.q.ack(held)
+                return {"works": [held.work], "returned": True}
+        if verb == "extend" and self.held is not None:
+            self.q.ack(self.held)
+            return {"returned": True}
+        return {}
+
+    def do_push(self, work: Any) -> Told:
+        """The work was pushed."""
+        return {"answer": self.q.push(work).added, "returned": True}
+
+    def do_drain(self, patience: float, enough: list[str]) -> Told:
+        """All that is to be had was claimed and acked; a queue that may falsely say that it is empty was asked until
+        these works had come, or its patience was over."""
+        works: list[Any] = []
+        end = time.monotonic() + patience
+        while True:
+            held = self.q.claim(lease_for=MINUTE)
+            if held is not None:
+                works.append(held.work)
+                with suppress(Refused):
+                    self.q.ack(held)
+            elif time.monotonic() >= end or all(work in works for work in enough):
+                return {"works": works, "returned": True}
+            else:
+                time.sleep(0.005)
+
+
+def _ring(*_: object) -> None:
+    raise Interrupted("by a signal")
+
+
+def _is_accident(error: Exception) -> bool:
+    """Whether no queue raises it on purpose, or it says nothing."""
+    return isinstance(error, (*ACCIDENTS, TypeError)) or type(error) is Exception or not str(error).strip()

@@ -1,0 +1,361 @@
+"""Interrupts calls of a queue at every line where a signal could, and finds what is not as it should be afterwards.
+
+One process has the client whose calls are interrupted; where the queue promises processes, another one has a client
+that must not notice; else that is another thread of the first, or nobody. In each scene one call of the client is
+interrupted, the other one pushes, the client makes the call again and pushes, too, and then all is claimed. How often
+each work comes out is counted: never more often than it was pushed, nor less often than was acknowledged.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
+from lowq_conformance.contract.profile import Profile
+from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.storm.aftermath import FREE, USABLE, WHOLE, Said, Tally
+from lowq_conformance.storm.agent_process import Orders, encode_orders
+from lowq_conformance.storm.agents import BOUND, AgentFailed
+from lowq_conformance.storm.interrupted import Told
+from lowq_conformance.subject.client import MINUTE
+from lowq_conformance.subject.program import ProgramCall, format_program
+from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support.channel import Channel
+
+PROGRAM = "from lowq_conformance.storm.interrupted import main; main()"
+
+EACH = 40
+"""Scenes at one place."""
+MOST = 4
+"""Verbs of which one is found broken before no more is looked for."""
+ALARMS = (0.02, 0.05, 0.1)
+"""Seconds after which a waiting claim is cut off."""
+
+Point = list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A clause that is broken, the sentence that says by what, and the program that shows it."""
+
+    clause: str
+    said: str
+    program: str
+
+
+class WaitsForEver(Exception):
+    """Nothing was answered in time."""
+
+
+class Side:
+    """A process that was started and is told what to do."""
+
+    def __init__(self, orders: Orders, bound: float, calls: list[ProgramCall]) -> None:
+        mine, its = socket.socketpair()
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno())],
+                pass_fds=(its.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        self._talk = Channel(mine)
+        self._talk.send(encode_orders(orders))
+        self._calls, self._bound = calls, bound
+        self._ready = False
+        self._label, self._doing = "", ""
+
+    def ask(self, do: str, **told: Any) -> Told:
+        """What came of it. Raises WaitsForEver, AgentFailed or BrokenHarness."""
+        self._label = told.get("label", self._label)
+        if not self._ready:
+            self._talk.bound(BOUND)
+            self._hear()
+            self._talk.bound(self._bound)
+            self._ready = True
+        what = repr(told["work"]) if do == "push" else "…"
+        self._doing = f"{self._label}.{told.get('verb', 'claim' if do == 'drain' else do)}({what})"
+        self._talk.tell({"do": do, **told})
+        answer = self._hear()
+        self._calls += [ProgramCall(text, said) for text, said in answer.get("calls", ())]
+        return answer
+
+    def _hear(self) -> Told:
+        try:
+            answer = self._talk.next()
+        except TimeoutError:
+            self._calls.append(ProgramCall(self._doing))
+            raise WaitsForEver from None
+        if answer is None:
+            raise AgentFailed("the process whose calls are interrupted died")
+        if "broken_harness" in answer:
+            raise BrokenHarness(answer["broken_harness"])
+        if "failed" in answer:
+            raise AgentFailed(answer["failed"], answer["where"])
+        told: Told = answer
+        return told
+
+    def end(self) -> None:
+        """The process is gone."""
+        self._talk.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@dataclass(slots=True)
+class Interruptions:
+    """What was found about one queue: the faults, and how many calls were interrupted."""
+
+    subject: Subject
+    folder: Callable[[], Path]
+    profile: Profile
+    random: Random
+    wanted: frozenset[str] = frozenset({WHOLE, USABLE, FREE})
+    """The clauses that are looked for: once each of them is found broken, no more is done."""
+    faults: dict[str, Fault] = field(default_factory=dict)
+    interrupted: int = 0
+    ended: bool = False
+    """Whether enough was found before every chosen point was come to."""
+    _looked: bool = False
+    _bad: set[str] = field(default_factory=set)
+
+    def keeps(self, clause: str) -> None:
+        """Raise Broken where the queue breaks the clause, NotObserved or NotPromised where it was not seen."""
+        if clause == FREE and self.subject.promises.isdisjoint(("threads", "processes")):
+            raise NotPromised("it has one client at a time")
+        if not self._looked:
+            self._looked = True
+            self._look()
+        fault = self.faults.get(clause)
+        if fault is not None:
+            raise Broken(fault.said, clause=clause, program=fault.program)
+        if self.ended:
+            raise NotObserved(f"the run was cut short: see {min(self.faults)}")
+        if not self.interrupted:
+            raise NotObserved("no call was interrupted")
+
+    def _look(self) -> None:
+        end = time.monotonic() + self.profile.interrupting
+        stage = Stage(self.subject, self.folder(), self.profile)
+        try:
+            plan = stage.plan(self.random, self.profile.interruptions)
+            for verb, point, alarm in plan:
+                if verb in self._bad:
+                    continue
+                if time.monotonic() > end:
+                    self.ended = bool(self.faults)
+                    return
+                if stage.number % EACH == 0:
+                    stage.move(self.folder())
+                found = stage.scene(verb, point, alarm)
+                self.interrupted += found is not None
+                if not found:
+                    continue
+                self._bad.add(verb)
+                self.faults = {**{fault.clause: fault for fault in reversed(found)}, **self.faults}
+                stage.close()
+                if len(self._bad) == MOST or self.wanted <= set(self.faults):
+                    self.ended = True
+                    return
+                stage = Stage(self.subject, self.folder(), self.profile)
+                stage.open()
+        finally:
+            stage.close()
+
+
+class Stage:
+    """The two sides at one place."""
+
+    def __init__(self, subject: Subject, place: Path, profile: Profile) -> None:
+        self.subject, self.place = subject, place
+        self.calls: list[ProgramCall] = []
+        self.claimed: list[Any] = []
+        self.number = 0
+        self._orders = orders = Orders(subject.target, subject.promises, subject.traits, place, place, MINUTE)
+        patience = subject.traits.patience.total_seconds()
+        self.patience = 0.0 if "prompt" in subject.promises else patience
+        self._bound = min(profile.bound / 3, profile.stuck + patience)
+        self.first = Side(orders, self._bound, self.calls)
+        self.second: Side | None = None
+        if {"processes", "persistent"} <= subject.promises:
+            self.second = Side(replace(orders), self._bound, self.calls)
+        self.threads = self.second is None and "threads" in subject.promises
+
+    def close(self) -> None:
+        """Nothing is left."""
+        self.first.end()
+        if self.second is not None:
+            self.second.end()
+        self.subject.close_place(self.place)
+
+    def move(self, place: Path) -> None:
+        """The clients are those of another place, where nothing happened yet."""
+        before, self.place = self.place, place
+        self.open()
+        self.subject.close_place(before)
+
+    def plan(self, random: Random, number: int) -> list[tuple[str, Point | None, float | None]]:
+        """The calls that are to be interrupted, and where: of each verb every line once, as far as there is room."""
+        verbs = self.open()
+        if not verbs:
+            raise NotPromised("its own worker claims")
+        lines: list[tuple[str, Point | None, float | None]] = []
+        again: list[tuple[str, Point | None, float | None]] = []
+        for verb in verbs:
+            if verb == "claim_wait":
+                lines += [(verb, None, seconds * random.uniform(0.5, 1.5)) for seconds in ALARMS]
+                continue
+            seen = Counter[tuple[Any, ...]]()
+            for point in self._points(verb):
+                seen[tuple(point[:3])] += 1
+                (again if seen[tuple(point[:3])] > 1 else lines).append((verb, point, None))
+        random.shuffle(lines)
+        random.shuffle(again)
+        return [*lines, *again][:number]
+
+    def open(self) -> list[str]:
+        """The clients are open; the verbs that they have."""
+        verbs: list[str] = self._open(self.first, "q")["verbs"]
+        if self.second is not None:
+            self._open(self.second, "other")
+        return verbs
+
+    def _points(self, verb: str) -> list[Point]:
+        self.number += 1
+        if not self.first.ask("prepare", verb=verb, n=self.number).get("there"):
+            return []
+        points: list[Point] = self.first.ask("cut", verb=verb, n=self.number)["points"]
+        if verb == "close":
+            self._open(self.first, "q")
+        self._drain()
+        return points
+
+    def _open(self, side: Side, label: str) -> Told:
+        opened = side.ask("open", label=label, place=str(self.place))
+        if "refused" in opened:
+            raise AgentFailed(f"open: {opened['refused']}")
+        return opened
+
+    def _other(self, do: str, **told: Any) -> Told:
+        """What came of it for another client: of another process, or in another thread, or, where there is none, for
+        the same one."""
+        if self.second is not None:
+            return self.second.ask(do, **told)
+        return self.first.ask(do, thread=self.threads, **told)
+
+    def _drain(self, enough: list[str] | None = None) -> Told:
+        return self._other("drain", patience=self.patience, enough=enough or [])
+
+    def scene(self, verb: str, point: Point | None, alarm: float | None) -> list[Fault] | None:
+        """What was found when the call was interrupted there; None: it was not."""
+        self.number += 1
+        opened = [ProgramCall("q = open(place)", ""), *[ProgramCall("other = open(place)", "")] * bool(self.second)]
+        self.calls.clear()
+        n = self.number
+        if not self.first.ask("prepare", verb=verb, n=n).get("there"):
+            return None
+        cut = self.first.ask("cut", verb=verb, n=n, at=point, alarm=alarm)
+        if "cut" not in cut and verb != "close":
+            self._drain()
+            return None
+        tally = Tally(
+            verb, n, merges=self.subject.traits.dedupe != "off", lasts=self.second is not None or verb != "close"
+        )
+        tally.note("cut", cut)
+        faults = list(self._aftermath(tally))
+        program = format_program([*opened, *self.calls])
+        return [Fault(clause, said, program) for clause, said in faults]
+
+    def _aftermath(self, tally: Tally) -> Iterator[Said]:
+        """What is wrong after the call: for others, for the client itself, and with the works."""
+        n, gone = tally.n, False
+        others = self.second is not None or (self.threads and tally.verb != "close")
+        if others:
+            tally.others = "refused"
+            try:
+                other = self._other("push", work=f"{n} other")
+                if "refused" in other:
+                    yield FREE, f"another client was refused: {other['error']}: {other['refused']}"
+                else:
+                    tally.others = "returned"
+            except WaitsForEver:
+                yield FREE, "another client's push waits for ever"
+                if self.second is None:
+                    return
+                self.second.end()
+                self.second, gone = Side(self._orders, self._bound, self.calls), True
+        renewed = gone
+        try:
+            for fault in self._afterwards(tally):
+                yield fault
+                gone = True
+        except WaitsForEver:
+            yield USABLE, "its client waits for ever"
+            gone = True
+        if gone and self.second is None:
+            return
+        if gone or (tally.others == "refused" and self.second is not None):
+            self.first.end()  # what it kept locked is free, and what is kept can be seen
+        if renewed and self.second is not None:
+            self._open(self.second, "other")
+        yield from self._count(tally)
+
+    def _afterwards(self, tally: Tally) -> Iterator[Said]:
+        """What the interrupted client does then: it is to work on, or to refuse by name until it is opened again."""
+        n = tally.n
+        if not tally.returned and (tally.verb != "push_many" or n % 2):
+            again = self.first.ask("again", verb=tally.verb, n=n)
+            if again.get("returned"):
+                tally.note("again", again)
+                self.claimed += again.get("works", ())
+            elif "refused" in again:
+                tally.tried += 1
+        after = self.first.ask("push", work=f"{n} after")
+        if "refused" in after and after["accident"]:
+            yield USABLE, f"the client works no more, and does not say so: {after['error']}: {after['refused']}"
+            return
+        tally.after = "returned" if after.get("returned") else "refused"
+        if "refused" in after:
+            opened = self.first.ask("open", label="q", place=str(self.place))
+            if "refused" in opened:
+                yield USABLE, f"the client works no more, nor can the queue be opened again: {opened['refused']}"
+                return
+            after = self.first.ask("push", work=f"{n} after")
+            if "refused" in after:
+                yield USABLE, f"the queue, opened again, refused a push: {after['error']}: {after['refused']}"
+                return
+            tally.after = "returned"
+
+    def _count(self, tally: Tally) -> Iterator[Said]:
+        """What is wrong with what comes out."""
+        clause = FREE if self.second is not None or self.threads else USABLE
+        works, self.claimed = self.claimed, []
+        all_back = False
+        while True:
+            try:
+                drained = self._drain(tally.enough)
+            except WaitsForEver:
+                yield clause, "a claim waits for ever"
+                return
+            if "refused" in drained:
+                yield clause, f"a claim was refused: {drained['error']}: {drained['refused']}"
+                return
+            works += drained["works"]
+            if all_back or not tally.misses(works) or not self._leases_end():
+                break
+            self.subject.pass_time(self.place, 3 * MINUTE)
+            self.calls.append(ProgramCall("pass_time(place, timedelta(seconds=180))", ""))
+            all_back = True
+        yield from tally.faults(works, all_back=all_back)
+
+    def _leases_end(self) -> bool:
+        traits = self.subject.traits
+        return self.subject.can_pass_time and "lease" in self.subject.promises and traits.fixed_lease is None
