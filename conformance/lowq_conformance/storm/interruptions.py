@@ -77,9 +77,9 @@ class Side:
         """What came of it. Raises WaitsForEver, AgentFailed or BrokenHarness."""
         self._label = told.get("label", self._label)
         if not self._ready:
-            self._talk.bound(BOUND)
+            self._talk.limit(BOUND)
             self._hear()
-            self._talk.bound(self._bound)
+            self._talk.limit(self._bound)
             self._ready = True
         what = repr(told["work"]) if do == "push" else "…"
         self._doing = f"{self._label}.{told.get('verb', 'claim' if do == 'drain' else do)}({what})"
