@@ -201,7 +201,7 @@ class PostgresBackend:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         check_lease(lease)
         if claim_for is not None:
-            length = self._length(claim_for)
+            length = self._length(claim_for, "claim_for")
             acked = self._settle([lease], length, 1, whole=True)
             if acked.lost[0] is not None:
                 raise LeaseLost(acked.lost[0])
@@ -328,10 +328,10 @@ class PostgresBackend:
         )
         return bool(aside)
 
-    def _length(self, lease_for: timedelta) -> int:
+    def _length(self, lease_for: timedelta, what: str = "lease_for") -> int:
         """Microseconds of a lease; checked with a clock that may not be the server's."""
         now = to_micros(self._clock.now(), "clock.now()")
-        return deadline(now, lease_for) - now
+        return deadline(now, lease_for, what) - now
 
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
