@@ -15,6 +15,7 @@ from lowq.backend import BackendUnavailable, CorruptQueue, LowqError
 from lowq.commands.backup import backup
 from lowq.commands.cancel import cancel
 from lowq.commands.check import check
+from lowq.commands.compact import compact_file
 from lowq.commands.count import count
 from lowq.commands.list import list_tasks
 from lowq.commands.output import visible
@@ -94,6 +95,7 @@ for command in (
     purge,
     backup,
     verify_file,
+    compact_file,
     work,
     serve,
     claim,

@@ -51,6 +51,9 @@ where it is. Such a place stays as the URL has it, with what is escaped in it.""
 _VERIFIERS = {"sqlite": "lowq.backends.sqlite.verify"}
 """The modules that look whether a place of that kind is whole."""
 
+_COMPACTERS = {"sqlite": "lowq.backends.sqlite.room"}
+"""The modules that make a place of that kind as small as it can be."""
+
 _EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
 """The kinds whose places are paths, each with one."""
 
@@ -218,6 +221,20 @@ def verify(location: str | os.PathLike[str] | Location) -> list[Finding]:
         )
     found: list[Finding] = import_module(_VERIFIERS[where.scheme]).verify(where.place)
     return found
+
+
+def compact(location: str | os.PathLike[str] | Location, *, rewrite: bool = False) -> tuple[int, int]:
+    """The storage at a path or URL keeps no room that it does not use; its bytes before and after.
+
+    Raises InvalidLocation where there is no queue, where `rewrite` is needed, and for other kinds of queues.
+    """
+    where = locate(location)
+    if where.scheme not in _COMPACTERS:
+        raise InvalidLocation(
+            f"location: {where}: a queue of this kind has no file to compact; {'; '.join(_COMPACTERS)}"
+        )
+    sizes: tuple[int, int] = import_module(_COMPACTERS[where.scheme]).compact(where.place, rewrite=rewrite)
+    return sizes
 
 
 def open_backend(

@@ -25,9 +25,10 @@ from lowq.backend import (
 )
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.claims import promote, promote_all, take
-from lowq.backends.sqlite.database import Database, Durability
+from lowq.backends.sqlite.database import Durability
 from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standing_task
-from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, list_tasks, task_of
+from lowq.backends.sqlite.room import BoundedDatabase
+from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, is_anything_due, list_tasks, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, choose_clock, deadline, span, to_datetime, to_micros
@@ -87,7 +88,7 @@ class SQLiteBackend:
         time = self._clock = choose_clock(clock)
         self._bell = Bell(beside(file, "bell", name), file)
         self._was_empty = False
-        self._database = Database(
+        self._database = BoundedDatabase(
             # Not a method of this client, which would then be a cycle, and keep its connection when it is dropped.
             file,
             create=create,
@@ -127,7 +128,6 @@ class SQLiteBackend:
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
-
         pushed = self._database.writing(lambda db: keep_all(db, self._queue, self._dedupe, batch, self._now()))
         if any(each.added for each in pushed):
             self._bell.ring()
@@ -138,6 +138,8 @@ class SQLiteBackend:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
         lease = next(iter(self._claim(lease_for, 1)), None)
+        if lease is None:
+            self._database.give_room_back(NOW, self._anything_due)
         if lease is not None or wait == NOW:
             return lease
         listener = self._bell.listener()
@@ -356,17 +358,11 @@ class SQLiteBackend:
             nap = min(left(), _LOOK_AGAIN)
             if due is not None:
                 nap = min(nap, due - self._clock.now())
+            self._database.give_room_back(nap, self._anything_due)
             woken = self._clock.wait(listener.heard, nap)
 
     def _anything_due(self) -> bool:
-        statement = (
-            "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
-            " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)"
-        )
-        ((due,),) = self._database.reading(
-            lambda db: fetch(db, statement, {"queue": self._queue, "now": self._now()})
-        )
-        return bool(due)
+        return self._database.reading(lambda db: is_anything_due(db, self._queue, self._now()))
 
     def _take(self, db: sqlite3.Cursor, until: int, limit: int) -> list[Lease]:
         leases = take(db, self._queue, until, limit)

@@ -310,6 +310,8 @@ class Database:
     def _bring_up_to_date(self, cursor: sqlite3.Cursor, version: int) -> None:
         """The tables are those of this version, made or upgraded by this process or by another one meanwhile."""
         try:
+            if not version:
+                cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")  # see room.py; no other than a new file minds
             cursor.execute("BEGIN IMMEDIATE")
             bring_up_to_date(cursor, self.path, self._now())
             cursor.execute("COMMIT")

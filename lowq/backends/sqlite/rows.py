@@ -175,3 +175,12 @@ def counts(db: sqlite3.Cursor, queue: int, now: int) -> Counts:
         {"queue": queue, "now": now},
     )
     return Counts(*row)
+
+
+def is_anything_due(db: sqlite3.Cursor, queue: int, now: int) -> bool:
+    """Whether a claim would find a task."""
+    statement = (
+        "SELECT EXISTS (SELECT 1 FROM task WHERE queue = :queue AND state = 1)"
+        " OR EXISTS (SELECT 1 FROM task WHERE queue = :queue AND due <= :now)"
+    )
+    return bool(fetch(db, statement, {"queue": queue, "now": now})[0][0])
