@@ -11,7 +11,7 @@ import pytest
 from backends import served
 from serving import dead_task
 
-from lowq import Backend, Counts, open_backend
+from lowq import Backend, Counts, Item, open_backend
 
 pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="there is no Chromium here")
 
@@ -78,6 +78,20 @@ def test_no_page_is_wider_than_its_window_and_none_breaks_its_own_policy(
         assert page.errors == [], path
 
 
+@pytest.mark.parametrize("width", [400, 480, 800, 1400])
+def test_no_number_is_cut_or_broken_where_many_tasks_wait(
+    page: chromium.Page, url: str, queue: Backend, width: int
+) -> None:
+    queue.push_many(Item(number) for number in range(20_000))
+    queue.push({"long": "z" * 300}, priority=1)
+    page.show(width)
+    page.open(f"{url}/tasks")
+
+    assert page.look(f"[...{ALL}('.counter strong')].filter((e) => e.scrollWidth > e.clientWidth).length") == 0
+    assert page.look(f"[...{ALL}('tbody th a')].filter((e) => e.getClientRects().length > 1).length") == 0
+    assert page.look("document.querySelector('tbody th a').textContent") == "20001"
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_can_be_read(page: chromium.Page, url: str, queue: Backend, dark: bool) -> None:
     """Each text stands out from what is behind it by 4.5 to 1 (WCAG 2.2, 1.4.3)."""
@@ -88,6 +102,8 @@ def test_text_can_be_read(page: chromium.Page, url: str, queue: Backend, dark: b
 
     assert page.look(CONTRAST) == []
 
+
+ALL = "document.querySelectorAll"
 
 CONTRAST = """
 (() => {
