@@ -14,6 +14,7 @@ from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 
 from lowq.backend import BackendUnavailable, LowqError
@@ -46,7 +47,13 @@ class NotAlone(LowqError, ValueError):
     """The address would be reached by other machines, and nothing says who may."""
 
 
-class _Channel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
+class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    path = ""
+    """Of a request that cannot be read: waitress asks for it when such a client is gone, and fails without."""
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    parser_class = _Parser
     begun = 0.0
     moved = 0
     """Bytes that came and went."""

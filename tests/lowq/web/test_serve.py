@@ -21,6 +21,7 @@ import pytest
 from serving import Serve
 
 from lowq import Backend, Counts
+from lowq.web.server import _Channel
 
 BOUND = 60
 
@@ -132,6 +133,27 @@ class TestCommand:
 
         assert done.returncode == 3
         assert port in done.stderr
+
+
+def test_a_client_that_goes_before_it_is_told_what_was_wrong_is_no_error_of_the_server(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve()
+    write_soon = _Channel.write_soon
+
+    def write_too_late(channel: _Channel, data: bytes) -> int:
+        channel.connected = False
+        return int(write_soon(channel, data))
+
+    monkeypatch.setattr(_Channel, "write_soon", write_too_late)
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=BOUND) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n")
+        said = client.recv(100)
+    monkeypatch.undo()
+
+    assert said == b""
+    assert ask(url, "GET", "/api/v1/count")[0] == 200
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 class TestWaitingClaims:
