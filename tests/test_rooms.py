@@ -32,6 +32,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq_conformance.checker", "lowq_conformance.queues"),
     ("lowq_conformance.subject",),
     ("lowq_conformance.storm",),
+    ("lowq_conformance.sweep",),
     ("lowq_conformance.report", "lowq_conformance.cases"),
     ("lowq_conformance.run",),
     ("pytest_lowq",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from shutil import rmtree
@@ -15,6 +15,8 @@ from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.scratch import quick_folder
+from lowq_conformance.sweep.schedule import Schedule
+from lowq_conformance.sweep.sweeps import Sweeps, nobody
 
 MANY_CLIENTS = ("threads", "processes", "persistent", "shared_lease")
 
@@ -22,6 +24,9 @@ loaded_key = pytest.StashKey[Subject]()
 seed_key = pytest.StashKey[int]()
 profile_key = pytest.StashKey[Profile]()
 used_key = pytest.StashKey[Subject]()
+schedule_key = pytest.StashKey[Schedule | None]()
+asked_key = pytest.StashKey[Iterable[str]]()
+progress_key = pytest.StashKey[Callable[[str], None]]()
 
 
 @pytest.fixture(scope="session")
@@ -99,5 +104,21 @@ def storms(request: pytest.FixtureRequest, places: Path) -> Iterator[Storms]:
     """The runs with many clients."""
     stash = request.config.stash
     made = Storms(stash[loaded_key], stash[seed_key], lambda: Path(mkdtemp(dir=places)), stash[profile_key])
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def sweeps(request: pytest.FixtureRequest, places: Path) -> Iterator[Sweeps]:
+    """The sweeps, all schedules of two clients."""
+    stash = request.config.stash
+    made = Sweeps(
+        stash[loaded_key],
+        lambda: Path(mkdtemp(dir=places)),
+        stash[profile_key],
+        stash.get(progress_key, nobody),
+        stash[schedule_key],
+        stash[asked_key],
+    )
     yield made
     made.close()

@@ -19,6 +19,8 @@ class Effort:
     runs: int
     kills: int
     seconds: float
+    schedules: int = 0
+    points: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The grounds as JSON."""
@@ -34,13 +36,24 @@ class Effort:
             sum(part.runs for part in parts),
             sum(part.kills for part in parts),
             sum(part.seconds for part in parts),
+            sum(part.schedules for part in parts),
+            sum(part.points for part in parts),
         )
 
     def __str__(self) -> str:
+        said = [self.swept] if self.schedules else []
+        if not self.runs:
+            return "; ".join(said)
         amounts = [count_of(self.operations, "operation"), count_of(self.runs, "run")]
         if self.kills:
             amounts.append(count_of(self.kills, "kill"))
-        return f"{self.judged}: {', '.join(amounts)}, {self.seconds:.1f} s"
+        return "; ".join([f"{self.judged}: {', '.join(amounts)}, {self.seconds:.1f} s", *said])
+
+    @property
+    def swept(self) -> str:
+        """What was seen when one call stood still at each point, and another one ran meanwhile."""
+        where = f"at {count_of(self.points, 'point')}, in {count_of(self.schedules, 'schedule')}"
+        return f"no race with one pre-emption {where}"
 
 
 def count_of(number: int, what: str) -> str:

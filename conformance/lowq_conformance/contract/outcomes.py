@@ -22,10 +22,12 @@ class Broken(AssertionError):
         program: str | None = None,
         shown: bool = False,
         fault: Counterexample | None = None,
+        schedule: str = "",
     ) -> None:
         super().__init__(said if clause is None else f"{clause}: {said}")
         assert clause is None or clause in CLAUSES, clause
         self.said, self.clause, self.program, self.shown, self.fault = said, clause, program, shown, fault
+        self.schedule = schedule
 
 
 class NotPromised(Exception):

@@ -40,6 +40,8 @@ class Profile:
     Calls are interrupted at `interruptions` points at most, for `interrupting` seconds at most; a call that takes
     `stuck` seconds longer than the queue's patience then waits for ever.
 
+    A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients.
+
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
     """
@@ -68,6 +70,8 @@ class Profile:
     interruptions: int = 400
     interrupting: float = 12.0
     stuck: float = 8.0
+    scenes: int = 100
+    sweeping: float = 60.0
     programs: int = 60
     exploring: float = 30.0
     shrinking: float = 5.0
@@ -79,6 +83,8 @@ QUICK = replace(
     name="quick",
     says="under 10 s for sqlite",
     jobs=2,
+    scenes=3,
+    sweeping=5.0,
     rounds=40,
     seconds=2.0,
     again=10,
@@ -103,6 +109,7 @@ QUICK = replace(
 THOROUGH = replace(
     DEFAULT,
     name="thorough",
+    sweeping=300.0,
     says="minutes",
     seeds=3,
     bound=600.0,

@@ -20,13 +20,14 @@ UNSEEN = "no test of it came to an end"
 
 class TestVerdict(NamedTuple):
     """A clause, a verdict and the evidence for it; `fault` is that of the judge and `grounds` what stands behind a
-    clause that was kept by many clients, both as JSON."""
+    clause that was kept by many clients, both as JSON; `schedule` is the one that breaks it, where that is known."""
 
     clause: str
     verdict: str
     evidence: str
     fault: dict[str, Any] | None = None
     grounds: dict[str, Any] | None = None
+    schedule: str = ""
 
 
 @dataclass(slots=True)
@@ -35,8 +36,9 @@ class Tally:
 
     `lacks` are the clauses that take a promise which was not made, and that promise; `planned` the tests, each with
     the clauses that it alone must have seen to the end; `expected` how many tests are to say something, with all
-    seeds. What was not seen is so because it was `interrupted`, because the run `ended` for that reason, or because
-    of the `trouble` that the harness made.
+    seeds. `schedule` is the one that is to be made again, where there is one; `doing` is what is done now, in words.
+    What was not seen is so because it was `interrupted`, because the run `ended` for that reason, or because of the
+    `trouble` that the harness made.
     """
 
     target: str
@@ -46,6 +48,8 @@ class Tally:
     lacks: Mapping[str, str] = field(default_factory=dict)
     planned: dict[str, tuple[str, ...]] = field(default_factory=dict)
     profile: Profile = DEFAULT
+    schedule: str = ""
+    doing: str = ""
     sides: dict[tuple[str, int], list[TestVerdict]] = field(default_factory=dict)
     expected: int = 0
     seeds: int = 1
@@ -92,8 +96,10 @@ class Tally:
             said.append((self.seed, TestVerdict(id, Verdict.NOT_OBSERVED, why or UNSEEN)))
         verdict = of_sides(Verdict(side.verdict) for _, side in said)
         telling = [(seed, side) for seed, side in said if side.verdict == verdict and side.evidence]
-        seed, shown = min(
-            telling, key=lambda each: len(each[1].evidence), default=(self.seed, TestVerdict(id, verdict, ""))
+        seed, shown = min(  # a schedule shows it again in every run
+            telling,
+            key=lambda each: (not each[1].schedule, len(each[1].evidence)),
+            default=(self.seed, TestVerdict(id, verdict, "")),
         )
         grounds = [Effort(**side.grounds) for _, side in said if verdict is Verdict.KEPT and side.grounds is not None]
         behind = Effort.together(grounds) if grounds else None
@@ -102,7 +108,7 @@ class Tally:
             verdict,
             CLAUSES[id].text,
             shown.evidence if behind is None else str(behind),
-            self._rerun(id, seed),
+            self._rerun(id, seed, shown.schedule),
             None if shown.fault is None else Counterexample.of_json(shown.fault),
             behind,
             seed,
@@ -117,9 +123,11 @@ class Tally:
             kept = any(side.verdict == Verdict.KEPT for _, side in said)
             yield from (each for each in said if not (kept and each[1].verdict == Verdict.NOT_OBSERVED))
 
-    def _rerun(self, id: str, seed: int) -> str:
-        """The command that looks at one clause again."""
+    def _rerun(self, id: str, seed: int, schedule: str) -> str:
+        """The command that looks at one clause again, or makes one schedule."""
         more = [part for promise in self.promised for part in ("--promise", promise)]
+        if schedule:
+            return shlex.join(["lowq", "check", self.target, "--schedule", schedule, *more])
         if self.profile is not DEFAULT:
             more.append(f"--{self.profile.name}")
         return shlex.join(["lowq", "check", self.target, "--only", id, "--seed", str(seed), *more])

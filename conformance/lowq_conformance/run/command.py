@@ -25,6 +25,7 @@ from lowq_conformance.run.durations import BadLength, seconds_of
 from lowq_conformance.run.judge_history import judge_file
 from lowq_conformance.run.output_file import OutFile, Unwritable
 from lowq_conformance.run.runner import Interrupted, SuiteFailed, run
+from lowq_conformance.sweep.schedule import BadSchedule, Schedule, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,14 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     try:
         return None if value is None else seconds_of(value)
     except BadLength as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _schedule(_: click.Context, __: click.Parameter, value: str | None) -> Schedule | None:
+    """The schedule that is spelled so."""
+    try:
+        return None if value is None else parse(value)
+    except BadSchedule as error:
         raise click.BadParameter(str(error)) from error
 
 
@@ -145,6 +154,12 @@ Exit status with --history
     help="Go on with one seed after the other for so long, and no longer: 90s, 5m, 1h30m.",
 )
 @click.option(
+    "--schedule",
+    callback=_schedule,
+    metavar="SCHEDULE",
+    help="Make only this schedule of two clients, exactly, as a report spells it: claim@212,claim.",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.File("w", lazy=False),
@@ -172,6 +187,7 @@ def check(
     profile: str | None,
     jobs: int | None,
     budget: float | None,
+    schedule: Schedule | None,
     lease: float | None,
     **words: Any,
 ) -> None:
@@ -189,7 +205,7 @@ def check(
             )
         if not targets:
             raise click.UsageError("Missing argument 'TARGET...', or --history FILE.")
-    elif targets or only or seed is not None or profile is not None or jobs is not None or budget is not None:
+    elif targets or only or any(each is not None for each in (seed, profile, jobs, budget, schedule)):
         raise click.UsageError("--history takes no TARGET and nothing that is about checking one.")
     console = Console(highlight=False, stderr=json_file is not None and json_file.name == "<stdout>")
     try:
@@ -206,6 +222,7 @@ def check(
                     profile=PROFILES[profile or DEFAULT.name],
                     jobs=jobs,
                     budget=budget,
+                    schedule=schedule,
                 )
             else:
                 code = judge_history(history, promises, lease, spec, console, json_file, page_file)

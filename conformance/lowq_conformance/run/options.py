@@ -50,6 +50,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="How much is looked at: quick, default or thorough. pytest-xdist's -n shares the tests out.",
     )
     group.addoption(
+        "--lowq-schedule",
+        dest="lowq_schedule",
+        metavar="SCHEDULE",
+        help="Make this schedule of two clients only, as a report spells it: claim@212,claim.",
+    )
+    group.addoption(
         "--lowq-journal", dest="lowq_journal", metavar="FILE", help="Keep the calls of the running test in a file."
     )
 

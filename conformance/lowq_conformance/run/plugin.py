@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from lowq_conformance.cases.fixtures import (
+    asked_key,
     loaded_key,
     other,
     place,
@@ -21,10 +22,12 @@ from lowq_conformance.cases.fixtures import (
     q,
     random,
     reopened,
+    schedule_key,
     seed,
     seed_key,
     storms,
     subject,
+    sweeps,
     used_key,
 )
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
@@ -39,8 +42,10 @@ from lowq_conformance.run.wire import CASES
 from lowq_conformance.storm.storms import Storms, name_of_run
 from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.program import Journal
+from lowq_conformance.sweep.schedule import BadSchedule, parse
+from lowq_conformance.sweep.sweeps import Sweeps
 
-__all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject"]
+__all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject", "sweeps"]
 
 SEEDS = 2**32
 SIDES, TROUBLE = "lowq", "lowq_trouble"
@@ -61,8 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     asked_seed = config.getoption("lowq_seed")
     try:
         selected = frozenset(select(config.getoption("lowq_only")))
+        asked_schedule = config.getoption("lowq_schedule")
+        schedule = None if asked_schedule is None else parse(asked_schedule)
         loaded = load(config.getoption("lowq_harness"), promised)
-    except (BrokenHarness, UnknownClause) as error:
+    except (BrokenHarness, UnknownClause, BadSchedule) as error:
         raise pytest.UsageError(str(error)) from error
     loaded.journal = Journal(config.getoption("lowq_journal"))
     lacks = {id: clause.missing(loaded.promises, loaded.traits) for id, clause in CLAUSES.items()}
@@ -76,6 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.stash[loaded_key] = loaded
     config.stash[seed_key] = run.seed
+    config.stash[schedule_key] = schedule
+    config.stash[asked_key] = run.selected
     config.stash[profile_key] = run.profile
     config.stash[run_key] = run
     config.pluginmanager.register(Listener(run), "lowq-listener")
@@ -133,6 +142,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[run_key]
     chosen = [item for item in items if not (ids := find_marks(item)) or not run.selected.isdisjoint(ids)]
+    if config.stash[schedule_key] is not None:
+        chosen = [item for item in chosen if "sweeps" in getattr(item, "fixturenames", ())]
     if hasattr(config, "workerinput"):  # of xdist
         chosen.sort(key=lambda item: not is_seeded(item))
         for item in chosen:
@@ -224,7 +235,9 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
     if call.excinfo is None:
         made = getattr(item, "funcargs", {}).get("storms")
         storm = made.latest if isinstance(made, Storms) else None
-        grounds = None if storm is None else storm.grounds.as_json()
+        swept = getattr(item, "funcargs", {}).get("sweeps")
+        behind = swept.grounds if isinstance(swept, Sweeps) else None if storm is None else storm.grounds
+        grounds = None if behind is None else behind.as_json()
         return [TestVerdict(id, Verdict.KEPT.value, "", None, grounds) for id in own]
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
@@ -232,7 +245,7 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
     used = item.stash.get(used_key, None)
     program = "" if used is None else used.journal.program()
     what = str(error) if isinstance(error, (Refused, AssertionError)) else f"{type(error).__name__}: {error}"
-    fault = None
+    fault, schedule = None, ""
     if (where := own_fault(error)) is not None:
         why = f"the suite itself failed, {where}: {what}"
         return [TestVerdict(id, Verdict.NOT_OBSERVED.value, why) for id in own]
@@ -241,8 +254,9 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
         own = own if broken.clause is None else (broken.clause,)
         program = broken.program or program
         what = "" if broken.shown else broken.said
+        schedule = broken.schedule
     evidence = "\n\n".join(part for part in (program, what) if part)
-    return [TestVerdict(id, Verdict.BROKEN.value, evidence, fault) for id in own]
+    return [TestVerdict(id, Verdict.BROKEN.value, evidence, fault, None, schedule) for id in own]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

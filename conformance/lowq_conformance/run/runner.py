@@ -19,6 +19,8 @@ from lowq_conformance.run.hosts import Hosts, SuiteFailed
 from lowq_conformance.run.interrupt import Interruption
 from lowq_conformance.run.scheduler import Scheduler
 from lowq_conformance.support.scratch import quick_folder
+from lowq_conformance.sweep.scenes import clauses_about
+from lowq_conformance.sweep.schedule import Schedule
 
 USED_UP = "the budget was used up"
 
@@ -45,10 +47,13 @@ def run(
     profile: Profile = DEFAULT,
     jobs: int | None = None,
     budget: float | None = None,
+    schedule: Schedule | None = None,
 ) -> list[Report]:
     """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
     `watch` is told of each event; `bound` are seconds for one test, else those of the profile; the tests of a target
     are shared out among `jobs` processes, else as many as the profile says.
+
+    With a `schedule` nothing is looked at but that, and the clauses that it is about.
 
     Without a `budget`, in seconds, each target is looked at with as many seeds as the profile says. With one, the
     targets have equal shares of it, and each is looked at with seed after seed until its share is used up. With every
@@ -63,6 +68,9 @@ def run(
     selected = {
         target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
     }
+    if schedule is not None:
+        about = clauses_about(schedule.scene, schedule.how or "processes")
+        selected = {target: ids & about for target, ids in selected.items()}
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     ends = inf if budget is None else time.monotonic() + budget
     found: list[Tally] = []
@@ -74,6 +82,7 @@ def run(
     ):
         for number, target in enumerate(targets):
             found.append(Tally(target, chosen, selected[target], tuple(promises), profile=profile))
+            found[-1].schedule = "" if schedule is None else str(schedule)
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
             _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share)
             if interruption.seen:

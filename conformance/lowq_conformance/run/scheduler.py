@@ -118,6 +118,7 @@ class Scheduler:
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
         args += [f"--lowq-promise={promise}" for promise in run.promised]
+        args += [f"--lowq-schedule={run.schedule}"] if run.schedule else []
         args += [f"--deselect={test}" for test in run.tests(self.seed)]
         share.host.tell(args=args)
 
@@ -130,7 +131,7 @@ class Scheduler:
         for event in events:
             self._take(share, event)
             if self.watch is not None and not self.stopping:
-                self.watch(self.run, share.test)
+                self.watch(self.run, self.run.doing or share.test)
 
     def _take(self, share: Share, event: dict[str, Any]) -> None:
         """The event was taken note of."""
@@ -143,7 +144,9 @@ class Scheduler:
         elif "asks" in event:
             self._give(share)
         elif "start" in event:
-            share.test = event["start"]
+            share.test, self.run.doing = event["start"], ""
+        elif "progress" in event:
+            self.run.doing = event["progress"]
         elif "sides" in event:
             self.run.saw(event["test"], event["sides"], self.seed)
             share.test = ""

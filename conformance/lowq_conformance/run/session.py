@@ -21,6 +21,7 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.run.plugin as suite
+from lowq_conformance.cases.fixtures import progress_key
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.options import add_options, configure
 from lowq_conformance.run.wire import CASES, NO_LOT
@@ -164,6 +165,9 @@ class EventSender:
 
     def __init__(self, talk: Channel) -> None:
         self._talk = talk
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[progress_key] = lambda said: tell(self._talk, progress=said)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:

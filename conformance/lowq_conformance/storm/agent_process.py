@@ -14,25 +14,29 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from pathlib import Path
 
-from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.contract.promises import Traits
+from lowq_conformance.storm.actor import Ledger
 from lowq_conformance.storm.barrier import Barrier
-from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, Step
+from lowq_conformance.storm.director import play
+from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, Step, trouble_of
 from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
 from lowq_conformance.support.channel import Channel
-from lowq_conformance.support.own_frames import where_of
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns."""
+    """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns.
+
+    One that `acts` does one step after the other, as it is told: as one of two "processes", which its slot says, as
+    two "threads", or as both sides of a "fork".
+    """
 
     target: str
     promises: frozenset[str]
@@ -45,6 +49,8 @@ class Orders:
     meeting: Path | None = None
     slots: int = 0
     switch: float = 0.005
+    acts: str = ""
+    slot: int = 0
 
     def subject(self) -> Subject:
         """The queue under test, by a harness made here, which is looked for where the starter would look for it."""
@@ -60,13 +66,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: None)  # who started this one decides when it ends
     try:
         while True:
-            data, sockets, _, _ = socket.recv_fds(control, 64, 1)
+            data, sockets, _, _ = socket.recv_fds(control, 64, 2)
             if not data:
                 return
             word, _, number = data.decode().partition(" ")
             if word == "fork":
-                children.add(pid := _fork_agent(control, sockets[0]))
-                os.close(sockets[0])
+                children.add(pid := _fork_agent(control, *sockets))
+                for each in sockets:
+                    os.close(each)
                 control.sendall(f"{pid}\n".encode())
             else:
                 status = os.waitpid(int(number), 0)[1]
@@ -78,15 +85,15 @@ def main() -> None:
             os.waitpid(pid, 0)
 
 
-def _fork_agent(control: socket.socket, own: int) -> int:
-    """The process id of a new agent, which talks over `own`."""
+def _fork_agent(control: socket.socket, own: int, *others: int) -> int:
+    """The process id of a new agent, which talks over `own`, and where it is to act two parts, over another one."""
     pid = os.fork()
     if pid:
         return pid
     code = 70
     try:
         control.close()
-        AgentProcess(socket.socket(fileno=own)).run()
+        AgentProcess(socket.socket(fileno=own), [socket.socket(fileno=each) for each in others]).run()
         code = 0
     finally:
         sys.stderr.flush()
@@ -96,8 +103,8 @@ def _fork_agent(control: socket.socket, own: int) -> int:
 class AgentProcess:
     """One process of a run; its first thread listens, each client has a thread of its own or must have that."""
 
-    def __init__(self, own: socket.socket) -> None:
-        self._own = own
+    def __init__(self, own: socket.socket, others: list[socket.socket]) -> None:
+        self._own, self._others = own, others
         self._talk = Channel(own)
 
     def run(self) -> None:
@@ -111,6 +118,10 @@ class AgentProcess:
             meeting = None if orders.meeting is None else Barrier(orders.meeting, orders.slots)
         except Exception as error:
             self._fail(error)
+            return
+        if orders.acts:
+            equipment = Equipment(subject, orders.place, orders.logs, Ledger(""), orders.lease, slot=orders.slot)
+            play(orders.acts, self._talk, self._others, equipment)
             return
         self._talk.tell({"ready": os.getpid()})
         for line in listening:
@@ -135,11 +146,7 @@ class AgentProcess:
                 equipment.meeting.leave(equipment.slot)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, BrokenHarness):
-            self._talk.tell({"broken_harness": str(error)})
-        else:
-            said = "".join(traceback.format_exception(error))
-            self._talk.tell({"failed": said, "where": where_of(error)})
+        self._talk.tell(trouble_of(error))
 
 
 def encode_orders(orders: Orders) -> bytes:

@@ -100,11 +100,11 @@ class Agents:
         if not agent.heard():
             raise AgentFailed("an agent died as it started")
 
-    def starting(self, orders: Orders) -> Agent:
-        """An agent that will be ready; what it is told meanwhile it does then."""
+    def starting(self, orders: Orders, *others: socket.socket) -> Agent:
+        """An agent that will be ready; what it is told meanwhile it does then. It is given the other sockets, too."""
         mine, its = socket.socketpair()
         with its:
-            socket.send_fds(self._control, [b"fork"], [its.fileno()])
+            socket.send_fds(self._control, [b"fork"], [its.fileno(), *(each.fileno() for each in others)])
             pid = int(self._answer())
         agent = Agent(pid, Channel(mine))
         self._living.append(agent)

@@ -20,12 +20,14 @@ from typing import Any, NoReturn
 
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.recorder import Log, Recorder, encode_length, record
 from lowq_conformance.subject.client import Held
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Journal, ProgramCall
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support.own_frames import where_of
 from lowq_conformance.support.processes import alone
 from lowq_conformance.support.tracepoints import TracedClient, die
 
@@ -33,6 +35,13 @@ Step = list[Any]
 
 EMPTIES = 2
 """How often in a row a queue must say that it is empty before it is believed."""
+
+
+def trouble_of(error: Exception) -> dict[str, Any]:
+    """What is told of an error that is none of the queue's: of the harness, or of the suite."""
+    if isinstance(error, BrokenHarness):
+        return {"broken_harness": str(error)}
+    return {"failed": "".join(traceback.format_exception(error)), "where": where_of(error)}
 
 
 CHILDHOOD = 15
@@ -83,11 +92,17 @@ class Performer:
         if self._client is None:
             with record(self.log, "open", {}):
                 opened = self.subject.open(self.equipment.place)
-                if self._steered:
-                    opened.raw = TracedClient(opened.raw)
-                    opened.raw.counts = "doom" in self._steered
+                opened.raw = self.steer(opened.raw)
                 self._client = Recorder(opened, self.log)
         return self._client
+
+    def steer(self, raw: Any) -> Any:
+        """The client as it is used: where it is to pause or die within a call, one that can be told to."""
+        if not self._steered:
+            return raw
+        traced = TracedClient(raw)
+        traced.counts = "doom" in self._steered
+        return traced
 
     def perform(self, steps: list[Step], ending: list[Step] | None = None, seconds: float = inf) -> None:
         """The steps were carried out, until the seconds were over, and then the ending.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -180,16 +180,32 @@ def load(folder: Path, deaths: Mapping[str, int] | None = None) -> Recording:
 
 def _read(file: Path, deaths: Mapping[str, int]) -> list[RecordedCall]:
     process = file.name.removesuffix(SUFFIX)
+    calls = calls_of(process, map(json.loads, file.read_bytes().split(b"\n")[:-1]))
+    for call in calls:
+        call.dead = deaths.get(process)
+    return calls
+
+
+def calls_of(process: str, lines: Iterable[list[Any]]) -> list[RecordedCall]:
+    """The calls that the lines of one log tell of."""
     calls: list[RecordedCall] = []
-    for line in file.read_bytes().split(b"\n")[:-1]:
-        first, second, at = json.loads(line)
+    for first, second, at in lines:
         if calls and calls[-1].ret is None:
             calls[-1].result, calls[-1].error, calls[-1].ret = first, second, at
         else:
             calls.append(RecordedCall(process, len(calls), first, second, at))
-    for call in calls:
-        call.dead = deaths.get(process)
     return calls
+
+
+def pushes_added(call: RecordedCall) -> int:
+    """How many tasks the call has added, as far as it says."""
+    if call.error is not None or call.ret is None:
+        return 0
+    if call.kind == "push":
+        return int(call.result["added"] is not False)
+    if call.kind == "push_many":
+        return sum(answer["added"] is not False for answer in call.result or ())
+    return 0
 
 
 def encode_pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class UnderTest:
         self.shape: dict[str, frozenset[str] | None] = {}
         """What each method of its clients that was asked about takes by keyword; None: any."""
 
+    @property
+    def harness(self) -> Any:
+        """The harness."""
+        return self._harness
+
     def takes(self, method: str, keyword: str) -> bool:
         """Whether the method of its clients takes the keyword. One was opened before."""
         known = self.shape[method]

@@ -51,12 +51,12 @@ class TracedClient:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._raw, name)
-        fate, self._fate = self._fate, None
-        if not callable(method) or (fate is None and not self.counts):
+        if not callable(method) or (self._fate is None and not self.counts):
             return method
 
         @wraps(method)
         def watch(*arguments: Any, **keywords: Any) -> Any:
+            fate, self._fate = self._fate, None  # now, since who asks whether there is such a method calls none
             where, steps, happens = (0.0, False, None) if fate is None else fate
             at = 1 + int(where * self._known.get(name, (0, 0))[steps])
             lines, audit = Counter(at, None if steps else happens), Counter(at, happens if steps else None)

@@ -1,0 +1,67 @@
+"""A schedule in a sentence: who stood still where, what the other was answered meanwhile, and the first then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from lowq_conformance.storm.recorder import RecordedCall
+from lowq_conformance.sweep.schedule import Place, Schedule
+
+KINDS = {"repush": "push", "batch": "push_many"}
+"""The method that a verb calls, where that is not its name."""
+ORDINALS = {2: "2nd", 3: "3rd"}
+
+
+def account_of(
+    schedule: Schedule, crossing: Sequence[RecordedCall | None], home: str, said: str, *, waited: bool = False
+) -> str:
+    """The schedule in a sentence, and what is wrong with it.
+
+    `crossing` are the two calls, as far as they were made, of which the second one may have `waited` for the first,
+    and `home` is the name of the file of the client's class.
+    """
+    if schedule.at is None:
+        return said
+    scene = schedule.scene
+    first, second = crossing
+    late = " (a lease had run out before)" if scene.late else ""
+    whose = "the other side of a fork" if schedule.how == "fork" else "another client"
+    stood = f"`{_called(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
+    also = first is not None and first.kind == "claim" and _came(first) == _came(second)
+    mine, too = _came(first), ", too" if also else ""
+    if waited:
+        told = f"waited for it; the first went on and {mine}, and the other {_came(second)}{too}"
+    else:
+        told = f"{_came(second)}; the first went on and {mine}{too}"
+    if schedule.second_at is not None:
+        at = where(schedule.second_at, home)
+        told = f"stood still before `{at}`; the first went on and {mine}, and then the other {_came(second)}{too}"
+    return f"{stood} `{_called(scene.second)}` {told}: {said}"
+
+
+def where(place: Place, home: str) -> str:
+    """A point, for people."""
+    said = f"{place.file or home}:{place.line}"
+    if place.time > 1:
+        said += f" ({ORDINALS.get(place.time, f'{place.time}th')} time)"
+    return said + (f" (further step {place.step})" if place.step else "")
+
+
+def _called(verb: str) -> str:
+    return f"{KINDS.get(verb, verb)}()"
+
+
+def _came(call: RecordedCall | None) -> str:
+    """What a call came to."""
+    if call is None or call.ret is None:
+        return "did not return"
+    if call.error is not None:
+        return f"was refused: {call.error}" if call.error != "answered False" else "was refused"
+    match call.kind:
+        case "claim":
+            return "found nothing" if call.result is None else f"returned {json.dumps(call.result['work'])}"
+        case "push":
+            added = call.result["added"]
+            return "returned" if added is None else "was added" if added else "was a duplicate"
+    return "returned"

@@ -1,0 +1,115 @@
+"""The pairs of calls that a sweep looks at, what is prepared for them, and which clauses they are about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lowq_conformance.contract.promises import Traits
+from lowq_conformance.storm.execution import OUTLIVES
+from lowq_conformance.storm.performer import Step
+from lowq_conformance.sweep.schedule import How, Scene
+
+PLAIN = (
+    "claim|claim repush|repush push|push ack|claim claim|ack push|claim claim|push release|claim claim|release"
+    " repush|ack ack|repush repush|claim claim|repush push|ack ack|push ack|ack push|release release|push ack|release"
+    " release|ack release|release repush|release release|repush batch|claim claim|batch batch|push push|batch"
+    " close|push push|close close|claim claim|close"
+)
+"""The telling ones first, for whoever looks at a few only."""
+LATE = "claim|claim ack|claim release|claim claim|ack claim|release"
+"""With a lease that has run out."""
+FORKED = "claim|claim push|push push|claim claim|push"
+"""On the two sides of a fork, where that is all there is to see."""
+SETTLES = ("ack", "release")
+
+
+def scenes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool) -> list[Scene]:
+    """The scenes for a queue with these promises, whose clock `moves` when it is told to."""
+    wanted = [*_scenes(FORKED if how == "fork" else PLAIN)]
+    if how != "fork" and moves and "lease" in promises:
+        wanted[4:4] = _scenes(LATE, late=True)
+    lacking = {verb for verb in ("release", "batch", "close") if verb not in promises}
+    if traits.dedupe == "off":
+        lacking.add("repush")
+    if "lease" in promises and "shared_lease" not in promises:
+        lacking.add("close")  # it may disturb leases
+    return [scene for scene in wanted if lacking.isdisjoint((scene.first, scene.second))]
+
+
+def _scenes(pairs: str, *, late: bool = False) -> list[Scene]:
+    return [Scene(first, second, late) for first, _, second in (pair.partition("|") for pair in pairs.split())]
+
+
+@dataclass(slots=True)
+class Script:
+    """What the two clients do in a scene: what is prepared, by the first, the second and the first again; the two
+    calls; and what follows, by the second and then by the first."""
+
+    before: tuple[list[Step], list[Step], list[Step]] = field(default_factory=lambda: ([], [], []))
+    calls: tuple[Step, Step] = field(default_factory=lambda: ([], []))
+    after: tuple[list[Step], list[Step]] = field(default_factory=lambda: ([], []))
+
+
+def script_of(scene: Scene) -> Script:
+    """The script of a scene.
+
+    Whoever settles has a task in hand; two more wait, one pushed by each client, so that nobody may find nothing. A
+    lease that has run out is that of who settles, or where nobody does, of the second client.
+    """
+    verbs = (scene.first, scene.second)
+    holders = [number for number, verb in enumerate(verbs) if verb in SETTLES]
+    if scene.late and not holders:
+        holders = [1]
+    before: tuple[list[Step], list[Step], list[Step]] = [], [], []
+    for number in holders:
+        before[number].extend([["push", HELD[number]], ["claim"]])
+    if scene.late:
+        before[holders[0]].append(["pass", OUTLIVES])
+    before[1].append(["push", "two"])
+    before[2].append(["push", "one"])
+    after: tuple[list[Step], list[Step]] = [], []
+    if set(verbs) <= set(PUSHES):
+        after = [["push", "last"]], [["push", "then"]]
+    return Script(before, (call(scene.first, scene.second, 0), call(scene.second, scene.first, 1)), after)
+
+
+PUSHES = ("push", "repush", "batch")
+HELD = ("mine", "yours")
+NEW = ("new", "other")
+
+
+def call(verb: str, other: str, number: int) -> Step:
+    """The call of client 0 or 1, while the other one makes its own."""
+    match verb:
+        case "push":
+            return ["push", NEW[number]]
+        case "repush":
+            if other in SETTLES:
+                return ["push", HELD[1 - number]]
+            return ["push", "one" if other == "claim" else "same"]
+        case "batch":
+            return ["batch", [[f"{NEW[number]} {each}", 0, None] for each in "ab"]]
+        case "ack" | "release":
+            return [verb, 0]
+    return [verb]
+
+
+def clauses_about(scene: Scene, how: How) -> set[str]:
+    """The clauses that the schedules of a scene put to the test."""
+    if how == "fork":
+        return {"RACE-7"}
+    verbs = [scene.first, scene.second]
+    if "close" in verbs:
+        return {"RACE-6"}
+    about = {"RACE-3", "RACE-4", "RACE-5"}
+    if verbs == ["claim", "claim"]:
+        about |= {"RACE-1", "DELIVER-3", *(["LEASE-12"] if scene.late else [])}
+    if "claim" in verbs:
+        about |= {"DELIVER-6"}
+    if not {"push", "batch"}.isdisjoint(verbs):
+        about |= {"RACE-2"}
+    if set(verbs) <= set(PUSHES):
+        about |= {"ORDER-2"}
+    if verbs == ["repush", "repush"]:
+        about |= {"DEDUPE-9"}
+    return about

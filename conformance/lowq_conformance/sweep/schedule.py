@@ -1,0 +1,102 @@
+"""A schedule: which call stands still where, and which one runs meanwhile; its spelling makes exactly it again.
+
+`claim@212,claim` says: a client's `claim()` stands still before line 212 of the file in which its class is, another
+client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more of the place: another file of the
+queue's, the second time that the call comes there, and the first further step (such as a rename) within that line.
+With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. Words that follow
+say in which state, and by what sort of clients: `ack@40,claim,late,threads`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+How = Literal["processes", "threads", "fork"]
+HOWS: tuple[How, ...] = ("processes", "threads", "fork")
+VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close")
+"""What a client may be doing; `repush` pushes a work that equals another one."""
+LATE = "late"
+"""The state in which a lease has run out, instead of the plain one."""
+
+CALL = re.compile(r"(?P<verb>[a-z_]+)(@((?P<file>[^@:,#+]+):)?(?P<line>\d+)(#(?P<time>\d+))?(\+(?P<step>\d+))?)?")
+
+
+class BadSchedule(ValueError):
+    """The text is no schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A point of a call as it is told of: the file's name, nothing for the client's own, and where in it."""
+
+    file: str
+    line: int
+    time: int = 1
+    step: int = 0
+
+    def __str__(self) -> str:
+        said = f"{self.file}:{self.line}" if self.file else f"{self.line}"
+        said += f"#{self.time}" if self.time > 1 else ""
+        return said + (f"+{self.step}" if self.step else "")
+
+    def as_json(self) -> list[Any]:
+        """The point as an actor is told of it."""
+        return [self.file, self.line, self.time, self.step]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Two calls of two clients, in the plain state or with a lease that has run out."""
+
+    first: str
+    second: str
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The first call stands still at `at`, the second runs, to `second_at` if that is given, and the first goes on.
+
+    `how` is None where it is not said: as is promised.
+    """
+
+    scene: Scene
+    at: Place | None
+    second_at: Place | None = None
+    how: How | None = None
+
+    def __str__(self) -> str:
+        calls = [(self.scene.first, self.at), (self.scene.second, self.second_at)]
+        words = [verb if at is None else f"{verb}@{at}" for verb, at in calls]
+        return ",".join([*words, *([LATE] if self.scene.late else []), *([self.how] if self.how else [])])
+
+
+def parse(text: str) -> Schedule:
+    """The schedule that is spelled so. Raises BadSchedule."""
+    first, *words = [word.strip() for word in text.split(",")]
+    if not words:
+        raise BadSchedule(f"{text!r} is no schedule; expected two calls, such as claim@212,claim")
+    calls = [_call(word, text) for word in (first, words[0])]
+    how: How | None = None
+    late = False
+    for word in words[1:]:
+        if word == LATE:
+            late = True
+        elif word in HOWS:
+            how = word
+        else:
+            raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {LATE}, {', '.join(HOWS)}")
+    return Schedule(Scene(calls[0][0], calls[1][0], late), calls[0][1], calls[1][1], how)
+
+
+def _call(word: str, text: str) -> tuple[str, Place | None]:
+    found = CALL.fullmatch(word)
+    if found is None or found["verb"] not in VERBS:
+        raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of the calls {', '.join(VERBS)}")
+    if found["line"] is None:
+        return found["verb"], None
+    return found["verb"], Place(
+        found["file"] or "", int(found["line"]), int(found["time"] or 1), int(found["step"] or 0)
+    )

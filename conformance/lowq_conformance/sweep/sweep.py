@@ -1,0 +1,405 @@
+"""Makes schedules, judges each one, and tells what they break.
+
+The place is used again while nothing is wrong: a schedule ends with an empty queue. Whatever is accused is made again
+at a fresh place, by clients that have done nothing else, so that it can be made again by whoever reads of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.effort import Effort
+from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
+from lowq_conformance.contract.profile import Profile
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.charges import Charge, charge_calls
+from lowq_conformance.storm.director import HOLD, NAMES
+from lowq_conformance.storm.execution import WEDGED, Execution, lease_of
+from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
+from lowq_conformance.storm.storms import judge_run
+from lowq_conformance.storm.to_history import has_surfaced
+from lowq_conformance.subject.subject import Subject
+from lowq_conformance.sweep.account import KINDS, account_of
+from lowq_conformance.sweep.scenes import clauses_about, scenes_of, script_of
+from lowq_conformance.sweep.schedule import How, Place, Scene, Schedule
+from lowq_conformance.sweep.stage import Lost, Stage
+
+OFTEN = 100
+"""How many schedules are made at one place."""
+TRIES = 3
+"""How often what was accused is made again, until it is accused again."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One schedule that was made: what was recorded, and whether the first stood still where it was to."""
+
+    schedule: Schedule
+    seen: Execution
+    number: int
+    stood: bool = False
+    waited: bool = False
+    over: bool = True
+    points: dict[Place, int] = field(default_factory=dict)
+    crossing: list[RecordedCall | None] = field(default_factory=list)
+    home: str = ""
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep has come to, of all its clauses."""
+
+    how: How
+    planned: int = 0
+    found: dict[str, tuple[Charge, Schedule]] = field(default_factory=dict)
+    made: dict[Scene, int] = field(default_factory=dict)
+    points: dict[Scene, set[Place]] = field(default_factory=dict)
+    of: dict[Scene, int] = field(default_factory=dict)
+    operations: int = 0
+    seconds: float = 0
+    stuck: str = ""
+
+    @property
+    def schedules(self) -> int:
+        """How many were made."""
+        return sum(self.made.values())
+
+    def grounds(self, clause: str) -> Effort:
+        """What stands behind a clause that they keep."""
+        scenes = [scene for scene in self.made if clause in clauses_about(scene, self.how)]
+        places = {(scene.first, place) for scene in scenes for place in self.points[scene]}
+        return Effort("proved", 0, 0, 0, 0.0, sum(self.made[scene] for scene in scenes), len(places))
+
+    def keeps(self, clause: str) -> Effort:
+        """What stands behind the clause. Raises Broken where it is broken, and NotPromised where it was not asked."""
+        if clause in self.found:
+            charge, schedule = self.found[clause]
+            raise Broken(charge.said, clause=clause, program=charge.shown, fault=charge.fault, schedule=str(schedule))
+        grounds = self.grounds(clause)
+        if not grounds.schedules:
+            if self.stuck:
+                raise NotObserved(self.stuck)
+            raise NotPromised("no two of its calls can be put into such an order")
+        return grounds
+
+
+class Sweep:
+    """The sweep of one queue, by one sort of clients."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        agents: Agents,
+        folder: Callable[[], Path],
+        how: How,
+        profile: Profile,
+        *,
+        asked: Iterable[str] = CLAUSES,
+        wedged: float = WEDGED,
+    ) -> None:
+        """Only what tells of the clauses that are `asked` is looked at. A call waits for ever that has not returned
+        after `wedged` seconds."""
+        self.subject, self.how, self.profile, self.asked = subject, how, profile, frozenset(asked)
+        self._folder = folder
+        self._lease = lease_of(subject)
+        self._here = folder()
+        orders = Orders(subject.target, subject.promises, subject.traits, self._here, self._here, self._lease)
+        patience = subject.traits.patience.total_seconds()
+        self._stage = Stage(agents, orders, how, wedged + patience)
+        self._used, self._number = OFTEN, 0
+        self._place: Path | None = None
+        self._good: set[Any] = set()
+        self._warm: set[str] = set()
+        self.swept = Swept(how)
+
+    def run(self, tell: Callable[[str], None]) -> Swept:
+        """All schedules were made that the profile has time for."""
+        began = time.monotonic()
+        try:
+            self._sweep(tell, began + self.profile.sweeping)
+        finally:
+            self.close()
+        self.swept.seconds = time.monotonic() - began
+        return self.swept
+
+    def again(self, schedule: Schedule) -> Swept:
+        """This schedule was made."""
+        try:
+            for _ in range(TRIES):
+                run = self._make(schedule, fresh=True)
+                self._count(run)
+                for charge in self.charges(run):
+                    self.swept.found.setdefault(charge.clause, (charge, schedule))
+                if self.swept.found:
+                    break
+        finally:
+            self.close()
+        return self.swept
+
+    def close(self) -> None:
+        """Nobody is on the stage, and nothing is left of the places."""
+        self._stage.dismiss()
+        self._leave()
+
+    def _sweep(self, tell: Callable[[str], None], end: float) -> None:
+        moves = self.subject.can_pass_time
+        scenes = scenes_of(self.subject.promises, self.subject.traits, self.how, moves=moves)
+        scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked][: self.profile.scenes]
+        plan: dict[Scene, dict[Place, int]] = {}
+        for scene in scenes:
+            tell(f"sweep of {self.how}: where {len(plan)} of {len(scenes)} pairs of calls can meet")
+            if time.monotonic() > end:
+                return
+            plan[scene] = self._points(scene)
+            if self.swept.stuck:
+                return
+        self.swept.planned = sum(map(len, plan.values()))
+        waits: dict[Scene, set[int]] = {}
+        unsure: dict[Scene, Run] = {}
+        over: set[Scene] = set()
+        for scene, place in in_order({scene: list(points) for scene, points in plan.items()}):
+            if scene in over:
+                continue
+            if time.monotonic() > end or self.asked <= self.swept.found.keys():
+                break
+            tell(f"sweep of {self.how}: {self.swept.schedules:,} of {self.swept.planned:,} schedules")
+            waited, stretch = waits.setdefault(scene, set()), plan[scene][place]
+            if stretch in waited:  # as it did where the first had let go of nothing since
+                self._count_alike(scene, place)
+                continue
+            run = self._make(Schedule(scene, place), waited=bool(waited))
+            self._count(run)
+            if run.waited:
+                waited.add(stretch)
+            charges = self.charges(run)
+            if not charges:
+                continue
+            if run.waited and run.over:
+                self._used = OFTEN
+                unsure.setdefault(scene, run)
+                continue
+            if self._confirm(run, charges):
+                over.add(scene)  # what more it breaks is seen in other scenes
+                if not run.over:
+                    return  # who waits for ever does so in the next one, too
+        for scene, run in unsure.items():
+            if scene not in over:
+                self._confirm(run, self.charges(run))
+
+    def _points(self, scene: Scene) -> dict[Place, int]:
+        """Where the first call of the scene can stand still, when one of its kind was made before."""
+        if scene.first not in self._warm:
+            self._warm.add(scene.first)
+            self._make(Schedule(scene, None))
+        run = self._make(Schedule(scene, None), watch=True)
+        self.swept.made[scene], self.swept.points[scene] = 0, set()
+        charges = self.charges(run)
+        if charges and self._confirm(run, charges) and not run.over:
+            self.swept.stuck = "a call waits for ever: see RACE-5"
+        return run.points
+
+    # one schedule
+
+    def _make(self, schedule: Schedule, *, waited: bool = False, fresh: bool = False, watch: bool = False) -> Run:
+        """The schedule was made; where the second call is known to have `waited` before, that is seen sooner."""
+        return self._result(self._order(schedule, waited=waited, fresh=fresh, watch=watch))
+
+    def _order(self, schedule: Schedule, *, waited: bool = False, fresh: bool = False, watch: bool = False) -> Run:
+        """The schedule is being made."""
+        if fresh:
+            self._stage.dismiss()
+            self._used = OFTEN
+        if self._used >= OFTEN and self.how == "fork":
+            self._stage.dismiss()
+        if self._used >= OFTEN or self._stage.empty:
+            self._leave()
+            self._place = self._folder()
+            self._used = 0
+        assert self._place is not None
+        if self._stage.empty:
+            self._stage.cast(self._place)
+        self._used += 1
+        self._number += 1
+        now, recording = datetime.now(UTC), Recording()
+        seen = Execution(self.subject, self._lease, self.how == "threads", time.monotonic_ns(), now, recording)
+        script = script_of(schedule.scene)
+        places = [None if place is None else place.as_json() for place in (schedule.at, schedule.second_at)]
+        self._stage.order(
+            self._number,
+            place=str(self._place),
+            before=script.before,
+            first=script.calls[0],
+            second=script.calls[1],
+            after=script.after,
+            stand=places[0],
+            second_stand=places[1],
+            waited=waited,
+            watch=watch,
+        )
+        return Run(schedule, seen, self._number)
+
+    def _result(self, run: Run) -> Run:
+        """The run, with what came of it."""
+        told, seen = self._stage.answer(run.number), run.seen
+        calls = seen.recording.calls
+        if isinstance(told, Lost):
+            self._lost(run, told)
+        else:
+            mine = {name: calls_of(name, told["lines"][name]) for name in NAMES}
+            calls += sorted(mine["first"] + mine["second"], key=lambda call: call.call)
+            run.stood, run.waited, run.over, run.home = told["stood"], told["waited"], told["over"], told["home"]
+            run.points = {Place(*point): stretch for *point, stretch in told["points"]}
+            for name, number in zip(NAMES, told["crossing"], strict=True):
+                run.crossing.append(mine[name][number] if 0 <= number < len(mine[name]) else None)
+            seen.start = min([seen.start, *(call.call for call in calls)])
+            if not run.over:
+                self._open(run, "second")
+        if not run.over:
+            self._stage.dismiss()
+        return run
+
+    def _lost(self, run: Run, lost: Lost) -> None:
+        """Nobody answers: the first client waits for ever, and perhaps the second one; or is dead."""
+        run.over = False
+        run.crossing = [None, None]
+        if lost.died is not None:
+            run.seen.fell["first"] = lost.died
+            return
+        self._open(run, "first")
+        if lost.waits:
+            self._open(run, "second")
+
+    def _open(self, run: Run, name: str) -> None:
+        """The client's call never returned."""
+        kind, *arguments = script_of(run.schedule.scene).calls[NAMES.index(name)]
+        number = sum(call.process == name for call in run.seen.recording.calls)
+        args = {"items": []} if kind == "batch" else {"work": arguments[0]} if kind == "push" else {}
+        call = RecordedCall(name, number, KINDS.get(kind) or kind, args, time.monotonic_ns())
+        run.seen.recording.calls.append(call)
+        run.seen.waiting.append(call)
+
+    def _leave(self) -> None:
+        """Nothing is left of the place."""
+        if self._place is not None:
+            self.subject.close_place(self._place)
+            rmtree(self._place, ignore_errors=True)
+            self._place = None
+
+    # what it comes to
+
+    def _confirm(self, run: Run, charges: list[Charge]) -> bool:
+        """Whether the schedule is accused again, by new clients at a new place: then the queue is."""
+        if run.over and all(charge.clause in self.swept.found for charge in charges):
+            self._used = OFTEN
+            return True
+        for _ in range(TRIES):
+            again = self._make(run.schedule, fresh=True)
+            charges = self.charges(again)
+            for charge in charges:
+                self.swept.found.setdefault(charge.clause, (charge, self._named(run.schedule)))
+            if charges:
+                break
+        self._used = OFTEN
+        return bool(charges)
+
+    def _named(self, schedule: Schedule) -> Schedule:
+        plain: How = "processes" if "processes" in self.subject.promises else "threads"
+        return schedule if self.how == plain else replace(schedule, how=self.how)
+
+    def _count_alike(self, scene: Scene, place: Place) -> None:
+        """The schedule is one that was made: the second call waits until the first has gone on."""
+        self.swept.made[scene] += 1
+        self.swept.points[scene].add(place)
+
+    def _count(self, run: Run) -> None:
+        scene = run.schedule.scene
+        self.swept.operations += len(run.seen.recording.calls)
+        self.swept.made[scene] = self.swept.made.get(scene, 0) + 1
+        if run.stood and run.schedule.at is not None:
+            self.swept.points.setdefault(scene, set()).add(run.schedule.at)
+
+    def charges(self, run: Run) -> list[Charge]:
+        """What the schedule breaks."""
+        key = shape(run)
+        if key in self._good:
+            return []
+        charges = list(self._charged(run))
+        if not charges and run.over:
+            self._good.add(key)
+        return charges
+
+    def _charged(self, run: Run) -> Iterator[Charge]:
+        refuses = self.how == "fork"
+        if run.over:
+            found = judge_run(run.seen, self.profile.looks, refuses=refuses).found
+        else:
+            found = list(charge_calls(run.seen, deadly=False, refuses=refuses))
+        late = any(
+            has_surfaced(call) and call.ret is not None and call.ret - call.call > HOLD * 1e9
+            for call in run.seen.recording.calls
+        )
+        for charge in found:
+            if charge.clause == "RACE-4" and late:
+                continue  # somebody's patience was over
+            clause = charge.clause
+            if self.how == "fork":
+                clause = "RACE-7"
+            elif "close" in (run.schedule.scene.first, run.schedule.scene.second):
+                clause = "RACE-6"
+            named = self._named(run.schedule)
+            said = account_of(named, run.crossing, run.home, charge.said, waited=run.waited)
+            fault = None if charge.fault is None else replace(charge.fault, said=said)
+            yield replace(charge, clause=clause, said=said, fault=fault)
+
+
+def in_order(plan: dict[Scene, list[Place]]) -> Iterator[tuple[Scene, Place]]:
+    """Every place of every scene: first those in the file of the client's own class, which say most to who wrote it,
+    then those far apart in all scenes, and then those between them.
+
+    So where time is short, each scene was looked at from end to end, if not everywhere.
+    """
+    done: set[tuple[Scene, Place]] = set()
+    for scene, places in plan.items():
+        for place in places:
+            if not place.file:
+                done.add((scene, place))
+                yield scene, place
+    most = max(map(len, plan.values()), default=0)
+    step = 1 << max(0, most - 1).bit_length()
+    while step:
+        for scene, places in plan.items():
+            for place in places[::step]:
+                if (scene, place) not in done:
+                    done.add((scene, place))
+                    yield scene, place
+        step //= 2
+
+
+def shape(run: Run) -> Any:
+    """What was called and answered, in which order, whatever the time was: equal shapes have equal verdicts."""
+    names: dict[Any, int] = {}
+    calls = run.seen.recording.calls
+    events = sorted(
+        [(call.call, number, 0) for number, call in enumerate(calls)]
+        + [(call.ret, number, 1) for number, call in enumerate(calls) if call.ret is not None]
+    )
+    said = []
+    for call in calls:
+        answers = call.result if isinstance(call.result, list) else [call.result]
+        told: list[Any] = []
+        for answer in answers:
+            if isinstance(answer, dict):
+                id = answer.get("id")
+                told.append((str(answer.get("work")), answer.get("added"), id and names.setdefault(id, len(names))))
+            else:
+                told.append(str(answer))
+        said.append((call.process, call.kind, str(call.args), str(told), call.error))
+    return str(said), tuple((number, end) for _, number, end in events)

@@ -1,0 +1,85 @@
+"""The sweeps that the tests of clauses look at; each is made once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.effort import Effort
+from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.profile import DEFAULT, Profile
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.subject.subject import Subject
+from lowq_conformance.sweep.schedule import How, Schedule
+from lowq_conformance.sweep.sweep import Sweep, Swept
+
+EVERY = 0.5
+"""Seconds between two things that are told of a sweep."""
+
+
+def nobody(said: str) -> None:
+    """Nobody is told."""
+
+
+def how_of(schedule: Schedule, promises: frozenset[str]) -> How:
+    """By what clients the schedule is made."""
+    return schedule.how or ("processes" if "processes" in promises else "threads")
+
+
+class Sweeps:
+    """Makes the sweeps, each when it is first asked for, or of the one `schedule` that is given; `grounds` is what
+    stands behind the clause that was asked for last."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        folder: Callable[[], Path],
+        profile: Profile = DEFAULT,
+        tell: Callable[[str], None] = nobody,
+        schedule: Schedule | None = None,
+        asked: Iterable[str] = CLAUSES,
+    ) -> None:
+        self.subject = subject
+        self.grounds: Effort | None = None
+        self._folder, self._profile, self._tell, self._schedule = folder, profile, tell, schedule
+        self._asked = frozenset(asked)
+        self._agents: Agents | None = None
+        self._made: dict[How, Swept] = {}
+        self._told = 0.0
+
+    def keeps(self, clause: str, how: How) -> None:
+        """The clause is kept in each of its schedules. Raises Broken, NotPromised and NotObserved."""
+        self.grounds = None
+        self.grounds = self.sweep(how).keeps(clause)
+
+    def sweep(self, how: How) -> Swept:
+        """What came of the sweep of clients of that sort."""
+        if self._schedule is not None and how_of(self._schedule, self.subject.promises) != how:
+            raise NotPromised("the schedule is of other clients")
+        if self.subject.only_pushes:
+            raise NotPromised("its own worker claims")
+        if how == "fork" and self.subject.asynchronous:
+            raise NotPromised("its methods are async, and no event loop goes through a fork")
+        if self._schedule is None and not self._profile.scenes:
+            raise NotPromised("this profile makes no sweep")
+        if how not in self._made:
+            self._made[how] = self._make(how)
+        return self._made[how]
+
+    def close(self) -> None:
+        """No process is left."""
+        if self._agents is not None:
+            self._agents.close()
+
+    def _make(self, how: How) -> Swept:
+        if self._agents is None:
+            self._agents = Agents()
+        sweep = Sweep(self.subject, self._agents, self._folder, how, self._profile, asked=self._asked)
+        return sweep.run(self._progress) if self._schedule is None else sweep.again(self._schedule)
+
+    def _progress(self, said: str) -> None:
+        if time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            self._tell(said)

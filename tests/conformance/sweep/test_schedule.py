@@ -1,0 +1,30 @@
+"""A schedule is spelled in one way, and read again as it was."""
+
+from __future__ import annotations
+
+import pytest
+from lowq_conformance.sweep.schedule import BadSchedule, Place, Scene, Schedule, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        ("claim@212,claim", Schedule(Scene("claim", "claim"), Place("", 212))),
+        ("claim,claim", Schedule(Scene("claim", "claim"), None)),
+        ("ack@rows.py:61#2+1,claim,late", Schedule(Scene("ack", "claim", True), Place("rows.py", 61, 2, 1))),
+        ("push@a/__init__.py:7,repush@9,threads", Schedule(
+            Scene("push", "repush"), Place("a/__init__.py", 7), Place("", 9), "threads"
+        )),
+    ],
+)  # fmt: skip
+def test_a_schedule_is_read_as_it_is_spelled(text: str, schedule: Schedule) -> None:
+    assert parse(text) == schedule
+    assert str(schedule) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "claim", "claim@x,claim", "claim@1,steal", "claim@1,claim,often", "claim@,claim"]
+)
+def test_what_is_no_schedule_is_refused_in_words(text: str) -> None:
+    with pytest.raises(BadSchedule, match="is no schedule"):
+        parse(text)

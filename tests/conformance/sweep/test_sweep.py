@@ -1,0 +1,126 @@
+"""The sweep alone finds every race, in every run, and accuses no sound queue; what it found it makes again.
+
+There is no chance in it, so that a test here needs no second try, on a busy machine neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import pytest
+from lowq_conformance.contract.profile import DEFAULT
+from lowq_conformance.queues.broken import BROKEN
+from lowq_conformance.storm.agents import Agents
+from lowq_conformance.subject.loading import load
+from lowq_conformance.sweep.schedule import How, parse
+from lowq_conformance.sweep.sweep import Sweep, Swept
+
+LASTING = replace(DEFAULT, sweeping=inf)
+FEW = 14
+"""So many pairs of calls are enough for every day."""
+LONG = 30.0
+"""Seconds of a sweep after which a busy machine was asked enough."""
+SOON = 4.0
+"""Seconds after which a queue that is known to hang is taken to hang."""
+
+RACING = [queue.name for queue in BROKEN.values() if queue.module.rpartition(".")[2].startswith("race")]
+
+Made = Callable[..., Sweep]
+
+
+@pytest.fixture(scope="module")
+def agents() -> Iterator[Agents]:
+    """Where the clients come from."""
+    with Agents() as agents:
+        yield agents
+
+
+@pytest.fixture
+def sweep(agents: Agents, tmp_path: Path) -> Made:
+    """A sweep over a target."""
+    folders = (tmp_path / f"{number}" for number in range(10_000))
+
+    def folder() -> Path:
+        made = next(folders)
+        made.mkdir()
+        return made
+
+    def make(target: str, how: How, **more: object) -> Sweep:
+        return Sweep(load(target), agents, folder, how, LASTING, **more)  # type: ignore[arg-type]
+
+    return make
+
+
+def accused(swept: Swept) -> dict[str, str]:
+    """What was found broken, in words."""
+    return {clause: f"{schedule}: {charge.said}" for clause, (charge, schedule) in swept.found.items()}
+
+
+@pytest.mark.parametrize("name", RACING)
+def test_each_queue_that_races_is_found_by_the_sweep_alone(sweep: Made, name: str) -> None:
+    clauses = BROKEN[name].clauses
+    how = "fork" if clauses == ("RACE-7",) else "processes"
+
+    found = accused(sweep(BROKEN[name].target, how, asked=clauses, wedged=SOON).run(lambda _: None))
+
+    assert found.keys() >= {*clauses}
+
+
+@pytest.mark.parametrize("name", ["SelectsThenUpdates", "LooksBeforeItPushes"])
+def test_threads_that_race_are_found_like_processes(sweep: Made, name: str) -> None:
+    clauses = BROKEN[name].clauses
+
+    found = accused(sweep(BROKEN[name].target, "threads", asked=clauses).run(lambda _: None))
+
+    assert found.keys() >= {*clauses}
+
+
+@pytest.mark.parametrize("name", ["SelectsThenUpdates", "OneNumberForTwo", "ForkSharesTheLock"])
+def test_a_schedule_that_was_found_is_made_again_by_its_spelling(sweep: Made, name: str) -> None:
+    queue = BROKEN[name]
+    how = "fork" if queue.clauses == ("RACE-7",) else "processes"
+    swept = sweep(queue.target, how, asked=queue.clauses[:1]).run(lambda _: None)
+    schedule = str(swept.found[queue.clauses[0]][1])
+
+    again = sweep(queue.target, how).again(parse(schedule))
+
+    assert "@" in schedule
+    assert queue.clauses[0] in again.found
+
+
+def test_the_schedule_names_the_line_where_the_first_stood_still(sweep: Made) -> None:
+    queue = BROKEN["SelectsThenUpdates"]
+
+    charge, schedule = sweep(queue.target, "processes", asked=["RACE-1"]).run(lambda _: None).found["RACE-1"]
+
+    line = schedule.at.line if schedule.at is not None else 0
+    assert charge.said.startswith(
+        f'`claim()` stood still before `race.py:{line}`; another client\'s `claim()` returned "two"; '
+        'the first went on and returned "two", too: '
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "how"),
+    [
+        ("sqlite", "processes"),
+        ("sqlite", "fork"),
+        ("memory", "threads"),
+        ("lowq_conformance.queues.sound.journal:Journal", "processes"),
+        ("lowq_conformance.queues.sound.folder:Folder", "processes"),
+        ("lowq_conformance.queues.sound.strangers:LockedFiles", "processes"),
+        ("lowq_conformance.queues.sound.strangers:OneAtATime", "processes"),
+        ("lowq_conformance.queues.sound.strangers:Async", "threads"),
+    ],
+)
+def test_a_sound_queue_is_accused_of_nothing(sweep: Made, target: str, how: How) -> None:
+    made = sweep(target, how)
+    made.profile = replace(DEFAULT, scenes=FEW, sweeping=LONG)
+
+    swept = made.run(lambda _: None)
+
+    assert accused(swept) == {}
+    assert swept.schedules > 0
