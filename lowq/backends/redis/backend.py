@@ -55,7 +55,7 @@ _CLAIMED = 1_000
 _STATE = {State.READY: b"R", State.SCHEDULED: b"S", State.LEASED: b"L", State.DEAD: b"D"}
 
 _PROMISES = frozenset(
-    "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+    "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
     " headers names inspect json prompt close clock threads processes".split()
 )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lowq.backend import BackendUnavailable
 from lowq.clock import SystemClock
+from lowq.process.liveness import is_alive
 from lowq.testing.servers.keeper import Kept
 
 DATABASES = 1024
@@ -88,7 +89,7 @@ class ValkeyServer:
         clock = SystemClock()
         left = clock.countdown(_BOUND)
         while not self._answers():
-            if left() <= timedelta(0):
+            if left() <= timedelta(0) or not is_alive(kept.pid):
                 said = kept.output()
                 self.stop()
                 raise BackendUnavailable(f"{self._program} does not start: {said or 'it says nothing'}")

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from cutoff import CutOff, at_instruction
+from freezegun import freeze_time
 from processes import BOUND
 from proxy import Proxy, between
 from scenes import VERBS, Scene
@@ -479,6 +480,16 @@ def test_the_time_is_the_servers(opened: Any, server: ValkeyServer) -> None:
     (task,) = queue.tasks(state=State.READY)
 
     assert 0 <= (task.pushed_at - datetime.fromtimestamp(seconds, UTC)).total_seconds() < BOUND
+
+
+def test_a_program_whose_time_a_test_has_stopped_takes_the_queues_time_along(opened: Any) -> None:
+    queue = opened()
+    start = datetime(2040, 1, 1, tzinfo=UTC)
+    with freeze_time(start) as time:
+        queue.push("later", not_before=start + HOUR)
+        assert queue.claim(lease_for=MINUTE) is None
+        time.tick(HOUR)
+        assert claimed(queue).expires == start + HOUR + MINUTE
 
 
 def test_more_than_one_script_promotes_falls_due_in_order(opened: Any) -> None:
