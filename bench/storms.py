@@ -1,14 +1,20 @@
-"""Storms against one queue file, with real processes and real kills: python -m bench.storms kills --seconds 60.
+"""Trials of one queue file, with real processes, kills and damage: python -m bench.storms kills --seconds 60.
 
 kills       a worker is killed with SIGKILL again and again, and a start follows at once: every push is run
 starts      each push and start comes when the task before was done, as the worker is about to end: none is stranded
 duplicates  four processes push the same works at once: each is added once
-stopped     a worker is told to stop, and stopped by SIGSTOP, again and again: every push is run
+stopped     a worker is told to stop, and stopped by SIGSTOP past its lease, again and again: every push is run
+full        a process may write no file past some size: what was answered is so, what was refused is not
+flipped     bits of a file flip: each call answers or raises an error of ours, and no task is done twice
+readers     three read without a pause while one pushes: the log stays bounded, and nothing is lost
+
+Each prints one figure, and ends with exit code 1 where a promise was broken.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +26,7 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
+from bench.harm import fill_disk, flip_bits, read_on
 from lowq import Counts, Retry, SystemClock, Worker, open_backend
 from lowq.worker.background import active_pid, start
 
@@ -33,19 +40,24 @@ print(sum(queue.push(number).added for number in range(int(sys.argv[2]), int(sys
 """
 
 
+Figure = tuple[str, int, dict[str, int]]
+"""One line, how much was broken, and the numbers by their names."""
+
+
 class Storm:
     """A queue in a file, a book of what ran, and a clock that says when to end."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, number: int = sys.maxsize) -> None:
+        self.folder, self.number = folder, number
         self.path, self.book = folder / "q.db", folder / "book"
         self.queue = open_backend(self.path, durability="process")
         self.random = Random(seconds)
         self.left = SystemClock().countdown(timedelta(seconds=seconds))
         self.pushed = 0
 
-    def going(self) -> bool:
-        """Whether the trial goes on."""
-        return self.left() > timedelta(0)
+    def going(self, reached: int = 0) -> bool:
+        """Whether the trial goes on: neither its time is over nor its number reached."""
+        return reached < self.number and self.left() > timedelta(0)
 
     def push_and_start(self) -> None:
         """One more work, and a worker for it."""
@@ -90,37 +102,42 @@ class Storm:
         SystemClock().sleep(timedelta(seconds=self.random.uniform(0, 0.01)))
 
 
-def kills(storm: Storm) -> tuple[str, int]:
+def kills(storm: Storm) -> Figure:
     """Kill, push and start; a start right after a kill is the last one of each ten."""
     killed = 0
-    while storm.going():
+    while storm.going(killed):
         for _ in range(10):
             storm.push_and_start()
             storm.pause()
         killed += storm.signal(signal.SIGKILL)
     storm.push_and_start()
     lost = storm.lost()
-    return f"{killed} kills, {storm.pushed} pushes, {lost} lost", lost
+    figure = f"{killed} kills, {storm.pushed} pushes, {lost} lost"
+    return figure, lost, {"kills": killed, "pushes": storm.pushed, "lost": lost}
 
 
-def starts(storm: Storm) -> tuple[str, int]:
+def starts(storm: Storm) -> Figure:
     """Push and start as soon as nothing is left."""
     stranded = 0
-    while storm.going() and not stranded:
+    while storm.going(storm.pushed) and not stranded:
         storm.push_and_start()
         left = SystemClock().countdown(BOUND)
         while storm.queue.count() != Counts() and not stranded:
             stranded = int(left() <= timedelta(0))
     lost = storm.lost() or stranded
-    return f"{storm.pushed} starts at the end of a worker, {lost} stranded", lost
+    return (
+        f"{storm.pushed} starts at the end of a worker, {lost} stranded",
+        lost,
+        {"starts": storm.pushed, "lost": lost},
+    )
 
 
-def duplicates(storm: Storm) -> tuple[str, int]:
-    """Four processes push the same hundred works, and the next hundred."""
-    wrong = 0
-    while storm.going():
+def duplicates(storm: Storm) -> Figure:
+    """Four processes push the same works, a hundred and then more at a time."""
+    wrong, together = 0, 100
+    while storm.going(4 * storm.pushed):
         first = storm.pushed
-        storm.pushed += 100
+        storm.pushed += together
         pushers = [
             subprocess.Popen(
                 [sys.executable, "-c", PUSHER, str(storm.path), str(first), str(storm.pushed)],
@@ -129,16 +146,18 @@ def duplicates(storm: Storm) -> tuple[str, int]:
             )
             for _ in range(4)
         ]
-        wrong += abs(100 - sum(int(pusher.communicate()[0]) for pusher in pushers))
+        wrong += abs(together - sum(int(pusher.communicate()[0]) for pusher in pushers))
+        together = min(2 * together, 5000)
     wrong += abs(storm.queue.count().ready - storm.pushed)
     storm.queue.close()
-    return f"{4 * storm.pushed} pushes of {storm.pushed} works by four processes, {wrong} lost or doubled", wrong
+    figure = f"{4 * storm.pushed} pushes of {storm.pushed} works by four processes, {wrong} lost or doubled"
+    return figure, wrong, {"pushes": 4 * storm.pushed, "works": storm.pushed, "wrong": wrong}
 
 
-def stopped(storm: Storm) -> tuple[str, int]:
+def stopped(storm: Storm) -> Figure:
     """SIGTERM, and SIGSTOP for longer than a lease: somebody else runs what a worker that stands still had."""
     told = stood = 0
-    while storm.going():
+    while storm.going(told + stood):
         for _ in range(5):
             storm.push_and_start()
         if storm.random.random() < 0.8:
@@ -152,26 +171,56 @@ def stopped(storm: Storm) -> tuple[str, int]:
                 os.kill(pid, signal.SIGCONT)
     storm.push_and_start()
     lost = storm.lost()
-    return f"{told} told to stop, {stood} stood still, {storm.pushed} pushes, {lost} lost", lost
+    figure = f"{told} told to stop, {stood} stood still, {storm.pushed} pushes, {lost} lost"
+    return figure, lost, {"told": told, "stood": stood, "pushes": storm.pushed, "lost": lost}
 
 
-TRIALS: dict[str, Callable[[Storm], tuple[str, int]]] = {
+def full(storm: Storm) -> Figure:
+    """See harm.fill_disk."""
+    return fill_disk(storm.folder, storm.going, storm.random)
+
+
+def flipped(storm: Storm) -> Figure:
+    """See harm.flip_bits."""
+    return flip_bits(storm.folder, storm.going, storm.random)
+
+
+def readers(storm: Storm) -> Figure:
+    """See harm.read_on."""
+    return read_on(storm.folder, storm.going, storm.random)
+
+
+TRIALS: dict[str, Callable[[Storm], Figure]] = {
     "kills": kills,
     "starts": starts,
     "duplicates": duplicates,
     "stopped": stopped,
+    "full": full,
+    "flipped": flipped,
+    "readers": readers,
 }
 
 
 def main() -> int:
     """Run one trial; 1 where a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m bench.storms", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.storms", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("trial", choices=TRIALS)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=60, help="how long at most (60)")
+    parser.add_argument(
+        "--number", type=int, default=sys.maxsize, help="so many kills, starts, pushes, disks or files"
+    )
+    parser.add_argument("--json", action="store_true", help="the figure as one JSON object")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lowq-trial-") as folder:
-        figure, broken = TRIALS[given.trial](Storm(Path(folder), given.seconds))
-    sys.stdout.write(f"{given.trial}: {figure}\n")
+        storm = Storm(Path(folder), given.seconds, given.number)
+        figure, broken, numbers = TRIALS[given.trial](storm)
+        storm.queue.close()
+    told = (
+        json.dumps({"trial": given.trial, "broken": broken, **numbers}) if given.json else f"{given.trial}: {figure}"
+    )
+    sys.stdout.write(f"{told}\n")
     return int(broken > 0)
 
 

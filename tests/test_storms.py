@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,10 @@ from processes import BOUND
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("storm", ["kills", "starts", "duplicates", "stopped"])
+@pytest.mark.parametrize("storm", ["kills", "starts", "duplicates", "stopped", "full", "flipped", "readers"])
 def test_nothing_is_lost_in(storm: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.storms", storm, "--seconds", "1.5"],
+        [sys.executable, "-m", "bench.storms", storm, "--seconds", "1.5", "--json"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -24,5 +25,8 @@ def test_nothing_is_lost_in(storm: str) -> None:
     )
 
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
-    assert ran.stdout.startswith(f"{storm}: ")
-    assert ", 0 " in ran.stdout
+    told = json.loads(ran.stdout)
+    assert (told.pop("trial"), told.pop("broken")) == (storm, 0)
+    reached = [told[word] for word in ("kills", "starts", "works", "pushes", "disks", "files") if word in told]
+    assert reached
+    assert all(reached)
