@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.excerpt import excerpt
@@ -252,9 +252,14 @@ def _unnamed_file() -> int:
     return fd
 
 
+def is_datetime(value: object) -> TypeGuard[datetime]:
+    """Whether it is a datetime, also where a program has put something else in its place since this was imported."""
+    return isinstance(value, datetime)
+
+
 def to_micros(instant: datetime, what: str = "instant") -> int:
     """Microseconds since 1970 of an aware datetime; TypeError or ValueError names `what` where it is none."""
-    if not isinstance(instant, datetime):
+    if not is_datetime(instant):
         raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
     if instant.tzinfo is not UTC and instant.utcoffset() is None:
         raise ValueError(

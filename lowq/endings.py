@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from lowq.clock import to_micros
+from lowq.clock import is_datetime, to_micros
 from lowq.error_text import fitting, is_a, message
 
 
@@ -35,7 +35,7 @@ class Later(Exception):
         if isinstance(when, timedelta):
             if when < timedelta(0):
                 raise ValueError(f"Later: expected a timedelta of zero or more, got {when}")
-        elif isinstance(when, datetime):
+        elif is_datetime(when):
             to_micros(when, "Later")
         else:
             raise TypeError(

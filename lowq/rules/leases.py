@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from lowq.backend import Lease, State, Task
-from lowq.clock import deadline
+from lowq.clock import deadline, is_datetime
 from lowq.excerpt import excerpt
 from lowq.rules.canonical import surrogate_fault
 from lowq.rules.entry import iterate
@@ -22,7 +22,7 @@ def check_lease(lease: Lease, what: str = "lease") -> None:
         raise TypeError(f"{what}: expected a Lease whose token is a string, got {excerpt(lease.token)}")
     if not lease.token.isascii() and (fault := surrogate_fault(lease.token)) is not None:
         raise ValueError(f"{what}: expected the token that claim gave, got one that no storage keeps: {fault}")
-    if not isinstance(lease.expires, datetime):
+    if not is_datetime(lease.expires):
         raise TypeError(f"{what}: expected a Lease that expires at a datetime, got {excerpt(lease.expires)}")
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from lowq.backend import State, Task
 from lowq.backends.numbers import number
 from lowq.backends.postgres.rows import Value, columns
-from lowq.clock import to_micros
+from lowq.clock import is_datetime, to_micros
 from lowq.rules.paging import STATES, place_in_list
 
 _PARTS = {
@@ -28,7 +26,7 @@ def listing(
     behind = ""
     if after is not None:
         _, within, id = place_in_list(after, number)
-        values += [to_micros(within) if isinstance(within, datetime) else within, id]  # type: ignore[list-item]
+        values += [to_micros(within) if is_datetime(within) else within, id]  # type: ignore[list-item]
         behind = " AND ({order}, id) > ($4, $5)"
     parts = []
     for place, each in enumerate(STATES):

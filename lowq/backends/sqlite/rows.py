@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lowq.backend import NO_HEADERS, Counts, State, Task
 from lowq.backends.numbers import number
-from lowq.clock import LAST_MICROS, to_datetime, to_micros
+from lowq.clock import LAST_MICROS, is_datetime, to_datetime, to_micros
 from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 from lowq.rules.paging import place_in_list
@@ -140,7 +140,7 @@ def list_tasks(
     values: dict[str, object] = {"queue": queue, "now": now, "limit": -1 if limit is None else limit}
     if after is not None:
         _, within, values["id"] = place_in_list(after, number)
-        values["within"] = to_micros(within) if isinstance(within, datetime) else within
+        values["within"] = to_micros(within) if is_datetime(within) else within
     parts: list[tuple[str, str, str]]
     if state is State.READY:
         # Those whose time has come since the last claim are few, and not yet in the index of the ready.
