@@ -63,7 +63,7 @@ class PostgresBackend:
     OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", *PASSED_ON)
 
     promises = frozenset(
-        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk key"
+        "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
         " headers names inspect json prompt close clock persistent threads processes crash".split()
     )
 

@@ -121,7 +121,7 @@ class Connection:
                 self._pg.consume_input()  # raises at the end
             self._hear()
             return bool(self._pg.status == self._pq.ConnStatus.OK)
-        except self._errors():
+        except (Away, self._errors()):
             return False
 
     def ask(self, statement: str, values: Sequence[Value | Array], left: Left, *, prepare: bool = True) -> list[Row]:
@@ -248,7 +248,10 @@ class Connection:
 
     def _poll(self, events: int, seconds: float) -> bool:
         poll = select.poll()
-        poll.register(self._pg.socket, events)
+        try:
+            poll.register(self._pg.socket, events)
+        except self._errors() as error:
+            raise Away(_words(str(error)), asked=True) from None
         return bool(poll.poll(min(seconds, _LONGEST_WAIT) * 1000))
 
     def _errors(self) -> type[Exception]:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(milliseconds=10), timedelta(seconds=1)
 
+_LEAST_PATIENCE = timedelta(seconds=1)
+
 _AGAIN = ("40001", "40P01")
 """Serialization failure and deadlock: undone, and to be done again."""
 _LOST_NAME = ("26000", "42P05")
@@ -75,8 +77,12 @@ class Database:
 
     @property
     def patience(self) -> int:
-        """Milliseconds that a call waits at most."""
-        return min(self._patience // timedelta(milliseconds=1), 2**31 - 1)
+        """Milliseconds that a call waits for a lock: the server gives up before this client does."""
+        return min(self._patience // 10 * 9 // timedelta(milliseconds=1), 2**31 - 1)
+
+    def countdown(self) -> Left:
+        """How much is left of the time that a call waits for the server, which has a second at least."""
+        return SystemClock().countdown(max(self._patience, _LEAST_PATIENCE))
 
     def ask(self, statement: str, *values: Value | Array, again: bool = False) -> list[Row]:
         """The rows that the statement gives; `again`: it may be done twice."""
@@ -86,7 +92,7 @@ class Database:
 
     def call(self, body: Callable[[Connection, Left, bool], T], *, again: bool = False) -> T:
         """What `body` answers, of a connection of its own; it is told whether it was begun before."""
-        left = SystemClock().countdown(self._patience)
+        left = self.countdown()
         pause, doubt = NOW, False
         while True:
             try:

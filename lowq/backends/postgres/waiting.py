@@ -35,7 +35,7 @@ class Listener:
         """Whether whoever makes a task ready knows from now on that somebody listens."""
         if self._registered:
             return True
-        left = SystemClock().countdown(timedelta(milliseconds=self._database.patience))
+        left = self._database.countdown()
         try:
             if self._connection is None:
                 self._connection = self._database.take(left)
@@ -68,7 +68,7 @@ class Listener:
             return
         try:
             unlock = f"; SELECT pg_advisory_unlock_shared({self._lock})" if self._registered else ""
-            left = SystemClock().countdown(timedelta(milliseconds=self._database.patience))
+            left = self._database.countdown()
             connection.run(f"UNLISTEN {self._channel}{unlock}", left)
             connection.heard = False
             self._database.give_back(connection)

@@ -273,6 +273,14 @@ def test_the_toolkit_keeps_an_applications_queues_in_it(
     assert sent == [("now", start), ("later", start + HOUR)]
 
 
+@pytest.mark.parametrize("patience", ["0", "1e9", "86399999999999"])
+def test_any_patience_will_do(lowq_postgres: str, patience: str) -> None:
+    with closing(open_backend(f"{lowq_postgres}&patience={patience}")) as queue:
+        queue.push("x")
+
+        assert drained(queue) == ["x"]
+
+
 # calls that are cut off
 
 

@@ -234,7 +234,7 @@ def test_a_statement_that_is_cancelled_did_nothing(server: PostgresServer, url: 
 def test_a_queue_that_somebody_keeps_locked_is_unavailable(url: str, hasty: Backend) -> None:
     with psycopg.connect(url) as other:
         other.execute("SELECT lowq.enter((SELECT min(id) FROM lowq.queue), 1000)")
-        with pytest.raises(BackendUnavailable, match=r"kept the queue locked for 0\.3 s|nothing came in time"):
+        with pytest.raises(BackendUnavailable, match=r"kept the queue locked for 0\.3 s"):
             hasty.push("x")
         assert hasty.count() == Counts()
         other.rollback()
