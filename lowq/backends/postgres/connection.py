@@ -112,6 +112,11 @@ class Connection:
         return Unreachable(text, known=wrong)
 
     @property
+    def process(self) -> int:
+        """The server's process for this connection, as it says."""
+        return int(self._pg.backend_pid)
+
+    @property
     def usable(self) -> bool:
         """Whether it is this process's, and the server has not closed it; what it sent meanwhile is read."""
         if self._pid != os.getpid():

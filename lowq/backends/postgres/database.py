@@ -223,7 +223,7 @@ class Database:
         try:
             rows = connection.run(
                 "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
-                " set_config('default_transaction_isolation', 'read committed', false),"
+                f" set_config('default_transaction_isolation', 'read committed', false), {_plans(connection)},"
                 " set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
                 " ELSE current_setting('synchronous_commit') END, false),"
                 " version, identity || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -242,7 +242,7 @@ class Database:
         if not rows:
             self._check_primary(connection, left)
             return None
-        recovering, read_only, _, _, version, identity = (str(value, "utf-8") for value in rows[0])
+        recovering, read_only, *_, version, identity = (str(value, "utf-8") for value in rows[0])
         self._refuse_replica(recovering == "t", read_only == "on")
         return int(version), identity
 
@@ -330,3 +330,17 @@ class Database:
         if code[:2] in ("XX", "22", "23", "42"):
             return CorruptQueue(f"{self.shown} is damaged, or its tables were changed ({text})")
         return BackendUnavailable(f"{self.shown}: {text}")
+
+
+def _plans(connection: Connection) -> str:
+    """What makes the session plan by the indexes alone, unless the session is shared with others.
+
+    A plan is made once for a session, perhaps while the table is empty and reading all of it is the quickest; that
+    would be slow with a million tasks, until the server next looks at the table. Who shares sessions out, as
+    PgBouncer does, tells clients of processes that are not the server's.
+    """
+    own = f"pg_backend_pid() = {connection.process}"
+    return ", ".join(
+        f"set_config('{name}', CASE WHEN {own} THEN 'off' ELSE current_setting('{name}') END, false)"
+        for name in ("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit")
+    )

@@ -77,7 +77,7 @@ $$;
 CREATE FUNCTION {s}.push(
     _q bigint, _patience bigint, _at bigint, _window bigint, _rank bigint, _not_before bigint, _digest bytea,
     _key bytea, _work bytea, _headers bytea, _crc bigint, OUT id bigint, OUT added boolean)
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 DECLARE now bigint;
 BEGIN
     PERFORM {s}.enter(_q, _patience);
@@ -103,7 +103,7 @@ END $$;
 CREATE FUNCTION {s}.push_many(
     _q bigint, _patience bigint, _at bigint, _window bigint, _ranks bigint[], _not_befores bigint[],
     _digests bytea[], _keys bytea[], _works bytea[], _headers bytea[], _crcs bigint[])
-RETURNS TABLE (place bigint, id bigint, added boolean) LANGUAGE plpgsql {quick} AS $$
+RETURNS TABLE (place bigint, id bigint, added boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE now bigint;
 BEGIN
@@ -137,23 +137,13 @@ CREATE FUNCTION {s}.is_due(_q bigint, _now bigint) RETURNS boolean LANGUAGE sql 
         OR EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND due <= _now)
 $$;
 
--- The most urgent due tasks are leased; the caller has entered. What fell due, and what was leased for too long, is
--- ready first, and stays so whatever the clock says later.
-CREATE FUNCTION {s}.take(_q bigint, _now bigint, _lease bigint, _most bigint, _token text)
-RETURNS SETOF {s}.task LANGUAGE plpgsql {quick} AS $$
-BEGIN
-    UPDATE {s}.task SET state = 1, due = NULL WHERE queue = _q AND due <= _now;
-    RETURN QUERY
-    UPDATE {s}.task SET state = 2, token = _token || id, due = least(_now + _lease, {last}), attempts = attempts + 1
-    WHERE id = ANY (ARRAY(
-        SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most FOR UPDATE))
-    RETURNING *;
-END $$;
-
+-- The most urgent due tasks are leased. What fell due, and what was leased for too long, is ready first, and stays so
+-- whatever the clock says later.
 -- _look: nothing is locked where nothing is due. _again: an earlier try of this call may have got its tasks.
 CREATE FUNCTION {s}.claim(
     _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _look boolean, _again boolean)
-RETURNS SETOF {s}.task LANGUAGE plpgsql {quick} AS $$
+RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
+DECLARE now bigint;
 BEGIN
     IF _again THEN
         RETURN QUERY SELECT * FROM {s}.task
@@ -166,7 +156,13 @@ BEGIN
         RETURN;
     END IF;
     PERFORM {s}.enter(_q, _patience);
-    RETURN QUERY SELECT * FROM {s}.take(_q, coalesce(_at, {s}.now()), _lease, _most, _token);
+    now := coalesce(_at, {s}.now());
+    UPDATE {s}.task SET state = 1, due = NULL WHERE queue = _q AND due <= now;
+    RETURN QUERY
+    UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}), attempts = attempts + 1
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most FOR UPDATE))
+    RETURNING *;
 END $$;
 
 -- Tasks are done and gone, and the next ones are claimed. A row with a place tells of a lease that was lost, and of
@@ -174,7 +170,7 @@ END $$;
 CREATE FUNCTION {s}.settle(
     _q bigint, _patience bigint, _at bigint, _ids bigint[], _tokens text[], _lease bigint, _most bigint,
     _token text, _whole boolean, _again boolean)
-RETURNS TABLE (place bigint, task {s}.task) LANGUAGE plpgsql {quick} AS $$
+RETURNS TABLE (place bigint, task {s}.task) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     now bigint;
@@ -201,14 +197,14 @@ BEGIN
         END IF;
     END LOOP;
     IF _most > 0 AND NOT (_whole AND lost) THEN
-        RETURN QUERY SELECT NULL::bigint, t FROM {s}.take(_q, now, _lease, _most, _token) t;
+        RETURN QUERY SELECT NULL::bigint, t FROM {s}.claim(_q, _patience, now, _lease, _most, _token, false, false) t;
     END IF;
 END $$;
 
 CREATE FUNCTION {s}.release(
     _q bigint, _patience bigint, _at bigint, _id bigint, _token text, _not_before bigint, _reason bytea,
     _uncount bigint)
-RETURNS boolean LANGUAGE plpgsql {quick} AS $$
+RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE later boolean;
 BEGIN
     PERFORM {s}.enter(_q, _patience);
@@ -225,7 +221,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION {s}.redrive(_q bigint, _patience bigint, _at bigint, _id bigint, _window bigint)
-RETURNS boolean LANGUAGE plpgsql {quick} AS $$
+RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE equal bytea;
 BEGIN
     PERFORM {s}.enter(_q, _patience);
@@ -238,14 +234,14 @@ BEGIN
     RETURN true;
 END $$;
 
-CREATE FUNCTION {s}.ack(_q bigint, _id bigint, _token text) RETURNS boolean LANGUAGE plpgsql {quick} AS $$
+CREATE FUNCTION {s}.ack(_q bigint, _id bigint, _token text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM {s}.task WHERE id = _id AND token = _token AND queue = _q;
     RETURN FOUND;
 END $$;
 
 CREATE FUNCTION {s}.extend(_q bigint, _at bigint, _id bigint, _token text, _lease bigint) RETURNS SETOF {s}.task
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY UPDATE {s}.task SET state = 2, due = least(coalesce(_at, {s}.now()) + _lease, {last})
     WHERE id = _id AND token = _token AND queue = _q RETURNING *;
@@ -253,14 +249,14 @@ END $$;
 
 -- _taken: how many attempts were none.
 CREATE FUNCTION {s}.dead_letter(_q bigint, _id bigint, _token text, _reason bytea, _taken bigint) RETURNS boolean
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE {s}.task SET state = 3, token = NULL, due = NULL, reason = _reason, attempts = attempts - _taken::integer
     WHERE id = _id AND token = _token AND queue = _q;
     RETURN FOUND;
 END $$;
 
-CREATE FUNCTION {s}.cancel(_q bigint, _at bigint, _id bigint) RETURNS boolean LANGUAGE plpgsql {quick} AS $$
+CREATE FUNCTION {s}.cancel(_q bigint, _at bigint, _id bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM {s}.task WHERE id = _id AND queue = _q AND (state <> 2 OR due <= coalesce(_at, {s}.now()));
     RETURN FOUND;
@@ -268,7 +264,7 @@ END $$;
 
 -- The task, and now; no row where there is none.
 CREATE FUNCTION {s}.look(_q bigint, _at bigint, _id bigint) RETURNS TABLE (task {s}.task, now bigint)
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT t, coalesce(_at, {s}.now()) FROM {s}.task t WHERE t.id = _id AND t.queue = _q;
@@ -276,7 +272,7 @@ END $$;
 
 -- The earliest instant at which something happens by itself, or NULL; and now.
 CREATE FUNCTION {s}.next_due(_q bigint, _at bigint, OUT first bigint, OUT now bigint)
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     SELECT due INTO first FROM {s}.task WHERE queue = _q AND due IS NOT NULL ORDER BY due LIMIT 1;
     now := coalesce(_at, {s}.now());
@@ -284,7 +280,7 @@ END $$;
 
 CREATE FUNCTION {s}.counts(_q bigint, _at bigint, OUT scheduled bigint, OUT ready bigint, OUT leased bigint,
     OUT dead bigint)
-LANGUAGE plpgsql {quick} AS $$
+LANGUAGE plpgsql AS $$
 DECLARE now bigint := coalesce(_at, {s}.now());
 BEGIN
     SELECT (SELECT count(*) FROM {s}.task WHERE queue = _q AND due > now AND state = 0),
@@ -295,10 +291,6 @@ BEGIN
     INTO scheduled, ready, leased, dead;
 END $$;
 """
-
-_QUICK = " ".join(f"SET {name} = off" for name in ("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"))
-"""Plans by the indexes alone. A plan is made once for a connection, perhaps while the table is empty and reading all
-of it is the quickest; that would be slow with a million tasks, until the server next looks at the table."""
 
 UPGRADES: dict[int, str] = {}
 """The statements that lead from each version to the next."""
@@ -317,10 +309,7 @@ def upgrading(schema: str, version: int) -> str:
 
 def filled(statements: str, schema: str) -> str:
     """The statements, about that schema, whose name `check_schema` allows."""
-    values = {"{s}": f'"{schema}"', "{last}": str(LAST_MICROS), "{quick}": _QUICK}
-    for name, value in values.items():
-        statements = statements.replace(name, value)
-    return statements
+    return statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
 
 
 def check_schema(schema: str) -> None:
