@@ -1,12 +1,15 @@
 """A queue over HTTP: pushes, claims with acks, by one and by eight clients; and pushes beside 1,000 waiting claims.
 
-`.venv/bin/python -m bench.http [--quick]`. The server is `lowq serve` in a process of its own over an SQLite file,
-and the clients are threads of `open_backend("http://…")`. The limits beside it are the same application called as a
-WSGI function, without a network, and the queue itself.
+`.venv/bin/python -m bench.http [--quick] [--beanstalkd PROGRAM]`. The server is `lowq serve` in a process of its own
+over an SQLite file, and the clients are threads of `open_backend("http://…")`. The limits beside it are the same
+application called as a WSGI function, without a network, and the queue itself. Where a beanstalkd is named, the same
+is asked of that server, which keeps its queue in memory and logs it to the disk (`-b`, and `-f0` to sync).
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import re
 import socket
@@ -122,10 +125,72 @@ def with_waiting_claims(url: str, calls: int) -> None:
         connection.close()
 
 
+class Beanstalk:
+    """One connection to a beanstalkd."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream = self._socket.makefile("rb")
+
+    def _ask(self, command: bytes) -> list[bytes]:
+        self._socket.sendall(command)
+        return self._stream.readline().split()
+
+    def push(self, number: int) -> None:
+        """A small work is kept."""
+        work = json.dumps({"mail": number, "of": "beanstalk"}).encode()
+        said = self._ask(b"put 0 0 60 %d\r\n%s\r\n" % (len(work), work))
+        assert said[0] == b"INSERTED", said
+
+    def claim_and_ack(self, _: int) -> None:
+        """A task taken and done."""
+        said = self._ask(b"reserve-with-timeout 5\r\n")
+        assert said[0] == b"RESERVED", said
+        json.loads(self._stream.read(int(said[2]) + 2))
+        assert self._ask(b"delete %s\r\n" % said[1]) == [b"DELETED"]
+
+
+@contextmanager
+def beanstalkd(program: str, folder: str) -> Iterator[int]:
+    """The port of a beanstalkd that syncs each push."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([program, "-l", "127.0.0.1", "-p", str(port), "-b", folder, "-f0"])
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def beside(program: str, folder: str, calls: int) -> None:
+    """The figures of beanstalkd."""
+    with beanstalkd(program, folder) as port:
+        for clients in (1, 8):
+            who = f"beanstalkd, {clients} client{'s' if clients > 1 else ''}"
+            measure(f"push, {who}", calls, clients, lambda: Beanstalk(port).push)
+            measure(f"claim and ack, {who}", calls, clients, lambda: Beanstalk(port).claim_and_ack)
+
+
 def main() -> None:
     """Everything, a line each."""
-    calls = 300 if "--quick" in sys.argv else 2000
+    parser = argparse.ArgumentParser(prog="python -m bench.http", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="few calls")
+    parser.add_argument("--beanstalkd", metavar="PROGRAM", help="the same with this server")
+    choices = parser.parse_args()
+    calls = 300 if choices.quick else 2000
     with tempfile.TemporaryDirectory() as folder:
+        if choices.beanstalkd:
+            os.mkdir(os.path.join(folder, "beanstalkd"))
+            beside(choices.beanstalkd, os.path.join(folder, "beanstalkd"), calls)
         direct = open_backend(os.path.join(folder, "direct.db"))
         measure("push, the queue itself", calls, 1, lambda: push(direct))
         measure("claim and ack, the queue itself", calls, 1, lambda: claim_and_ack(direct))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,24 @@ class TestWaitingClaims:
         assert counts == [200] * 5
         assert sorted(works) == list(range(60))
         assert queue.count() == Counts(leased=60)
+
+    def test_a_thousand_waiting_claims_do_not_stop_a_push(self, serve: Serve, queue: Backend) -> None:
+        url = serve(threads=2)
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 3_000:  # which the server has asked for
+            pytest.skip("so many files may not be open here")
+        request = (
+            b"POST /api/v1/claim?wait_seconds=30&name=idle HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+            b"Content-Type: application/json\r\n\r\n{}"
+        )
+        with ExitStack() as waiting:
+            for _ in range(1_000):
+                client = socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=BOUND)
+                waiting.enter_context(client)
+                client.sendall(request)
+            pushed = [ask(url, "POST", "/api/v1/push", {"work": number})[0] for number in range(5)]
+
+        assert pushed == [200] * 5
+        assert queue.count() == Counts(ready=5)
 
     def test_claims_of_one_queue_do_not_wait_for_those_of_another(self, serve: Serve) -> None:
         url = serve()
