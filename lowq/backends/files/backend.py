@@ -32,7 +32,7 @@ from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.names import Name, moment, parse, stamp
 from lowq.backends.files.pushes import Pushes
-from lowq.backends.files.settings import INNER
+from lowq.backends.files.settings import INNER, names_at
 from lowq.backends.files.standing import Standing, start_of
 from lowq.backends.files.tasks import Tasks
 from lowq.backends.wakeup import Bell, Listener
@@ -317,6 +317,11 @@ class FilesBackend:
         """The earliest instant at which something scheduled falls due or a lease ends."""
         due = self._ledger.alone(lambda index: index.next_due())
         return None if due is None else moment(due)
+
+    def names(self) -> list[str]:
+        """The names of the queues in the directory."""
+        self._ledger.open()
+        return names_at(self.where)
 
     def close(self) -> None:
         """The files are let go; twice is fine; anything else afterwards raises QueueClosed."""

@@ -537,6 +537,20 @@ def test_a_queue_is_opened_with_the_dedupe_it_was_made_with(open_queue: Open) ->
     assert first.push(1).added
 
 
+def test_the_names_of_a_location_are_told_by_each_of_its_queues(open_queue: Open) -> None:
+    queues: list[Any] = [open_queue(), open_queue(name="mails"), open_queue(name="a/b ü")]
+
+    assert [sorted({*each.names()} - {"the server's"}) for each in queues] == [["a/b ü", "default", "mails"]] * 3
+
+
+def test_a_closed_client_tells_no_names(open_queue: Open) -> None:
+    queue: Any = open_queue()
+    queue.close()
+
+    with pytest.raises(QueueClosed):
+        queue.names()
+
+
 def test_a_redriven_task_waits_in_its_old_place_with_no_attempts(queue: Backend, clock: FakeClock) -> None:
     queue.push("x", key="k", priority=0)
     queue.push("y")
