@@ -84,9 +84,9 @@ class Swept:
             charge, schedule = self.found[clause]
             raise Broken(charge.said, clause=clause, program=charge.shown, fault=charge.fault, schedule=str(schedule))
         grounds = self.grounds(clause)
+        if self.stuck:
+            raise NotObserved(self.stuck)
         if not grounds.schedules:
-            if self.stuck:
-                raise NotObserved(self.stuck)
             raise NotPromised("no two of its calls can be put into such an order")
         return grounds
 
@@ -140,6 +140,9 @@ class Sweep:
                     self.swept.found.setdefault(charge.clause, (charge, schedule))
                 if self.swept.found:
                     break
+            else:
+                if schedule.at is not None and not run.stood:
+                    self.swept.stuck = f"{schedule.scene.first} never came to {schedule.at}"
         finally:
             self.close()
         return self.swept
@@ -323,8 +326,9 @@ class Sweep:
         scene = run.schedule.scene
         self.swept.operations += len(run.seen.recording.calls)
         self.swept.made[scene] = self.swept.made.get(scene, 0) + 1
+        points = self.swept.points.setdefault(scene, set())
         if run.stood and run.schedule.at is not None:
-            self.swept.points.setdefault(scene, set()).add(run.schedule.at)
+            points.add(run.schedule.at)
 
     def charges(self, run: Run) -> list[Charge]:
         """What the schedule breaks."""

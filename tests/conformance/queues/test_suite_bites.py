@@ -19,6 +19,8 @@ ONE_PROCESS = [
 ]
 
 SEEDS = (1, 2)
+SWEPT = {"DELIVER-3", "DELIVER-6", "ORDER-2"}
+"""Clauses of two clients in every order, which are the same with every seed."""
 
 SOUND = [
     "memory",
@@ -71,7 +73,9 @@ def test_no_broken_queue_hides_another_of_its_name() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("target", SOUND)
 def test_a_sound_queue_is_accused_of_nothing(target: str, seed: int) -> None:
-    (report,) = run([target], only=ONE_PROCESS, seed=seed)
+    only = ONE_PROCESS if seed == SEEDS[0] else [id for id in ONE_PROCESS if id not in SWEPT]
+
+    (report,) = run([target], only=only, seed=seed)
 
     accused = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
     assert {clause.id: clause.evidence for clause in accused} == {}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
+
+from lowq_conformance.report.tally import Tally
+from lowq_conformance.run.command import write_lines
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
@@ -115,3 +120,38 @@ def test_an_interrupted_check_reports_what_was_seen(tmp_path: Path) -> None:
     assert checking.returncode == 130
     assert "incomplete (1 not observed)" in said
     assert "interrupted" in said
+
+
+def test_a_schedule_is_made_again_by_its_spelling_and_leaves_with_1(tmp_path: Path) -> None:
+    target = "lowq_conformance.queues.broken.race:ClaimsFromMemory"
+
+    done = check(target, "--schedule", "claim,claim", "--json", "report.json", cwd=tmp_path)
+
+    assert done.returncode == 1, done.stderr
+    told = {clause["id"]: clause for clause in json.loads((tmp_path / "report.json").read_text())["clauses"]}
+    assert told["RACE-1"]["verdict"] == "broken"
+    assert told["RACE-1"]["rerun"] == f"lowq check {target} --schedule claim,claim"
+    assert told["RACE-5"]["verdict"] == "kept"
+    assert (told["RACE-5"]["grounds"]["runs"], told["RACE-5"]["grounds"]["schedules"]) == (0, 1)
+
+
+def test_what_is_no_schedule_is_said_in_a_line(tmp_path: Path) -> None:
+    done = check("memory", "--schedule", "claim@x,claim", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert "'claim@x,claim' is no schedule" in done.stderr
+
+
+def test_a_file_is_told_now_and_then_what_is_done() -> None:
+    lines = io.StringIO()
+    times = iter([0.0, 5.0, 10.0, 10.0, 12.0])
+    with redirect_stderr(lines):
+        watch = write_lines(lambda: next(times))
+        for done in (
+            "first",
+            "test_order.py::test_a_batch_keeps_its_order",
+            "sweep of processes: 120 of 400 schedules",
+        ):
+            watch(Tally("my queue", 1, frozenset(), (), expected=7), done)
+
+    assert lines.getvalue() == "my queue: 0 of 7 tests; a batch keeps its order\n"

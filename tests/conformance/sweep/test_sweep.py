@@ -11,6 +11,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.outcomes import NotObserved
 from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storm.agents import Agents
@@ -124,3 +125,23 @@ def test_a_sound_queue_is_accused_of_nothing(sweep: Made, target: str, how: How)
 
     assert accused(swept) == {}
     assert swept.schedules > 0
+
+
+def test_a_schedule_whose_point_is_never_come_to_was_not_observed(sweep: Made) -> None:
+    swept = sweep("memory", "threads").again(parse("claim@1,claim"))
+
+    with pytest.raises(NotObserved, match="claim never came to 1"):
+        swept.keeps("RACE-1")
+
+
+def test_two_calls_can_stand_still_one_after_the_other(sweep: Made) -> None:
+    queue = BROKEN["SelectsThenUpdates"]
+    between = sweep(queue.target, "processes", asked=["RACE-1"]).run(lambda _: None).found["RACE-1"][1].at
+
+    swept = sweep(queue.target, "processes").again(parse(f"claim@{between},claim@{between}"))
+
+    stood = f"stood still before `race.py:{between}`; "
+    assert swept.found["RACE-1"][0].said.startswith(
+        f"`claim()` {stood}another client's `claim()` {stood}"
+        'the first went on and returned "two", and then the other returned "two", too: '
+    )
