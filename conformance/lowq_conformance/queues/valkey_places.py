@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from lowq import LowqError
 from lowq.testing.servers.valkey import ValkeyServer
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.support.scratch import quick_folder
 
 _VARIABLE = "LOWQ_CHECK_VALKEY"
 _FILE = "valkey"
@@ -70,7 +71,7 @@ def _server() -> str:
             with suppress(OSError), _connected(_socket_of(url)):
                 return url
         try:
-            server = ValkeyServer()
+            server = ValkeyServer(within=quick_folder())
         except LowqError as error:
             raise BrokenHarness(f"the Valkey server does not start: {error}") from error
         _started.append(server)

@@ -37,12 +37,14 @@ class ValkeyServer:
     """A server that was started, and is gone when this process is; `settings` are those of its configuration file.
 
     It keeps each change on disk before it answers, unless the settings say otherwise. With a `port` it listens there
-    too, on this machine only.
+    too, on this machine only. Its folder is made `within` that one, or where temporary files are made.
     """
 
-    def __init__(self, *, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, port: int = 0, settings: Mapping[str, str] | None = None, within: str | None = None
+    ) -> None:
         self._program = program()
-        self._folder = Path(tempfile.mkdtemp(prefix="lowq-valkey-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="lowq-valkey-", dir=within))
         if len(str(self._folder)) > _LONGEST:
             shutil.rmtree(self._folder)
             self._folder = Path(tempfile.mkdtemp(prefix="lowq-valkey-", dir="/tmp"))
