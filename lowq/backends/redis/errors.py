@@ -31,8 +31,8 @@ def named(error: Exception, address: Address, *, opening: bool, patterns: str) -
 
     text = " ".join(str(error).split())
     refused = InvalidLocation if opening else BackendUnavailable
-    if isinstance(error, exceptions.MovedError | exceptions.AskError):
-        return Moved(error.host, error.port, asking=isinstance(error, exceptions.AskError))
+    if isinstance(error, exceptions.AskError):  # MovedError is one of them, too
+        return Moved(error.host, error.port, asking=not isinstance(error, exceptions.MovedError))
     if _means_login(error, text):
         return refused(f"{address}: {_login_words(address, text)}")
     if isinstance(error, exceptions.NoPermissionError) or "NOPERM" in text or "permission" in text.lower():
