@@ -92,8 +92,8 @@ def pytest_in_lowq(path: str, tree: ast.AST) -> list[str]:
 
 
 def strangers_in_lowq(path: str, tree: ast.AST) -> list[str]:
-    """Loading any room of lowq but the command line and the web imports the standard library only."""
-    if not path.startswith("lowq/") or path.startswith(("lowq/cli", "lowq/commands", "lowq/web")):
+    """Loading any room of lowq but the command line, the web and contrib imports the standard library only."""
+    if not path.startswith("lowq/") or path.startswith(("lowq/cli", "lowq/commands", "lowq/web", "lowq/contrib")):
         return []
     loaded = imports(tree, when_loaded=True)
     return [name for name in loaded if not under(name, "lowq", *sys.stdlib_module_names)]

@@ -28,7 +28,7 @@ def cut_off(
     handler: Callable[[Work], Any], work: Work, lines: int, finish: Callable[[Any], None] = lambda _: None
 ) -> None:
     """The handler ran `lines` lines of its own function, and no further. Raises CrashMissed where it has no more."""
-    cut = _Cut(lines)
+    cut = _Cut(lines, _body_of(handler, work))
     before = sys.gettrace()
     sys.settrace(cut.enter)
     try:
@@ -46,18 +46,27 @@ def cut_off(
     raise CrashMissed(f"the handler returned before its line {lines + 1}, at which its worker was to die")
 
 
+def _body_of(handler: Callable[[Work], Any], work: Work) -> CodeType | None:
+    """The code that is meant, where the queue knows that another function than its own runs the work."""
+    body = getattr(getattr(handler, "__self__", None), "__lowq_body__", None)
+    return None if body is None else getattr(body(work), "__code__", None)
+
+
 class _Cut:
     """Raises Crashed in the first function that is not lowq's own, after so many of its lines."""
 
-    def __init__(self, lines: int) -> None:
+    def __init__(self, lines: int, body: CodeType | None = None) -> None:
         self.raised = False
         self._left = lines
         self._frame: FrameType | None = None
-        self._code: CodeType | None = None
+        self._code: CodeType | None = body
+        self._is_told = body is not None
 
     def follow(self, returned: object) -> None:
         """Where the handler is a coroutine, its lines are meant, and not those that lead to it or run it."""
-        if isinstance(returned, CoroutineType):  # no call here: its lines would be taken for the handler's
+        if (
+            isinstance(returned, CoroutineType) and not self._is_told
+        ):  # no call here: its lines would be taken for the handler's
             self._frame, self._code = None, returned.cr_code
 
     def enter(self, frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:

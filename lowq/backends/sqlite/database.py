@@ -234,9 +234,12 @@ class Database:
         if later is not None:
             raise later
 
-    def __del__(self) -> None:
-        """Whoever drops a client without closing it leaves no connection behind."""
-        if hasattr(self, "_handle"):
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        """Whoever drops a client without closing it leaves no connection behind.
+
+        When the interpreter ends, the names of the module are gone, and SQLite closes what is open.
+        """
+        if hasattr(self, "_handle") and not is_ending():
             self._disconnect()
 
     def _check_path(self, create: bool) -> None:
