@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from lowq_conformance.cases.expect import gives, gives_all, takes
+from lowq_conformance.cases.expect import gives, gives_all, takes, wrong
 from lowq_conformance.cases.timing import FINE, fall_due, later, not_yet
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.client import Client
@@ -55,6 +56,57 @@ def test_a_task_is_claimable_at_its_time_when_the_queue_was_asked_before(q: Clie
     fall_due(q, due)
 
     takes(q, "a")
+
+
+CUT, ROUNDED = 870_000, 50_000
+"""Microseconds of a due time: many, where it is cut to whole seconds, and few, where it is rounded up to them."""
+PUNCTUAL = 0.4
+"""Seconds for which a clock that is not told exactly may be behind."""
+
+
+def asked_in_fractions(q: Client) -> None:
+    """Raise NotPromised where fractions of a second are looked at exactly (DUE-3), or are too fine for the queue.
+
+    That its times are as coarse as `resolution` says is its own excuse.
+    """
+    if q.subject.can_pass_time and q.subject.knows_now:
+        raise NotPromised("its clock is told: see DUE-3")
+    if q.subject.resolution >= SECOND / 4:
+        raise NotPromised(f"its resolution is {q.subject.resolution}")
+
+
+def odd(q: Client, microsecond: int) -> datetime:
+    """The next instant with that fraction of a second that is not too near."""
+    now = q.subject.now(q.place)
+    due = now.replace(microsecond=microsecond)
+    return due if due - now > SECOND / 5 else due + SECOND
+
+
+@pytest.mark.clause("DUE-1")
+def test_a_time_is_not_cut_to_whole_seconds(q: Client) -> None:
+    asked_in_fractions(q)
+    due = odd(q, CUT)
+    q.push("a", not_before=due)
+    left = due.replace(microsecond=0) - q.subject.now(q.place)
+    if left > timedelta(0):
+        q.subject.pass_time(q.place, left + 10 * MILLISECOND)
+
+    not_yet(q, due)
+
+
+@pytest.mark.clause("DUE-2")
+def test_a_time_is_not_rounded_up_to_whole_seconds(q: Client) -> None:
+    asked_in_fractions(q)
+    if "prompt" not in q.promises:
+        raise NotPromised("an empty answer may be false for a while")
+    due = odd(q, ROUNDED)
+    q.push("a", not_before=due)
+    q.subject.pass_time(q.place, max(timedelta(0), due - q.subject.now(q.place)) + q.subject.resolution)
+    end = time.monotonic() + PUNCTUAL
+    while (held := q.claim()) is None and time.monotonic() < end:
+        time.sleep(0.02)
+    if held is None:
+        raise wrong(q, "'a', whose time has come")
 
 
 @pytest.mark.clause("DUE-3")

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from lowq_conformance.contract.profile import Deaths
 from lowq_conformance.storm.execution import Victim
 from lowq_conformance.storm.performer import Step
-from lowq_conformance.storm.workload import Plan
+from lowq_conformance.storm.workload import DELAYS, Plan
 from lowq_conformance.subject.subject import Subject
 
 SOON, LATE = 0.005, 0.15
@@ -32,7 +32,7 @@ def writers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
 def takers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies within a claim, and who is killed wherever it then is."""
     plan = Plan.of(subject, f"takers {seed}", 1, prefix="t")
-    found = [Victim(steps) for steps in within(plan, "claim", deaths)]
+    found = [Victim(steps) for steps in [*within(plan, "claim", deaths), *as_it_falls_due(plan, deaths)]]
     for number in range(deaths.anywhere):
         steps = Plan.of(subject, f"takers {seed} {number}", 1, prefix=f"k{number}-").calls(1000)
         found.append(Victim([["open"], *steps], plan.random.uniform(SOON, LATE)))
@@ -47,16 +47,39 @@ def verbs(subject: Subject) -> list[str]:
 
 
 def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
-    """Deaths spread over the lines of the verb, which is carried out once before so that these are known."""
+    """Deaths spread over the lines of the verb, which is carried out twice before so that these are known.
+
+    What a client does only when it first comes to the queue is no part of what it does again.
+    """
     found = []
     times: int = getattr(deaths, verb)
     for part in range(times):
-        before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 2)]
-        before += [["claim"]] * (2 if verb in ("ack", "release") else 0)
+        before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 3)]
+        before += [["claim"]] * (3 if verb in ("ack", "release") else 0)
         where = (part + plan.random.random()) / times
         doom: Step = ["doom", where, part % 2 == 0]
-        found.append([["open"], *before, call(plan, verb), doom, call(plan, verb), DIE])
+        twice = [call(plan, verb), call(plan, verb)]
+        found.append([["open"], *before, *twice, doom, call(plan, verb), DIE])
     return found
+
+
+def as_it_falls_due(plan: Plan, deaths: Deaths) -> list[list[Step]]:
+    """Deaths spread over the lines of a claim that finds something that has fallen due, where time can be moved."""
+    if not plan.delays or plan.real:
+        return []
+    found = []
+    for part in range(deaths.due):
+        before: list[Step] = [["push", plan.work()], ["claim"], ["ack", 0]]
+        for _ in range(2):
+            before += [*falling_due(plan), ["claim"], ["ack", 0]]
+        where = (part + plan.random.random()) / deaths.due
+        found.append([["open"], *before, *falling_due(plan), ["doom", where, False], ["claim"], DIE])
+    return found
+
+
+def falling_due(plan: Plan) -> list[Step]:
+    """Two tasks with a time, which has come."""
+    return [*(["push", plan.work(), 0, DELAYS[0]] for _ in range(2)), ["pass", DELAYS[1]]]
 
 
 def after(plan: Plan) -> list[list[Step]]:
@@ -73,7 +96,8 @@ def call(plan: Plan, verb: str) -> Step:
     """One call of the verb."""
     match verb:
         case "push":
-            return ["push", plan.work()]
+            later = plan.delays and not plan.real and plan.random.random() < 0.5
+            return ["push", plan.work(), 0, DELAYS[0]] if later else ["push", plan.work()]
         case "batch":
             return ["batch", [[plan.work(), 0, None] for _ in range(BATCH)]]
         case "ack" | "release":

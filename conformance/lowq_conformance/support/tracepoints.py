@@ -11,9 +11,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from functools import partial, wraps
-from types import FrameType
+from inspect import isawaitable
+from types import FrameType, coroutine
 from typing import Any
 
 hooks: list[object] = []
@@ -59,19 +61,62 @@ class TracedClient:
             fate, self._fate = self._fate, None  # now, since who asks whether there is such a method calls none
             where, steps, happens = (0.0, False, None) if fate is None else fate
             at = 1 + int(where * self._known.get(name, (0, 0))[steps])
-            lines, audit = Counter(at, None if steps else happens), Counter(at, happens if steps else None)
-            audited.append(audit)
-            trace(lines.frame)
+            watched = Watched(Counter(at, None if steps else happens), Counter(at, happens if steps else None))
+            over = partial(self._over, name, watched)
             try:
-                return method(*arguments, **keywords)
-            finally:
-                trace(None)
-                audited.remove(audit)
-                if self._doomed:
-                    die()
-                self._known[name] = lines.count, audit.count
+                with watched:
+                    answer = method(*arguments, **keywords)
+            except BaseException:
+                over()
+                raise
+            if isawaitable(answer):
+                return step_by_step(answer, watched, over)
+            over()
+            return answer
 
         return watch
+
+    def _over(self, name: str, watched: Watched) -> None:
+        """A call of this name is over."""
+        if self._doomed:
+            die()
+        self._known[name] = watched.lines.count, watched.steps.count
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a thread does in the block is counted: its lines, and the steps of the process."""
+
+    lines: Counter
+    steps: Counter
+
+    def __enter__(self) -> None:
+        audited.append(self.steps)
+        trace(self.lines.frame)
+
+    def __exit__(self, *_: object) -> None:
+        trace(None)
+        audited.remove(self.steps)
+
+
+@coroutine
+def step_by_step(answer: Any, watched: Watched, over: Callable[[], None]) -> Generator[Any, Any, Any]:
+    """What is awaited, from one await to the next one: on the thread of its loop, which does other things between."""
+    steps, value, error = answer.__await__(), None, None
+    while True:
+        try:
+            with watched:
+                asked = steps.send(value) if error is None else steps.throw(error)
+        except StopIteration as end:
+            over()
+            return end.value
+        except BaseException:
+            over()
+            raise
+        try:
+            value, error = (yield asked), None
+        except BaseException as raised:
+            value, error = None, raised
 
 
 def listen() -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,19 @@ class RecoversTooMuch(Queue):
             os.close(self.users)
             self.dirty.unlink(missing_ok=True)
         super().close()
+
+
+@breaks("CRASH-1", "CRASH-7")
+class TakesOverInTwoSteps(Queue):
+    """What has fallen due is taken out of the schedule in one step, and put to the ready in the next."""
+
+    def promote(self, now: int) -> None:
+        assert self.fd is not None
+        due = [replace(row) for row in self.within("scheduled") if row.due is not None and row.due <= now]
+        for row in due:
+            self.remove(self.rows[row.number])
+        self.flush(self.fd)
+        for row in due:
+            row.state, row.due = "ready", None
+            self.write(row)
+        super().promote(now)

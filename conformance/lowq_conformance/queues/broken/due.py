@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
-from lowq import Item
+from lowq import Item, SystemClock
 from lowq_conformance.queues.broken.register import breaks
-from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
 
 SECOND = 1_000_000
@@ -141,3 +142,36 @@ class Year9999Raises(Queue):
         if item.not_before is not None:
             datetime.fromtimestamp(item.not_before.timestamp() + 366 * 86400, UTC)
         return super().row(item)
+
+
+def breaks_really(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:
+    """Register a queue under its name; in the harness time really passes, and nobody tells its clock."""
+
+    def register(queue: type[Queue]) -> type[Journal]:
+        harness: Any = breaks(*clauses)(queue)
+        harness.promises = queue.promises - {"clock"}
+        harness.pass_time = harness.now = None
+        harness.clock = lambda _, __: SystemClock()
+        return cast("type[Journal]", harness)
+
+    return register
+
+
+@breaks_really("DUE-1")
+class CutsToSeconds(Queue):
+    """Times are cut to whole seconds, and time really passes."""
+
+    def row(self, item: Item) -> Row:
+        row = super().row(item)
+        row.not_before = None if row.not_before is None else row.not_before // SECOND * SECOND
+        return row
+
+
+@breaks_really("DUE-2")
+class RoundsUpToSeconds(Queue):
+    """Times are rounded up to whole seconds, and time really passes."""
+
+    def row(self, item: Item) -> Row:
+        row = super().row(item)
+        row.not_before = None if row.not_before is None else -(-row.not_before // SECOND) * SECOND
+        return row

@@ -1,0 +1,110 @@
+"""DELIVER-10, more: counts and listings do not drift by what was refused, failed, undone, or done by others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from math import nan
+
+import pytest
+
+from lowq import Item
+from lowq_conformance.cases.expect import require, something, takes
+from lowq_conformance.cases.test_deliver import agrees
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.subject.client import Client
+
+
+@pytest.mark.clause("DELIVER-10")
+def test_counts_do_not_drift_by_what_is_refused(q: Client, other: Client) -> None:
+    """What is no JSON, and what is settled twice; where that is not refused, it is not tried."""
+    q.push("a")
+    if "json" in q.promises:
+        for work in (nan, {"a": b""}):
+            with suppress(Refused):
+                q.push(work)
+    held = takes(q, "a")
+    q.ack(held)
+    if "fenced" in q.promises:
+        with suppress(Refused):
+            other.ack(held)
+    agrees(q)
+    q.push("b")
+
+    agrees(other, ready=["b"])
+    agrees(q, ready=["b"])
+
+
+@pytest.mark.clause("DELIVER-10")
+def test_counts_do_not_drift_by_refused_duplicates(q: Client, other: Client) -> None:
+    if q.subject.traits.dedupe == "off":
+        raise NotPromised("equal works are not refused")
+    q.push("a")
+    for client in (q, other, q):
+        client.push("a")
+
+    agrees(other, ready=["a"])
+    agrees(q, ready=["a"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("batch")
+def test_counts_do_not_drift_by_a_batch_that_fails(q: Client, other: Client) -> None:
+    if "json" not in q.promises:
+        raise NotPromised("needs json")
+    q.push("a")
+    with suppress(Refused):
+        q.push_many([Item("b"), Item("c"), Item(nan)])
+    agrees(other, ready=["a"])
+    q.push_many([])
+
+    agrees(q, ready=["a"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("cancel")
+def test_counts_do_not_drift_by_cancelling_again(q: Client, other: Client) -> None:
+    id = require(q.push("a").id, "the id of what was pushed")
+    q.push("b")
+    for client in (other, q, other):
+        with suppress(Refused):
+            client.cancel(id)
+
+    agrees(q, ready=["b"])
+    agrees(other, ready=["b"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("dead_letter")
+def test_counts_do_not_drift_by_what_died_and_was_redriven(q: Client, other: Client) -> None:
+    if not q.has("redrive"):
+        raise NotPromised("the client has no method redrive")
+    q.push("a")
+    held = takes(q, "a")
+    id = require(held.id, "the id of a claimed task")
+    q.dead_letter(held)
+    agrees(other, dead=["a"])
+    if other.redrive(id) is not True:
+        raise NotPromised("redrive does not say that it did")
+    with suppress(Refused):
+        q.redrive(id)
+    agrees(other, ready=["a"])
+    q.ack(takes(q, "a"))
+
+    agrees(q)
+    agrees(other)
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("persistent")
+def test_counts_do_not_drift_by_reopening(q: Client, reopened: Callable[[Client], Client]) -> None:
+    q.push("a")
+    q.push("b")
+    agrees(q, ready=["a", "b"])
+    for _ in range(3):
+        q = reopened(q)
+    agrees(q, ready=["a", "b"])
+    held = something(q)
+    q.ack(held)
+
+    agrees(reopened(q), ready=["b" if held.work == "a" else "a"])

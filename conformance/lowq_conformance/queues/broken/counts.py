@@ -1,0 +1,115 @@
+"""Queues whose counts are kept beside what is counted, and drift: a few lines each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from lowq import Clock, Counts, Item, Lease, Pushed
+from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.rows import Row
+
+
+class Drifting(Queue):
+    """A client whose count of ready tasks is so much off, as a file says."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        self.off = place / f"off-{name.encode().hex()}"
+        super().__init__(place, name, clock)
+
+    def drift(self, by: int) -> None:
+        """The count is off by so much more."""
+        self.off.write_text(json.dumps(self.drifted() + by))
+
+    def drifted(self) -> int:
+        """How far off the count is."""
+        return int(json.loads(self.off.read_text())) if self.off.exists() else 0
+
+    def count(self) -> Counts:
+        counts = super().count()
+        return Counts(counts.scheduled, max(0, counts.ready + self.drifted()), counts.leased, counts.dead)
+
+
+@breaks("DELIVER-10")
+class CountsBeforeItChecks(Drifting):
+    """A push counts before it is looked at whether it can be kept."""
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        items = list(items)
+        self.drift(len(items))
+        answers = super().push_many(items)
+        self.drift(-len(items))
+        return answers
+
+
+@breaks("DELIVER-10")
+class CountsDuplicates(Drifting):
+    """A push counts, though an equal work stands and it adds nothing."""
+
+    def standing(self, row: Row) -> Row | None:
+        found = super().standing(row)
+        if found is not None and row.number == 0:
+            self.drift(1)
+        return found
+
+
+@breaks("DELIVER-10")
+class CancelsCountAlways(Drifting):
+    """Cancelling what is gone counts once more."""
+
+    def cancel(self, id: str) -> bool:
+        cancelled = super().cancel(id)
+        if not cancelled:
+            self.drift(-1)
+        return cancelled
+
+
+@breaks("DELIVER-10")
+class RedrivesCountTwice(Drifting):
+    """A redriven task counts when it is redriven, and again when it is written."""
+
+    def redrive(self, id: str) -> bool:
+        redriven = super().redrive(id)
+        if redriven:
+            self.drift(1)
+        return redriven
+
+
+@breaks("DELIVER-10")
+class StaleAcksCount(Drifting):
+    """An ack counts before it is refused."""
+
+    def ack(self, lease: Lease) -> None:
+        self.drift(-1)
+        super().ack(lease)
+        self.drift(1)
+
+
+@breaks("DELIVER-10")
+class OpeningCountsAgain(Drifting):
+    """Whoever opens the queue counts what is there on top of what was counted."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.drift(super().count().ready)
+
+
+@breaks("DELIVER-10")
+class CountsItsOwn(Queue):
+    """A client counts what was there when it first was asked, and what it did itself since."""
+
+    known: Counts | None = None
+
+    def alone_count(self) -> Counts:
+        """What is there."""
+        return super().count()
+
+    def count(self) -> Counts:
+        self.known = self.known or self.alone_count()
+        return self.known
+
+    def write(self, row: Row) -> None:
+        super().write(row)
+        self.known = None
