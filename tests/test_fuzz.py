@@ -191,3 +191,11 @@ def test_whatever_a_value_is_it_has_an_excerpt() -> None:
     assert excerpt(deep) == "a value of type list"
     assert excerpt("a" * 200) == "'" + "a" * 78 + "…"
     assert excerpt("\u202e") == r"'\u202e'"
+
+
+def test_a_push_makes_no_queue_where_its_url_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("false", "no", "off", "0"):
+        assert main(["push", f"sqlite://{tmp_path}/q.db?create={word}", "1"]) == 2
+
+    assert "there is no queue here" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -284,7 +284,8 @@ class Runner:
                         queue.cancel(each.id)
                 if not queue.tasks():
                     queue.push({"\u202e": "\x85"}, key="\x1b[31m")
-                found.append(queue.tasks())
+                # Not their states: a lease of an earlier command may have run out meanwhile.
+                found.append(sorted((task.id, task.attempts, task.reason or "") for task in queue.tasks()))
             finally:
                 queue.close()
         return found

@@ -120,7 +120,8 @@ def open_queue(location: str, name: str, *, create: bool = False) -> Iterator[Ba
     where = locate(location)
     if where.scheme == "memory":
         raise InvalidLocation(f"{where}: a memory queue lives in the process that made it; name a file instead")
-    backend = open_backend(where, name=name, create=create)
+    options: dict[str, Any] = {} if create else {"create": False}  # which the URL may say, too
+    backend = open_backend(where, name=name, **options)
     try:
         yield backend
     finally:
