@@ -157,6 +157,7 @@ class Postgres(LowqHarness):
 
     def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__("postgresql", options)
+        postgres_places.load_client()
 
     def close_place(self, place: Path) -> None:
         """The place's database is gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
 
 from lowq import LowqError
@@ -17,6 +18,12 @@ from lowq_conformance.contract.promises import BrokenHarness
 
 _VARIABLE = "LOWQ_CHECK_POSTGRES"
 _started: list[PostgresServer] = []
+
+
+def load_client() -> None:
+    """What a client needs is loaded now, not while a storm's seconds count; where it is missing, `open` says so."""
+    with suppress(ImportError):
+        import_module("psycopg.pq")
 
 
 def url_of(place: Path) -> str:
