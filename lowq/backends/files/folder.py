@@ -27,6 +27,7 @@ from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
 from lowq.clock import SystemClock
 from lowq.location import folder_of
+from lowq.process.handlers import is_of_a_handler
 
 Durability = Literal["power", "process", "none"]
 """What a push that returned survives: the loss of power (the file and the directory are synced); the death of the
@@ -157,7 +158,7 @@ class Folder:
                 data = file.read(_USUAL) or b""
                 return data if len(data) < _USUAL else data + file.readall()
         except OSError as error:
-            if error.errno in (errno.ENOENT, *_SHORT):
+            if error.errno in (errno.ENOENT, *_SHORT) or is_of_a_handler(error):
                 raise
             raise Wrong(_WHY.get(error.errno or 0) or f"it cannot be read: {describe(error)}") from None
 
@@ -252,6 +253,8 @@ class Folder:
 
     def translate(self, error: OSError) -> LowqError:
         """The error of ours that tells what an error of the system means to the caller."""
+        if is_of_a_handler(error):
+            raise error
         if self.closed:
             return QueueClosed(f"this client of {self.root} was closed; open the queue again")
         if error.errno in _FULL:

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
 from lowq.clock import SystemClock
+from lowq.process.handlers import is_of_a_handler
 from lowq.wire import Json, read_error, read_json
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
@@ -43,7 +44,8 @@ class _Connection:
         self.made.close()
 
     def __del__(self) -> None:
-        self.made.close()
+        with suppress(AttributeError):  # where an exception came before it was made
+            self.made.close()
 
 
 class Transport:
@@ -60,7 +62,8 @@ class Transport:
         self._headers = {**_HEADERS, **({"Authorization": f"Bearer {token}"} if token else {})}
         self._closed = False
         self._idle: list[_Connection] = []
-        self._busy: dict[int, _Connection] = {}
+        self._busy = weakref.WeakSet[_Connection]()
+        """Connections on which somebody waits for an answer: kept by who does, and closed with that call."""
         self._context: ssl.SSLContext | None = None
         if secure:
             try:
@@ -82,13 +85,16 @@ class Transport:
     def close(self) -> None:
         """Every connection is closed, and who waits for an answer gets QueueClosed."""
         self._closed = True
-        while self._idle:
-            with suppress(IndexError):
-                self._idle.pop().close()
-        for each in list(self._busy.values()):
+        self._drop_idle()
+        for each in list(self._busy):
             with suppress(OSError, AttributeError):
                 each.made.sock.shutdown(socket.SHUT_RDWR)
         _all.pop(id(self), None)
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().close()
 
     def pause(self, seconds: float) -> None:
         """That long has passed."""
@@ -104,6 +110,8 @@ class Transport:
             try:
                 answer = self._read(*self._once(method, path, body, {**self._headers, **headers}, timeout))
             except (OSError, HTTPException, _AwayError) as error:
+                if is_of_a_handler(error):
+                    raise
                 if (wrong := _not_secure(error)) is not None:
                     raise InvalidLocation(f"{self.shown}: {wrong}") from None
                 if self._closed:
@@ -120,21 +128,22 @@ class Transport:
     ) -> tuple[int, str, bytes]:
         """The status, the kind and the bytes of the answer."""
         connection = self._take(timeout)
-        mark = id(connection)
-        self._busy[mark] = connection
-        whole = False
         try:
+            self._busy.add(connection)
             connection.made.request(method, path, body, headers)
             answer = connection.made.getresponse()
             data = answer.read()
-            whole = not answer.will_close
-            return answer.status, answer.headers.get_content_type(), data
-        finally:
-            self._busy.pop(mark, None)
-            if whole and not self._closed:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self._busy.discard(connection)
+        except BaseException:  # also of a signal's handler; and where that cuts this off, the connection is dropped
+            connection.close()
+            raise
+        if answer.will_close:
+            connection.close()
+        else:
+            self._idle.append(connection)
+            if self._closed:
+                self._drop_idle()
+        return answer.status, answer.headers.get_content_type(), data
 
     def _take(self, timeout: float) -> _Connection:
         """A connection that nobody else uses."""
@@ -220,8 +229,9 @@ def _after_fork_in_child() -> None:
         transport = each()
         if transport is None:
             continue
-        inherited = [*transport._idle, *transport._busy.values()]
-        transport._idle, transport._busy = [], {}
+        inherited = [*transport._idle, *transport._busy]
+        transport._idle = []
+        transport._busy.clear()
         for connection in inherited:
             with suppress(OSError, ValueError):
                 connection.close()

@@ -1,0 +1,33 @@
+"""Whether an error was raised by a handler of a signal, which may run in the middle of any call.
+
+`raise TimeoutError` in an alarm's handler is an OSError, and as such must not be taken for one of the system's.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from types import CodeType
+from typing import Any
+
+
+def is_of_a_handler(error: BaseException) -> bool:
+    """Whether one of the handlers that this process has now raised it, or something that it called."""
+    codes = {id(code) for each in signal.valid_signals() if (code := _code_of(signal.getsignal(each))) is not None}
+    trace = error.__traceback__
+    while trace is not None:
+        if id(trace.tb_frame.f_code) in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """The code of a handler that is written in Python."""
+    while isinstance(handler, partial):
+        handler = handler.func
+    function = getattr(handler, "__func__", handler)
+    code = getattr(function, "__code__", None)
+    if code is None and callable(handler):
+        code = getattr(type(handler).__call__, "__code__", None)
+    return code if isinstance(code, CodeType) else None
