@@ -36,7 +36,10 @@ def cut_off() -> None:
 
 
 def at_instruction(
-    index: int, call: Callable[[], object], act: Callable[[], object] = cut_off, package: str | tuple[str, ...] = PACKAGE
+    index: int,
+    call: Callable[[], object],
+    act: Callable[[], object] = cut_off,
+    package: str | tuple[str, ...] = PACKAGE,
 ) -> bool:
     """Run `call`, and `act` before its instruction of that number; False: it ran fewer. Its exceptions are raised."""
     left = index
