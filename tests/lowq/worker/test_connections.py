@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres import postgres
 from processes import answer, python
+
+from lowq.testing.servers.postgres import PostgresServer
 
 PREAMBLE = """
 import json, os, sys, time
@@ -60,10 +60,10 @@ SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": "app.db"}
 WAL = {**SQLITE, "OPTIONS": {"init_command": "PRAGMA journal_mode=wal"}}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Path]:
-    with postgres() as folder:
-        yield folder
+@pytest.fixture
+def server(lowq_postgres_server: PostgresServer) -> Path:
+    """The folder of the server's socket."""
+    return Path(lowq_postgres_server.address.socket)
 
 
 def databases(*kinds: str) -> pytest.MarkDecorator:
