@@ -173,8 +173,8 @@ SETTLES: list[tuple[Callable[[Backend, Lease], object], type[Exception], str]] =
     (lambda queue, lease: queue.extend(lease, lease_for=9), TypeError, "expected a timedelta, got int"),  # type: ignore[arg-type]
     (lambda queue, lease: queue.release(lease, not_before=NAIVE), ValueError, "not_before: .* has no time zone"),
     (lambda queue, lease: queue.release(lease, reason=7), TypeError, "reason: expected a string, got int"),  # type: ignore[arg-type]
-    (lambda queue, lease: queue.release(lease, reason="\ud800"), ValueError, "reason: the lone surrogate"),
-    (lambda queue, lease: queue.dead_letter(lease, reason="\ud800"), ValueError, "reason: the lone surrogate"),
+    (lambda queue, lease: queue.release(lease, reason="\ud800"), ValueError, "got the lone surrogate"),
+    (lambda queue, lease: queue.dead_letter(lease, reason="\ud800"), ValueError, "got the lone surrogate"),
     (lambda queue, lease: queue.ack(lease.id), TypeError, "lease: expected the Lease that claim gave, got str"),  # type: ignore[arg-type]
     (lambda queue, lease: queue.ack(lease, claim_for=9), TypeError, "expected a timedelta, got int"),  # type: ignore[arg-type]
     (lambda queue, lease: queue.release(lease.token), TypeError, "expected the Lease that claim gave, got str"),  # type: ignore[arg-type]
