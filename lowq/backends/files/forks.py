@@ -9,7 +9,7 @@ import weakref
 from lowq.backends.files.folder import Folder
 
 _folders: weakref.WeakSet[Folder] = weakref.WeakSet()
-_registry = threading.Lock()
+_registry = threading.RLock()  # again for a handler that forks, in the middle of a registration
 _forking: list[Folder] = []
 
 
@@ -39,7 +39,7 @@ def _after_fork_in_child() -> None:
         folder.mutex.after_fork_in_child()
         folder.close()
     _forking.clear()
-    _registry = threading.Lock()
+    _registry = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

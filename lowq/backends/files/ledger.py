@@ -64,9 +64,13 @@ class Ledger:
                 raise
         except BaseException as error:
             mutex.release()  # where a signal's exception came into the first of them
+            if self.folder.closed:
+                self.folder.shut()
             if isinstance(error, OSError):
                 raise self.folder.translate(error) from error
             raise
+        if self.folder.closed:  # by a call that came in between, which left it open for this one
+            self.folder.shut()
         return answer
 
     def _call_informed(self, step: Callable[[Index], T]) -> T:

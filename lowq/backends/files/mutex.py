@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -32,14 +33,12 @@ class Mutex:
         self._patience = patience
         self._threads: Any = threading.RLock()
         self._file: FileIO | None = None
+        _mutexes.add(self)
 
     def check_free(self) -> None:
         """Raise BackendUnavailable where this thread is inside a call: a signal's handler interrupted it."""
         if self._threads._is_owned():
-            raise BackendUnavailable(
-                f"{os.path.dirname(self._path)}: this was called by a signal handler or a finalizer while the same"
-                " thread is inside a call of this client; let the handler set a flag, or use a client of its own"
-            )
+            raise self._below()
 
     def acquire(self) -> None:
         """The lock is held. Raises BackendUnavailable where it was not to be had in time."""
@@ -62,6 +61,9 @@ class Mutex:
         return True
 
     def _wait(self) -> None:
+        for other in list(_mutexes):
+            if other is not self and other._path == self._path and other._threads._is_owned():
+                raise self._below()  # it would wait for itself
         clock, nap = SystemClock(), _FIRST_NAP
         left = clock.countdown(self._patience)
         while not self._locked():
@@ -107,6 +109,15 @@ class Mutex:
         self._threads = threading.RLock()
         self.close()
 
+    def _below(self) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"{os.path.dirname(self._path)}: this call runs in a signal handler or a finalizer, in the middle of"
+            " another call of its thread that holds the lock; let it take a note, and do this afterwards"
+        )
+
     def _busy(self, who: str) -> BackendUnavailable:
         seconds = self._patience.total_seconds()
         return BackendUnavailable(f"{os.path.dirname(self._path)}: {who} kept the queue locked for {seconds:g} s")
+
+
+_mutexes = weakref.WeakSet[Mutex]()

@@ -93,7 +93,7 @@ PROGRAM = """
             gc.set_threshold(10**6)
             armed = False
             if os.getpid() != parent:
-                with suppress(BackendUnavailable):
+                if "://" not in where:  # the parent may hold the lock of its directory until this one is gone
                     queue.count()
                 os._exit(7)
             reached = ran > before
@@ -118,8 +118,13 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("act", ["close", "push", "count", "fork", "another", "raise"])
-@pytest.mark.parametrize("scheme", ["sqlite"])
+@pytest.mark.parametrize(
+    ("scheme", "act"),
+    [
+        *[("sqlite", act) for act in ("close", "push", "count", "fork", "another", "raise")],
+        *[("files", act) for act in ("close", "push", "count", "another", "raise")],
+    ],
+)
 def test_a_finalizer_in_the_middle_of_any_call_tears_nothing(tmp_path: Path, scheme: str, act: str) -> None:
     where = tmp_path / "q.db" if scheme == "sqlite" else f"files://{tmp_path}/q"
 
