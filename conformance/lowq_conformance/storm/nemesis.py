@@ -32,7 +32,7 @@ def writers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
 def takers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies within a claim, and who is killed wherever it then is."""
     plan = Plan.of(subject, f"takers {seed}", 1, prefix="t")
-    found = [Victim(steps) for steps in [*within(plan, "claim", deaths), *as_it_falls_due(plan, deaths)]]
+    found = [Victim(steps) for steps in within(plan, "claim", deaths)]
     for number in range(deaths.anywhere):
         steps = Plan.of(subject, f"takers {seed} {number}", 1, prefix=f"k{number}-").calls(1000)
         found.append(Victim([["open"], *steps], plan.random.uniform(SOON, LATE)))
@@ -63,8 +63,12 @@ def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
     return found
 
 
-def as_it_falls_due(plan: Plan, deaths: Deaths) -> list[list[Step]]:
-    """Deaths spread over the lines of a claim that finds something that has fallen due, where time can be moved."""
+def heirs(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
+    """Who dies at the lines of a claim that finds something that has fallen due, where time can be moved.
+
+    In a run of their own, since other claims that were cut off would excuse what they lose.
+    """
+    plan = Plan.of(subject, f"heirs {seed}", 1, prefix="h")
     if not plan.delays or plan.real:
         return []
     found = []
@@ -73,7 +77,7 @@ def as_it_falls_due(plan: Plan, deaths: Deaths) -> list[list[Step]]:
         for _ in range(2):
             before += [*falling_due(plan), ["claim"], ["ack", 0]]
         where = (part + plan.random.random()) / deaths.due
-        found.append([["open"], *before, *falling_due(plan), ["doom", where, False], ["claim"], DIE])
+        found.append(Victim([["open"], *before, *falling_due(plan), ["doom", where, False], ["claim"], DIE]))
     return found
 
 

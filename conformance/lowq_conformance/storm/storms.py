@@ -206,7 +206,10 @@ class Storms:
         return storm
 
     def _deaths(self) -> Storm:
-        return merge(self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, []))
+        made = [self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, [])]
+        if crash.heirs(self.subject, self.seed, self.profile.deaths):
+            made.append(self._alone("heirs", crash.heirs, []))
+        return merge(*made)
 
     def _alone(self, name: str, victims: Victims, sights: Sequence[Callable[[Storm], int]]) -> Storm:
         def dying(name: str) -> list[Victim]:

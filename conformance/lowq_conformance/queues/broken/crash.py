@@ -236,7 +236,7 @@ class RecoversTooMuch(Queue):
         super().close()
 
 
-@breaks("CRASH-1", "CRASH-7")
+@breaks("CRASH-1")
 class TakesOverInTwoSteps(Queue):
     """What has fallen due is taken out of the schedule in one step, and put to the ready in the next."""
 
