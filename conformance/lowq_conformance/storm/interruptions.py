@@ -143,14 +143,14 @@ class Interruptions:
             raise NotObserved("no call was interrupted")
 
     def _look(self) -> None:
-        end = time.monotonic() + self.profile.interrupting
         stage = Stage(self.subject, self.folder(), self.profile)
         try:
             plan = stage.plan(self.random, self.profile.interruptions)
+            end = time.monotonic() + self.profile.interrupting  # however long the processes took to start
             for verb, point, alarm in plan:
                 if verb in self._bad:
                     continue
-                if time.monotonic() > end:
+                if time.monotonic() > end and self.interrupted:
                     self.ended = bool(self.faults)
                     return
                 if stage.number % EACH == 0:
