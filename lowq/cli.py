@@ -27,7 +27,7 @@ from lowq.commands.settle import ack, claim, dead_letter, extend, release
 from lowq.commands.show import show
 from lowq.commands.verify import verify_file
 from lowq.commands.work import work
-from lowq.rules.server_url import hidden_in
+from lowq.rules.server_url import hide_passwords
 
 DONE, NO, BAD_INPUT, NO_STORAGE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -150,7 +150,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _message(error: click.ClickException) -> str:
     """What click says, which quotes the arguments: without the password of a URL among them."""
-    return hidden_in(error.format_message())
+    return hide_passwords(error.format_message())
 
 
 def _say(text: str, code: int) -> int:

@@ -118,7 +118,7 @@ class FakeClock:
     ) -> None:
         first = to_micros(start, "start")
         self.path = None if path is None else _path_of_clock(path)
-        self._fd = _unnamed_file() if self.path is None else _opened(self.path)
+        self._fd = _unnamed_file() if self.path is None else _open(self.path)
         weakref.finalize(self, _let_go, self._fd)
         with self._alone():
             if os.fstat(self._fd).st_size == 0:
@@ -235,7 +235,7 @@ def _path_of_clock(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(found)
 
 
-def _opened(path: str) -> int:
+def _open(path: str) -> int:
     if os.path.exists(path) and not os.path.isfile(path):
         raise InvalidLocation(f"path: expected a regular file, got {excerpt(path)}")
     try:

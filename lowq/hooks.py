@@ -46,17 +46,17 @@ _around: list[TaskHook] = []
 
 def before_fork(hook: F) -> F:
     """Called in the process that is about to be forked, by `start()`, `processes` or `time_limit`."""
-    return _registered(_before, hook, "before_fork")
+    return _register(_before, hook, "before_fork")
 
 
 def after_fork_in_parent(hook: F) -> F:
     """Called in the process that was forked, right after, also where the fork has failed."""
-    return _registered(_in_parent, hook, "after_fork_in_parent")
+    return _register(_in_parent, hook, "after_fork_in_parent")
 
 
 def after_fork_in_child(hook: F) -> F:
     """Called in each process that will run tasks, before its first: let go there of what is its parent's."""
-    return _registered(_in_child, hook, "after_fork_in_child")
+    return _register(_in_child, hook, "after_fork_in_child")
 
 
 def around_task(hook: T) -> T:
@@ -66,7 +66,7 @@ def around_task(hook: T) -> T:
     """
     if isgeneratorfunction(hook):
         raise TypeError(f"around_task: {_name(hook)} is a generator: decorate it with @contextlib.contextmanager")
-    return _registered(_around, hook, "around_task")
+    return _register(_around, hook, "around_task")
 
 
 def remove(hook: Callable[..., object]) -> None:
@@ -87,7 +87,7 @@ def forking() -> Iterator[None]:
         _call(iter(_in_parent.copy()), "after_fork_in_parent")
 
 
-def forked() -> None:
+def call_after_fork() -> None:
     """This is the forked process, and what is its parent's was let go."""
     _call(iter(_in_child.copy()), "after_fork_in_child")
 
@@ -114,7 +114,7 @@ def _manager(hook: TaskHook, task: CurrentTask) -> AbstractContextManager[Any]:
     return made
 
 
-def _registered(hooks: list[Any], hook: Hook, what: str) -> Hook:
+def _register(hooks: list[Any], hook: Hook, what: str) -> Hook:
     if not callable(hook):
         raise TypeError(f"{what}: expected a function, got {type_name(hook)}")
     if iscoroutinefunction(hook) or isasyncgenfunction(hook):

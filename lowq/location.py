@@ -12,7 +12,7 @@ from lowq.backend import Backend, Dedupe, InvalidLocation
 from lowq.beside import true_path
 from lowq.clock import Clock
 from lowq.excerpt import excerpt
-from lowq.rules.server_url import SECRETS, hidden, identity_of
+from lowq.rules.server_url import SECRETS, hide_password, identity_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,7 @@ class Location:
         safe = [(name, "…" if name in SECRETS else value) for name, value in self.options]
         options = urlencode(safe, safe=_SAFE_IN_PLACE + "…")
         place = self.place if self.scheme in _SERVERS else quote(self.place, safe=_SAFE_IN_PLACE)
-        return hidden(f"{self.scheme}://{place}{'?' if options else ''}{options}")
+        return hide_password(f"{self.scheme}://{place}{'?' if options else ''}{options}")
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
@@ -171,11 +171,11 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     if not isinstance(text, str):
         raise TypeError("location: expected a path of text, got bytes")
     if not text or "\0" in text or not _is_path(text):
-        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hidden(text))}")
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hide_password(text))}")
     scheme, separator, rest = text.partition("://")
     if not separator or isinstance(location, os.PathLike):
         return Location("sqlite", os.path.abspath(os.path.expanduser(text)))
-    scheme, shown = _ALIASES.get(scheme, scheme), hidden(text)
+    scheme, shown = _ALIASES.get(scheme, scheme), hide_password(text)
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}://" for name in _BACKENDS)
         raise InvalidLocation(f"location: {shown!r}: unknown kind of queue {scheme!r}; known are a path, {known}")
@@ -183,7 +183,7 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
 
     place, _, query = rest.partition("?")
     if "\0" in unquote(place):
-        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hidden(text))}")
+        raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hide_password(text))}")
     if scheme not in _SERVERS:
         place = unquote(place)
     elif "@" in query and _LOOKS_CUT.match(place):
@@ -195,7 +195,7 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
-        query = "" if "@" in query else hidden(f"?{query}")[1:]  # an unescaped ? of a password
+        query = "" if "@" in query else hide_password(f"?{query}")[1:]  # an unescaped ? of a password
         raise InvalidLocation(f"location: {shown!r}: expected ?option=value&…, got {query!r}") from None
     return Location(scheme, place, tuple(options))
 

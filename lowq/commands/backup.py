@@ -12,7 +12,7 @@ from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.commands.output import visible
 from lowq.commands.parameters import location_argument
 from lowq.location import locate
-from lowq.rules.server_url import hidden
+from lowq.rules.server_url import hide_password
 
 _OURS = int.from_bytes(b"lowq")
 """What a file of ours says of itself (PRAGMA application_id)."""
@@ -52,7 +52,7 @@ def backup(location: str, to: str) -> int:
     finally:
         with suppress(OSError):
             os.unlink(half)
-    click.echo(visible(f"copied {hidden(str(location))} to {to}"))
+    click.echo(visible(f"copied {hide_password(str(location))} to {to}"))
     return 0
 
 

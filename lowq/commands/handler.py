@@ -15,7 +15,7 @@ from typing import Any
 from lowq.backend import LowqError, Work
 from lowq.commands.output import CELL, one_line
 from lowq.error_text import show_error
-from lowq.rules.server_url import hidden
+from lowq.rules.server_url import hide_password
 from lowq.taskqueue import QueuedFunction, TaskQueue
 from lowq.worker.handler import check_handler
 from lowq.worker.retry import Retry
@@ -45,7 +45,7 @@ def load(target: str) -> list[Handler]:
     module_name, colon, path = target.partition(":")
     if "://" in target:
         raise HandlerNotFound(
-            f"{hidden(target)!r} is a location\nexpected module:handler, such as app.jobs:send_mail"
+            f"{hide_password(target)!r} is a location\nexpected module:handler, such as app.jobs:send_mail"
         )
     if not module_name or (colon and not path):
         raise HandlerNotFound(f"{target!r} is no handler\nexpected module:handler, such as app.jobs:send_mail")

@@ -10,7 +10,7 @@ import click
 from lowq.backend import State
 from lowq.commands.output import visible, write_json, write_table
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import pages, summary, unattended_since
+from lowq.commands.waiting import find_unattended, pages, summary
 from lowq.wire import write_instant, write_task
 
 TABLE = 100
@@ -41,7 +41,7 @@ def list_tasks(
         shown = list(islice(tasks, limit or TABLE))
         counts = queue.count()
         more = next(tasks, None) is not None
-        since = unattended_since(queue, counts, location, name)
+        since = find_unattended(queue, counts, location, name)
     if shown:
         write_table(shown)
     click.echo(

@@ -11,7 +11,7 @@ import click
 from lowq.backend import InvalidLocation
 from lowq.commands.parameters import queue_name
 from lowq.commands.work import interruptions
-from lowq.rules.server_url import hidden
+from lowq.rules.server_url import hide_password
 
 if TYPE_CHECKING:
     from lowq.web.settings import Settings
@@ -42,7 +42,7 @@ def serve(
     before = {number: signal.signal(number, server.stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         with interruptions() as interrupted:
-            click.echo(f"{server.url}/ shows {hidden(settings.location)}")
+            click.echo(f"{server.url}/ shows {hide_password(settings.location)}")
             server.run()
             server.close()
             if interrupted():

@@ -35,7 +35,7 @@ def due_since(queue: Backend) -> datetime | None:
     )
 
 
-def unattended_since(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:
+def find_unattended(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:
     """Since when a task is due for which no worker is in sight, in the background or with a task in hand."""
     if not counts.ready or counts.leased:
         return None

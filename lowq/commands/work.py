@@ -22,7 +22,7 @@ from lowq.commands.output import CELL, console, one_line, visible, write_json
 from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
 from lowq.error_text import show_error
 from lowq.location import locate
-from lowq.rules.server_url import hidden
+from lowq.rules.server_url import hide_password
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
@@ -214,7 +214,7 @@ def _understand(targets: tuple[str, ...], name: str | None) -> tuple[str | None,
                 f"{targets[1]!r} is no handler\nexpected module:handler, such as app.jobs:send_mail"
             )
     if len(targets) == 1 and ("://" in targets[0] or (":" not in targets[0] and _is_place(targets[0]))):
-        shown = hidden(targets[0])
+        shown = hide_password(targets[0])
         raise HandlerNotFound(
             f"{shown!r} is a location\nsay which handler runs its tasks: lowq work {shown} module:handler"
         )
@@ -251,7 +251,7 @@ def _open_watched(location: str | None, name: str | None, handler: Handler) -> I
             if number
         ]
         waits = ", ".join([f"{counts.ready} ready", *more])
-        title = f"queue {called} of {where if location is None else hidden(location)}"
+        title = f"queue {called} of {where if location is None else hide_password(location)}"
         click.echo(visible(f"{title}: {'new, nothing waits in it' if is_new else waits}"), err=True)
         if own is not None and not (here and own.name == called):
             click.echo(
@@ -328,7 +328,7 @@ class Told:
 
     def _say_when_outdated(self) -> None:
         """The first run after a deploy says that it was one of the old code."""
-        changed = next((file for source in self._sources if (file := source.changed()) is not None), None)
+        changed = next((file for source in self._sources if (file := source.find_changed()) is not None), None)
         if changed is not None:
             self._sources = ()
             text = f"{changed} has changed, and this worker runs what it was: restart it"

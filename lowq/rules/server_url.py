@@ -17,7 +17,7 @@ _FORGOTTEN = re.compile(
 _OPTION = re.compile(rf"(?i)(?P<name>[?&](?:{'|'.join(sorted(SECRETS))})=)[^&]*")
 
 
-def hidden(url: str) -> str:
+def hide_password(url: str) -> str:
     """The text for a message: with ``…`` for a password, also in a URL that is none, and for secret options.
 
     What stands between the first colon behind ``://`` and the last ``@`` may be a password, whatever it holds;
@@ -27,9 +27,9 @@ def hidden(url: str) -> str:
     return _OPTION.sub(r"\g<name>…", shown)
 
 
-def hidden_in(text: str) -> str:
+def hide_passwords(text: str) -> str:
     """A text in which each word that is a URL is shown as `hidden` shows it."""
-    return _WORD.sub(lambda word: hidden(word[0]), text) if "://" in text else text
+    return _WORD.sub(lambda word: hide_password(word[0]), text) if "://" in text else text
 
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\")]+")

@@ -25,7 +25,7 @@ from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.rules.names import check_name
 from lowq.run import Run
-from lowq.worker.forks import announced, begun
+from lowq.worker.forks import announce, begin
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
 from lowq.worker.logfile import keep_log, line, open_log
@@ -116,9 +116,9 @@ def _detach(serve: Callable[[], None], log: int, locks: list[int]) -> None:
 
     def begin_session() -> None:
         os.setsid()
-        spawn(begun(serve, detached=True), keep=passed, prepare=lambda: _redirect(log))
+        spawn(begin(serve, detached=True), keep=passed, prepare=lambda: _redirect(log))
 
-    with announced():
+    with announce():
         child = spawn(begin_session, keep=passed)
     try:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -176,7 +176,7 @@ def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:
 
     def tell(run: Run) -> None:
         nonlocal said
-        if not said and (file := source.changed()) is not None:
+        if not said and (file := source.find_changed()) is not None:
             said = True
             text = f"{file} has changed, and this worker runs what it was; SIGTERM ends it after its task"
             with suppress(OSError, ValueError):

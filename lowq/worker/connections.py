@@ -46,7 +46,7 @@ def begin_after_commit(start: Callable[[], object]) -> bool:
 
     Not so where it is rolled back.
     """
-    for connection in _opened():
+    for connection in _list_opened():
         if _is_sqlite_file(connection) and connection.in_atomic_block:
             connection.on_commit(start)
             return True
@@ -85,7 +85,7 @@ def _connections() -> Any:
     return getattr(db, "connections", None)
 
 
-def _opened() -> list[Any]:
+def _list_opened() -> list[Any]:
     """This thread's, of those that were used."""
     connections = _connections()
     return [] if connections is None else connections.all(initialized_only=True)
@@ -97,13 +97,13 @@ def _begin(open_before: dict[str, bool]) -> None:
     if not getattr(executor, "_threads", None):  # who uses it from now on is a handler
         _ours = executor
     _tidy()
-    for connection in _opened():
+    for connection in _list_opened():
         open_before[connection.alias] = connection.in_atomic_block
 
 
 def _end(open_before: dict[str, bool]) -> None:
     def end() -> None:
-        for connection in _opened():
+        for connection in _list_opened():
             if connection.in_atomic_block and not open_before.get(connection.alias):
                 _log.warning("a task left a transaction on the database %r open; it is rolled back", connection.alias)
                 _drop(connection)
@@ -118,7 +118,7 @@ def _end(open_before: dict[str, bool]) -> None:
 def _tidy() -> None:
     if _connections() is not None:
         sys.modules["django.db"].reset_queries()
-    for connection in _opened():
+    for connection in _list_opened():
         if not connection.in_atomic_block:  # of whoever runs the worker: Django closes it all the same
             connection.close_if_unusable_or_obsolete()
 
@@ -134,7 +134,7 @@ def _drop(connection: Any) -> None:
 
 
 def _let_go_of_wal() -> None:
-    for connection in _opened():
+    for connection in _list_opened():
         if _is_sqlite_file(connection) and not connection.in_atomic_block and connection.connection is not None:
             ((mode,),) = connection.connection.execute("PRAGMA journal_mode").fetchall()
             if mode == "wal":
@@ -142,7 +142,7 @@ def _let_go_of_wal() -> None:
 
 
 def _leave_connections() -> None:
-    for connection in _opened():
+    for connection in _list_opened():
         if not _is_in_memory(connection):
             _keep(connection)
             _hang_up(connection.connection)

@@ -12,12 +12,12 @@ from lowq.worker import connections, logs
 
 def spawn_worker(main: Callable[[], None], *, keep: Iterable[int] = ()) -> int:
     """As `spawn`: a process that will run tasks; the program was told before and after, there and here."""
-    with announced():
-        return spawn(begun(main), keep=keep)
+    with announce():
+        return spawn(begin(main), keep=keep)
 
 
 @contextmanager
-def announced() -> Iterator[None]:
+def announce() -> Iterator[None]:
     """A process that will run tasks is forked inside."""
     connections.let_go_of_wal()
     logs.find_listeners()
@@ -25,13 +25,13 @@ def announced() -> Iterator[None]:
         yield
 
 
-def begun(main: Callable[[], None], *, detached: bool = False) -> Callable[[], None]:
+def begin(main: Callable[[], None], *, detached: bool = False) -> Callable[[], None]:
     """What that process does, in place of `main`; `detached`: its parent's pipes and sockets are closed to it."""
 
     def begin() -> None:
         logs.write_here(detached=detached)
         connections.leave_to_parent()
-        hooks.forked()
+        hooks.call_after_fork()
         main()
 
     return begin

@@ -38,7 +38,7 @@ class Source:
         for file in self._files():
             self._seen.setdefault(file, _stamp(file))
 
-    def changed(self) -> str | None:
+    def find_changed(self) -> str | None:
         """A file that was changed or replaced since; one that is gone, or never was, is not."""
         if self._changed is None and (self._believed is None or self._believed() <= timedelta(0)):
             self._believed = SystemClock().countdown(_PAUSE)

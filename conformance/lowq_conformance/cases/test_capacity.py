@@ -17,7 +17,7 @@ from lowq_conformance.cases.expect import (
     something,
     takes,
 )
-from lowq_conformance.cases.test_others import seen_of
+from lowq_conformance.cases.test_others import compare_by
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import Client
@@ -117,7 +117,7 @@ def peeks(q: Client, *works: str) -> None:
 
 def listing(q: Client) -> list[Any]:
     """Every task that is listed, as far as it is promised."""
-    return [seen_of(q, task) for task in q.tasks()]
+    return [compare_by(q, task) for task in q.tasks()]
 
 
 @pytest.mark.clause("DELIVER-13")

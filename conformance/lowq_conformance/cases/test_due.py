@@ -64,7 +64,7 @@ PUNCTUAL = 0.4
 """Seconds for which a clock that is not told exactly may be behind."""
 
 
-def asked_in_fractions(q: Client) -> None:
+def require_fractions(q: Client) -> None:
     """Raise NotPromised where fractions of a second are looked at exactly (DUE-3), or are too fine for the queue.
 
     That its times are as coarse as `resolution` says is its own excuse.
@@ -84,7 +84,7 @@ def odd(q: Client, microsecond: int) -> datetime:
 
 @pytest.mark.clause("DUE-1")
 def test_a_time_is_not_cut_to_whole_seconds(q: Client) -> None:
-    asked_in_fractions(q)
+    require_fractions(q)
     due = odd(q, CUT)
     q.push("a", not_before=due)
     left = due.replace(microsecond=0) - q.subject.now(q.place)
@@ -96,7 +96,7 @@ def test_a_time_is_not_cut_to_whole_seconds(q: Client) -> None:
 
 @pytest.mark.clause("DUE-2")
 def test_a_time_is_not_rounded_up_to_whole_seconds(q: Client) -> None:
-    asked_in_fractions(q)
+    require_fractions(q)
     if "prompt" not in q.promises:
         raise NotPromised("an empty answer may be false for a while")
     due = odd(q, ROUNDED)

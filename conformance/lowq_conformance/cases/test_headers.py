@@ -74,10 +74,10 @@ def expect_headers(q: Client, raw: Any, headers: Mapping[str, str]) -> None:
     found = read_headers(q, raw, headers)
     if found != headers:
         at = next(name for name in (*headers, *found) if headers.get(name) != found.get(name))
-        raise wrong(q, f"the header {shown(at)}: {shown(headers.get(at))}, not {shown(found.get(at))}")
+        raise wrong(q, f"the header {show_value(at)}: {show_value(headers.get(at))}, not {show_value(found.get(at))}")
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """The value as it is typed; what is long is cut."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:40]}… of {len(text):,} characters"

@@ -60,11 +60,11 @@ class Others:
         """One more waits."""
         self.q.push("behind")
 
-    def listed(self) -> Counter[tuple[Any, ...]] | None:
+    def list_all(self) -> Counter[tuple[Any, ...]] | None:
         """Every task that is listed, as far as it is promised; None where nothing is."""
         if "inspect" not in self.q.promises:
             return None
-        return Counter(seen_of(self.q, task) for task in self.q.tasks())
+        return Counter(compare_by(self.q, task) for task in self.q.tasks())
 
     def come_out(self, *works: str) -> None:
         """These works come out beside those that were left alone, and each of those can be settled as before."""
@@ -99,7 +99,7 @@ class Others:
         return {"key": f"key of {work}"} if "key" in self.q.promises else {}
 
 
-def seen_of(q: Client, task: Any) -> tuple[Any, ...]:
+def compare_by(q: Client, task: Any) -> tuple[Any, ...]:
     """What is compared of a listed task."""
     state = str(field(task, "state"))
     return (
@@ -127,7 +127,7 @@ def same(
         raise wrong(q, f"every other task as it was, but {named} changed")
 
 
-def held_by(q: Client) -> Held:
+def hold(q: Client) -> Held:
     """The one is in hand, of a client that never pushed."""
     return takes(q, "the one")
 
@@ -177,11 +177,11 @@ def test_settling_one_task_leaves_every_other_as_it_was(q: Client, other: Client
     others = Others(q, other)
     others.stand()
     id = others.push_one()
-    held = held_by(other)
+    held = hold(other)
     others.push_behind()
-    before = others.listed()
+    before = others.list_all()
     came = SETTLES[verb](other, held, id)
-    same(q, before, others.listed(), 1)
+    same(q, before, others.list_all(), 1)
 
     others.come_out(*came)
 
@@ -193,9 +193,9 @@ def test_cancelling_one_task_leaves_every_other_as_it_was(q: Client, other: Clie
     others.stand()
     id = require(others.push_one(), "the id of what was pushed")
     others.push_behind()
-    before = others.listed()
+    before = others.list_all()
     other.cancel(id)
-    same(q, before, others.listed(), 1)
+    same(q, before, others.list_all(), 1)
 
     others.come_out()
 
@@ -210,9 +210,9 @@ def test_cancelling_after_a_refused_duplicate_takes_the_standing_task_and_no_oth
     first = require(others.push_one(), "the id of what was pushed")
     others.push_behind()
     again = others.push_one()
-    before = others.listed()
+    before = others.list_all()
     q.cancel(first if again is None else again)
-    same(q, before, others.listed(), 1)
+    same(q, before, others.list_all(), 1)
 
     others.come_out()
 
@@ -225,14 +225,14 @@ def test_redriving_one_task_leaves_every_other_as_it_was(q: Client, other: Clien
     others = Others(q, other)
     others.stand(twin=False)
     others.push_one()
-    held = held_by(other)
+    held = hold(other)
     id = require(held.id, "the id of a claimed task")
     other.dead_letter(held)
     others.push_behind()
-    before = others.listed()
+    before = others.list_all()
     if q.redrive(id) is False:
         raise wrong(q, "True")
-    same(q, before, others.listed(), 1)
+    same(q, before, others.list_all(), 1)
 
     others.come_out("the one")
 

@@ -20,7 +20,7 @@ import pytest
 from lowq import Item
 from lowq_conformance.cases.expect import claim, require, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
-from lowq_conformance.cases.waiting import WAIT, InProcess, Missed, Processes, Stage, Waiter, confirmed
+from lowq_conformance.cases.waiting import WAIT, InProcess, Missed, Processes, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import Points
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.contract.profile import Profile
@@ -56,7 +56,7 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture
 def confirm(subject: Subject, place: Path, processes: Processes) -> Confirmed:
     """Carries out a scene, and again where it fails."""
-    return lambda scene: confirmed(subject, place, processes, scene)
+    return lambda scene: confirm_scene(subject, place, processes, scene)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_push_wakes_who_waits(confirm: Confirmed, how: str) -> None:
         q = stage.open()
         waiter = stage.waiter(how)
         q.push("a")
-        stage.woken(waiter, q, "a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 
@@ -84,7 +84,7 @@ def test_a_push_by_the_client_that_waits_wakes_it(confirm: Confirmed) -> None:
         q = stage.open()
         waiter = stage.waiter("threads", client=q)
         q.push("a")
-        stage.woken(waiter, q, "a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 
@@ -96,7 +96,7 @@ def test_a_batch_wakes_who_waits(confirm: Confirmed, how: str) -> None:
         q = stage.open()
         waiter = stage.waiter(how)
         q.push_many([Item("a")])
-        stage.woken(waiter, q, "a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 
@@ -106,7 +106,7 @@ def test_who_waits_after_the_push_does_not_wait(confirm: Confirmed, how: str) ->
     def scene(stage: Stage) -> None:
         q = stage.open()
         q.push("a")
-        stage.woken(stage.begin(how), q, "a")
+        stage.require_woken(stage.begin(how), q, "a")
 
     confirm(scene)
 
@@ -123,7 +123,7 @@ def test_no_push_is_missed_on_the_way_into_the_wait(
             points = Points(stage)
             if subject.asynchronous:
                 raise NotPromised("what its coroutines do is traced in no thread of theirs")
-            for line in points.drawn(random, profile.standing):
+            for line in points.draw(random, profile.standing):
                 points.at(line)
     except Missed:
         confirm(lambda again: Points(again).at(line))
@@ -139,7 +139,7 @@ def test_who_waits_is_woken_when_a_task_falls_due(confirm: Confirmed, how: str) 
         waiter = stage.waiter(how, WAIT + 4 * soon)
         early(q, waiter, due)
         fall_due(q, due)
-        stage.woken(waiter, q, "a", more=soon)
+        stage.require_woken(waiter, q, "a", more=soon)
 
     confirm(scene)
 
@@ -154,7 +154,7 @@ def test_who_waits_is_woken_when_a_task_falls_due_that_was_pushed_meanwhile(conf
         q.push("a", not_before=due)
         early(q, waiter, due)
         fall_due(q, due)
-        stage.woken(waiter, q, "a", more=soon)
+        stage.require_woken(waiter, q, "a", more=soon)
 
     confirm(scene)
 
@@ -189,7 +189,7 @@ def test_who_waits_is_woken_when_a_lease_ends(confirm: Confirmed, how: str) -> N
         takes(q, "a", lease_for=lease)
         waiter = stage.waiter(how, WAIT + 4 * over, client)
         run_out(q, lease)
-        stage.woken(waiter, q, "a", more=over)
+        stage.require_woken(waiter, q, "a", more=over)
 
     confirm(scene)
 
@@ -199,12 +199,12 @@ def test_who_waits_is_woken_when_a_lease_ends(confirm: Confirmed, how: str) -> N
 def test_who_waits_is_woken_by_a_release(confirm: Confirmed, how: str) -> None:
     def scene(stage: Stage) -> None:
         q = stage.open()
-        client = opened_before(stage, how)
+        client = open_before(stage, how)
         q.push("a")
         held = takes(q, "a")
         waiter = stage.waiter(how, client=client)
         q.release(held)
-        stage.woken(waiter, q, "a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 
@@ -222,12 +222,12 @@ def test_who_waits_is_woken_by_a_redrive(confirm: Confirmed, how: str) -> None:
         waiter = stage.waiter(how)
         if q.redrive(require(held.id, "the id of a claimed task")) is False:
             raise NotPromised("the task is not redriven")
-        stage.woken(waiter, q, "a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 
 
-def opened_before(stage: Stage, how: str) -> Client | None:
+def open_before(stage: Stage, how: str) -> Client | None:
     """A client for who is to wait in a thread, opened before anybody holds a lease that this might end."""
     if how == "processes" and "lease" in stage.subject.promises and "shared_lease" not in stage.subject.promises:
         raise NotPromised("opening another client may end leases")
@@ -258,7 +258,7 @@ def test_as_many_are_woken_as_tasks_are_pushed(confirm: Confirmed, how: str, pus
             fall_due(q, due)
         left = list(works)
         for waiter in waiters:
-            left.remove(stage.woken(waiter, q, *left, more=wait))
+            left.remove(stage.require_woken(waiter, q, *left, more=wait))
 
     confirm(scene)
 
@@ -285,7 +285,7 @@ def test_each_push_wakes_one_more(confirm: Confirmed, how: str) -> None:
                     break
                 time.sleep(0.002)
             woken = next((waiter for waiter in waiters if waiter.is_over()), waiters[0])
-            stage.woken(woken, q, f"work {len(waiters)}")
+            stage.require_woken(woken, q, f"work {len(waiters)}")
             waiters.remove(woken)
 
     confirm(scene)
@@ -359,7 +359,7 @@ def test_a_claim_waits_on_when_it_is_woken_and_nothing_is_due(confirm: Confirmed
                 f"{waiter.name} {said} when something was pushed that is not due, long before its time was over"
             )
         q.push("b")
-        stage.woken(waiter, q, "b")
+        stage.require_woken(waiter, q, "b")
 
     confirm(scene)
 
@@ -405,14 +405,14 @@ def test_a_killed_waiter_takes_nobodys_wakeup_with_it(confirm: Confirmed, stoppe
         if not stopped:
             q.push("a")
         if not stage.returns(waiters[0]):
-            given(q, lease)
+            require_given(q, lease)
             more = lease + stage.subject.traits.grace
-        stage.woken(waiters[0], q, "a", "b", more=more)
+        stage.require_woken(waiters[0], q, "a", "b", more=more)
 
     confirm(scene)
 
 
-def given(q: Client, lease: timedelta) -> None:
+def require_given(q: Client, lease: timedelta) -> None:
     """The task, given to the dead one, comes back with its lease, or another is pushed. Raises Missed if it waits."""
     found = claim(q)
     if found is not None:

@@ -116,7 +116,7 @@ def test_a_worker_that_stood_still_past_its_lease_settles_nothing(q: Client, wor
         raise NotPromised("it hands out one task at a time")
     for number in range(OFTEN):
         work = task(number, does="wait", at=f"stands {number}")
-        held = taken_from_who_stands_still(q, workers, work)
+        held = take_from_who_stands_still(q, workers, work)
         workers.handler.open(f"stands {number}")
         if held is not None:
             break
@@ -137,7 +137,7 @@ def test_a_worker_that_stood_still_past_its_lease_settles_nothing(q: Client, wor
         raise Broken(f"the worker settled what had gone to somebody else: {refused}") from refused
 
 
-def taken_from_who_stands_still(q: Client, workers: Workers, work: Any) -> Held | None:
+def take_from_who_stands_still(q: Client, workers: Workers, work: Any) -> Held | None:
     """What a client claims while the worker that has the work in hand stands still and its lease is over."""
     q.push(work)
     workers.start()
@@ -397,7 +397,7 @@ def way_to_the_next(q: Client, workers: Workers) -> tuple[int, int]:
 def test_a_work_that_was_done_may_be_pushed_again_and_runs_again(q: Client, workers: Workers) -> None:
     work = task(0)
     for times in (1, 2, 3):
-        pushed_until_run(q, workers, work, times)
+        push_until_run(q, workers, work, times)
 
 
 @pytest.mark.clause("WORKER-15")
@@ -411,10 +411,10 @@ def test_so_it_is_when_a_worker_was_killed_that_had_it_in_hand(q: Client, worker
     workers.handler.open("gate")
     comes_back(workers, waiting(0))
     done = len([turn for turn in workers.of(waiting(0)) if turn.done])
-    pushed_until_run(q, workers, waiting(0), done + 1)
+    push_until_run(q, workers, waiting(0), done + 1)
 
 
-def pushed_until_run(q: Client, workers: Workers, work: Any, times: int) -> None:
+def push_until_run(q: Client, workers: Workers, work: Any, times: int) -> None:
     """The work is pushed until it has been run so often: when a worker has acked, nobody tells."""
     end = time.monotonic() + workers.bound
 

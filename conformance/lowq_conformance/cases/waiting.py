@@ -270,7 +270,7 @@ class Stage:
             time.sleep(LOOK)
         return True
 
-    def woken(self, waiter: Waiter, looks: Client, *works: Any, more: timedelta = timedelta(0)) -> Any:
+    def require_woken(self, waiter: Waiter, looks: Client, *works: Any, more: timedelta = timedelta(0)) -> Any:
         """The claim gets one of the works, which was settled; `looks` says whether one waited all the time.
 
         Raises Missed.
@@ -296,7 +296,7 @@ class Stage:
         return got[0]
 
 
-def confirmed(subject: Subject, place: Path, processes: Processes, scene: Callable[[Stage], None]) -> None:
+def confirm_scene(subject: Subject, place: Path, processes: Processes, scene: Callable[[Stage], None]) -> None:
     """The scene goes as it should, in one of several attempts. Raises Broken where it does in none."""
     for attempt in range(ATTEMPTS):
         subject.journal.calls.clear()

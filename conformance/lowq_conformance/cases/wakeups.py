@@ -58,7 +58,7 @@ class Points:
         self._works = 0
         self._wait(None)
 
-    def drawn(self, random: Random, seconds: float) -> Iterator[int]:
+    def draw(self, random: Random, seconds: float) -> Iterator[int]:
         """Lines by their numbers, for so many seconds: each once, and then those again that a claim runs again."""
         lines = Lines()
         self._wait(lines)
@@ -99,7 +99,7 @@ class Points:
         pushing.join(WAIT.total_seconds())
         if stands:
             self._stage.subject.journal.note(f"the push came while the claim stood before its line {number}")
-        self._stage.woken(waiter, self._q, work)
+        self._stage.require_woken(waiter, self._q, work)
 
     def _wait(self, lines: Lines | None) -> None:
         """A claim waits, its lines are counted meanwhile, and it is woken in the usual way."""
@@ -107,7 +107,7 @@ class Points:
         waiter.asleep(COUNTED)
         work = self._work()
         self._q.push(work)
-        self._stage.woken(waiter, self._q, work)
+        self._stage.require_woken(waiter, self._q, work)
 
     def _work(self) -> str:
         self._works += 1

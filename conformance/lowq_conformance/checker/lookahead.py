@@ -181,7 +181,7 @@ class Outlook:
         self._settles: dict[int, tuple[bool, bool]] = {}
         self._joins: dict[int, float] = {}
 
-    def _left(self) -> Iterator[Answer]:
+    def _iterate(self) -> Iterator[Answer]:
         """The answers to come, in the order of their returns; few are asked for, of however many there are."""
         at = 0
         while True:
@@ -228,7 +228,9 @@ class Outlook:
             (self._model.loosens and not task.back and self._model.early[claim] <= end)
             or self._repeated(self._model.ops[task.push].equal, end)
             or any(
-                answer.empty or self._in_the_way(state, at, answer) for answer in self._left() if answer.call <= end
+                answer.empty or self._in_the_way(state, at, answer)
+                for answer in self._iterate()
+                if answer.call <= end
             )
             or (self._may_precede(task, self._all.least) and self._lets_pass(state, at, claim, end))
         )
@@ -242,13 +244,14 @@ class Outlook:
         or since what it does is needed by then."""
         others = [each for each in self._unknown if each[0] != claim and each[1] <= end]
         if any(ret < end for _, _, ret in others) and (
-            any(answer.empty or self._in_the_way(state, at, answer) for answer in self._left()) or self._repeats(inf)
+            any(answer.empty or self._in_the_way(state, at, answer) for answer in self._iterate())
+            or self._repeats(inf)
         ):
             return True
         if others and self._repeats(end):
             return True
         early = min((self._model.early[other] for other, _, _ in others), default=inf)
-        return self._model.loosens and any(answer.ret >= early for answer in self._left())
+        return self._model.loosens and any(answer.ret >= early for answer in self._iterate())
 
     def _repeats(self, end: float) -> bool:
         """A push that was called by then is to come to which another is equal, so that it would be refused."""
@@ -306,7 +309,7 @@ class Outlook:
         unknown = sorted(call for _, call, ret in self._unknown if ret >= t)
         places = {entry.push: at for at, entry in reversed([*enumerate(state)])}
         needed = 0
-        for answer in self._left():
+        for answer in self._iterate():
             if not crowds or answer.ret >= crowds[0].until:
                 return False
             if not (answer.empty or ahead.ordered):

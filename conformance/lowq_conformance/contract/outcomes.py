@@ -38,14 +38,14 @@ class NotObserved(Exception):
     """The clause was promised, but the test did not come to see it."""
 
 
-def broken_in(error: BaseException | None) -> Broken | None:
+def find_broken(error: BaseException | None) -> Broken | None:
     """The first Broken in an exception: itself, within a group, or what caused it."""
     while error is not None:
         if isinstance(error, Broken):
             return error
         if isinstance(error, BaseExceptionGroup):
             for part in error.exceptions:
-                if (found := broken_in(part)) is not None:
+                if (found := find_broken(part)) is not None:
                     return found
         error = error.__cause__ or error.__context__
     return None

@@ -108,7 +108,7 @@ def _target(report: Report, number: int, *, alone: bool) -> str:
     parts.append(_clauses(report, number, alone=alone))
     if broken:
         parts.append(element("h2" if alone else "h3", "What is broken"))
-        parts += [_broken(clauses, number, alone=alone) for clauses in report.breaks()]
+        parts += [_write_broken(clauses, number, alone=alone) for clauses in report.breaks()]
     return element("section", "\n".join(parts), id=f"target{number}")
 
 
@@ -140,7 +140,7 @@ def _row(clause: ClauseReport, number: int) -> str:
     )
 
 
-def _broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) -> str:
+def _write_broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) -> str:
     """What breaks these clauses, all of them at once."""
     clause = clauses[0]
     anchor = _anchor(number, clause.id)

@@ -66,7 +66,7 @@ class Tally:
         """The tests that have said something with this seed."""
         return [test for test, said in self.sides if said == seed]
 
-    def broken(self) -> frozenset[str]:
+    def find_broken(self) -> frozenset[str]:
         """The clauses that a test has found broken."""
         return frozenset(s.clause for sides in self.sides.values() for s in sides if s.verdict == Verdict.BROKEN)
 

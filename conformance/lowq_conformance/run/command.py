@@ -338,7 +338,7 @@ def progress() -> Iterator[Callable[[Tally, str], None] | None]:
         def watch(run: Tally, test: str) -> None:
             if id(run) not in tasks:
                 tasks[id(run)] = bars.add_task(run.target, total=None, now="")
-            broken = f"[red]{len(run.broken())} broken[/] " if run.broken() else ""
+            broken = f"[red]{len(run.find_broken())} broken[/] " if run.find_broken() else ""
             broken += f"{run.seeds} seeds " if run.seeds > 1 else ""
             now = name_of_test(test)
             bars.update(
@@ -356,7 +356,7 @@ def write_lines(clock: Callable[[], float]) -> Callable[[Tally, str], None]:
         nonlocal last
         if clock() - last >= EVERY:
             last = clock()
-            broken = f"{len(run.broken())} broken, " if run.broken() else ""
+            broken = f"{len(run.find_broken())} broken, " if run.find_broken() else ""
             of = f" of {run.expected}" if run.expected else ""
             now = f"; {name_of_test(test)}" if test else ""
             click.echo(f"{run.target}: {broken}{len(run.sides)}{of} tests{now}", err=True)

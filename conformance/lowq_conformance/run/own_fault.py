@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lowq_conformance.contract.outcomes import Refused, broken_in
+from lowq_conformance.contract.outcomes import Refused, find_broken
 from lowq_conformance.storm.agents import AgentFailed
 from lowq_conformance.support.own_frames import where_of
 
@@ -14,6 +14,6 @@ def own_fault(error: BaseException) -> str | None:
     """
     if isinstance(error, AgentFailed):
         return error.where
-    if isinstance(error, (AssertionError, Refused, BaseExceptionGroup)) or broken_in(error) is not None:
+    if isinstance(error, (AssertionError, Refused, BaseExceptionGroup)) or find_broken(error) is not None:
         return None
     return where_of(error)

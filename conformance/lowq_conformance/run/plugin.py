@@ -31,7 +31,7 @@ from lowq_conformance.cases.fixtures import (
     used_key,
 )
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
-from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused, broken_in
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused, find_broken
 from lowq_conformance.contract.profile import PROFILES
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
@@ -183,7 +183,7 @@ def judges(item: pytest.Item) -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     run, promises = item.config.stash[run_key], item.config.stash[loaded_key].promises
     asked = run.selected.intersection(find_marks(item))
-    if judges(item) and asked <= run.broken().union(run.lacks):
+    if judges(item) and asked <= run.find_broken().union(run.lacks):
         item.stash[said_key] = []
         pytest.skip("what it could find is broken already, or not promised")
     lacks = [run.lacks[id] for id in find_marks(item, "clause") if id in run.lacks]
@@ -249,7 +249,7 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
     if (where := own_fault(error)) is not None:
         why = f"the suite itself failed, {where}: {what}"
         return [TestVerdict(id, Verdict.NOT_OBSERVED.value, why) for id in own]
-    if (broken := broken_in(error)) is not None:
+    if (broken := find_broken(error)) is not None:
         fault = None if broken.fault is None else broken.fault.as_json()
         own = own if broken.clause is None else (broken.clause,)
         program = broken.program or program

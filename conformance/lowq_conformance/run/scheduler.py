@@ -175,7 +175,7 @@ class Scheduler:
 
     def _worth(self, _: str, tests: Sequence[str], seeded: bool) -> bool:
         """Whether another seed may show something new: not of what does not depend on it, nor of what is broken."""
-        broken = self.run.broken()
+        broken = self.run.find_broken()
         planned = [self.run.planned.get(test, ()) for test in tests]
         return seeded and not all(ids and broken.issuperset(ids) for ids in planned)
 

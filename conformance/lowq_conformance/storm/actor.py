@@ -147,7 +147,7 @@ class Actor:
         file, line, time, step = told
         return Point(own.file(file), line, time, step)
 
-    def told_of(self, point: Point) -> list[Any]:
+    def describe_point(self, point: Point) -> list[Any]:
         """How a point is told of."""
         assert self.performer.own is not None
         return [self.performer.own.name(point.file), point.line, point.time, point.step]

@@ -56,9 +56,9 @@ class Tally:
     def faults(self, works: list[Any], *, all_back: bool) -> Iterator[Said]:
         """What is wrong where these works came out; `all_back`: every lease is over."""
         found = Counter(map(work_text, works))
-        yield from self._pushed(found)
-        yield from self._prepared(found, all_back=all_back)
-        yield from self._acknowledged(found)
+        yield from self._look_at_pushed(found)
+        yield from self._look_at_prepared(found, all_back=all_back)
+        yield from self._look_at_acknowledged(found)
 
     @property
     def enough(self) -> list[str]:
@@ -72,7 +72,7 @@ class Tally:
         words = ("first", "second") if self.verb == "claim" else ("first",)
         return self.verb in ("claim", "release", "extend") and any(f"{self.n} {word}" not in works for word in words)
 
-    def _pushed(self, found: Counter[str]) -> Iterator[Said]:
+    def _look_at_pushed(self, found: Counter[str]) -> Iterator[Said]:
         times = [found[work_text(item)] for item in self.items]
         if self.torn:
             yield (
@@ -93,7 +93,7 @@ class Tally:
             elif number < least:
                 yield WHOLE, f"{item!r} was acknowledged, and is not kept"
 
-    def _prepared(self, found: Counter[str], *, all_back: bool) -> Iterator[Said]:
+    def _look_at_prepared(self, found: Counter[str], *, all_back: bool) -> Iterator[Said]:
         first, second = (found[work_text(f"{self.n} {word}")] for word in ("first", "second"))
         if self.verb == "claim_wait" or not self.lasts:
             return
@@ -127,7 +127,7 @@ class Tally:
         if self.verb in ("release", "extend") and all_back and not first and "again" not in self.returned:
             yield WHOLE, f"'{self.n} first' did not come out, also when every lease was over"
 
-    def _acknowledged(self, found: Counter[str]) -> Iterator[Said]:
+    def _look_at_acknowledged(self, found: Counter[str]) -> Iterator[Said]:
         for clause, name, became in ((FREE, "other", self.others), (USABLE, "after", self.after)):
             work = f"{self.n} {name}"
             number = found[work_text(work)]

@@ -136,7 +136,7 @@ class Director(Actor):
             walk = self.walk(order["first"], lambda _: None, awaits=awaits, reaches=self._reach())
             if walk is not None:
                 points = walk.points()
-                self._told["points"] = [[*self.told_of(point), stretch] for point, stretch in points.items()]
+                self._told["points"] = [[*self.describe_point(point), stretch] for point, stretch in points.items()]
         else:
             self.walk(order["first"], self._arrive(order, awaits=awaits), awaits=awaits)
         self._told["crossing"][0] = self.ledger.number

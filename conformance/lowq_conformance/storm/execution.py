@@ -100,7 +100,7 @@ class Stress:
             if state.run.waiting:
                 break
             state.kill(agent)  # one that came to the end of its steps dies here
-            if state.left() < 0:
+            if state.seconds_left() < 0:
                 state.drain()
                 break
         else:
@@ -165,9 +165,9 @@ class RunState:
 
     def part(self, client: str, slot: int, steps: list[Step]) -> dict[str, Any]:
         """What an agent is told of a client."""
-        return {"client": client, "slot": slot, "steps": steps, "ending": ENDING, "seconds": self.left()}
+        return {"client": client, "slot": slot, "steps": steps, "ending": ENDING, "seconds": self.seconds_left()}
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Seconds until nobody begins anything new."""
         return self.end - time.monotonic()
 
@@ -188,7 +188,7 @@ class RunState:
                     break
                 if self.wedged(list(slots.values())):
                     return
-                if kills is None or time.monotonic() < due or not reserves or self.left() < 0:
+                if kills is None or time.monotonic() < due or not reserves or self.seconds_left() < 0:
                     continue
                 victims = [slot for slot, agent in slots.items() if slot >= kills.spared and agent.busy]
                 if victims:

@@ -192,7 +192,7 @@ class Interruptible:
             return method
 
         @wraps(method)
-        def called(*arguments: Any, **keywords: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
             cut, self.cut = self.cut, None
             if cut is None:
                 return method(*arguments, **keywords)
@@ -203,7 +203,7 @@ class Interruptible:
                 trace(None)
             return Cancellable(cut, answer) if inspect.isawaitable(answer) else answer
 
-        return called
+        return call
 
 
 class Cancellable:

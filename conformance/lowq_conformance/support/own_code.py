@@ -83,7 +83,7 @@ class OwnCode:
 
     def _long(self, file: str) -> str:
         path = Path(file)
-        alike = [each for each in self._loaded() if each.name == path.name]
+        alike = [each for each in self._list_loaded() if each.name == path.name]
         root = next((root for root in self.roots if root in path.parents), path.parent)
         telling = len(alike) < 2 and not path.name.startswith("__")
         return path.name if telling else path.relative_to(root.parent).as_posix()
@@ -92,10 +92,10 @@ class OwnCode:
         """The file that is named so."""
         if not name:
             return self.home
-        same = [each for each in self._loaded() if f"/{each.as_posix()}".endswith(f"/{name}")]
+        same = [each for each in self._list_loaded() if f"/{each.as_posix()}".endswith(f"/{name}")]
         return str(same[0]) if same else name
 
-    def _loaded(self) -> list[Path]:
+    def _list_loaded(self) -> list[Path]:
         """The queue's files that were imported."""
         files = {file for module in list(sys.modules) if (file := file_of(module)) and self.has(file)}
         return sorted(map(Path, files), key=lambda path: (len(path.parts), path))

@@ -232,11 +232,11 @@ class WalkedClient:
             return method
 
         @wraps(method)
-        def walked(*arguments: Any, **keywords: Any) -> Any:
+        def walk_call(*arguments: Any, **keywords: Any) -> Any:
             walk, self.walk = self.walk, None
             return method(*arguments, **keywords) if walk is None else walk.call(method, *arguments, **keywords)
 
-        return walked
+        return walk_call
 
 
 PURE_MODULES = frozenset(

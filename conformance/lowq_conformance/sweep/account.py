@@ -27,7 +27,7 @@ def account_of(
     first, second = crossing
     late = " (a lease had run out before)" if scene.late else ""
     whose = "the other side of a fork" if schedule.how == "fork" else "another client"
-    stood = f"`{_called(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
+    stood = f"`{_name_call(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
     also = first is not None and first.kind == "claim" and _came(first) == _came(second)
     mine, too = _came(first), ", too" if also else ""
     if waited:
@@ -37,7 +37,7 @@ def account_of(
     if schedule.second_at is not None:
         at = where(schedule.second_at, home)
         told = f"stood still before `{at}`; the first went on and {mine}, and then the other {_came(second)}{too}"
-    return f"{stood} `{_called(scene.second)}` {told}: {said}"
+    return f"{stood} `{_name_call(scene.second)}` {told}: {said}"
 
 
 def where(place: Place, home: str) -> str:
@@ -48,7 +48,7 @@ def where(place: Place, home: str) -> str:
     return said + (f" (further step {place.step})" if place.step else "")
 
 
-def _called(verb: str) -> str:
+def _name_call(verb: str) -> str:
     return f"{KINDS.get(verb, verb)}()"
 
 

@@ -254,7 +254,7 @@ class Sweep:
         told, seen = self._stage.answer(run.number), run.seen
         calls = seen.recording.calls
         if isinstance(told, Lost):
-            self._lost(run, told)
+            self._record_lost(run, told)
         else:
             mine = {name: calls_of(name, told["lines"][name]) for name in NAMES}
             calls += sorted(mine["first"] + mine["second"], key=lambda call: call.call)
@@ -269,7 +269,7 @@ class Sweep:
             self._stage.dismiss()
         return run
 
-    def _lost(self, run: Run, lost: Lost) -> None:
+    def _record_lost(self, run: Run, lost: Lost) -> None:
         """Nobody answers: the first client waits for ever, and perhaps the second one; or is dead."""
         run.over = False
         run.crossing = [None, None]
@@ -307,13 +307,13 @@ class Sweep:
             again = self._make(run.schedule, fresh=True)
             charges = self.charges(again)
             for charge in charges:
-                self.swept.found.setdefault(charge.clause, (charge, self._named(run.schedule)))
+                self.swept.found.setdefault(charge.clause, (charge, self._name_schedule(run.schedule)))
             if charges:
                 break
         self._used = OFTEN
         return bool(charges)
 
-    def _named(self, schedule: Schedule) -> Schedule:
+    def _name_schedule(self, schedule: Schedule) -> Schedule:
         plain: How = "processes" if "processes" in self.subject.promises else "threads"
         return schedule if self.how == plain else replace(schedule, how=self.how)
 
@@ -335,12 +335,12 @@ class Sweep:
         key = shape(run)
         if key in self._good:
             return []
-        charges = list(self._charged(run))
+        charges = list(self._charge(run))
         if not charges and run.over:
             self._good.add(key)
         return charges
 
-    def _charged(self, run: Run) -> Iterator[Charge]:
+    def _charge(self, run: Run) -> Iterator[Charge]:
         refuses = self.how == "fork"
         if run.over:
             found = judge_run(run.seen, self.profile.looks, refuses=refuses).found
@@ -358,7 +358,7 @@ class Sweep:
                 clause = "RACE-7"
             elif "close" in (run.schedule.scene.first, run.schedule.scene.second):
                 clause = "RACE-6"
-            named = self._named(run.schedule)
+            named = self._name_schedule(run.schedule)
             said = account_of(named, run.crossing, run.home, charge.said, waited=run.waited)
             fault = None if charge.fault is None else replace(charge.fault, said=said)
             yield replace(charge, clause=clause, said=said, fault=fault)

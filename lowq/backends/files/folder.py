@@ -202,7 +202,7 @@ class Folder:
             return False
         return True
 
-    def changed(self) -> int:
+    def read_change_time(self) -> int:
         """The time of the last change of what the directory lists."""
         return os.fstat(self._root()).st_mtime_ns
 

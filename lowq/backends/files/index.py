@@ -72,7 +72,7 @@ class Index:
             if left:
                 self._digests[digest(name)] = " ".join(left)
 
-    def named(self, at: str) -> str | None:
+    def name_at(self, at: str) -> str | None:
         """The name of the task with that number, or None."""
         return self.names.get(at)
 

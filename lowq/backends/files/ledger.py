@@ -112,7 +112,7 @@ class Ledger:
             for source, target in changes:
                 if not self._carry_out(source, target):
                     gone.add(source)
-            header.done, header.changed = header.end, self.folder.changed()
+            header.done, header.changed = header.end, self.folder.read_change_time()
             journal.write(header)
         except BaseException:
             self._index = None
@@ -152,7 +152,7 @@ class Ledger:
             self._index = None
             self._undo_batch(changes)
             raise
-        header.batch, header.changed = 0, folder.changed()
+        header.batch, header.changed = 0, folder.read_change_time()
         for start in range(0, len(changes), 500):
             header.end = self._note(journal, changes[start : start + 500])
             header.done = header.end
@@ -247,7 +247,12 @@ class Ledger:
 
     def _recall(self, journal: Journal, header: Header) -> Index | None:
         """What another client noted and the journal says of the time since, where nobody else changed anything."""
-        if header.batch or header.done != header.end or header.changed != self.folder.changed() or not knows_boots():
+        if (
+            header.batch
+            or header.done != header.end
+            or header.changed != self.folder.read_change_time()
+            or not knows_boots()
+        ):
             return None
         known = recall(self.folder, header.epoch)
         changes = None if known is None else journal.changes(known[0], header.end)
@@ -272,7 +277,7 @@ class Ledger:
         """
         try:
             self._finish(changes)
-            header.done, header.changed = header.end, self.folder.changed()
+            header.done, header.changed = header.end, self.folder.read_change_time()
         except OSError:
             header.epoch, header.end, header.done = _epoch(), 0, 0
         journal.write(header)
@@ -290,7 +295,7 @@ class Ledger:
         self._header = header
         if self._redo_batch() or header.batch:
             header.epoch, header.end, header.done, header.batch = _epoch(), 0, 0, 0
-        header.changed = folder.changed()
+        header.changed = folder.read_change_time()
         names, wrong = self._names()
         index = Index(names)
         if index.names:

@@ -74,12 +74,12 @@ class Recalled(Index):
         self._at = begins
         """Where the next noted name of each state begins; 0: there is none."""
 
-    def named(self, at: str) -> str | None:
+    def name_at(self, at: str) -> str | None:
         """The name of the task with that number, or None."""
         if at not in self._passed and at <= self._last:
             self._search(f"-{at}-")
             self._passed.add(at)
-        return super().named(at)
+        return super().name_at(at)
 
     def all(self) -> list[str]:
         """The names of all tasks."""
@@ -91,13 +91,13 @@ class Recalled(Index):
 
     def add(self, name: str) -> None:
         """A task of that name is there."""
-        self.named(number(name))
+        self.name_at(number(name))
         self._passed.add(number(name))
         super().add(name)
 
     def remove(self, name: str) -> None:
         """No task of that name is there."""
-        self.named(number(name))
+        self.name_at(number(name))
         super().remove(name)
 
     def first(self) -> str | None:

@@ -93,7 +93,7 @@ class Tasks:
 
     def find(self, index: Index, id: str) -> Name | None:
         number = self.number(id)
-        name = None if number is None else index.named(number)
+        name = None if number is None else index.name_at(number)
         return None if name is None else parse(name)
 
     def read_task(self, index: Index, name: Name | None) -> Task | None:

@@ -27,7 +27,7 @@ from lowq.backends.postgres.address import PASSED_ON, address_of
 from lowq.backends.postgres.connection import Connection, Left
 from lowq.backends.postgres.database import Database
 from lowq.backends.postgres.listing import listing
-from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, claimed, columns, task_of, utf8
+from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
 from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
@@ -401,7 +401,7 @@ class PostgresBackend:
         leases = []
         for row in sorted(rows, key=lambda row: (row[3], row[0])):
             try:
-                leases.append(Lease(claimed(row), f"{token}{row[0]}", to_datetime(row[8])))
+                leases.append(Lease(read_claimed(row), f"{token}{row[0]}", to_datetime(row[8])))
             except Unreadable as error:
                 reason = f"damaged: {error}; no worker got it"
                 self._set_aside(str(row[0]), f"{token}{row[0]}", reason, 1, again=True)

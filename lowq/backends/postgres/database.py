@@ -102,7 +102,7 @@ class Database:
                 except Refused as error:
                     self._sort_out(connection, error)
                     if error.code not in _AGAIN or left() <= NOW:
-                        raise self.named(error) from None
+                        raise self.translate(error) from None
                 except Away:
                     connection.close()
                     raise
@@ -115,10 +115,10 @@ class Database:
             except Away as error:
                 if error.asked and not again:
                     raise BackendUnavailable(
-                        f"{self._shown_away(error)}; whether it did what it was asked is not known"
+                        f"{self._describe_away(error)}; whether it did what it was asked is not known"
                     ) from None
                 if left() <= NOW:
-                    raise BackendUnavailable(self._shown_away(error)) from None
+                    raise BackendUnavailable(self._describe_away(error)) from None
                 doubt = doubt or error.asked
             SystemClock().sleep(min(pause, max(NOW, left())))
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -190,7 +190,7 @@ class Database:
             self._prepare_schema(connection, left)
         except Refused as error:
             connection.close()
-            raise self.named(error) from None
+            raise self.translate(error) from None
         except BaseException:
             connection.close()
             raise
@@ -303,10 +303,10 @@ class Database:
         rows = connection.run(f'SELECT version FROM "{self.schema}".about', left)
         return int(rows[0][0]) if rows else None
 
-    def _shown_away(self, error: Away) -> str:
+    def _describe_away(self, error: Away) -> str:
         return f"{self.shown} does not answer: {self.address.safe(str(error))}"
 
-    def named(self, error: Refused) -> LowqError:
+    def translate(self, error: Refused) -> LowqError:
         """The error of ours that tells what a server's error means to the caller."""
         code, text = error.code, self.address.safe(str(error))
         if code == "55P03":

@@ -89,8 +89,8 @@ def _text(data: bytes | None) -> str | bytes | None:
         return data
 
 
-def claimed(row: Row) -> Task:
-    """The task of a row that was just leased. Raises Unreadable, which says what of the row is mark_damaged."""
+def read_claimed(row: Row) -> Task:
+    """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
     id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row[:12]
     work, key, reason, headers = (_text(data) for data in (work, key, reason, headers))
     if not isinstance(reason, str | None):
@@ -112,7 +112,7 @@ def claimed(row: Row) -> Task:
 def task_of(row: Row, now: int) -> Task:
     """The task of a row; what fell due and what was leased for too long is ready.
 
-    Of a mark_damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
+    Of a damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
     """
     id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc = row[:12]
     text, name, why, heads = (_text(data) for data in (work, key, reason, headers))

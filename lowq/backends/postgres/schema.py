@@ -298,16 +298,16 @@ UPGRADES: dict[int, str] = {}
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return filled(_TABLES + _FUNCTIONS, schema)
+    return fill(_TABLES + _FUNCTIONS, schema)
 
 
 def upgrading(schema: str, version: int) -> str:
     """The statements that lead from that version to this one."""
     steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
-    return filled(f"{steps}; UPDATE {{s}}.about SET version = {SCHEMA_VERSION}", schema)
+    return fill(f"{steps}; UPDATE {{s}}.about SET version = {SCHEMA_VERSION}", schema)
 
 
-def filled(statements: str, schema: str) -> str:
+def fill(statements: str, schema: str) -> str:
     """The statements, about that schema, whose name `check_schema` allows."""
     return statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
 

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 from urllib.parse import unquote
 
 from lowq.backend import InvalidLocation
-from lowq.rules.server_url import hidden, split_user
+from lowq.rules.server_url import hide_password, split_user
 
 
 class Password:
@@ -77,7 +77,7 @@ def address_of(kind: Kind, place: str, db: str | int | None, password: str | Non
 
     Raises InvalidLocation, and names in it no part that may be a password.
     """
-    shown = hidden(f"{_SCHEMES[kind]}://{place}")
+    shown = hide_password(f"{_SCHEMES[kind]}://{place}")
     user, found, where = split_user(place)
     found = found if password is None else password
     login: Login = {"user": user or None, "password": None if found is None else Password(found), "ca": ca}

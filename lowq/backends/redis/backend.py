@@ -26,7 +26,7 @@ from lowq.backend import (
 )
 from lowq.backends.redis.address import Kind, address_of
 from lowq.backends.redis.queue import Queue, check_prefix
-from lowq.backends.redis.records import held_by, instant, lease_of, number, place_of, split, task_of
+from lowq.backends.redis.records import holder_of, instant, lease_of, number, place_of, split, task_of
 from lowq.backends.redis.settings import Durability, durability_of
 from lowq.backends.redis.transport import Transport
 from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
@@ -171,10 +171,10 @@ class RedisBackend:
         check_lease(lease)
         length = (b"0", b"0") if claim_for is None else self._length(claim_for, "claim_for")
         most = b"0" if claim_for is None else b"1"
-        answer = self._queue.change("ack", most, *length, _token(), b"1", *_held(lease))
+        answer = self._queue.change("ack", most, *length, _token(), b"1", *_split_lease(lease))
         if answer[0] == b"lost":
-            raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
-        taken = self._taken(answer)
+            raise LeaseLost(self._explain_lost(lease, answer[2], int(answer[1])))
+        taken = self._read_leases(answer)
         if claim_for is not None and answer[4] and not taken:  # what it was could not be read
             return next(iter(self._claim(claim_for, 1)[0]), None)
         return next(iter(taken), None)
@@ -185,14 +185,14 @@ class RedisBackend:
         claim = check_number(claim, "claim", least=0)
         deadline_of_next(claim, lease_for, 0)
         length = (b"0", b"0") if lease_for is None else self._length(lease_for)
-        held = [part for lease in settled for part in _held(lease)]
+        held = [part for lease in settled for part in _split_lease(lease)]
         answer = self._queue.change("ack", b"%d" % min(claim, _CLAIMED), *length, _token(), b"0", *held)
         now = int(answer[1])
         losses = tuple(
-            None if loss is None else self._lost(lease, loss[0] if loss else None, now)
+            None if loss is None else self._explain_lost(lease, loss[0] if loss else None, now)
             for lease, loss in zip(settled, answer[3], strict=True)
         )
-        return Acked(losses, tuple(self._taken(answer)))
+        return Acked(losses, tuple(self._read_leases(answer)))
 
     def release(
         self,
@@ -205,7 +205,7 @@ class RedisBackend:
         """The task waits again in its old place, with `reason`; `uncount` takes the attempt back."""
         again = b"" if not_before is None else instant(to_micros(not_before, "not_before"))
         check_reason(reason)
-        self._settle("release", lease, again, _signed(reason), b"1" if uncount else b"0")
+        self._settle("release", lease, again, _sign(reason), b"1" if uncount else b"0")
 
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         """The task is set aside for a person with `reason`, and never claimed until redriven."""
@@ -215,17 +215,17 @@ class RedisBackend:
     def redrive(self, id: str) -> bool:
         """The dead task waits again in its old place with attempts 0; False: no such dead task, or a duplicate."""
         check_id(id)
-        return bool(self._queue.change("redrive", *_named(id))[2] == 1)
+        return bool(self._queue.change("redrive", *_split_id(id))[2] == 1)
 
     def cancel(self, id: str) -> bool:
         """The task is gone; False: no such task, or it is leased."""
         check_id(id)
-        return bool(self._queue.change("cancel", *_named(id))[2] == 1)
+        return bool(self._queue.change("cancel", *_split_id(id))[2] == 1)
 
     def task(self, id: str) -> Task | None:
         """The task as it is now, or None."""
         check_id(id)
-        answer = self._queue.run("task", *_named(id))
+        answer = self._queue.run("task", *_split_id(id))
         return None if answer[2] is None else task_of(answer[2], int(answer[1]))
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
@@ -272,7 +272,7 @@ class RedisBackend:
         parts: list[bytes] = []
         for text, key, digest, priority, not_before, headers, crc in batch:
             at = b"" if not_before is None else instant(not_before)
-            parts += (text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _signed(key), _signed(headers))
+            parts += (text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _sign(key), _sign(headers))
         said = self._queue.change("push", *parts)[2:]
         pushed = [Pushed(id.decode(), added == 1) for id, added in zip(said[::2], said[1::2], strict=True)]
         warn_of_own_work(self, pushed)
@@ -290,12 +290,12 @@ class RedisBackend:
             if answer[0] == b"none":
                 sleep = None if answer[2] is None else timedelta(microseconds=int(answer[2]) - int(answer[1]))
                 return leases, sleep
-            leases += self._taken(answer)
+            leases += self._read_leases(answer)
             if len(answer[4]) < wanted:
                 break
         return leases, None
 
-    def _taken(self, answer: Sequence[Any]) -> list[Lease]:
+    def _read_leases(self, answer: Sequence[Any]) -> list[Lease]:
         """The leases that a script gave; what cannot be read is set aside."""
         leases = []
         for told in answer[4]:
@@ -303,7 +303,7 @@ class RedisBackend:
                 leases.append(lease_of(told, int(answer[2])))
             except Unreadable as error:
                 self._queue.change(
-                    "dead_letter", *held_by(told), f"damaged: {error}; no worker got it".encode(), b"0"
+                    "dead_letter", *holder_of(told), f"damaged: {error}; no worker got it".encode(), b"0"
                 )
         return leases
 
@@ -317,12 +317,12 @@ class RedisBackend:
     def _settle(self, verb: str, lease: Lease, *arguments: bytes) -> Sequence[Any]:
         """Do that to the task of a lease that is still the caller's."""
         check_lease(lease)
-        answer = self._queue.change(verb, *_held(lease), *arguments)
+        answer = self._queue.change(verb, *_split_lease(lease), *arguments)
         if answer[0] == b"lost":
-            raise LeaseLost(self._lost(lease, answer[2], int(answer[1])))
+            raise LeaseLost(self._explain_lost(lease, answer[2], int(answer[1])))
         return answer
 
-    def _lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
+    def _explain_lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
         return explain_lost(lease, None if told is None else task_of(told, now))
 
     def _now(self) -> int:
@@ -357,17 +357,17 @@ def _token() -> bytes:
     return os.urandom(8).hex().encode()
 
 
-def _signed(text: str | None) -> bytes:
+def _sign(text: str | None) -> bytes:
     return b"" if text is None else b"+" + text.encode()
 
 
-def _named(id: str) -> tuple[bytes, bytes]:
+def _split_id(id: str) -> tuple[bytes, bytes]:
     epoch, found = split(id)
     return place_of(found), epoch.encode()
 
 
-def _held(lease: Lease) -> tuple[bytes, bytes, bytes]:
-    return *_named(lease.id), lease.token.encode(errors="replace")
+def _split_lease(lease: Lease) -> tuple[bytes, bytes, bytes]:
+    return *_split_id(lease.id), lease.token.encode(errors="replace")
 
 
 def _behind(task: Task) -> bytes:

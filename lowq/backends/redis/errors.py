@@ -25,7 +25,7 @@ class Moved(Exception):
         self.host, self.port, self.asking = host, port, asking
 
 
-def named(error: Exception, address: Address, *, opening: bool, patterns: str) -> Exception:
+def translate(error: Exception, address: Address, *, opening: bool, patterns: str) -> Exception:
     """The error of ours, Away or Moved, that an error of redis-py means; `patterns` are the keys that are ours."""
     from redis import exceptions
 

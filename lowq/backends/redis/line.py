@@ -64,7 +64,7 @@ class Line:
             raise ConnectionError("the connection was closed")
         try:
             _sock(made).settimeout(timeout)
-            made.send_packed_command([packed(parts)], check_health=False)
+            made.send_packed_command([pack(parts)], check_health=False)
             return made.read_response()
         except BaseException as error:
             if not _is_reply(error):
@@ -99,7 +99,7 @@ class Line:
         self.close()
 
 
-def packed(parts: list[bytes]) -> bytes:
+def pack(parts: list[bytes]) -> bytes:
     """The command as the protocol has it."""
     pieces = [b"*%d\r\n" % len(parts)]
     for part in parts:

@@ -85,7 +85,7 @@ class Queue:
         return answer
 
     def run(self, verb: str, *arguments: bytes) -> Sequence[Any]:
-        call = partial(self._said, self._now(), arguments)
+        call = partial(self._pack_call, self._now(), arguments)
         answer: Sequence[Any] = self._server.run(script(verb), 10, call)
         if answer[0] == b"gone":
             raise QueueGone(
@@ -96,7 +96,7 @@ class Queue:
             raise BackendUnavailable(f"{self._server.address}: a later call of this client came first; try again")
         return answer
 
-    def _said(self, now: bytes, arguments: Sequence[bytes], line: Line, facts: Facts) -> list[bytes]:
+    def _pack_call(self, now: bytes, arguments: Sequence[bytes], line: Line, facts: Facts) -> list[bytes]:
         return [
             *self._keys,
             self._lines + line.name,

@@ -46,7 +46,7 @@ def instant(micros: int) -> bytes:
 def task_of(told: Sequence[Any], now: int) -> Task:
     """The task that the server tells of; what fell due and what was leased for too long is ready.
 
-    Of a mark_damaged one it says what can be said, with Damaged in place of the work where that cannot be read.
+    Of a damaged one it says what can be said, with Damaged in place of the work where that cannot be read.
     """
     seq, state, epoch, rank, _, due, not_before, attempts, _, reason, pushed_at, crc, key, headers, text = told
     kept = _STATES.get(state, State.DEAD)
@@ -78,7 +78,7 @@ def task_of(told: Sequence[Any], now: int) -> Task:
 
 
 def lease_of(told: Sequence[Any], ends: int) -> Lease:
-    """The lease on a task that was just claimed. Raises Unreadable, which says what of the task is mark_damaged."""
+    """The lease on a task that was just claimed. Raises Unreadable, which says what of the task is damaged."""
     seq, _, epoch, rank, _, _, not_before, attempts, token, reason, pushed_at, crc, key, headers, text = told
     heads, shown_key = _text(headers), _text(key)
     task = Task(
@@ -96,7 +96,7 @@ def lease_of(told: Sequence[Any], ends: int) -> Lease:
     return Lease(task, token.decode(), to_datetime(ends))
 
 
-def held_by(told: Sequence[Any]) -> tuple[bytes, bytes, bytes]:
+def holder_of(told: Sequence[Any]) -> tuple[bytes, bytes, bytes]:
     """The number, epoch and token of a task that was just claimed."""
     return told[0], told[2], told[8]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from lowq.backend import LowqError, QueueClosed
 from lowq.backends.redis.address import Address
-from lowq.backends.redis.errors import Away, Moved, named, unavailable
+from lowq.backends.redis.errors import Away, Moved, translate, unavailable
 from lowq.backends.redis.line import Facts, Line
 from lowq.backends.redis.scripts import Script
 from lowq.clock import SystemClock
@@ -186,7 +186,7 @@ class Transport:
             if not isinstance(error, exceptions.RedisError):
                 line.close()
                 raise
-            found = named(error, self.address, opening=self.opening, patterns=self._patterns)
+            found = translate(error, self.address, opening=self.opening, patterns=self._patterns)
             if "replica" in str(found) or isinstance(found, Away | Moved):
                 line.close()
             return None, found

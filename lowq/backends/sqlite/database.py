@@ -39,7 +39,7 @@ from lowq.backend import (
     QueueClosed,
     QueueGone,
 )
-from lowq.backends.sqlite.errors import is_busy, named
+from lowq.backends.sqlite.errors import is_busy, translate
 from lowq.backends.sqlite.handle import Handle
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
@@ -159,7 +159,7 @@ class Database:
                 if self._taken_away != taken_away:
                     beginnings += 1
                 elif left is None or not is_busy(error) or left() <= timedelta(0):
-                    raise named(error, self.path, self._patience) from error
+                    raise translate(error, self.path, self._patience) from error
         raise BackendUnavailable(
             f"{self.path}: signal handlers used this client or forked, and so undid this call, {_BEGINNINGS} times;"
             " give them a client of their own"

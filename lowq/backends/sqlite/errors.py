@@ -11,7 +11,7 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAI
 """What SQLite says of a file whose tables are not as we made them."""
 
 
-def named(error: sqlite3.Error, path: str, patience: timedelta) -> LowqError:
+def translate(error: sqlite3.Error, path: str, patience: timedelta) -> LowqError:
     """The error of ours that tells what an SQLite error means to the caller, who had that patience."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
     if is_busy(error):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from lowq.backend import InvalidLocation, LowqError
 from lowq.backends.sqlite.database import Database
-from lowq.backends.sqlite.errors import named
+from lowq.backends.sqlite.errors import translate
 from lowq.backends.sqlite.rows import fetch
 from lowq.backends.sqlite.schema import version_of
 from lowq.clock import SystemClock
@@ -153,7 +153,7 @@ def compact(path: str, *, rewrite: bool) -> tuple[int, int]:
                 )
             _checkpoint(db, how="TRUNCATE", wait=_READERS)
     except sqlite3.Error as error:
-        raise named(error, path, _PATIENCE) from error
+        raise translate(error, path, _PATIENCE) from error
     return before, _size(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lowq.rules.server_url import hidden, hidden_in
+from lowq.rules.server_url import hide_password, hide_passwords
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ from lowq.rules.server_url import hidden, hidden_in
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    assert hidden(url) == shown
+    assert hide_password(url) == shown
 
 
 def test_urls_are_found_in_a_sentence() -> None:
     said = "got unexpected arguments (x redis://:secret@host 'http://a:secret@b' me@home)"
 
-    assert hidden_in(said) == "got unexpected arguments (x redis://:…@host 'http://a:…@b' me@home)"
+    assert hide_passwords(said) == "got unexpected arguments (x redis://:…@host 'http://a:…@b' me@home)"

@@ -77,12 +77,12 @@ def test_a_file_of_the_program_that_changed_is_named(
         load(other)
     found = Source(handler)
     found.begin()
-    assert found.changed() is None
+    assert found.find_changed() is None
 
     file = tmp_path / place / changed
     file.write_text("# another\n")
 
-    assert found.changed() == (str(file) if seen else None)
+    assert found.find_changed() == (str(file) if seen else None)
 
 
 def replaced(file: Path) -> None:
@@ -105,7 +105,7 @@ def test_however_it_changed(
 
     change(tmp_path / "app" / "deployed_one.py")
 
-    assert (found.changed() is not None) is seen
+    assert (found.find_changed() is not None) is seen
 
 
 def test_what_a_queue_was_declared_with_counts_not_what_was_there_when_a_worker_began(
@@ -120,7 +120,7 @@ def test_what_a_queue_was_declared_with_counts_not_what_was_there_when_a_worker_
 
     found = source_of(queue.worker().handler)
     found.begin()
-    assert found.changed() == str(file)
+    assert found.find_changed() == str(file)
     queue.close()
 
 
@@ -130,9 +130,9 @@ def test_what_has_no_file_never_changes(handler: Callable[..., object]) -> None:
         found = Source(handler)
         found.begin()
 
-        assert found.changed() is None
+        assert found.find_changed() is None
     else:
-        assert Source(handler).changed() is None
+        assert Source(handler).find_changed() is None
 
 
 @pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one", "processes"])
