@@ -23,12 +23,19 @@ def test_what_the_map_names_is_there(path: str) -> None:
     assert found != []
 
 
-def test_the_map_names_every_room() -> None:
-    rooms = {
-        folder.name
-        for base in (ROOT / "lowq", SUITE)
-        for folder in base.iterdir()
-        if folder.is_dir() and (folder / "__init__.py").exists()
-    }
+ROOMS = {
+    folder.name
+    for base in (ROOT / "lowq", SUITE)
+    for folder in base.iterdir()
+    if folder.is_dir() and (folder / "__init__.py").exists()
+}
 
-    assert {room for room in rooms if f"{room}/" not in PAGE} <= {"contrib"}
+
+def test_the_map_names_every_room() -> None:
+    assert {room for room in ROOMS if f"{room}/" not in PAGE} <= {"contrib"}
+
+
+def test_the_picture_shows_every_room() -> None:
+    shown = set(re.findall(r"\w+", (ROOT / "docs" / "rooms.svg").read_text(encoding="utf-8")))
+
+    assert ROOMS - shown == set()
