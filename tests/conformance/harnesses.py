@@ -130,10 +130,6 @@ class NoKeyword(Sound):
     promises: ClassVar[Any] = {"fifo", "priority"}
 
 
-class FencedWithoutLease(Sound):
-    promises: ClassVar[Any] = {"fenced"}
-
-
 class TakesArguments(Sound):
     def __init__(self, server: str) -> None:
         super().__init__()

@@ -88,4 +88,11 @@ def test_every_setting_is_in_the_guide(pytester: pytest.Pytester) -> None:
     help_text = pytester.runpytest_subprocess("--help", timeout=60).stdout.str()
 
     ours = set(re.findall(r"--lowq-[a-z-]+", help_text)) - set(re.findall(r"--lowq-[a-z-]+", GUIDE))
-    assert ours == {"--lowq-harness", "--lowq-only", "--lowq-profile", "--lowq-promise", "--lowq-journal"}
+    assert ours == {
+        "--lowq-harness",
+        "--lowq-only",
+        "--lowq-profile",
+        "--lowq-promise",
+        "--lowq-schedule",
+        "--lowq-journal",
+    }

@@ -87,9 +87,13 @@ class Hosts:
         return self.hosts
 
     def read_log(self) -> str:
-        """The end of what they wrote to standard error."""
+        """What they wrote to standard error."""
         log = self.folder / "log"
-        return log.read_text(errors="replace")[-4000:] if log.exists() else ""
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def read_end_of_log(self) -> str:
+        """The end of it, for the words of an error."""
+        return self.read_log()[-4000:]
 
     def stop(self) -> None:
         """No host is left, and nothing that one of them ran."""
@@ -134,4 +138,4 @@ class Hosts:
                 self.stop()
                 return
             if not found or host.hear() is None:
-                raise SuiteFailed(f"the process that runs the tests did not start:\n{self.read_log()}")
+                raise SuiteFailed(f"the process that runs the tests did not start:\n{self.read_end_of_log()}")

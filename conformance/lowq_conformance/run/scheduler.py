@@ -104,10 +104,10 @@ class Scheduler:
 
     def _late(self, share: Share) -> None:
         if share.killed or self.stopping:
-            raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.read_log()}")
+            raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.read_end_of_log()}")
         share.killed = f"did not return within {self.bound:g} seconds"
         if not share.test:
-            raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.read_log()}")
+            raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.read_end_of_log()}")
         share.end = time.monotonic() + ENDING
         share.host.kill()
 
@@ -125,7 +125,7 @@ class Scheduler:
     def _hear(self, share: Share) -> None:
         events = share.host.hear()
         if events is None:
-            raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.read_log()}")
+            raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.read_end_of_log()}")
         if self.stopping:
             share.host.kill()  # its process may have begun meanwhile
         for event in events:
@@ -201,7 +201,7 @@ class Scheduler:
             errors = re.findall("ERROR: (.+)", self.hosts.read_log())
             if code == 4 and errors:
                 raise BrokenHarness(errors[-1])
-            raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.read_log()}")
+            raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.read_end_of_log()}")
 
     def _fell(self, share: Share, how: str) -> None:
         """The test that ended its process has broken its clauses."""

@@ -3,6 +3,8 @@
 It is flock(2) on a file that is never deleted: the kernel ends it with the process that holds it. Threads of one
 client share the open file, so they take turns at a lock of their own first. `release` may be called twice, and by who
 holds nothing: a caller that does so in two nested `finally` blocks lets go of it wherever a signal's exception comes.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

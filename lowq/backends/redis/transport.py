@@ -6,6 +6,8 @@ server answers it then as it did before, and does nothing twice.
 
 A line is used by one call at a time, and is put back only when its answer was read: one whose call was cut off by an
 exception, wherever that came from, is dropped and so closed.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

@@ -26,7 +26,6 @@ HARNESSES = Path(__file__).parent.with_name("harnesses.py")
         ("BareNumber", "patience: expected a timedelta, got 5"),
         ("NoMethod", "promises 'release', but the client has no method release"),
         ("NoKeyword", "promises 'priority', but the client's push takes no priority="),
-        ("FencedWithoutLease", "the promise 'fenced' means nothing without 'lease'"),
         ("TakesArguments", "making the harness raised TypeError"),
         ("CannotOpen", "raised ConnectionError: no server at 10.0.0.1"),
         ("OpensNothing", "open: expected a client, got None"),
