@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from io import FileIO
 
 from lowq.backend import BackendUnavailable, InvalidLocation
+from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
 
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -54,7 +54,8 @@ def _names(real: str) -> tuple[list[str], int]:
             for entry in found
             if entry.inode() == status.st_ino and os.path.samestat(entry.stat(follow_symlinks=False), status)
         ]
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return [], 0
     # The log is away while a process forks or is about to open the file; a worker's lock stays where it was made.
     in_use = [name for name in names if os.path.exists(f"{name}-wal")] or [
@@ -75,7 +76,7 @@ def open_beside(path: str | os.PathLike[str], database: str | os.PathLike[str] |
     try:
         file = _open(name, flags & ~(os.O_CREAT | os.O_TRUNC))
         if file is None and flags & os.O_CREAT:
-            with suppress(FileExistsError):  # made by somebody else meanwhile
+            with Suppressed(FileExistsError):  # made by somebody else meanwhile
                 _make(name, database)
             file = _open(name, flags & ~(os.O_CREAT | os.O_TRUNC))
         if file is None:
@@ -88,7 +89,7 @@ def open_beside(path: str | os.PathLike[str], database: str | os.PathLike[str] |
     except BaseException as error:
         if file is not None:
             file.close()
-        if isinstance(error, FileNotFoundError) or not isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError) or not isinstance(error, OSError) or is_of_a_handler(error):
             raise
         if error.errno in (errno.ELOOP, errno.EMLINK):
             raise BackendUnavailable(f"{name} is a symbolic link, and lowq follows none there: remove it") from None
@@ -99,7 +100,8 @@ def open_fifo(path: str | os.PathLike[str], flags: int) -> FileIO | None:
     """The FIFO at `path`, opened without blocking; None where none can be opened, or nobody listens at its end."""
     try:
         file = _open(os.fspath(path), flags)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return None
     if file is not None and not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -109,7 +111,7 @@ def open_fifo(path: str | os.PathLike[str], flags: int) -> FileIO | None:
 
 def make_fifo(path: str | os.PathLike[str], database: str | os.PathLike[str]) -> None:
     """A FIFO stands at `path` where nothing stood; where a file system has none, nothing does."""
-    with suppress(OSError):
+    with Suppressed(OSError):
         os.mkfifo(path, 0o600)
     file = open_fifo(path, os.O_RDWR)
     if file is not None:
@@ -128,7 +130,8 @@ def _open(path: str, flags: int) -> FileIO | None:
     mode = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
     try:
         return next(map(FileIO, map(os.open, (path,), (flags | _SAFELY,), (0o600,)), (mode,)))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        let_through(error)
         return None
 
 
@@ -145,7 +148,8 @@ def _share(descriptor: int, now: os.stat_result, database: str | os.PathLike[str
         return
     try:
         wanted = os.stat(database)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return  # then it stays with who made it
     mode = wanted.st_mode & 0o666
     if (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (wanted.st_uid, wanted.st_gid, mode):
@@ -153,12 +157,12 @@ def _share(descriptor: int, now: os.stat_result, database: str | os.PathLike[str
     if now.st_uid not in (os.geteuid(), wanted.st_uid) and os.geteuid() != 0:
         return  # somebody else's, who opened it to us
     if now.st_gid != wanted.st_gid:
-        with suppress(OSError):
+        with Suppressed(OSError):
             os.fchown(descriptor, -1, wanted.st_gid)
     if now.st_uid != wanted.st_uid:
-        with suppress(OSError):
+        with Suppressed(OSError):
             os.fchown(descriptor, wanted.st_uid, -1)
     if os.fstat(descriptor).st_gid != wanted.st_gid:
         mode = mode & 0o606 | (mode & 0o006) << 3
-    with suppress(OSError):
+    with Suppressed(OSError):
         os.fchmod(descriptor, mode)

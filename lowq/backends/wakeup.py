@@ -6,12 +6,12 @@ Rings are hints: a waiter that is woken looks into the queue, and looks by itsel
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 from io import FileIO
 
 from lowq.beside import make_fifo, open_fifo
+from lowq.process.handlers import Suppressed
 
 _LONGEST = 86_400.0
 """Seconds of one poll at most, which counts its milliseconds in 31 bits."""
@@ -30,7 +30,7 @@ class Bell:
             return  # a third of what a refused open() costs
         fifo = open_fifo(self._path, os.O_WRONLY)
         if fifo is not None:
-            with fifo, contextlib.suppress(BrokenPipeError):  # nobody listens any more
+            with fifo, Suppressed(BrokenPipeError):  # nobody listens any more
                 fifo.write(b"!")  # None where it is full of rings
 
     def listener(self) -> Listener:

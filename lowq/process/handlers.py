@@ -13,13 +13,34 @@ from typing import Any
 
 def is_of_a_handler(error: BaseException) -> bool:
     """Whether one of the handlers that this process has now raised it, or something that it called."""
-    codes = {id(code) for each in signal.valid_signals() if (code := _code_of(signal.getsignal(each))) is not None}
     trace = error.__traceback__
+    if trace is None or trace.tb_next is None:
+        return False  # the one frame is of who caught it
+    codes = {id(code) for each in signal.valid_signals() if (code := _code_of(signal.getsignal(each))) is not None}
     while trace is not None:
         if id(trace.tb_frame.f_code) in codes:
             return True
         trace = trace.tb_next
     return False
+
+
+def let_through(error: BaseException) -> None:
+    """Raise the error where a handler raised it: who caught it takes it for another's no longer."""
+    if is_of_a_handler(error):
+        raise error
+
+
+class Suppressed:
+    """A block whose errors of these kinds are dropped, but not those that a handler raised."""
+
+    def __init__(self, *kinds: type[Exception]) -> None:
+        self._kinds = kinds
+
+    def __enter__(self) -> None:
+        """Nothing is dropped yet."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, self._kinds) and not is_of_a_handler(error)
 
 
 def _code_of(handler: Any) -> CodeType | None:

@@ -38,6 +38,7 @@ from lowq.backends.files.tasks import Tasks
 from lowq.backends.wakeup import Bell, Listener
 from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import folder_of, inside
+from lowq.process.handlers import let_through
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -256,10 +257,12 @@ class FilesBackend:
                 return False
             try:
                 digest = read(self._folder.read(str(name))).entry().digest
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                let_through(error)
                 self._ledger.forget(index, str(name))
                 return False
             except (Wrong, TypeError, ValueError) as error:
+                let_through(error)
                 self._ledger.set_aside(index, str(name), str(error))
                 return False
             if self._standing.find(index, digest, self._now()) is not None:

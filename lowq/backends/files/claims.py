@@ -14,6 +14,7 @@ from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import Name, number, parse, stamp
 from lowq.backends.files.tasks import Tasks
 from lowq.clock import to_datetime
+from lowq.process.handlers import let_through
 
 PROMOTED = 500
 """How many tasks fall due in one change at most."""
@@ -51,7 +52,8 @@ class Claims:
             name = cast(Name, parse(text))
             try:
                 content = read(self._folder.read(text))
-            except FileNotFoundError:  # a person removed it
+            except FileNotFoundError as error:  # a person removed it
+                let_through(error)
                 self._ledger.forget(index, text)
                 continue
             except Wrong as error:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, Headers, Work
 from lowq.clock import to_datetime, to_micros
+from lowq.process.handlers import let_through
 from lowq.rules.canonical import encode
 from lowq.rules.entry import Entry, entry
 from lowq.rules.headers import headers_text
@@ -62,8 +63,10 @@ def read(data: bytes, *, strict: bool = False) -> Content:
     try:
         fields = _decode(data.decode())
     except UnicodeDecodeError as error:
+        let_through(error)
         raise Wrong(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
     except (ValueError, RecursionError) as error:
+        let_through(error)
         raise Wrong(f"it is not JSON, or was cut ({error})") from None
     if not isinstance(fields, dict):
         raise Wrong(f"expected a JSON object, found {_kind(fields)}")
@@ -121,6 +124,7 @@ def _instant(fields: dict[str, Any], field: str) -> int | None:
     try:
         return to_micros(datetime.fromisoformat(text), field)
     except ValueError as error:
+        let_through(error)
         raise Wrong(f"{field}: {text!r} is no time like 2026-11-26T15:04:05+00:00 ({error})") from None
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cache, partial
 from io import FileIO
 
+from lowq.process.handlers import let_through
+
 _MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
 _HOW = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
@@ -61,7 +63,8 @@ def syncfs() -> Callable[[int], None] | None:
 
     try:
         call = ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError):
+    except (OSError, AttributeError) as error:
+        let_through(error)
         return None
 
     def sync(descriptor: int) -> None:

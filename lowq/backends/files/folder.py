@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
 from typing import Literal
 
 from lowq.backend import (
@@ -27,7 +26,7 @@ from lowq.backends.files.mutex import Mutex
 from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
 from lowq.clock import SystemClock
 from lowq.location import folder_of
-from lowq.process.handlers import is_of_a_handler
+from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
 
 Durability = Literal["power", "process", "none"]
 """What a push that returned survives: the loss of power (the file and the directory are synced); the death of the
@@ -117,7 +116,7 @@ class Folder:
                 self.sync_folder(os.path.dirname(path))
         path = os.path.join(self.root, "README")
         if not os.path.lexists(path):
-            with suppress(OSError), open(path, "x", encoding="utf-8") as file:  # a full disk needs none
+            with Suppressed(OSError), open(path, "x", encoding="utf-8") as file:  # a full disk needs none
                 file.write(readme.TEXT.format(root=self.root))
 
     def open(self) -> Journal:
@@ -129,7 +128,8 @@ class Folder:
         assert self.journal is not None
         try:
             status = os.stat(self._journal_path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            let_through(error)
             raise self.gone_error() from None
         if (status.st_dev, status.st_ino) != self._identity:
             raise QueueGone(f"{self.path} was replaced by another directory; open the queue again")
@@ -182,7 +182,7 @@ class Folder:
 
     def discard(self, name: str) -> None:
         """The file that `write` made is gone, if it was there."""
-        with suppress(OSError, IndexError):
+        with Suppressed(OSError, IndexError):
             os.unlink(name, dir_fd=self._root())
 
     def rename(self, source: str, target: str) -> None:
@@ -198,7 +198,8 @@ class Folder:
         """Whether anything has this name."""
         try:
             os.lstat(name, dir_fd=self._root())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             return False
         return True
 
@@ -239,7 +240,7 @@ class Folder:
     def tidy(self) -> None:
         """Files that killed processes were about to push, some time ago, are gone."""
         now = SystemClock().now().timestamp()
-        with suppress(OSError), os.scandir(os.path.join(self.path, TMP)) as entries:
+        with Suppressed(OSError), os.scandir(os.path.join(self.path, TMP)) as entries:
             for entry in entries:
                 pid, separator, _ = entry.name.partition("-")
                 ours = separator and pid.isascii() and pid.isdigit() and not _lives(int(pid))
@@ -253,8 +254,7 @@ class Folder:
 
     def translate(self, error: OSError) -> LowqError:
         """The error of ours that tells what an error of the system means to the caller."""
-        if is_of_a_handler(error):
-            raise error
+        let_through(error)
         if self.closed:
             return QueueClosed(f"this client of {self.root} was closed; open the queue again")
         if error.errno in _FULL:
@@ -285,8 +285,8 @@ class Folder:
                 status = os.fstat(fds[1])
                 allocate(fds[1])
                 self._identity = (status.st_dev, status.st_ino)
-        except FileNotFoundError:
-            if self._identity is None:
+        except FileNotFoundError as error:
+            if self._identity is None or is_of_a_handler(error):
                 raise
             raise self.gone_error() from None
         self._fds = fds
@@ -307,8 +307,10 @@ class Folder:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except ProcessLookupError as error:
+        let_through(error)
         return False
-    except (PermissionError, OverflowError):
+    except (PermissionError, OverflowError) as error:
+        let_through(error)
         return True
     return True

@@ -7,7 +7,6 @@ reason. A wrong one that is younger than a few seconds may be one that somebody 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 
 from lowq.backends.files.content import Wrong, of_entry, read
 from lowq.backends.files.folder import NEW, Folder
@@ -16,6 +15,7 @@ from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import Name, rank, stamp
 from lowq.backends.files.standing import Standing, start_of
 from lowq.clock import Clock, SystemClock, to_datetime, to_micros
+from lowq.process.handlers import Suppressed, let_through
 from lowq.rules.entry import Entry
 
 _AT_ONCE = 64
@@ -39,7 +39,7 @@ class Inbox:
 
     def take_in(self, index: Index) -> None:
         """What was dropped are tasks; from inside `Ledger.alone`. A directory that cannot be read holds up nobody."""
-        with suppress(OSError):
+        with Suppressed(OSError):
             changed = os.stat(self._path).st_mtime_ns
             if changed == self._seen:
                 return
@@ -55,9 +55,11 @@ class Inbox:
         try:
             content = read(self._folder.read(path), strict=True)
             new = content.entry()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             return
         except (Wrong, ValueError, TypeError) as error:
+            let_through(error)
             if now - os.lstat(os.path.join(self._path, name)).st_mtime > _YOUNG:
                 self._ledger.set_aside(index, path, str(error))
             return

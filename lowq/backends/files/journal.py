@@ -13,11 +13,12 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from zlib import crc32
+
+from lowq.process.handlers import Suppressed
 
 Change = tuple[str, str]
 """A rename within the directory, from one name to another; or, to an empty name, a removal."""
@@ -121,7 +122,7 @@ def allocate(descriptor: int) -> None:
     if os.fstat(descriptor).st_size == START + ROOM:
         return
     if hasattr(os, "posix_fallocate"):
-        with suppress(OSError):
+        with Suppressed(OSError):
             os.posix_fallocate(descriptor, 0, START + ROOM)
             return
     os.ftruncate(descriptor, 0)
@@ -134,7 +135,7 @@ def allocate(descriptor: int) -> None:
 def boot_id() -> bytes:
     """Eight bytes that are other ones after each start of the machine; zeros where the system does not say."""
     text = b""
-    with suppress(OSError, AttributeError, ValueError):
+    with Suppressed(OSError, AttributeError, ValueError):
         if sys.platform == "darwin":
             text = _session()
         else:

@@ -16,7 +16,6 @@ import errno
 import os
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from lowq.backend import CorruptQueue, LowqError
@@ -26,6 +25,7 @@ from lowq.backends.files.journal import Change, Header, Journal, knows_boots
 from lowq.backends.files.names import LAST_NUMBER, is_meant, is_task, number
 from lowq.backends.files.recall import LEAST, note, recall
 from lowq.backends.files.settings import INNER
+from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
 
 T = TypeVar("T")
 
@@ -181,12 +181,13 @@ class Ledger:
         target = f"{BAD}/{base}"
         while self.folder.exists(target):
             target = f"{BAD}/{os.urandom(4).hex()}-{base}"
-        with suppress(OSError):
+        with Suppressed(OSError):
             note = self.folder.write(f"{base}: {why}\n".encode(errors="backslashreplace"))
             self.folder.rename(note, f"{target}.why.txt")
         try:
             self.change(index, [(name, target)])
-        except OSError:  # then it stays where it is, and is none of ours
+        except OSError as error:  # then it stays where it is, and is none of ours
+            let_through(error)
             index.remove(name)
 
     def _journal(self) -> Journal:
@@ -200,7 +201,7 @@ class Ledger:
         try:
             return journal.append(changes, header.end)
         except OSError as error:
-            if error.errno != errno.EFBIG:
+            if error.errno != errno.EFBIG or is_of_a_handler(error):
                 raise
             # A limit on the size of files came into the journal's way: it begins anew.
             header.epoch, header.end, header.done = _epoch(), 0, 0
@@ -214,7 +215,8 @@ class Ledger:
                 self.folder.rename(source, target)
             else:
                 self.folder.remove(source)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             return False
         return True
 
@@ -278,7 +280,8 @@ class Ledger:
         try:
             self._finish(changes)
             header.done, header.changed = header.end, self.folder.read_change_time()
-        except OSError:
+        except OSError as error:
+            let_through(error)
             header.epoch, header.end, header.done = _epoch(), 0, 0
         journal.write(header)
 
@@ -329,7 +332,8 @@ class Ledger:
         """A batch that was published and not carried out is carried out; whether there was one."""
         try:
             data = self.folder.read(BATCH)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             return False
         parts = data.decode().split("\0")
         changes = list(zip(parts[::2], parts[1::2], strict=True))
@@ -337,16 +341,17 @@ class Ledger:
             self._finish(changes)
             self.folder.sync(TMP)
             self.folder.remove(BATCH)
-        except OSError:
+        except OSError as error:
+            let_through(error)
             self._undo_batch(changes)  # nobody was told that it was kept, and nobody has seen it
         return True
 
     def _undo_batch(self, changes: list[Change]) -> None:
         """None of the batch is there; where that fails, the next client carries it out."""
         for source, target in reversed(changes):
-            with suppress(FileNotFoundError):
+            with Suppressed(FileNotFoundError):
                 self.folder.rename(target, source)
-        with suppress(FileNotFoundError):
+        with Suppressed(FileNotFoundError):
             self.folder.remove(BATCH)
             self.folder.sync_folder(os.path.join(self.folder.path, INNER))
         for source, _ in changes:

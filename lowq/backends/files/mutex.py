@@ -22,6 +22,7 @@ from typing import Any
 from lowq.backend import BackendUnavailable
 from lowq.backends.files.descriptors import open_file
 from lowq.clock import SystemClock
+from lowq.process.handlers import let_through
 
 _FIRST_NAP = timedelta(microseconds=50)
 _LONGEST_NAP = timedelta(milliseconds=4)
@@ -58,7 +59,8 @@ class Mutex:
         assert self._file is not None  # `acquire` opened it
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except BlockingIOError as error:
+            let_through(error)
             return False
         return True
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from lowq.backend import State
+from lowq.process.handlers import let_through
 
 TOP = 2**31 - 1
 LAST_NUMBER = 10**15
@@ -103,7 +104,8 @@ def moment(stamp: str) -> datetime | None:
     """The instant of a stamp, or None where there is none such."""
     try:
         return datetime.fromisoformat(stamp)
-    except ValueError:
+    except ValueError as error:
+        let_through(error)
         return None
 
 

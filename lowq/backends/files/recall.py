@@ -8,7 +8,6 @@ directory is listed then, as it is where anybody but a client has changed it sin
 
 from __future__ import annotations
 
-from contextlib import suppress
 from zlib import crc32
 
 from lowq.backend import Counts
@@ -17,6 +16,7 @@ from lowq.backends.files.folder import Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.names import due, number, place
 from lowq.backends.files.settings import INNER
+from lowq.process.handlers import Suppressed, let_through
 
 NAMES = f"{INNER}/names"
 LEAST = 1_000
@@ -35,7 +35,7 @@ def note(folder: Folder, epoch: int, end: int, index: Index) -> None:
     counted = [sum(name[0] == first for name in names) for first in _STATES]
     begins = [body.find(f"\n{first}".encode()) + 1 for first in _STATES]
     head = " ".join(map(str, (epoch, end, len(body), crc32(body), *counted, *begins, max(map(number, names)))))
-    with suppress(OSError):
+    with Suppressed(OSError):
         written = folder.write(b"%s %s\n%s" % (_MAGIC, head.encode(), body), sync=False)
         try:
             folder.rename(written, NAMES)
@@ -52,7 +52,8 @@ def recall(folder: Folder, epoch: int) -> tuple[int, Recalled] | None:
         of, end, length, check, *counted_and_begins = map(int, fields[:-1])
         counted = dict(zip(_STATES, counted_and_begins[:4], strict=True))
         begins = dict(zip(_STATES, counted_and_begins[4:], strict=True))
-    except (OSError, Wrong, ValueError):
+    except (OSError, Wrong, ValueError) as error:
+        let_through(error)
         return None
     if magic != _MAGIC or of != epoch or len(body) != length or crc32(body) != check:
         return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from typing import Any
 
 from lowq.backend import CorruptQueue, InvalidLocation, LowqError
+from lowq.process.handlers import Suppressed, let_through
 
 FORMAT = 1
 INNER = ".lowq"
@@ -18,9 +18,11 @@ def settings_at(path: str) -> dict[str, Any] | None:
     try:
         with open(path, encoding="utf-8") as file:
             known = json.load(file)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        let_through(error)
         return None
     except ValueError as error:
+        let_through(error)
         raise CorruptQueue(f"{path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(known, dict) or not isinstance(known.get("lowq"), int) or "dedupe" not in known:
         raise CorruptQueue(f"{path} is damaged: expected a JSON object with lowq, name and dedupe")
@@ -35,11 +37,11 @@ def settings_at(path: str) -> dict[str, Any] | None:
 def names_at(root: str) -> list[str]:
     """The names of the queues of a location."""
     places = [root]
-    with suppress(OSError):
+    with Suppressed(OSError):
         places += [entry.path for entry in os.scandir(os.path.join(root, "queues"))]
     found = []
     for place in places:
-        with suppress(LowqError, OSError):
+        with Suppressed(LowqError, OSError):
             known = settings_at(os.path.join(place, INNER, "queue.json"))
             if known is not None:
                 found.append(str(known.get("name")))

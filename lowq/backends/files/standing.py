@@ -8,6 +8,7 @@ from lowq.backends.files.folder import Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import DIGEST, due, number
+from lowq.process.handlers import let_through
 
 
 class Standing:
@@ -33,10 +34,11 @@ class Standing:
         """Whether the file is there, and its whole digest is this one; its name has only the start of it."""
         try:
             return read(self._folder.read(name)).entry().digest == digest
-        except FileNotFoundError:  # a person removed it
+        except FileNotFoundError as error:  # a person removed it
+            let_through(error)
             self._ledger.forget(index, name)
-        except (Wrong, ValueError, TypeError):  # a claim will set it aside
-            pass
+        except (Wrong, ValueError, TypeError) as error:  # a claim will set it aside
+            let_through(error)
         return False
 
 

@@ -12,6 +12,7 @@ from lowq.backends.files.index import Index
 from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import STATES, Name, due, number, parse, place, rank, stamp
 from lowq.clock import to_datetime
+from lowq.process.handlers import let_through
 from lowq.rules.leases import explain_lost
 from lowq.rules.paging import STATES as ORDER
 
@@ -81,10 +82,12 @@ class Tasks:
             content = read(self._folder.read(str(name)))
             content.data()
             return content
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             self._ledger.forget(index, str(name))
             raise LeaseLost(explain_lost(lease, None)) from None
         except (Wrong, TypeError, ValueError) as error:
+            let_through(error)
             self._ledger.set_aside(index, str(name), str(error))
             raise CorruptQueue(
                 f"{self._folder.path}: the file of task {lease.id} was damaged while it was leased ({error}); it was"
@@ -102,7 +105,8 @@ class Tasks:
             return None
         try:
             content = read(self._folder.read(str(name)))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            let_through(error)
             self._ledger.forget(index, str(name))
             return None
         except Wrong as error:

@@ -14,7 +14,7 @@ import pytest
 from processes import answer, python
 
 HERE = Path(__file__).parents[2]
-STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 37
+STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 23
 
 PROGRAM = """
     import gc, os, sys, warnings
@@ -113,7 +113,7 @@ PROGRAM = """
             if not reached:
                 break
             index += step
-    assert total > 20, total
+    assert total >= len(VERBS), total  # those of the fewest objects are not reached from every start
     print("whole")
 """
 

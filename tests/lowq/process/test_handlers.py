@@ -1,0 +1,92 @@
+"""Errors that a signal's handler raised, told from those of the system."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cutoff import at_instruction
+from scenes import VERBS, Scene
+
+from lowq import FakeClock, open_backend
+from lowq.process.handlers import Suppressed, let_through
+
+STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 251
+STRIKE = partial(signal.raise_signal, signal.SIGUSR1)
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(params=[TimeoutError, FileNotFoundError, BlockingIOError])
+def kind(request: pytest.FixtureRequest) -> Iterator[type[OSError]]:
+    """What the handler of SIGUSR1 raises."""
+
+    def alarm(*_: Any) -> None:
+        raise request.param("the alarm's")
+
+    before = signal.signal(signal.SIGUSR1, alarm)
+    yield request.param
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_a_handler_raises_is_not_suppressed(kind: type[OSError]) -> None:
+    with pytest.raises(kind, match="the alarm's"), Suppressed(OSError):
+        STRIKE()
+
+
+def test_what_a_handler_raises_is_let_through(kind: type[OSError]) -> None:
+    def call() -> None:
+        try:
+            STRIKE()
+        except OSError as error:
+            let_through(error)
+
+    with pytest.raises(kind, match="the alarm's"):
+        call()
+
+
+def test_what_the_system_raises_is_suppressed_and_not_let_through(kind: type[OSError], tmp_path: Path) -> None:
+    with Suppressed(KeyError, FileNotFoundError):
+        (tmp_path / "none").read_bytes()
+    try:
+        (tmp_path / "none").read_bytes()
+    except FileNotFoundError as error:
+        let_through(error)
+
+
+def test_other_kinds_than_the_suppressed_are_raised(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Suppressed(PermissionError, ValueError):
+        (tmp_path / "none").read_bytes()
+
+
+def test_an_alarm_in_the_middle_of_any_call_of_a_directory_is_heard(kind: type[OSError], tmp_path: Path) -> None:
+    clock = FakeClock()
+    scene = Scene(clock=clock, start=clock.now())
+    opened = partial(open_backend, f"files://{tmp_path}/q", clock=clock, durability="none")
+    with closing(opened()) as queue:
+        queue.push("first")  # what JSON's encoder can do is found out once, whatever is raised meanwhile
+        for name, verb in VERBS.items():
+            index, heard, reached = random.randrange(STEP), 0, True
+            while reached:
+                with closing(opened()) as other:
+                    for task in other.tasks():
+                        assert other.cancel(task.id)  # what was leased has run out
+                clock.move_to(scene["start"], back=True)
+                verb.prepare(queue, scene)
+                try:
+                    reached = at_instruction(index, partial(verb.call, queue, scene), STRIKE)
+                    assert not reached, f"{name}: at instruction {index} the alarm went by unheard"
+                except kind:
+                    heard += 1
+                clock.advance(timedelta(hours=1))
+                index += STEP
+            assert heard, name
+        assert queue.push("afterwards").added
