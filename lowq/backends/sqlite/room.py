@@ -37,7 +37,9 @@ _LONG_LOG = 16 << 20
 _LOOK_EVERY = 32
 """Calls between two looks at its length."""
 _READERS, _LONGEST_READERS = timedelta(milliseconds=250), timedelta(seconds=5)
-"""How long they wait: at that length, more at a greater one, and at most; for a third of the time, all in all."""
+"""How long they wait: at that length, more at a greater one, and at most; for a third of the time, all in all.
+
+Where the readers are gone at once, the next wait may come as soon: fast writers fill a log within a second."""
 _AT_ONCE = timedelta(milliseconds=20)
 _BETWEEN = timedelta(milliseconds=2)
 """How long others have for their turn."""
@@ -87,9 +89,10 @@ class BoundedDatabase(Database):
             return
         if self._wait_left is None or self._wait_left() <= timedelta(0):
             wait = min(_READERS * (size / _LONG_LOG), _LONGEST_READERS)
+            left = SystemClock().countdown(wait)
             with suppress(LowqError):  # a reader that does not end
                 super().alone(partial(_checkpoint, how="RESTART", wait=wait))
-            self._wait_left = SystemClock().countdown(2 * wait)
+            self._wait_left = SystemClock().countdown(2 * (wait - left()))
 
 
 def _measure(db: sqlite3.Cursor) -> tuple[int, int, int]:

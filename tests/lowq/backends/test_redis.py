@@ -209,14 +209,15 @@ def test_a_waiting_claim_outlives_a_restart(opened: Any, server: ValkeyServer) -
 
 
 def test_a_worker_goes_on_by_itself(opened: Any, server: ValkeyServer) -> None:
-    queue, runs, done = opened(patience=SHORT), [], threading.Event()
+    queue, done, both = opened(patience=SHORT), set(), threading.Event()
 
     def ran(run: Run) -> None:
-        runs.append(run.task.work)
-        if run.task.work == "last":
-            done.set()
+        done.add(run.task.work)
+        if done == {"first", "last"}:
+            both.set()
 
-    worker = Worker(queue, lambda _: None, on_run=ran, lease_for=MINUTE)
+    # A claim whose answer dies with the server has leased the first one all the same: it comes when that is over.
+    worker = Worker(queue, lambda _: None, on_run=ran, lease_for=timedelta(seconds=2))
     thread = threading.Thread(target=worker.run_forever)
     thread.start()
     queue.push("first")
@@ -226,10 +227,9 @@ def test_a_worker_goes_on_by_itself(opened: Any, server: ValkeyServer) -> None:
     server.start()
     opened().push("last")
 
-    assert done.wait(BOUND)
+    assert both.wait(BOUND), f"of the two only {done}"
     worker.stop()
     thread.join(BOUND)
-    assert runs[-2:] == ["first", "last"]
 
 
 # answers that are lost
