@@ -344,23 +344,33 @@ fresh = count(1000)
 def killed_on_the_way(q: Client, workers: Workers, random: Random, many: int, push: Callable[[int], Any]) -> None:
     """So many workers were killed at lines or steps that come after a turn, in which `push` had one more wait.
 
-    After each kill what was in hand is run, before another one is killed: who gives up a task whose workers die again
-    and again is right.
+    Three in four die at steps, where Python tells of them: there are few, and nothing that others see changes between
+    two of them. All are spread over the way, so that a queue that is wrong for two steps in twelve is found whatever
+    the seed. After each kill what was in hand is run, before another one is killed: who gives up a task whose workers
+    die again and again is right.
     """
     lines, steps = way_to_the_next(q, workers)
-    for number in range(many):
-        kind, most = ("step", steps) if number % 2 == 0 and steps else ("line", lines)
+    at_steps = min(steps, many - many // 4)
+    points = [("step", each) for each in spread(random, steps, at_steps)]
+    points += [("line", each) for each in spread(random, max(1, lines), many - at_steps)]
+    for kind, after in points:
         at, first = f"killed {next(fresh)}", f"begun {next(fresh)}"
-        freezing = task(at, does="freeze", after=[kind, random.randint(1, max(1, most))], at=at, first=first)
+        freezing = task(at, does="freeze", after=[kind, after], at=at, first=first)
         q.push(freezing)
         workers.start()
         workers.wait_begun(freezing)
         work = push(next(fresh))
         workers.handler.open(first)
         met = workers.until(partial(is_met, workers, freezing), MOMENT)
-        workers.note(f"the worker {'stands at' if met else 'is past'} {kind} {freezing['after'][1]} after its turn")
+        workers.note(f"the worker {'stands at' if met else 'is past'} {kind} {after} after its turn")
         workers.kill()
         comes_back(workers, work)
+
+
+def spread(random: Random, most: int, many: int) -> list[int]:
+    """So many of 1 to `most`, as far apart as can be: any `most / many` in a row, rounded up, have one of them."""
+    offset = random.random()
+    return [1 + int((number + offset) * most / many) for number in range(many)]
 
 
 def is_met(workers: Workers, freezing: Any) -> bool:
