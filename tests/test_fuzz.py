@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -37,7 +38,10 @@ HUGE = 10**5000
 TASK = Task("1", 1, None, 0, None, 0, State.READY, None, THEN)
 
 
-@pytest.mark.parametrize(("what", "examples"), [("api", 250), ("command", 60)])
+@pytest.mark.parametrize(
+    ("what", "examples"),
+    [("api", 250), ("command", 60)] if "LOWQ_EXHAUSTIVE" in os.environ else [("api", 80), ("command", 20)],
+)
 def test_odd_values_are_refused_by_name(what: str, examples: int) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "bench.fuzz", what, "--examples", str(examples), "--json"],

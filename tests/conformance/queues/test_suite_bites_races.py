@@ -5,9 +5,10 @@ rounds however long that takes; and the queues are those whose fault needs no lu
 two steps of a call, as most do in every round, or that dies at a chosen line, meets it again and again. A quarter of
 the rounds was enough to catch each of them with each of five seeds.
 
-That each queue that races is found, `tests/conformance/sweep/` proves without a storm. What only a death or a long
-wait shows is in `python -m bench.power`, which tells how often each one is caught: CutLineStays and RecoversTooMuch,
-which take a death at one place, LockFile and MarkedActive, which are only caught by waiting for twelve seconds.
+That each queue that races is found, `tests/conformance/sweep/` proves without a storm: one for each clause every day,
+and all of them with LOWQ_EXHAUSTIVE=1. What only a death or a long wait shows is in `python -m bench.power`, which
+tells how often each one is caught: CutLineStays and RecoversTooMuch, which take a death at one place, LockFile and
+MarkedActive, which are only caught by waiting for twelve seconds.
 """
 
 from __future__ import annotations

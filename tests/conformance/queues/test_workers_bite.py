@@ -17,14 +17,17 @@ from lowq_conformance.run.runner import run
 
 MODULES = [f"{broken_queues.__name__}.{name}" for name in ("worker", "lasting")]
 WORKERS = [broken for broken in BROKEN.values() if broken.module in MODULES]
+FIRST = {worker.clauses: worker for worker in reversed(WORKERS)}
+"""One worker for each clause; the others are looked at by LOWQ_EXHAUSTIVE=1."""
+ASKED = WORKERS if "LOWQ_EXHAUSTIVE" in os.environ else list(FIRST.values())
 SOUND = ["sqlite", "lowq_conformance.queues.sound.forked:Forked", "lowq_conformance.queues.sound.forked:Retrying"]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_broken_worker_is_accused_of_what_it_breaks(module: str) -> None:
-    workers = [each for each in WORKERS if each.module == module]
+    workers = [each for each in ASKED if each.module == module]
 
-    reports = run([each.target for each in workers], only={each.target: each.clauses for each in workers}, seed=1)
+    reports = run([each.target for each in workers], only={each.target: each.clauses[:1] for each in workers}, seed=1)
 
     verdicts = {each.name: report[each.clauses[0]].verdict for each, report in zip(workers, reports, strict=True)}
     assert verdicts == {each.name: Verdict.BROKEN for each in workers}
