@@ -154,7 +154,8 @@ def test_the_log_begins_anew_though_readers_overlap(tmp_path: Path) -> None:
         for reader in readers:
             assert reader.stdout is not None
             assert reader.stdout.readline() == b"reads\n"
-        log, beginnings, pushed = tmp_path / "q.db-wal", set(), 0
+        log, pushed = tmp_path / "q.db-wal", 0
+        beginnings: set[bytes] = set()
         while len(beginnings) < 3 and pushed < MANY:
             pushed += queue.push({"number": pushed, "text": "y" * 3000}).added
             with log.open("rb") as file:
