@@ -78,11 +78,11 @@ class Profile:
     shrinking: float = 5.0
 
 
-DEFAULT = Profile("default", "under 40 s for sqlite")
+DEFAULT = Profile("default", "some 30 s for sqlite with -n 2")
 QUICK = replace(
     DEFAULT,
     name="quick",
-    says="under 10 s for sqlite",
+    says="some 13 s for sqlite",
     jobs=2,
     scenes=3,
     sweeping=5.0,
