@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lowq.backend import NO_HEADERS, Damaged, Headers, InvalidWork, Work
 from lowq.rules.canonical import decode, encode
 from lowq.rules.entry import checksum
 from lowq.rules.headers import headers_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,27 @@ def read_headers(text: object) -> Headers:
         return headers_of(text)  # type: ignore[arg-type]  # what is no text is a TypeError
     except (TypeError, ValueError, RecursionError) as error:
         raise Unreadable(f"headers: {error}") from None
+
+
+def read_or(read: Callable[[], T], otherwise: T) -> T:
+    """What is read, or `otherwise` where it is Unreadable."""
+    try:
+        return read()
+    except Unreadable:
+        return otherwise
+
+
+def read_text(data: bytes | None) -> str | bytes | None:
+    """The text that is kept, or the bytes where they are none."""
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def reason_of(fault: object) -> str:
+    """Why a task is set aside that cannot be read."""
+    return f"damaged: {fault}; no worker got it"
 
 
 def mark_damaged(text: object) -> Damaged:

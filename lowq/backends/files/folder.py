@@ -27,6 +27,7 @@ from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
 from lowq.clock import SystemClock
 from lowq.location import folder_of
 from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
+from lowq.rules.names import check_same_dedupe, no_queue
 
 Durability = Literal["power", "process", "none"]
 """What a push that returned survives: the loss of power (the file and the directory are synced); the death of the
@@ -97,15 +98,11 @@ class Folder:
         known = settings_at(settings)
         if known is None:
             if not create:
-                there = ", ".join(names_at(self.root)) or "none"
-                raise InvalidLocation(f"{self.root}: there is no queue {self.name!r} here; there is {there}")
+                raise no_queue(self.root, self.name, names_at(self.root))
             known = {"lowq": FORMAT, "name": self.name, "dedupe": dedupe or "until_done"}
             self._note(settings, json.dumps(known, ensure_ascii=False) + "\n")
         made: Dedupe = known["dedupe"]
-        if dedupe not in (None, made):
-            raise InvalidLocation(
-                f"{self.root}: the queue {self.name!r} was made with dedupe={made!r}, not {dedupe!r}"
-            )
+        check_same_dedupe(self.root, self.name, made, dedupe)
         return made
 
     def _make_folders(self) -> None:

@@ -15,7 +15,6 @@ from lowq.backend import (
     BackendUnavailable,
     Counts,
     Dedupe,
-    InvalidLocation,
     Item,
     Lease,
     LeaseLost,
@@ -28,7 +27,7 @@ from lowq.backend import (
 from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
 from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
-from lowq.rules.damage import Unreadable, mark_damaged, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_work, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
 from lowq.rules.leases import (
@@ -40,7 +39,7 @@ from lowq.rules.leases import (
     deadline_of_next,
     explain_lost,
 )
-from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.names import check_dedupe, check_name, check_same_dedupe
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page, page_of
 
@@ -68,10 +67,7 @@ class MemoryBackend:
         self.where = self._place.token
         self._clock = choose_clock(clock)
         self._queue = self._place.queues.setdefault(name, Queue(dedupe or "until_done"))
-        if dedupe not in (None, self._queue.dedupe):
-            raise InvalidLocation(
-                f"memory://{place}: the queue {name!r} was made with dedupe={self._queue.dedupe!r}, not {dedupe!r}"
-            )
+        check_same_dedupe(f"memory://{place}", name, self._queue.dedupe, dedupe)
 
     @property
     def dedupe(self) -> Dedupe:
@@ -343,7 +339,7 @@ class MemoryBackend:
             try:
                 self._work(kept)
             except Unreadable as error:  # an int of more digits than the interpreter was told to read since
-                kept.state, kept.due, kept.reason = State.DEAD, None, f"damaged: {error}; no worker got it"
+                kept.state, kept.due, kept.reason = State.DEAD, None, reason_of(error)
                 continue
             kept.token = os.urandom(8).hex()
             kept.attempts += 1

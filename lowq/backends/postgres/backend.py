@@ -13,7 +13,6 @@ from lowq.backend import (
     CorruptQueue,
     Counts,
     Dedupe,
-    InvalidLocation,
     Item,
     Lease,
     LeaseLost,
@@ -30,8 +29,8 @@ from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
-from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
-from lowq.rules.damage import Unreadable
+from lowq.clock import Clock, span, to_datetime, to_micros
+from lowq.rules.damage import Unreadable, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -42,10 +41,11 @@ from lowq.rules.leases import (
     deadline_of_next,
     explain_lost,
 )
-from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.names import check_dedupe, check_name, check_same_dedupe, no_queue
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
+from lowq.rules.server_time import ServerTime
 
 _WINDOWS: Mapping[Dedupe, int] = {"until_done": 0, "until_claimed": 1, "off": 2}
 
@@ -86,8 +86,7 @@ class PostgresBackend:
         address = address_of(place, schema, libpq)
         self.where = address.identity
         self.name = name
-        self._given_clock = clock
-        self._clock = choose_clock(clock)
+        self._time = ServerTime(clock)
         self._was_empty = False
         self._s = f'"{schema}".'
         self._database = Database(address, schema=schema, create=create, patience=patience)
@@ -168,8 +167,8 @@ class PostgresBackend:
             return lease
         return wait_for_task(
             self._listener(),
-            self._clock,
-            self._clock.countdown(wait),
+            self._time.clock,
+            self._time.clock.countdown(wait),
             lambda: next(iter(self._claim(lease_for, 1)), None),
             self._until_due,
         )
@@ -181,7 +180,7 @@ class PostgresBackend:
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
         """The task is held for `lease_for` from now, under the same token."""
-        length = self._length(lease_for)
+        length = self._time.length(lease_for)
         check_lease(lease)
         rows = self._database.ask(
             f"SELECT {columns()} FROM {self._s}extend($1, $2, $3, $4, $5)",
@@ -201,7 +200,7 @@ class PostgresBackend:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         check_lease(lease)
         if claim_for is not None:
-            length = self._length(claim_for, "claim_for")
+            length = self._time.length(claim_for, "claim_for")
             acked = self._settle([lease], length, 1, whole=True)
             if acked.lost[0] is not None:
                 raise LeaseLost(acked.lost[0])
@@ -220,7 +219,7 @@ class PostgresBackend:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
         settled = check_leases(leases)
         claim = check_number(claim, "claim", least=0)
-        now = to_micros(self._clock.now(), "clock.now()")
+        now = self._time.now()
         length = deadline_of_next(claim, lease_for, now) - now
         return self._settle(settled, length, claim, whole=False)
 
@@ -306,9 +305,7 @@ class PostgresBackend:
     @property
     def _at(self) -> int | None:
         """The instant for the server: None where it is to ask its own clock."""
-        if self._given_clock is None and not is_replaced():
-            return None
-        return to_micros(self._clock.now(), "clock.now()")
+        return self._time.instant()
 
     @property
     def _entered(self) -> tuple[int, int, int | None]:
@@ -328,19 +325,13 @@ class PostgresBackend:
         )
         return bool(aside)
 
-    def _length(self, lease_for: timedelta, what: str = "lease_for") -> int:
-        """Microseconds of a lease; checked with a clock that may not be the server's."""
-        now = to_micros(self._clock.now(), "clock.now()")
-        return deadline(now, lease_for, what) - now
-
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
         classes = ", ".join(f"'{self._s}{table}'::regclass::oid::bigint" for table in ("queue", "task"))
         find = f"SELECT id, dedupe, {classes} FROM {self._s}queue WHERE name = $1"
         rows = self._database.ask(find, self.name.encode(), again=True)
         if not rows and not create:
-            names = ", ".join(self.names()) or "none"
-            raise InvalidLocation(f"{self._database.shown}: there is no queue {self.name!r} here; there is {names}")
+            raise no_queue(self._database.shown, self.name, self.names())
         if not rows:
             self._database.ask(
                 f"INSERT INTO {self._s}queue (name, dedupe) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -352,14 +343,11 @@ class PostgresBackend:
         if not rows or rows[0][1] not in get_args(Dedupe):
             raise CorruptQueue(f"{self._database.shown} is damaged (its table of queues); restore it from a copy")
         id, found, *self._classes = rows[0]
-        if dedupe not in (None, found):
-            raise InvalidLocation(
-                f"{self._database.shown}: the queue {self.name!r} was made with dedupe={found!r}, not {dedupe!r}"
-            )
+        check_same_dedupe(self._database.shown, self.name, found, dedupe)
         return id, cast(Dedupe, found)
 
     def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:
-        length, token = self._length(lease_for), _new_token()
+        length, token = self._time.length(lease_for), _new_token()
         statement = f"SELECT {columns()} FROM {self._s}claim($1, $2, $3, $4, $5, $6, $7, $8)"
 
         def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
@@ -389,8 +377,8 @@ class PostgresBackend:
         told: list[str | None] = [None] * len(leases)
         for place, *row in rows:
             if place is not None:
-                lease = leases[place - 1]
-                told[place - 1] = explain_lost(lease, None if row[0] is None else task_of(tuple(row), self._now()))
+                task = None if row[0] is None else task_of(tuple(row), self._time.now())
+                told[place - 1] = explain_lost(leases[place - 1], task)
         taken = [row[1:] for row in rows if row[0] is None]
         if most and not (whole and any(told)):
             self._was_empty = not taken
@@ -403,8 +391,7 @@ class PostgresBackend:
             try:
                 leases.append(Lease(read_claimed(row), f"{token}{row[0]}", to_datetime(row[8])))
             except Unreadable as error:
-                reason = f"damaged: {error}; no worker got it"
-                self._set_aside(str(row[0]), f"{token}{row[0]}", reason, 1, again=True)
+                self._set_aside(str(row[0]), f"{token}{row[0]}", reason_of(error), 1, again=True)
         return leases
 
     def _next_due(self) -> tuple[int | None, int]:
@@ -421,9 +408,6 @@ class PostgresBackend:
         """How long until something happens by itself, by the queue's clock."""
         due, now = self._next_due()
         return None if due is None else timedelta(microseconds=due - now)
-
-    def _now(self) -> int:
-        return to_micros(self._clock.now(), "clock.now()")
 
     def _told_lost(self, lease: Lease) -> str:
         row = self._database.call(lambda connection, left, _: self._row(connection, lease.id, left), again=True)

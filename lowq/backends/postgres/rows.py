@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from struct import pack
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, State, Task
 from lowq.clock import to_datetime
-from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
-
-T = TypeVar("T")
+from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_or, read_text, read_work
 
 COLUMNS = "id work key rank not_before attempts state reason due pushed_at headers crc".split()
 
@@ -81,18 +79,10 @@ def utf8(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
-def _text(data: bytes | None) -> str | bytes | None:
-    """The text that is kept, or the bytes where they are none."""
-    try:
-        return None if data is None else data.decode()
-    except UnicodeDecodeError:
-        return data
-
-
 def read_claimed(row: Row) -> Task:
     """The task of a row that was just leased. Raises Unreadable, which says what of the row is damaged."""
     id, work, key, rank, not_before, attempts, _, reason, _, pushed_at, headers, crc = row[:12]
-    work, key, reason, headers = (_text(data) for data in (work, key, reason, headers))
+    work, key, reason, headers = (read_text(data) for data in (work, key, reason, headers))
     if not isinstance(reason, str | None):
         raise Unreadable("reason: no text")
     return Task(
@@ -115,19 +105,19 @@ def task_of(row: Row, now: int) -> Task:
     Of a damaged row it says what can be said, with Damaged in place of the work where that cannot be read.
     """
     id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc = row[:12]
-    text, name, why, heads = (_text(data) for data in (work, key, reason, headers))
+    text, name, why, heads = (read_text(data) for data in (work, key, reason, headers))
     late = due is not None and due <= now
     return Task(
         id=str(id),
-        work=_else(lambda: read_work(text, name, heads, crc), mark_damaged(text)),
+        work=read_or(lambda: read_work(text, name, heads, crc), mark_damaged(text)),
         key=name if isinstance(name, str) else None,
         priority=-rank,
-        not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
+        not_before=read_or(lambda: None if not_before is None else _instant(not_before, ""), None),
         attempts=attempts,
         state=State.READY if late else _STATES[state] if 0 <= state <= 3 else State.DEAD,
         reason=why if isinstance(why, str | None) else mark_damaged(why).text,
-        pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
-        headers=_else(lambda: read_headers(heads), NO_HEADERS),
+        pushed_at=read_or(lambda: _instant(pushed_at, ""), to_datetime(0)),
+        headers=read_or(lambda: read_headers(heads), NO_HEADERS),
     )
 
 
@@ -136,10 +126,3 @@ def _instant(micros: int, what: str) -> datetime:
         return to_datetime(micros)
     except OverflowError:
         raise Unreadable(f"{what}: {micros} is no time") from None
-
-
-def _else(read: Callable[[], T], otherwise: T) -> T:
-    try:
-        return read()
-    except Unreadable:
-        return otherwise

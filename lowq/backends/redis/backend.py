@@ -29,8 +29,8 @@ from lowq.backends.redis.queue import Queue, check_prefix
 from lowq.backends.redis.records import holder_of, instant, lease_of, number, place_of, split, task_of
 from lowq.backends.redis.settings import Durability, durability_of
 from lowq.backends.redis.transport import Transport
-from lowq.clock import Clock, choose_clock, deadline, is_replaced, span, to_datetime, to_micros
-from lowq.rules.damage import Unreadable
+from lowq.clock import Clock, span, to_datetime, to_micros
+from lowq.rules.damage import Unreadable, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -45,6 +45,7 @@ from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import STATES, check_page, place_in_list
+from lowq.rules.server_time import ServerTime
 
 _LOOK_AGAIN = timedelta(seconds=1)
 """How long a waiting claim trusts that it is woken: who took a ring may have died, and leases begin silently."""
@@ -96,8 +97,7 @@ class RedisBackend:
         address = address_of(self._kind, place, db, password, ca)
         self.name = name
         self.where = f"{address}#{prefix}"
-        self._time = clock
-        self._clock = choose_clock(clock)
+        self._time = ServerTime(clock)
         self._server = Transport(address, patience=patience, patterns=f"~{prefix}:names ~{{{prefix}:*")
         try:
             self._queue = Queue(self._server, prefix, name, self._instant)
@@ -143,7 +143,7 @@ class RedisBackend:
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
-        left = self._clock.countdown(wait)
+        left = self._time.clock.countdown(wait)
         woken = False
         while True:
             last = left() <= NOW
@@ -153,7 +153,7 @@ class RedisBackend:
             nap = min(left(), _LOOK_AGAIN)
             if sleep is not None:
                 nap = min(nap, sleep)
-            woken = self._clock.wait(self._heard, nap)
+            woken = self._time.clock.wait(self._heard, nap)
 
     def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
         """The most urgent due tasks, `limit` at most, are leased to the caller, in claim order."""
@@ -302,9 +302,7 @@ class RedisBackend:
             try:
                 leases.append(lease_of(told, int(answer[2])))
             except Unreadable as error:
-                self._queue.change(
-                    "dead_letter", *holder_of(told), f"damaged: {error}; no worker got it".encode(), b"0"
-                )
+                self._queue.change("dead_letter", *holder_of(told), reason_of(error).encode(), b"0")
         return leases
 
     def _heard(self, seconds: float) -> bool:
@@ -325,19 +323,14 @@ class RedisBackend:
     def _explain_lost(self, lease: Lease, told: Sequence[Any] | None, now: int) -> str:
         return explain_lost(lease, None if told is None else task_of(told, now))
 
-    def _now(self) -> int:
-        return to_micros(self._clock.now(), "clock.now()")
-
     def _instant(self) -> bytes:
         """What is told to the server as the time; nothing where it is to look at its own clock."""
-        # A test that stops the time of its program stops that of its queues.
-        servers = self._time is None and not is_replaced()
-        return b"" if servers else instant(self._now())
+        now = self._time.instant()
+        return b"" if now is None else instant(now)
 
     def _length(self, lease_for: timedelta, what: str = "lease_for") -> tuple[bytes, bytes]:
         """The length of a lease in seconds and microseconds. Raises TypeError or ValueError."""
-        now = self._now()
-        micros = deadline(now, lease_for, what) - now
+        micros = self._time.length(lease_for, what)
         return b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)
 
 

@@ -14,6 +14,7 @@ from lowq.backends.redis.scripts import script
 from lowq.backends.redis.settings import refuse_eviction
 from lowq.backends.redis.transport import Transport
 from lowq.excerpt import excerpt
+from lowq.rules.names import check_same_dedupe, no_queue
 
 LAYOUT = 1
 """The version of what is kept under the keys."""
@@ -58,8 +59,7 @@ class Queue:
         arguments = [made, (dedupe or "until_done").encode(), b"1" if create else b"0", b"%d" % LAYOUT]
         kind, *said = server.run(script("open"), 9, lambda _, __: [*self._keys, *arguments])
         if kind == b"none":
-            names = ", ".join(self.names()) or "none"
-            raise InvalidLocation(f"{shown}: there is no queue {self.name!r} here; there is {names}")
+            raise no_queue(shown, self.name, self.names())
         if kind == b"foreign":
             raise InvalidLocation(
                 f"{shown}: the key {said[0].decode(errors='replace')!r} holds what lowq did not write; give ?prefix=…"
@@ -73,8 +73,7 @@ class Queue:
         found = said[1].decode(errors="replace")
         if found not in get_args(Dedupe):
             raise CorruptQueue(f"{shown}: the key {self._keys[0].decode()!r} is damaged: no such dedupe")
-        if dedupe not in (None, found):
-            raise InvalidLocation(f"{shown}: the queue {self.name!r} was made with dedupe={found!r}, not {dedupe!r}")
+        check_same_dedupe(shown, self.name, cast(Dedupe, found), dedupe)
         server.anywhere(b"SADD", self._names, self.name.encode())
         self._made, self.dedupe = said[0], cast(Dedupe, found)
 

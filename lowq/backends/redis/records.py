@@ -11,7 +11,7 @@ from typing import Any
 
 from lowq.backend import NO_HEADERS, Lease, State, Task
 from lowq.clock import LAST_MICROS, to_datetime
-from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
+from lowq.rules.damage import mark_damaged, read_headers, read_or, read_text, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 
 _STATES = {b"S": State.SCHEDULED, b"R": State.READY, b"L": State.LEASED, b"D": State.DEAD}
@@ -52,20 +52,11 @@ def task_of(told: Sequence[Any], now: int) -> Task:
     kept = _STATES.get(state, State.DEAD)
     if due is not None and kept in (State.SCHEDULED, State.LEASED) and _micros(due) <= now:
         kept = State.READY
-    work, heads = _text(text), _text(headers)
-    try:
-        value = read_work(work, _text(key), heads, crc)
-    except Unreadable:
-        value = mark_damaged(work)
-    try:
-        pairs = read_headers(heads)
-    except Unreadable:
-        pairs = NO_HEADERS
-    said = _text(reason)
-    shown_key = _text(key)
+    work, heads = read_text(text), read_text(headers)
+    said, shown_key = read_text(reason), read_text(key)
     return Task(
         f"{epoch.decode(errors='replace')}-{int(seq)}",
-        value,
+        read_or(lambda: read_work(work, shown_key, heads, crc), mark_damaged(work)),
         shown_key if isinstance(shown_key, str) else None,
         max(MIN_PRIORITY, min(-rank, MAX_PRIORITY)),
         None if not_before is None else to_datetime(_micros(not_before)),
@@ -73,23 +64,23 @@ def task_of(told: Sequence[Any], now: int) -> Task:
         kept,
         said if isinstance(said, str | None) else mark_damaged(said).text,
         to_datetime(_micros(pushed_at)),
-        pairs,
+        read_or(lambda: read_headers(heads), NO_HEADERS),
     )
 
 
 def lease_of(told: Sequence[Any], ends: int) -> Lease:
     """The lease on a task that was just claimed. Raises Unreadable, which says what of the task is damaged."""
     seq, _, epoch, rank, _, _, not_before, attempts, token, reason, pushed_at, crc, key, headers, text = told
-    heads, shown_key = _text(headers), _text(key)
+    heads, shown_key = read_text(headers), read_text(key)
     task = Task(
         f"{epoch.decode()}-{int(seq)}",
-        read_work(_text(text), shown_key, heads, crc),
+        read_work(read_text(text), shown_key, heads, crc),
         shown_key,  # type: ignore[arg-type]  # read_work has looked at it
         -rank,
         None if not_before is None else to_datetime(_micros(not_before)),
         attempts,
         State.LEASED,
-        _text(reason),  # type: ignore[arg-type]
+        read_text(reason),  # type: ignore[arg-type]
         to_datetime(_micros(pushed_at)),
         read_headers(heads),
     )
@@ -103,13 +94,3 @@ def holder_of(told: Sequence[Any]) -> tuple[bytes, bytes, bytes]:
 
 def _micros(text: bytes) -> int:
     return min(int(text), LAST_MICROS) if isinstance(text, bytes) and text.isdigit() else 0
-
-
-def _text(held: bytes | None) -> str | bytes | None:
-    """The text; the bytes where it is none."""
-    if held is None:
-        return None
-    try:
-        return held.decode()
-    except UnicodeDecodeError:
-        return held

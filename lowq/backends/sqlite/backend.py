@@ -14,7 +14,6 @@ from lowq.backend import (
     CorruptQueue,
     Counts,
     Dedupe,
-    InvalidLocation,
     Item,
     Lease,
     LeaseLost,
@@ -43,7 +42,7 @@ from lowq.rules.leases import (
     deadline_of_next,
     explain_lost,
 )
-from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.names import check_dedupe, check_name, check_same_dedupe, no_queue
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
@@ -318,16 +317,12 @@ class SQLiteBackend:
 
         row = self._database.reading(find)
         if row is None and not create:
-            names = ", ".join(self.names()) or "none"
-            raise InvalidLocation(f"{self._database.path}: there is no queue {self.name!r} here; there is {names}")
+            raise no_queue(self._database.path, self.name, self.names())
         if row is None:
             row = self._database.writing(make)
         if row is None or type(row[0]) is not int or row[1] not in get_args(Dedupe):
             raise CorruptQueue(f"{self._database.path} is damaged (its table of queues); restore it from a copy")
-        if dedupe not in (None, row[1]):
-            raise InvalidLocation(
-                f"{self._database.path}: the queue {self.name!r} was made with dedupe={row[1]!r}, not {dedupe!r}"
-            )
+        check_same_dedupe(self._database.path, self.name, row[1], dedupe)
         return row
 
     def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:

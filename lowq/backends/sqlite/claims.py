@@ -12,7 +12,7 @@ from lowq.backend import Lease
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.rows import COLUMNS, fetch, read_claimed
 from lowq.clock import LAST_MICROS, to_datetime
-from lowq.rules.damage import Unreadable
+from lowq.rules.damage import Unreadable, reason_of
 
 PROMOTED = 10_000
 """How many tasks fall due in one transaction at most: others can write between two."""
@@ -75,7 +75,7 @@ def _set_aside(db: sqlite3.Cursor, id: int, why: Unreadable) -> None:
     """The task is dead, with the reason, its attempts as they were."""
     db.execute(
         "UPDATE task SET state = 3, token = NULL, due = NULL, attempts = attempts - 1, reason = ? WHERE id = ?",
-        (f"damaged: {why}; no worker got it", id),
+        (reason_of(why), id),
     )
 
 
@@ -83,7 +83,7 @@ def _set_aside_untimed(db: sqlite3.Cursor, queue: int) -> None:
     """What waits for a time that is none is dead, with the reason: it would never fall due."""
     db.execute(
         "UPDATE task SET state = 3, token = NULL, due = NULL, reason = ? WHERE queue = ? AND due > ?",
-        ("damaged: due: no time; no worker got it", queue, LAST_MICROS),
+        (reason_of("due: no time"), queue, LAST_MICROS),
     )
 
 

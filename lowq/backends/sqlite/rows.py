@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from heapq import merge
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 from lowq.backend import NO_HEADERS, Counts, State, Task
 from lowq.backends.numbers import number
 from lowq.clock import LAST_MICROS, is_datetime, to_datetime, to_micros
-from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_work
+from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_or, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
 from lowq.rules.paging import place_in_list
-
-T = TypeVar("T")
 
 COLUMNS = "id, work, key, rank, not_before, attempts, state, reason, due, pushed_at, headers, crc"
 
@@ -97,15 +95,15 @@ def task_of(row: Row, now: int) -> Task:
     late = known and type(due) is int and due <= now
     return Task(
         id=str(id),
-        work=_else(lambda: read_work(work, key, headers, crc), mark_damaged(work)),
+        work=read_or(lambda: read_work(work, key, headers, crc), mark_damaged(work)),
         key=key if isinstance(key, str) else None,
         priority=_priority(rank),
-        not_before=_else(lambda: None if not_before is None else _instant(not_before, ""), None),
+        not_before=read_or(lambda: None if not_before is None else _instant(not_before, ""), None),
         attempts=attempts if type(attempts) is int and attempts >= 0 else 0,
         state=State.READY if late else _STATES[state] if known else State.DEAD,
         reason=reason if isinstance(reason, str | None) else mark_damaged(reason).text,
-        pushed_at=_else(lambda: _instant(pushed_at, ""), to_datetime(0)),
-        headers=_else(lambda: read_headers(headers), NO_HEADERS),
+        pushed_at=read_or(lambda: _instant(pushed_at, ""), to_datetime(0)),
+        headers=read_or(lambda: read_headers(headers), NO_HEADERS),
     )
 
 
@@ -120,13 +118,6 @@ def _priority(rank: object) -> int:
     if isinstance(rank, int | float):
         return -int(min(max(rank, _LEAST_RANK), _GREATEST_RANK))
     return MAX_PRIORITY if rank is None else MIN_PRIORITY
-
-
-def _else(read: Callable[[], T], otherwise: T) -> T:
-    try:
-        return read()
-    except Unreadable:
-        return otherwise
 
 
 def _describe(value: object) -> str:
