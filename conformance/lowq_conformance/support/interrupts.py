@@ -16,7 +16,6 @@ import asyncio
 import dis
 import inspect
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import cache, partial, wraps
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-from lowq_conformance.support.own_frames import QUEUES, SUITE, is_of_python
+from lowq_conformance.support.own_code import roots_of
 from lowq_conformance.support.tracepoints import trace
 
 
@@ -55,27 +54,13 @@ Own = Callable[[str], bool]
 def own_files(*objects: Any) -> Own:
     """The files of the packages of which these objects, and what they hold, are made."""
     held = [value for each in objects for value in getattr(each, "__dict__", {}).values()]
-    classes = {cls for each in (*objects, *held) for cls in type(each).__mro__}
-    roots = {root for cls in classes if (root := _root(cls.__module__)) is not None}
+    roots = [str(root) for root in roots_of(*objects, *held)]
 
     @cache
     def own(file: str) -> bool:
         return any(file == root or file.startswith(root + os.sep) for root in roots)
 
     return own
-
-
-def _root(module: str) -> str | None:
-    """The folder of the package, or the file, that the module is of; None: Python's, or the suite's own."""
-    file: str | None = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return None
-    if file.startswith(f"{SUITE}{os.sep}"):
-        return file if file.startswith(f"{QUEUES}{os.sep}") else None
-    if is_of_python(Path(file)):
-        return None
-    package = getattr(sys.modules.get(module.partition(".")[0]), "__file__", None)
-    return os.path.dirname(package) if package and os.path.basename(package) == "__init__.py" else file
 
 
 class Cut:

@@ -137,10 +137,14 @@ class OwnCode:
 def own_code(client: Any, *others: Any) -> OwnCode:
     """The code of the queue that the client is of; its harness is one of the others."""
     held = [value for value in getattr(client, "__dict__", {}).values() if not isinstance(value, type)]
-    classes = [cls for made in (client, *others, *held) for cls in type(made).__mro__]
-    roots = {root for cls in classes if (root := root_of(cls.__module__)) is not None}
     own = [file for cls in type(client).__mro__ if (file := file_of(cls.__module__)) and root_of(cls.__module__)]
-    return OwnCode(sorted(roots), own[0] if own else "")
+    return OwnCode(sorted(roots_of(client, *others, *held)), own[0] if own else "")
+
+
+def roots_of(*objects: Any) -> set[Path]:
+    """The folders, or files, of the packages of which these objects are made."""
+    classes = {cls for each in objects for cls in type(each).__mro__}
+    return {root for cls in classes if (root := root_of(cls.__module__)) is not None}
 
 
 @cache
