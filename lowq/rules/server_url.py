@@ -28,7 +28,7 @@ def hide_password(url: str) -> str:
 
 
 def hide_passwords(text: str) -> str:
-    """A text in which each word that is a URL is shown as `hidden` shows it."""
+    """A text in which each word that is a URL is shown as `hide_password` shows it."""
     return _WORD.sub(lambda word: hide_password(word[0]), text) if "://" in text else text
 
 

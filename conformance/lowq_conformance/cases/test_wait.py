@@ -2,6 +2,8 @@
 
 A queue may wake whom it likes, everybody or one; a waiter that is woken for nothing waits on. The clock that is moved
 may be the one by which it waits, or not: it is moved, and what really takes as long is waited for, too.
+
+Long: each thing that ends a wait has a test of its own.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 What a harness does not state (`attempts`, `retry_after`) is not asked. The queue's clock is moved no faster than time
 really passes where a worker must be able to do something meanwhile, by whichever clock it does it.
+
+Long: each clause of a worker that lasts has its own way to be put to the test.
 """
 
 from __future__ import annotations

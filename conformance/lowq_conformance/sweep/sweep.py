@@ -2,6 +2,8 @@
 
 The place is used again while nothing is wrong: a schedule ends with an empty queue. Whatever is accused is made again
 at a fresh place, by clients that have done nothing else, so that it can be made again by whoever reads of it.
+
+Long: how schedules are made, with which clients, and what becomes of one that hangs belong to one loop.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A queue in a PostgreSQL database, for many machines."""
+"""A queue in a PostgreSQL database, for many machines.
+
+Long: each verb of the contract is a method with its statement.
+"""
 
 from __future__ import annotations
 
