@@ -137,10 +137,11 @@ class SQLiteBackend:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
         lease = next(iter(self._claim(lease_for, 1)), None)
-        if lease is None:
-            self._database.give_room_back(NOW, self._anything_due)
-        if lease is not None or wait == NOW:
+        if lease is not None:
             return lease
+        if wait == NOW:
+            self._database.give_room_back(NOW, self._anything_due)
+            return None
         listener = self._bell.listener()
         try:
             listener.open()
