@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable
 
 BOUND = 60
 """Seconds after which a test no longer waits: far more than anything here takes."""
@@ -26,3 +28,12 @@ def answer(process: subprocess.Popen[str]) -> str:
     out, errors = process.communicate(timeout=BOUND)
     assert process.returncode == 0, errors
     return out.strip()
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    """Return when it happened, whatever clock a test has stopped meanwhile; fail where it does not within BOUND."""
+    for _ in range(BOUND * 200):
+        if happened():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError(f"it did not happen within {BOUND} s")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import BOUND
+from processes import wait_for
 
 from lowq import InvalidLocation, SystemClock, Worker, open_backend, task_queue
 from lowq.backends.memory.backend import MemoryBackend
@@ -222,10 +220,3 @@ class TestOneFileByManyNames:
 
         with pytest.raises(InvalidLocation, match=r"1 more name \(hard links\) in other folders"):
             open_backend(path)
-
-
-def wait_for(event: Callable[[], bool]) -> None:
-    end = time.monotonic() + BOUND
-    while not event():
-        assert time.monotonic() < end
-        time.sleep(0.005)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from processes import python
+from processes import BOUND, python, wait_for
 from proxy import between
 
 from lowq import (
@@ -35,7 +35,6 @@ from lowq import (
 from lowq.testing.servers.postgres import PostgresServer
 from lowq.worker.background import active_pid, start
 
-BOUND = 60
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 LONG = timedelta(seconds=BOUND)
@@ -367,13 +366,6 @@ def test_a_background_worker_goes_on_when_the_server_is_back(
 
     wait_for(lambda: active_pid(url) is None)
     assert queue.count() == Counts(scheduled=1)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    left = SystemClock().countdown(LONG)
-    while not condition():
-        assert left() > timedelta(0)
-        SystemClock().sleep(timedelta(milliseconds=10))
 
 
 def test_a_client_works_on_both_sides_of_a_fork(server: PostgresServer, url: str, queue: Backend) -> None:

@@ -15,13 +15,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from processes import wait_for
 
 from lowq import FakeClock, open_backend
 from lowq.cli import main
@@ -1086,7 +1086,7 @@ class TestWork:
             process.stderr.readline()
             for number, (place, name) in enumerate([("own.db", "mail"), ("chores.db", "default")]):
                 main(["push", str(app / place), str(number), "--name", name])
-                until(lambda: (app / "ran.txt").exists() and str(number) in (app / "ran.txt").read_text())  # noqa: B023
+                wait_for(lambda: (app / "ran.txt").exists() and str(number) in (app / "ran.txt").read_text())  # noqa: B023
             process.send_signal(signal.SIGTERM)
 
             assert process.wait(60) == 0
@@ -1122,7 +1122,7 @@ class TestWork:
             text=True,
         ) as process:
             assert process.stderr is not None
-            until(lambda: (app / "ran.txt").exists())
+            wait_for(lambda: (app / "ran.txt").exists())
             process.send_signal(number)
             (app / "go").touch()
 
@@ -1180,11 +1180,3 @@ def test_check_without_pytest_says_what_to_install(tmp_path: Path) -> None:
     assert answer.returncode == 2
     assert answer.stderr.endswith('is missing: pip install "lowq[pytest]"\n')
     assert len(answer.stderr.splitlines()) == 1
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Return when it happened; a minute is long enough for anything here."""
-    left = SystemClock().countdown(MINUTE)
-    while not happened():
-        assert left() > timedelta(0)
-        threading.Event().wait(0.01)

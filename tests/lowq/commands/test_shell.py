@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 from backends import served
+from processes import BOUND, wait_for
 
 from lowq import Counts, Task, open_backend
 
-BOUND = 60
 ROOT = Path(__file__).parents[3]
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
 
@@ -41,14 +41,6 @@ def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate(timeout=BOUND)
-
-
-def until(happened: Callable[[], object]) -> None:
-    for _ in range(BOUND * 20):
-        if happened():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def pushed(location: Path | str, *works: object) -> None:
@@ -178,7 +170,7 @@ class TestCommands:
         pid = int((tmp_path / "pid").read_text())
         assert done.returncode == 1
         assert first(tmp_path / "q.db").reason == "slow\n(killed at its time limit of 0.5 s)"
-        until(lambda: not _lives(pid))
+        wait_for(lambda: not _lives(pid))
 
     @pytest.mark.parametrize("options", [(), ("--time-limit", "1h"), ("--processes", "2")])
     def test_a_killed_worker_takes_its_command_along_with_what_that_started(
@@ -188,12 +180,12 @@ class TestCommands:
         script = "sleep 300 & echo $$ $! > new; mv new pids; exec 0<&- 2>&- 1>&-; wait"
 
         with started("work", "q.db", *options, "--", "sh", "-c", script, cwd=tmp_path) as worker:
-            until((tmp_path / "pids").exists)
+            wait_for((tmp_path / "pids").exists)
             worker.kill()
             worker.wait(BOUND)
 
         for pid in (tmp_path / "pids").read_text().split():
-            until(lambda: not _lives(int(pid)))  # noqa: B023  called at once
+            wait_for(lambda: not _lives(int(pid)))  # noqa: B023  called at once
 
     def test_what_a_command_leaves_running_when_it_is_done_runs_on(self, tmp_path: Path) -> None:
         pushed(tmp_path / "q.db", 1)
@@ -213,7 +205,7 @@ class TestCommands:
         script = "trap 'echo told > told; exit 1' TERM; echo ready > ready; while :; do sleep 0.05; done"
 
         with started("work", "q.db", *options, "--", "sh", "-c", script, cwd=tmp_path) as worker:
-            until((tmp_path / "ready").exists)
+            wait_for((tmp_path / "ready").exists)
             worker.send_signal(signal.SIGTERM)
             threading.Event().wait(0.3)
             worker.send_signal(signal.SIGTERM)
@@ -248,7 +240,7 @@ class TestLog:
         pushed(tmp_path / "q.db", 1, 2)
 
         with started("work", "q.db", "--log", "log.txt", "--delay", "1h", cwd=tmp_path) as worker:
-            until(lambda: (tmp_path / "log.txt").exists() and counted(tmp_path / "q.db") == Counts(ready=1))
+            wait_for(lambda: (tmp_path / "log.txt").exists() and counted(tmp_path / "q.db") == Counts(ready=1))
             worker.send_signal(signal.SIGTERM)
             code = worker.wait(BOUND)
 
@@ -259,7 +251,7 @@ class TestLog:
             pushed(url, *range(40))
             arguments = ("work", url, "--log", "log.txt", "--delay", "1ms")
             with started(*arguments, cwd=tmp_path) as one, started(*arguments, cwd=tmp_path) as other:
-                until(lambda: counted(url) == Counts())
+                wait_for(lambda: counted(url) == Counts())
                 for each in (one, other):
                     each.send_signal(signal.SIGTERM)
                     assert each.wait(BOUND) == 0
@@ -276,8 +268,8 @@ class TestLog:
             assert worker.stderr is not None
             said = worker.stderr.readline()
             with served(tmp_path / "q.db", name="default", port=port):
-                until((tmp_path / "log.txt").exists)
-                until(lambda: counted(url) == Counts())
+                wait_for((tmp_path / "log.txt").exists)
+                wait_for(lambda: counted(url) == Counts())
                 worker.send_signal(signal.SIGTERM)
                 code = worker.wait(BOUND)
 
@@ -320,7 +312,7 @@ class TestTheExample:
         )
         for moment in moments:
             worker = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
-            until(lambda: moment() or worker.poll() is not None)  # noqa: B023  called at once
+            wait_for(lambda: moment() or worker.poll() is not None)  # noqa: B023  called at once
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait(BOUND)

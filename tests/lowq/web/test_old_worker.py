@@ -7,15 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from processes import BOUND, wait_for
+
 from lowq import Backend, Counts, open_backend
 
-BOUND = 60
 PROGRAM = Path(__file__).parents[2] / "old_worker.py"
 
 
@@ -51,14 +51,6 @@ def serving(folder: Path, *settings: str, port: int = 0) -> Iterator[str]:
         process.communicate(timeout=BOUND)
 
 
-def until(happened: Callable[[], object]) -> None:
-    for _ in range(BOUND * 20):
-        if happened():
-            return
-        threading.Event().wait(0.05)
-    raise AssertionError("it did not happen in time")
-
-
 def logged(log: Path) -> list[str]:
     """The payloads in the log, whose lines begin with a time."""
     lines = log.read_text().splitlines() if log.exists() else []
@@ -75,7 +67,7 @@ def test_two_of_them_log_and_complete_each_task_once(tmp_path: Path) -> None:
         for number in range(20):
             queue.push({"mail": number})
         with old_worker(url, tmp_path / "1.txt") as one, old_worker(url, tmp_path / "2.txt") as other:
-            until(counts(queue, Counts()))
+            wait_for(counts(queue, Counts()))
             for each in (one, other):
                 each.send_signal(signal.SIGINT)
                 assert (each.wait(BOUND), each.stderr.read()) == (130, "")  # type: ignore[union-attr]
@@ -93,7 +85,7 @@ def test_a_higher_priority_comes_first_and_what_is_not_due_does_not_come(tmp_pat
             queue.push(priority, priority=priority)
         queue.push("later", not_before=queue.tasks()[0].pushed_at.replace(year=2999))
         with old_worker(url, tmp_path / "log.txt"):
-            until(counts(queue, Counts(scheduled=1)))
+            wait_for(counts(queue, Counts(scheduled=1)))
         queue.close()
 
     assert logged(tmp_path / "log.txt") == ["3", "2", "1"]
@@ -106,10 +98,10 @@ def test_the_task_of_one_that_was_killed_is_another_ones_after_the_lease(tmp_pat
         fifo = tmp_path / "fifo"
         subprocess.run(["mkfifo", fifo], check=True)
         with old_worker(url, fifo) as first:  # it takes the task, and nobody reads its log
-            until(lambda: queue.tasks()[0].attempts == 1)
+            wait_for(lambda: queue.tasks()[0].attempts == 1)
             first.kill()
         with old_worker(url, tmp_path / "log.txt"):
-            until(counts(queue, Counts()))
+            wait_for(counts(queue, Counts()))
         queue.close()
 
     assert logged(tmp_path / "log.txt") == ['"a"']
@@ -122,8 +114,8 @@ def test_one_that_is_too_late_is_told_409_and_completes_nothing(tmp_path: Path) 
         fifo = tmp_path / "fifo"
         subprocess.run(["mkfifo", fifo], check=True)
         with old_worker(url, fifo, delay="30") as late:
-            until(lambda: queue.tasks()[0].attempts == 1)
-            until(lambda: queue.count() == Counts(ready=1))
+            wait_for(lambda: queue.tasks()[0].attempts == 1)
+            wait_for(lambda: queue.count() == Counts(ready=1))
             held = queue.claim(lease_for=timedelta(hours=1))
             fifo.read_text()  # now it can go on
             assert late.stderr is not None
@@ -146,7 +138,7 @@ def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
         assert worker.stderr is not None
         said = worker.stderr.readline()
         with serving(tmp_path, port=port):
-            until(counts(queue, Counts()))
+            wait_for(counts(queue, Counts()))
     queue.close()
 
     assert said.startswith("the server is away: ")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import BOUND, answer, python
+from processes import BOUND, answer, python, wait_for
 
 from lowq import Backend, FakeClock, Item, Retry, Run, State, TaskQueue, Worker, open_backend, task_queue
 from lowq.testing import SyncWorker, TempQueue, inline, temp_queue
@@ -60,14 +60,6 @@ def note(tmp_path: Path) -> Note:
 @pytest.fixture
 def notes(tmp_path: Path) -> Notes:
     return lambda: (tmp_path / "notes").read_text().split("\n")[:-1] if (tmp_path / "notes").exists() else []
-
-
-def wait_for(happened: Callable[[], object]) -> None:
-    left = BOUND / 0.005
-    while not happened():
-        left -= 1
-        assert left > 0
-        threading.Event().wait(0.005)
 
 
 def outcomes(runs: list[Run]) -> list[tuple[object, str]]:
