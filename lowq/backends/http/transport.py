@@ -21,6 +21,7 @@ from uuid import uuid4
 from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
 from lowq.clock import SystemClock
 from lowq.process.handlers import is_of_a_handler
+from lowq.process.inherited import forget, look_after
 from lowq.wire import Json, read_error, read_json
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
@@ -70,7 +71,7 @@ class Transport:
                 self._context = ssl.create_default_context(cafile=ca)
             except OSError as error:
                 raise InvalidLocation(f"{shown}: the certificates in {ca} cannot be read: {error}") from None
-        _all[id(self)] = weakref.ref(self)
+        look_after(self)
 
     def get(self, verb: str, **query: str) -> Json:
         """The answer to a question."""
@@ -89,7 +90,16 @@ class Transport:
         for each in list(self._busy):
             with suppress(OSError, AttributeError):
                 each.made.sock.shutdown(socket.SHUT_RDWR)
-        _all.pop(id(self), None)
+        forget(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: its connections are closed here, which neither the server nor the parent notices."""
+        inherited = [*self._idle, *self._busy]
+        self._idle = []
+        self._busy.clear()
+        for connection in inherited:
+            with suppress(OSError, ValueError):
+                connection.close()
 
     def _drop_idle(self) -> None:
         while self._idle:
@@ -217,25 +227,3 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-# A connection belongs to the process that made it: two that write to one would read each other's answers.
-_all: dict[int, weakref.ref[Transport]] = {}
-
-
-def _after_fork_in_child() -> None:
-    """The parent's connections are closed here, which the server and the parent do not notice."""
-    for each in list(_all.values()):
-        transport = each()
-        if transport is None:
-            continue
-        inherited = [*transport._idle, *transport._busy]
-        transport._idle = []
-        transport._busy.clear()
-        for connection in inherited:
-            with suppress(OSError, ValueError):
-                connection.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import select
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lowq.backend import InvalidLocation
 from lowq.backends.postgres.rows import Array, Row, Value, from_server, to_server
 from lowq.clock import SystemClock
+from lowq.process.inherited import forget, look_after
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
@@ -85,12 +85,9 @@ class Connection:
         self.heard = False
         """Whether a notification came since this was last set to False."""
         self._pg: PGconn = self._pq.PGconn.connect_start(settings)
-        _all[id(self)] = weakref.ref(self)
+        look_after(self)
         self._connect(left)
         self._pg.nonblocking = 1
-
-    def __del__(self) -> None:
-        _all.pop(id(self), None)
 
     def _connect(self, left: Left) -> None:
         status = self._pq.PollingStatus
@@ -169,7 +166,7 @@ class Connection:
 
     def close(self) -> None:
         """The connection is let go; twice is fine."""
-        _all.pop(id(self), None)
+        forget(self)
         if self._pid == os.getpid():
             self._pg.finish()
 
@@ -186,8 +183,9 @@ class Connection:
         finally:
             self.close()
 
-    def abandon(self) -> None:
+    def leave_to_parent(self) -> None:
         """In a forked child: nothing of the parent's connection is left, and the server has heard nothing."""
+        forget(self)
         with suppress(Exception):
             socket = self._pg.socket
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -291,19 +289,3 @@ def _words(text: str) -> str:
     """The message in one line, without its severity."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return "; ".join(line for line in lines if line).replace("FATAL:  ", "").replace("ERROR:  ", "") or "no reason"
-
-
-# A connection belongs to the process that made it: two that speak over one would read each other's answers.
-_all: dict[int, weakref.ref[Connection]] = {}
-
-
-def _after_fork_in_child() -> None:
-    for each in list(_all.values()):
-        connection = each()
-        if connection is not None:
-            connection.abandon()
-    _all.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -26,6 +26,7 @@ from lowq.backends.redis.errors import Away, Moved, translate, unavailable
 from lowq.backends.redis.line import Facts, Line
 from lowq.backends.redis.scripts import Script
 from lowq.clock import SystemClock
+from lowq.process.inherited import forget, look_after
 
 Arguments = Callable[[Line, Facts], list[bytes]]
 """What is said in a call, which depends on the line that it is made on: keys and arguments after one another."""
@@ -50,7 +51,7 @@ class Transport:
         self._closed = False
         self._idle: list[Line] = []
         self._lines: dict[int, weakref.ref[Line]] = {}
-        _all[id(self)] = weakref.ref(self, partial(_all.pop, id(self)))
+        look_after(self)
 
     def run(self, script: Script, keys: int, arguments: Arguments) -> Any:
         """What the script answers to a call, of whose arguments the first `keys` are keys."""
@@ -107,7 +108,17 @@ class Transport:
             line = each()
             if line is not None and line.pid == os.getpid():
                 line.wake()
-        _all.pop(id(self), None)
+        forget(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: its connections are closed here, which neither the server nor the parent notices."""
+        lines, self._lines, self._idle = list(self._lines.values()), {}, []
+        for known in lines:
+            line = known()
+            if line is not None:
+                with suppress(OSError, ValueError):
+                    line.close()
+                line.rename()
 
     @property
     def closed(self) -> bool:
@@ -210,26 +221,3 @@ class Transport:
 
 def _forget(lines: dict[int, weakref.ref[Line]], mark: int, _: object) -> None:
     lines.pop(mark, None)
-
-
-# A connection belongs to the process that made it: two that write to one would read each other's answers.
-_all: dict[int, weakref.ref[Transport]] = {}
-
-
-def _after_fork_in_child() -> None:
-    """The parent's connections are closed here, which the server and the parent do not notice."""
-    for each in list(_all.values()):
-        transport = each()
-        if transport is None:
-            continue
-        lines, transport._lines, transport._idle = list(transport._lines.values()), {}, []
-        for known in lines:
-            line = known()
-            if line is not None:
-                with suppress(OSError, ValueError):
-                    line.close()
-                line.rename()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
