@@ -62,12 +62,21 @@ def at_instruction(
     gc.disable()  # its finalizers run inside calls of sqlite3, and would be counted
     sys.settrace(enter)
     try:
-        call()
+        next(alone(call), None)
     finally:
         sys.settrace(before)
         if collects:
             gc.enable()
     return left < 0
+
+
+def alone(call: Callable[[], object]) -> Iterator[object]:
+    """A generator's call: an exception that the interpreter takes for handled there is so no longer outside it.
+
+    Cut off as an `except` is entered or left, where no guard is yet, CPython forgets to put back what was handled
+    before: from then on each exception of the thread would have that one as its context.
+    """
+    yield call()
 
 
 def cut_offs(call: Callable[[], object], *, step: int = 1, first: int = 0) -> Iterator[int]:

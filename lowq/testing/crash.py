@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, CoroutineType, FrameType
 from typing import Any, Literal, TypeAlias
 
@@ -32,18 +32,36 @@ def cut_off(
     before = sys.gettrace()
     sys.settrace(cut.enter)
     try:
-        returned = handler(work)
-        cut.follow(returned)
-        finish(returned)
-    except Crashed:
-        return
+        error = next(_run(cut, handler, work, finish))
     finally:
         sys.settrace(before)
+    if isinstance(error, Crashed):
+        return
+    if error is not None:
+        raise error
     if cut.raised:
         raise CrashMissed(
             "the handler caught the crash, as no handler could catch a SIGKILL: `except BaseException`?"
         )
     raise CrashMissed(f"the handler returned before its line {lines + 1}, at which its worker was to die")
+
+
+def _run(
+    cut: _Cut, handler: Callable[[Work], Any], work: Work, finish: Callable[[Any], None]
+) -> Iterator[BaseException | None]:
+    """Run the handler, and give what it raised.
+
+    A generator, since one has a stack of handled exceptions of its own: a function that is cut off as its `except` or
+    `with` ends leaves there what it handled (CPython restores it only behind that), and every exception that the
+    program raised later would have that one as its context.
+    """
+    try:
+        returned = handler(work)
+        cut.follow(returned)
+        finish(returned)
+    except BaseException as error:
+        yield error
+    yield None
 
 
 def _body_of(handler: Callable[[Work], Any], work: Work) -> CodeType | None:

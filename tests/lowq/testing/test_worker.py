@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -339,6 +341,41 @@ class TestCrash:
 
         with pytest.raises(CrashMissed, match="caught the crash"):
             worker.crash(at="during", lines=1)
+
+    @pytest.mark.parametrize("lines", range(10))
+    def test_what_the_handler_was_handling_is_forgotten(
+        self, store: TempQueue, worker: SyncWorker, lines: int
+    ) -> None:
+        def handler(work: object) -> None:
+            with suppress(ValueError):
+                raise ValueError
+            try:
+                raise KeyError
+            except KeyError:
+                pass
+            finally:
+                store.backend().count()
+            for _ in range(3):
+                store.backend().count()
+
+        store.handle(None, handler)
+        store.backend().push(1)
+
+        worker.crash(at="during", lines=lines)
+
+        assert sys.exc_info() == (None, None, None)
+
+    def test_what_the_handler_raises_before_that_line_comes_out_as_it_is(
+        self, store: TempQueue, worker: SyncWorker
+    ) -> None:
+        def handler(work: object) -> None:
+            next(iter([]))
+
+        store.handle(None, handler)
+        store.backend().push(1)
+
+        with pytest.raises(StopIteration):
+            worker.crash(at="during", lines=9)
 
     @pytest.mark.parametrize("lines", [-1, "1"])
     def test_only_lines_there_can_be(self, worker: SyncWorker, lines: Any) -> None:
