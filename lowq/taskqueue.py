@@ -18,6 +18,8 @@ or, where more is to be said::
             ...
 
     Thumbnails().push(1, 2, 3)
+
+Long: both spellings have the same attributes, which are told and checked in one place.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ FILES = {
 """The modules of the house by their dotted names; packages only re-export, and are no files of their own here."""
 
 
+LONG = 400
+"""Lines; a longer file says in its docstring why it is one."""
+
+
 def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
     """The dotted names that are imported: anywhere, or only what loading the module imports."""
     for node in ast.iter_child_nodes(tree):
@@ -226,3 +230,16 @@ def test_each_rule_bites(rule: Rule) -> None:
 
     assert rule(path, ast.parse(offence)) != []
     assert rule(path, ast.parse("from __future__ import annotations\nimport json")) == []
+
+
+def test_a_long_file_says_why_in_its_first_lines() -> None:
+    files = [path for room in (*ROOMS, "tests") for path in (ROOT / room).rglob("*.py")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    long = {path: text for path, text in texts.items() if text.count("\n") > LONG}
+
+    assert long
+    assert [
+        path.relative_to(ROOT).as_posix()
+        for path, text in long.items()
+        if "\nLong: " not in (ast.get_docstring(ast.parse(text)) or "")
+    ] == []

@@ -1,4 +1,7 @@
-"""What is PostgreSQL's own of the queue in it: its schema, its time, its connections, and calls that are cut off."""
+"""What is PostgreSQL's own of the queue in it: its schema, its time, its connections, and calls that are cut off.
+
+Long: what other backends leave to a file, this one has to ask of a server: each has a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Django's tasks in a queue of lowq: in a project of their own, with its tests, its worker and its checks."""
+"""Django's tasks in a queue of lowq: in a project of their own, with its tests, its worker and its checks.
+
+Long: the programs of that project stand in it as text.
+"""
 
 from __future__ import annotations
 

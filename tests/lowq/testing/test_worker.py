@@ -1,4 +1,7 @@
-"""The worker of a test: what one step, a drain, and the passing of time leave behind."""
+"""The worker of a test: what one step, a drain, and the passing of time leave behind.
+
+Long: each call of that worker has a class of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A worker that has several tasks in hand: run in order, settled together and soon, given back when it is to stop."""
+"""A worker that has several tasks in hand: run in order, settled together and soon, given back when it is to stop.
+
+Long: each way in which a run of several can end has a test of its own.
+"""
 
 from __future__ import annotations
 
