@@ -12,7 +12,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """The verdict on the histories of the runs and their size; `proved` where an order of each one was found."""
+    """The verdict on the histories of the runs and their size; `proved` where an order of each one was found.
+
+    Of a sweep: how many `schedules` were made at how many `points`, and of how many of the `pairs` of calls all were.
+    """
 
     judged: Literal["proved", "not refuted"]
     operations: int
@@ -21,6 +24,8 @@ class Effort:
     seconds: float
     schedules: int = 0
     points: int = 0
+    pairs: int = 0
+    swept_pairs: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The grounds as JSON."""
@@ -38,6 +43,8 @@ class Effort:
             sum(part.seconds for part in parts),
             sum(part.schedules for part in parts),
             sum(part.points for part in parts),
+            sum(part.pairs for part in parts),
+            sum(part.swept_pairs for part in parts),
         )
 
     def __str__(self) -> str:
@@ -53,7 +60,12 @@ class Effort:
     def swept(self) -> str:
         """What was seen when one call stood still at each point, and another one ran meanwhile."""
         where = f"at {count_of(self.points, 'point')}, in {count_of(self.schedules, 'schedule')}"
-        return f"no race with one pre-emption {where}"
+        cut = (
+            ""
+            if self.swept_pairs == self.pairs
+            else f", {self.swept_pairs} of {count_of(self.pairs, 'pair')} of calls swept"
+        )
+        return f"no race with one pre-emption {where}{cut}"
 
 
 def count_of(number: int, what: str) -> str:

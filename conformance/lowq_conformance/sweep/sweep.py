@@ -60,7 +60,8 @@ class Swept:
     """What a sweep has come to, of all its clauses."""
 
     how: How
-    planned: int = 0
+    scenes: list[Scene] = field(default_factory=list)
+    plan: dict[Scene, int] = field(default_factory=dict)
     found: dict[str, tuple[Charge, Schedule]] = field(default_factory=dict)
     made: dict[Scene, int] = field(default_factory=dict)
     points: dict[Scene, set[Place]] = field(default_factory=dict)
@@ -68,6 +69,11 @@ class Swept:
     operations: int = 0
     seconds: float = 0
     stuck: str = ""
+
+    @property
+    def planned(self) -> int:
+        """How many schedules there are to make, as far as that is known."""
+        return sum(self.plan.values())
 
     @property
     def schedules(self) -> int:
@@ -78,7 +84,10 @@ class Swept:
         """What stands behind a clause that they keep."""
         scenes = [scene for scene in self.made if clause in clauses_about(scene, self.how)]
         places = {(scene.first, place) for scene in scenes for place in self.points[scene]}
-        return Effort("proved", 0, 0, 0, 0.0, sum(self.made[scene] for scene in scenes), len(places))
+        pairs = [scene for scene in self.scenes if clause in clauses_about(scene, self.how)]
+        whole = [scene for scene in pairs if scene in self.plan and self.made.get(scene, 0) >= self.plan[scene]]
+        made = sum(self.made[scene] for scene in scenes)
+        return Effort("proved", 0, 0, 0, 0.0, made, len(places), len(pairs), len(whole))
 
     def keeps(self, clause: str) -> Effort:
         """What stands behind the clause. Raises Broken where it is broken, and NotPromised where it was not asked."""
@@ -157,7 +166,8 @@ class Sweep:
     def _sweep(self, tell: Callable[[str], None], end: float) -> None:
         moves = self.subject.can_pass_time
         scenes = scenes_of(self.subject.promises, self.subject.traits, self.how, moves=moves)
-        scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked][: self.profile.scenes]
+        self.swept.scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
+        scenes = self.swept.scenes[: self.profile.scenes]
         plan: dict[Scene, dict[Place, int]] = {}
         for scene in scenes:
             tell(f"sweep of {self.how}: where {len(plan)} of {len(scenes)} pairs of calls can meet")
@@ -166,7 +176,7 @@ class Sweep:
             plan[scene] = self._points(scene)
             if self.swept.stuck:
                 return
-        self.swept.planned = sum(map(len, plan.values()))
+        self.swept.plan = {scene: len(points) for scene, points in plan.items()}
         waits: dict[Scene, set[int]] = {}
         unsure: dict[Scene, Run] = {}
         over: set[Scene] = set()

@@ -12,6 +12,7 @@ from math import inf
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.outcomes import NotObserved
 from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues.broken import BROKEN
@@ -136,6 +137,27 @@ def test_a_schedule_whose_point_is_never_come_to_was_not_observed(sweep: Made) -
 
     with pytest.raises(NotObserved, match="claim never came to 1"):
         swept.keeps("RACE-1")
+
+
+def test_what_was_not_swept_is_said(agents: Agents, tmp_path: Path) -> None:
+    folders = (tmp_path / f"{number}" for number in range(100))
+
+    def folder() -> Path:
+        made = next(folders)
+        made.mkdir()
+        return made
+
+    some = Sweep(load("memory"), agents, folder, "threads", replace(LASTING, scenes=2)).run(lambda _: None)
+    grounds = some.keeps("RACE-1")
+
+    assert 0 < grounds.swept_pairs < grounds.pairs
+    assert str(grounds).endswith(f", {grounds.swept_pairs} of {grounds.pairs} pairs of calls swept")
+
+
+def test_what_was_swept_wholly_needs_no_word_of_it() -> None:
+    whole = Effort("proved", 0, 0, 0, 0.0, schedules=60, points=37, pairs=16, swept_pairs=16)
+
+    assert str(whole) == "no race with one pre-emption at 37 points, in 60 schedules"
 
 
 def test_two_calls_can_stand_still_one_after_the_other(sweep: Made) -> None:
