@@ -334,3 +334,16 @@ class Backend(Protocol):
     def close(self) -> None:
         """Connections and files are let go; twice is fine; anything else afterwards raises QueueClosed."""
         ...
+
+
+class Adopting(Backend, Protocol):
+    """A backend that can take over what another queue had, as every backend of lowq can; `lowq move` needs it."""
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks are kept or none, each behind what was pushed before and under an id of this queue.
+
+        Work, key, priority, not_before, headers, attempts, reason and pushed_at are theirs; what is dead stays dead.
+        One that is not dead is answered as a push of its work would be: where an equal one stands, nothing changes.
+        Raises ValueError, with the index, for a task that is leased, and InvalidWork for one that is damaged.
+        """
+        ...

@@ -18,6 +18,7 @@ from lowq.commands.check import check
 from lowq.commands.compact import compact_file
 from lowq.commands.count import count
 from lowq.commands.list import list_tasks
+from lowq.commands.move import move
 from lowq.commands.output import visible
 from lowq.commands.purge import purge
 from lowq.commands.push import push
@@ -35,7 +36,7 @@ EXIT_CODES = """\b
 Exit codes, for every command but check (see lowq check --help):
     0  done; a push that met an equal work is done too
     1  the answer is no: no such task, it is leased, a redrive would be a duplicate,
-       verify found damage, or --drain met a task that failed
+       verify found damage, --drain met a task that failed, or move left something
     2  the command line, a work, a handler or the location is wrong
     3  the storage is locked, full, read-only, gone or damaged
   130  interrupted (Ctrl-C)
@@ -96,6 +97,7 @@ for command in (
     backup,
     verify_file,
     compact_file,
+    move,
     work,
     serve,
     claim,

@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.worker", "lowq.backends", "lowq.web"),
     ("lowq.override", "lowq.registry", "lowq.declaration"),
     ("lowq.taskqueue",),
-    ("lowq.testing", "lowq.contrib"),
+    ("lowq.testing", "lowq.contrib", "lowq.moving"),
     ("lowq.commands",),
     ("lowq.cli",),
     ("lowq_conformance.support",),

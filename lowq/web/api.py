@@ -14,7 +14,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, request
 
 from lowq import __version__
-from lowq.backend import NOW, Backend, Dedupe, Lease, Task
+from lowq.backend import NOW, Adopting, Backend, Dedupe, Lease, Task
 from lowq.clock import SystemClock, span
 from lowq.web import openapi
 from lowq.web.message import Query, body_of, read_lease, seconds, seconds_text, state_text, whole_text
@@ -63,7 +63,7 @@ def blueprint() -> Blueprint:
     for view in (task, tasks, count, next_due, names):
         made.add_url_rule(f"/{view.__name__}", view.__name__, _looking(view))
     changes: tuple[Verb, ...] = (
-        push, push_many, claim_many, extend, ack, ack_many, release, dead_letter, redrive, cancel,
+        push, push_many, adopt, claim_many, extend, ack, ack_many, release, dead_letter, redrive, cancel,
     )  # fmt: skip
     for verb in changes:
         made.add_url_rule(f"/{verb.__name__}", verb.__name__, _changing(verb), methods=["POST"])
@@ -108,6 +108,13 @@ def push_many(queue: Backend, body: Fields) -> Json:
     items = body.take("items", _at_most(MOST, read_item))
     body.refuse_others()
     return {"pushed": [write_pushed(each) for each in queue.push_many(items)]}
+
+
+def adopt(queue: Backend, body: Fields) -> Json:
+    """All of the tasks, which another queue had, are kept or none."""
+    tasks = body.take("tasks", _at_most(MOST, read_task))
+    body.refuse_others()
+    return {"pushed": [write_pushed(each) for each in cast("Adopting", queue).adopt(tasks)]}
 
 
 def claim() -> Response:

@@ -108,6 +108,13 @@ _POSTS: dict[str, tuple[str, Schema, Schema, bool]] = {
         _object({"pushed": _list(_ref("Pushed"))}),
         True,
     ),
+    "adopt": (
+        "All of the tasks, which another queue had, are kept or none, with their attempts, reason and pushed_at, "
+        "the dead ones dead, under ids of this queue.",
+        _request_schema({"tasks": _list(_ref("Task"), MOST)}),
+        _object({"pushed": _list(_ref("Pushed"))}),
+        True,
+    ),
     "claim": (
         "The most urgent due task is leased to the sender; null: none was due. With `wait_seconds` it waits for one; "
         "the server may answer earlier, and `again_seconds` is then how long to pause before asking again.",

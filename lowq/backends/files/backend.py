@@ -1,4 +1,7 @@
-"""A queue in a directory: one file a task, and the order in the names of the files."""
+"""A queue in a directory: one file a task, and the order in the names of the files.
+
+Long: each verb of the contract is a method with its step.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ from lowq.backends.wakeup import Bell, Listener
 from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import folder_of, inside
 from lowq.process.handlers import let_through
+from lowq.rules.adoption import adoptions
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -123,6 +127,12 @@ class FilesBackend:
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         return self._push(entries(items))
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        pushed = self._pushes.adopt(adoptions(tasks))
+        self._bell.ring()
+        return pushed
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

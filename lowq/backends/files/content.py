@@ -51,9 +51,9 @@ class Content(NamedTuple):
         )
 
 
-def of_entry(new: Entry, pushed_at: int) -> bytes:
+def of_entry(new: Entry, pushed_at: int, reason: str | None = None) -> bytes:
     """The bytes of the file of a push."""
-    return _data(new.text, new.key, new.priority, new.not_before, new.headers, pushed_at, None)
+    return _data(new.text, new.key, new.priority, new.not_before, new.headers, pushed_at, reason)
 
 
 def read(data: bytes, *, strict: bool = False) -> Content:

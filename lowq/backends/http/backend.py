@@ -24,6 +24,7 @@ from lowq.backend import (
 )
 from lowq.backends.http.transport import Transport
 from lowq.clock import Clock, choose_clock, deadline, span, to_micros
+from lowq.rules.adoption import adoptions
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next
 from lowq.rules.names import check_dedupe, check_name
@@ -134,6 +135,13 @@ class HTTPBackend:
         batch = list(items)
         entries(batch)
         answer = self._post("push_many", {"items": [write_item(each) for each in batch]})
+        return read_list(read_pushed)(answer.get("pushed"), "pushed")
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        batch = list(tasks)
+        adoptions(batch)
+        answer = self._post("adopt", {"tasks": [write_task(each) for each in batch]})
         return read_list(read_pushed)(answer.get("pushed"), "pushed")
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:

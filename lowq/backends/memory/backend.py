@@ -27,6 +27,7 @@ from lowq.backend import (
 from lowq.backends.memory.heaps import Place, Queue, StoredTask, heard, place_of
 from lowq.backends.numbers import number
 from lowq.clock import Clock, choose_clock, deadline, span, to_datetime, to_micros
+from lowq.rules.adoption import Adoption, adoptions
 from lowq.rules.damage import Unreadable, mark_damaged, read_work, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.headers import headers_of
@@ -89,6 +90,10 @@ class MemoryBackend:
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         return self._push(entries(items))
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        return self._keep(adoptions(tasks))
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -286,24 +291,27 @@ class MemoryBackend:
         return to_micros(self._clock.now(), "clock.now()")
 
     def _push(self, batch: list[Entry]) -> list[Pushed]:
-        pushed = self._keep(batch)
+        pushed = self._keep([Adoption(new, State.SCHEDULED, 0, None, -1) for new in batch])
         warn_of_own_work(self, pushed)
         return pushed
 
-    def _keep(self, batch: list[Entry]) -> list[Pushed]:
+    def _keep(self, batch: list[Adoption]) -> list[Pushed]:
+        """Each is kept, or an equal one stands; what was pushed at -1 is pushed now."""
         queue, numbers = self._open(), cast(Place, self._place).numbers
 
         def keep() -> list[Pushed]:
             now = self._now()
             queue.promote(now)
             answers = []
-            for each in batch:
-                stands = queue.standing_equal(each.digest)
+            for new, state, attempts, reason, pushed_at in batch:
+                stands = None if state is State.DEAD else queue.standing_equal(new.digest)
                 if added := stands is None:
                     stands = next(numbers)
-                    kept = StoredTask(stands, each, State.READY, now, not_before=each.not_before)
+                    at = now if pushed_at < 0 else pushed_at
+                    kept = StoredTask(stands, new, state, at, None, new.not_before, attempts, None, reason)
                     queue.add(kept)
-                    queue.wait(kept, each.not_before, now)
+                    if state is not State.DEAD:
+                        queue.wait(kept, new.not_before if state is State.SCHEDULED else None, now)
                 answers.append(Pushed(str(stands), added))
             return answers
 

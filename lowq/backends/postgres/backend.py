@@ -33,6 +33,7 @@ from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, columns
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
 from lowq.clock import Clock, span, to_datetime, to_micros
+from lowq.rules.adoption import adoptions
 from lowq.rules.damage import Unreadable, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -51,6 +52,7 @@ from lowq.rules.paging import check_page
 from lowq.rules.server_time import ServerTime
 
 _WINDOWS: Mapping[Dedupe, int] = {"until_done": 0, "until_claimed": 1, "off": 2}
+_STATES = {State.SCHEDULED: 0, State.READY: 1, State.DEAD: 3}
 
 
 class PostgresBackend:
@@ -161,6 +163,22 @@ class PostgresBackend:
             seen.add(place)
         warn_of_own_work(self, pushed)
         return pushed
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        batch = adoptions(tasks)
+        rows = self._database.ask(
+            f"SELECT id, added FROM {self._s}adopt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+            " ORDER BY place",
+            *self._entered,
+            _WINDOWS[self._dedupe],
+            *_arrays([each.entry for each in batch]),
+            Array(BIGINT, [_STATES[each.state] for each in batch]),
+            Array(BIGINT, [each.attempts for each in batch]),
+            Array(BYTES, [utf8(each.reason) for each in batch]),
+            Array(BIGINT, [each.pushed_at for each in batch]),
+        )
+        return [Pushed(str(id), added) for id, added in rows]
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

@@ -16,7 +16,7 @@ import re
 from lowq.backend import InvalidLocation
 from lowq.clock import LAST_MICROS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MAKING = 7_813_275_091
 """The advisory lock under which schemas are made and upgraded."""
@@ -37,7 +37,7 @@ CREATE INDEX ready ON {s}.task (queue, rank, id) WHERE state = 1;
 CREATE INDEX timed ON {s}.task (queue, due, id) WHERE due IS NOT NULL;
 CREATE INDEX standing ON {s}.task (queue, digest) WHERE state < 3;
 CREATE INDEX dead ON {s}.task (queue, id) WHERE state = 3;
-INSERT INTO {s}.about (version) VALUES (1);
+INSERT INTO {s}.about (version) VALUES ({version});
 """
 
 _FUNCTIONS = """
@@ -292,13 +292,47 @@ BEGIN
 END $$;
 """
 
-UPGRADES: dict[int, str] = {}
+_SINCE_2 = """
+-- The tasks of another queue, with what lies behind them. _states: 0 scheduled until _not_before, 1 ready, 3 dead.
+CREATE FUNCTION {s}.adopt(
+    _q bigint, _patience bigint, _at bigint, _window bigint, _ranks bigint[], _not_befores bigint[],
+    _digests bytea[], _keys bytea[], _works bytea[], _headers bytea[], _crcs bigint[], _states bigint[],
+    _attempts bigint[], _reasons bytea[], _pushed_ats bigint[])
+RETURNS TABLE (place bigint, id bigint, added boolean) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    now bigint;
+    found_id bigint;
+    waits boolean;
+BEGIN
+    PERFORM {s}.enter(_q, _patience);
+    now := coalesce(_at, {s}.now());
+    FOR i IN 1 .. cardinality(_works) LOOP
+        found_id := CASE WHEN _states[i] < 3 THEN {s}.standing(_q, _window, _digests[i], now) END;
+        IF found_id IS NOT NULL THEN
+            RETURN QUERY SELECT i::bigint, found_id, false;
+            CONTINUE;
+        END IF;
+        waits := _states[i] = 0 AND coalesce(_not_befores[i] > now, false);
+        INSERT INTO {s}.task AS t (queue, state, rank, due, attempts, digest, not_before, key, reason, work,
+            pushed_at, headers, crc)
+        VALUES (_q, CASE WHEN _states[i] = 3 THEN 3 WHEN waits THEN 0 ELSE 1 END, _ranks[i],
+            CASE WHEN waits THEN _not_befores[i] END, _attempts[i], _digests[i], _not_befores[i], _keys[i],
+            _reasons[i], _works[i], _pushed_ats[i], _headers[i], _crcs[i])
+        RETURNING t.id INTO found_id;
+        RETURN QUERY SELECT i::bigint, found_id, true;
+    END LOOP;
+    PERFORM {s}.ring(_q);
+END $$;
+"""
+
+UPGRADES: dict[int, str] = {1: _SINCE_2}
 """The statements that lead from each version to the next."""
 
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return fill(_TABLES + _FUNCTIONS, schema)
+    return fill(_TABLES + _FUNCTIONS + _SINCE_2, schema)
 
 
 def upgrading(schema: str, version: int) -> str:
@@ -309,7 +343,8 @@ def upgrading(schema: str, version: int) -> str:
 
 def fill(statements: str, schema: str) -> str:
     """The statements, about that schema, whose name `check_schema` allows."""
-    return statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
+    filled = statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
+    return filled.replace("{version}", str(SCHEMA_VERSION))
 
 
 def check_schema(schema: str) -> None:

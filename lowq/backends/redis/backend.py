@@ -30,6 +30,7 @@ from lowq.backends.redis.records import holder_of, instant, lease_of, number, pl
 from lowq.backends.redis.settings import Durability, durability_of
 from lowq.backends.redis.transport import Transport
 from lowq.clock import Clock, span, to_datetime, to_micros
+from lowq.rules.adoption import adoptions
 from lowq.rules.damage import Unreadable, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -139,6 +140,13 @@ class RedisBackend:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
         return self._push(batch)
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        parts: list[bytes] = []
+        for new, state, attempts, reason, pushed_at in adoptions(tasks):
+            parts += (*_pack(new), _STATE[state], b"%d" % attempts, _sign(reason), instant(pushed_at))
+        return _read_pushed(self._queue.change("adopt", *parts))
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -269,12 +277,7 @@ class RedisBackend:
         self._server.close()
 
     def _push(self, batch: Sequence[Entry]) -> list[Pushed]:
-        parts: list[bytes] = []
-        for text, key, digest, priority, not_before, headers, crc in batch:
-            at = b"" if not_before is None else instant(not_before)
-            parts += (text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _sign(key), _sign(headers))
-        said = self._queue.change("push", *parts)[2:]
-        pushed = [Pushed(id.decode(), added == 1) for id, added in zip(said[::2], said[1::2], strict=True)]
+        pushed = _read_pushed(self._queue.change("push", *(part for new in batch for part in _pack(new))))
         warn_of_own_work(self, pushed)
         return pushed
 
@@ -348,6 +351,19 @@ class RedisSocketBackend(RedisBackend):
 
 def _token() -> bytes:
     return os.urandom(8).hex().encode()
+
+
+def _pack(new: Entry) -> tuple[bytes, ...]:
+    """The entry as the scripts that keep one take it."""
+    text, key, digest, priority, not_before, headers, crc = new
+    at = b"" if not_before is None else instant(not_before)
+    return text.encode(), digest, b"%d" % -priority, at, b"%d" % crc, _sign(key), _sign(headers)
+
+
+def _read_pushed(answer: Sequence[Any]) -> list[Pushed]:
+    """What such a script answers."""
+    said = answer[2:]
+    return [Pushed(id.decode(), added == 1) for id, added in zip(said[::2], said[1::2], strict=True)]
 
 
 def _sign(text: str | None) -> bytes:

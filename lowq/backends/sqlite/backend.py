@@ -25,13 +25,14 @@ from lowq.backend import (
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.claims import promote, promote_all, take
 from lowq.backends.sqlite.database import Durability
-from lowq.backends.sqlite.pushes import READY, SCHEDULED, keep, keep_all, standing_task
+from lowq.backends.sqlite.pushes import READY, SCHEDULED, adopt_all, keep, keep_all, standing_task
 from lowq.backends.sqlite.room import BoundedDatabase
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, is_anything_due, list_tasks, task_of
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
+from lowq.rules.adoption import adoptions
 from lowq.rules.entry import entries, entry
 from lowq.rules.leases import (
     check_id,
@@ -131,6 +132,13 @@ class SQLiteBackend:
         if any(each.added for each in pushed):
             self._bell.ring()
         warn_of_own_work(self, pushed)
+        return pushed
+
+    def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
+        """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
+        batch = adoptions(tasks)
+        pushed = self._database.writing(lambda db: adopt_all(db, self._queue, self._dedupe, batch, self._now()))
+        self._bell.ring()
         return pushed
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from typing import cast
 
-from lowq.backend import CorruptQueue, Dedupe, Pushed
+from lowq.backend import CorruptQueue, Dedupe, Pushed, State
 from lowq.backends.sqlite.rows import fetch
+from lowq.rules.adoption import Adoption
 from lowq.rules.entry import Entry
 
-SCHEDULED, READY = 0, 1
+SCHEDULED, READY, DEAD = 0, 1, 3
 
 _EVER = 2**63 - 1
 
@@ -25,6 +26,11 @@ _INSERT_UNLESS = _ROW.format(
     "SELECT", f" WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = ? AND digest = ? AND {_EQUAL})"
 )
 _STANDING = f"SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND {_EQUAL}"
+
+_ADOPT = (
+    "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc, attempts,"
+    " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 _LAST = (
     "SELECT coalesce((SELECT max(CAST(seq AS INTEGER)) FROM sqlite_sequence WHERE name = 'task'), 0),"
@@ -72,6 +78,37 @@ def keep_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry],
             raise CorruptQueue(
                 "the queue's table of tasks is damaged: its ids leave gaps; restore the file from a copy"
             )
+    return pushed
+
+
+def adopt_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Adoption], now: int) -> list[Pushed]:
+    """Every task is kept with what lies behind it, or an equal one stands; the caller holds the write lock."""
+    pushed = []
+    for new, state, attempts, reason, pushed_at in batch:
+        stands = None if state is State.DEAD else standing_task(db, queue, dedupe, new.digest, now)
+        if stands is None:
+            _, kept, rank, due, digest, not_before, key, text, _, headers, crc = _row(queue, new, now)
+            if state is not State.SCHEDULED:
+                kept, due = DEAD if state is State.DEAD else READY, None
+            values = (
+                queue,
+                kept,
+                rank,
+                due,
+                digest,
+                not_before,
+                key,
+                text,
+                pushed_at,
+                headers,
+                crc,
+                attempts,
+                reason,
+            )
+            id = db.execute(_ADOPT, values).lastrowid
+            pushed.append(Pushed(str(id), True))
+        else:
+            pushed.append(Pushed(str(stands), False))
     return pushed
 
 

@@ -9,9 +9,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from freezegun import freeze_time
 from processes import answer, python
 
 from lowq import Backend, Counts, FakeClock, Item, TaskQueue, Worker, open_backend
+from lowq.backend import Adopting
 from lowq.backends.postgres import schema
 from lowq.rules.own_work import OwnWork
 from lowq.testing import Jobs, SyncWorker, temp_queue
@@ -29,6 +31,9 @@ BOUND = 60
 MINUTE = timedelta(minutes=1)
 EXHAUSTIVE = "LOWQ_EXHAUSTIVE" in os.environ
 HOUR = timedelta(hours=1)
+VERSION = schema.SCHEMA_VERSION
+SINCE_1 = ["adopt"]
+"""The functions that a schema of version 1 had not."""
 
 
 @pytest.fixture
@@ -112,14 +117,30 @@ def test_many_processes_make_the_schema_at_once(lowq_postgres: str) -> None:
         assert sorted(task.work for task in queue.tasks()) == [0, 1, 2, 3]
 
 
+def test_a_schema_of_version_1_learns_what_came_since(lowq_postgres: str) -> None:
+    with closing(open_backend(lowq_postgres)) as old:
+        old.push("kept")
+        with psycopg.connect(lowq_postgres, autocommit=True) as connection:
+            for (name,) in connection.execute(
+                "SELECT oid::regprocedure::text FROM pg_proc WHERE proname = ANY (%s)", (SINCE_1,)
+            ).fetchall():
+                connection.execute(f"DROP FUNCTION {name}")
+            connection.execute("UPDATE lowq.about SET version = 1")
+
+    with closing(open_backend(lowq_postgres)) as new:
+        (task,) = new.tasks()
+        assert [each.added for each in cast(Adopting, new).adopt([replace(task, work="came")])] == [True]
+        assert drained(new) == ["kept", "came"]
+
+
 def test_an_older_schema_is_brought_up_to_date_once(lowq_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from lowq.backends.postgres import database
 
     with closing(open_backend(lowq_postgres)) as old:
         old.push("kept")
     for module in (schema, database):
-        monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schema.UPGRADES, 1, "ALTER TABLE {s}.task ADD COLUMN colour text DEFAULT 'red'")
+        monkeypatch.setattr(module, "SCHEMA_VERSION", VERSION + 1)
+    monkeypatch.setitem(schema.UPGRADES, VERSION, "ALTER TABLE {s}.task ADD COLUMN colour text DEFAULT 'red'")
     opened: list[Backend] = []
     threads = [threading.Thread(target=lambda: opened.append(open_backend(lowq_postgres))) for _ in range(4)]
     for thread in threads:
@@ -132,7 +153,7 @@ def test_an_older_schema_is_brought_up_to_date_once(lowq_postgres: str, monkeypa
         assert [task.work for task in each.tasks()] == ["kept"]
         each.close()
     with psycopg.connect(lowq_postgres) as connection:
-        assert connection.execute("SELECT version FROM lowq.about").fetchall() == [(2,)]
+        assert connection.execute("SELECT version FROM lowq.about").fetchall() == [(VERSION + 1,)]
         assert connection.execute("SELECT colour FROM lowq.task").fetchall() == [("red",)]
 
 
@@ -142,8 +163,8 @@ def test_an_upgrade_that_fails_leaves_all_as_it_was(lowq_postgres: str, monkeypa
     with closing(open_backend(lowq_postgres)) as old:
         old.push("kept")
         for module in (schema, database):
-            monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
-        monkeypatch.setitem(schema.UPGRADES, 1, "ALTER TABLE {s}.task ADD COLUMN colour text; SELECT 1 / 0")
+            monkeypatch.setattr(module, "SCHEMA_VERSION", VERSION + 1)
+        monkeypatch.setitem(schema.UPGRADES, VERSION, "ALTER TABLE {s}.task ADD COLUMN colour text; SELECT 1 / 0")
         with pytest.raises(Exception, match="division by zero"):
             open_backend(lowq_postgres)
         monkeypatch.undo()
