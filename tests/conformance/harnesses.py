@@ -232,3 +232,40 @@ class Unreadable(Sound):
 
     def open(self, place: Path) -> Any:
         return self.Client(self._places[place])
+
+
+class KnownLastFirst(LastFirst):
+    known: ClassVar[Any] = {"ORDER-11": "https://example.org/issues/167"}
+
+
+class KnownButKept(Sound):
+    known: ClassVar[Any] = {"ORDER-11": "https://example.org/issues/167"}
+
+
+class SometimesButKept(Sound):
+    sometimes: ClassVar[Any] = {"ORDER-11": "https://example.org/issues/167"}
+
+
+class UnknownKnown(Sound):
+    known: ClassVar[Any] = {"ODER-1": "https://example.org/issues/167"}
+
+
+class KnownSet(Sound):
+    known: ClassVar[Any] = {"ORDER-1"}
+
+
+class KnownNumber(Sound):
+    known: ClassVar[Any] = {"ORDER-1": 167}
+
+
+class KnownTwice(Sound):
+    known: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}
+    sometimes: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}
+
+
+class KnownUnchecked(Sound):
+    known: ClassVar[Any] = {"WORKER-13": "https://example.org/issues/167"}
+
+
+class MisspeltKnown(Sound):
+    knowns: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}

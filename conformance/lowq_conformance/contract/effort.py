@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from math import floor
 from typing import Any, Literal
+
+MISSED = 0.01
+"""The chance that what would have been met was missed all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,30 @@ class Effort:
     points: int = 0
     pairs: int = 0
     swept_pairs: int = 0
+
+    @property
+    def would_have_met(self) -> str:
+        """What would have been seen with 99 %, in words; nothing where too little was done to say so.
+
+        That takes each call, or each kill, to meet a fault with the same chance, whatever the others met.
+        """
+        if self.one_in is None:
+            return ""
+        fault, what = ("fault", "kill") if self.kills else ("race", "call")
+        return f"a {fault} that one {what} in {self.one_in:,} meets would have been met with 99 %"
+
+    @property
+    def one_in(self) -> int | None:
+        """What one kill in so many meets, or one call where nobody was killed, would have been met with 99 %."""
+        looks = self.kills or self.operations
+        if looks == 0:
+            return None
+        often = floor(1 / (1 - MISSED ** (1 / looks)))
+        return often if often > 1 else None
+
+    def tell(self) -> dict[str, Any]:
+        """The grounds as JSON for a reader: with what would have been seen."""
+        return self.as_json() | {"one_in": self.one_in}
 
     def as_json(self) -> dict[str, Any]:
         """The grounds as JSON."""

@@ -9,15 +9,17 @@ not have is one that the queue does not have, however much is promised of it her
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from lowq import Dedupe
 from lowq_conformance.contract.promises import DedupeBy, DueOrder, Requeue, Traits
 
 _DEFAULT = Traits()
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Client(Protocol):
@@ -120,6 +122,10 @@ class Harness(Protocol):
     workers: int | None = _DEFAULT.workers
     attempts: int | None = _DEFAULT.attempts
     retry_after: timedelta | None = _DEFAULT.retry_after
+    known: Mapping[str, str] = _NONE
+    """Clauses that it is known to break, each with where that is written down."""
+    sometimes: Mapping[str, str] = _NONE
+    """The same of those that not every run sees broken."""
 
     def open(self, place: Path) -> Any:
         """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.

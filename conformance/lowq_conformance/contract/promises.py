@@ -133,7 +133,9 @@ _OR_NONE = ("max_delay", "fixed_lease", "retry_after")
 """Traits that are a length of time or None."""
 TRAITS = tuple(field.name for field in fields(Traits))
 METHODS = ("open", "pass_time", "now", "start", "close_place", "event_loop")
-HARNESS_NAMES = ("promises", *TRAITS, *METHODS)
+STATEMENTS = ("known", "sometimes")
+"""What a harness says of its faults: see known.py."""
+HARNESS_NAMES = ("promises", *TRAITS, *STATEMENTS, *METHODS)
 
 
 def read_promises(words: object, who: str) -> frozenset[str]:
@@ -192,7 +194,8 @@ def check_names(harness: object, who: str) -> None:
             continue
         near = nearly(name)
         if near is not None and _could_be(near, value):
-            said = f"{who}: unknown {'method' if near in METHODS else 'trait'} {name!r}, did you mean {near!r}?"
+            kind = "method" if near in METHODS else "statement" if near in STATEMENTS else "trait"
+            said = f"{who}: unknown {kind} {name!r}, did you mean {near!r}?"
             raise BrokenHarness(f"{said} A name of your own that resembles one of the suite's begins with _")
 
 
@@ -234,6 +237,8 @@ def _could_be(known: str, value: object) -> bool:
         return True
     if known == "promises":
         return isinstance(value, (set, frozenset, list, tuple, str))
+    if known in STATEMENTS:
+        return isinstance(value, Mapping)
     default = getattr(Traits(), known)
     if type(default) is bool:
         return isinstance(value, bool)

@@ -14,9 +14,15 @@ class Verdict(StrEnum):
     BROKEN = "broken"
     NOT_PROMISED = "not promised"
     NOT_OBSERVED = "not observed"
+    KNOWN = "known"
+    """It is broken, and known to be."""
+    MENDED = "mended"
+    """It is kept, and said to be known to be broken."""
 
 
-Whole = Literal["kept", "broken", "incomplete"]
+Whole = Literal["kept", "known", "broken", "mended", "incomplete"]
+"""`known`: kept but for the faults that are known; `mended`: nothing is broken that is not known to be, but a fault
+that is said to be known is not there any more."""
 
 
 def of_sides(sides: Iterable[Verdict]) -> Verdict:
@@ -34,4 +40,8 @@ def of_clauses(verdicts: Iterable[Verdict]) -> Whole:
     seen = set(verdicts)
     if Verdict.BROKEN in seen:
         return "broken"
-    return "kept" if Verdict.KEPT in seen and Verdict.NOT_OBSERVED not in seen else "incomplete"
+    if Verdict.MENDED in seen:
+        return "mended"
+    if Verdict.NOT_OBSERVED in seen or seen.isdisjoint((Verdict.KEPT, Verdict.KNOWN)):
+        return "incomplete"
+    return "known" if Verdict.KNOWN in seen else "kept"

@@ -15,7 +15,7 @@ def text(told: object, longest: int = LONGEST) -> str:
     return escape(printable(excerpt(str(told), longest)), quote=True)
 
 
-def element(name: str, *inside: str, **attributes: str | None) -> str:
+def element(name: str, /, *inside: str, **attributes: str | None) -> str:
     """An element around HTML. An attribute's value is text, its name's `_` is `-`, and None leaves it out."""
     words = [f' {word.strip("_").replace("_", "-")}="{text(value)}"' for word, value in attributes.items() if value]
     return f"<{name}{''.join(words)}>{''.join(inside)}</{name}>"

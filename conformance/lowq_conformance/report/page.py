@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from lowq_conformance.contract.clauses import CLAUSES, GROUPS
+from lowq_conformance.contract.known import Fault
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.report.figure import proof
@@ -21,20 +22,29 @@ LOOKS = {
     Verdict.BROKEN: "broken",
     Verdict.NOT_PROMISED: "dim",
     Verdict.NOT_OBSERVED: "unseen",
+    Verdict.KNOWN: "unseen",
+    Verdict.MENDED: "broken",
 }
-WHOLE = {"kept": "kept", "broken": "broken", "incomplete": "unseen"}
+WHOLE = {"kept": "kept", "known": "kept", "broken": "broken", "mended": "broken", "incomplete": "unseen"}
+PROVED = {Verdict.BROKEN: "What is broken", Verdict.KNOWN: "What is known to be broken"}
+"""Verdicts for which there is a proof to show, and what stands above it."""
 SHORT = 300
 """Characters of evidence in a table."""
+LONGEST_LINK = 2000
+"""Characters of an address that is made a link; what is longer is cut and told only."""
 
 
-def page(reports: Sequence[Report], command: str, now: datetime) -> str:
-    """The reports as one page that needs nothing beside itself; `command` is what was typed."""
-    one = reports[0] if len(reports) == 1 else None
+def page(reports: Sequence[Report], command: str, now: datetime, *, hide_not_promised: bool = False) -> str:
+    """The reports as one page that needs nothing beside itself: what is broken first, and then every clause, or those
+    that are promised. `command` is what was typed."""
+    alone = len(reports) == 1
+    shown = [report.leave_out_unpromised() if hide_not_promised else report for report in reports]
     title = f"lowq check: {', '.join(report.target for report in reports)}"
     parts = [_head(reports, command, now)]
-    if one is None:
-        parts.append(_matrix(reports))
-    parts += [_target(report, number, alone=one is not None) for number, report in enumerate(reports)]
+    parts += [_target(report, number, alone=alone) for number, report in enumerate(reports)]
+    if not alone:
+        parts.append(_matrix(shown))
+    parts += [_clauses(report, number, alone=alone) for number, report in enumerate(shown)]
     return document(title, STYLE, element("main", "\n".join(parts)))
 
 
@@ -75,15 +85,16 @@ def _head(reports: Sequence[Report], command: str, now: datetime) -> str:
 
 
 def _verdict(report: Report) -> str:
-    counts = ", ".join(f"{len(report.ids(verdict))} {verdict}" for verdict in Verdict if report.ids(verdict))
     words = {
         "kept": "Every promise that it makes was kept.",
+        "known": "Every promise that it makes was kept, but for the faults that are known.",
         "broken": "It breaks promises that it makes.",
+        "mended": "What is said to be known to be broken was kept: take it out of what is known.",
         "incomplete": "Nothing was seen broken, but not every promise was put to the test.",
     }[report.verdict]
-    sign = {"kept": "✓", "broken": "✗", "incomplete": "?"}[report.verdict]
+    sign = {"kept": "✓", "known": "✓", "broken": "✗", "mended": "!", "incomplete": "?"}[report.verdict]
     said = [element("p", f"{sign} {report.verdict}", class_=f"whole {WHOLE[report.verdict]}")]
-    said.append(element("p", f"{words} Clauses: {counts or 'none'}."))
+    said.append(element("p", f"{words} Clauses: {report.counts() or 'none'}."))
     if report.interrupted:
         said.append(element("p", "The run was interrupted; this is what had been seen.", class_="unseen"))
     elif report.ended:
@@ -97,18 +108,18 @@ def _verdict(report: Report) -> str:
 
 
 def _target(report: Report, number: int, *, alone: bool) -> str:
-    broken = [clause for clause in report.clauses if clause.verdict is Verdict.BROKEN]
+    """What breaks the clauses of a target, those first of which that was not known."""
     parts = []
     if not alone:
         parts += [element("h2", text(report.target, SHORT)), _verdict(report)]
         parts.append(facts(("seed", _seeds(report)), ("seconds", f"{report.seconds:.1f}")))
-    if broken:
-        links = ", ".join(element("a", clause.id, href=f"#{_anchor(number, clause.id)}") for clause in broken)
-        parts.append(element("p", f"Broken: {links}"))
-    parts.append(_clauses(report, number, alone=alone))
-    if broken:
-        parts.append(element("h2" if alone else "h3", "What is broken"))
-        parts += [_write_broken(clauses, number, alone=alone) for clauses in report.breaks()]
+    for verdict, title in PROVED.items():
+        breaks = [clauses for clauses in report.breaks() if clauses[0].verdict is verdict]
+        if breaks:
+            ids = [clause.id for clauses in breaks for clause in clauses]
+            links = ", ".join(element("a", id, href=f"#{_anchor(number, id)}") for id in ids)
+            parts += [element("h2" if alone else "h3", title), element("p", links)]
+            parts += [_write_broken(clauses, number, alone=alone) for clauses in breaks]
     return element("section", "\n".join(parts), id=f"target{number}")
 
 
@@ -121,15 +132,20 @@ def _clauses(report: Report, number: int, *, alone: bool) -> str:
             bodies.append(element("tbody", head, *(_row(clause, number) for clause in clauses)))
     columns = (element("th", word, scope="col") for word in ("clause", "promise", "verdict", "evidence"))
     caption = element("caption", "The clauses" if alone else f"The clauses of {text(report.target, SHORT)}")
-    return element(
-        "div", element("table", caption, element("thead", element("tr", *columns)), *bodies), class_="clauses"
-    )
+    table = element("table", caption, element("thead", element("tr", *columns)), *bodies)
+    hidden = element("p", text(report.hides), class_="dim") if report.hidden else ""
+    return element("section", element("h2", "The clauses") if alone else "", table, hidden, class_="clauses")
 
 
 def _row(clause: ClauseReport, number: int) -> str:
     anchor = _anchor(number, clause.id)
-    broken = clause.verdict is Verdict.BROKEN
-    evidence = element("a", "what broke it", href=f"#{anchor}") if broken else text(clause.evidence, SHORT)
+    broken = clause.verdict in PROVED
+    said = clause.remark
+    if clause.grounds is not None and clause.grounds.would_have_met:
+        said += f"; {clause.grounds.would_have_met}"
+    evidence = element("a", "what broke it", href=f"#{anchor}") if broken else text(said, SHORT)
+    if broken and clause.known is not None:
+        evidence += f"; {_write_known(clause.known)}"
     return element(
         "tr",
         element("th", clause.id, scope="row"),
@@ -145,8 +161,12 @@ def _write_broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) 
     clause = clauses[0]
     anchor = _anchor(number, clause.id)
     level = "h3" if alone else "h4"
-    parts = [element(level, f"✗ {clause.id}: {text(clause.text)}", id=f"{anchor}-title")]
-    parts += [element(level, f"✗ {also.id}: {text(also.text)}", id=_anchor(number, also.id)) for also in clauses[1:]]
+    sign = SIGNS[clause.verdict]
+    parts = [element(level, f"{sign} {clause.id}: {text(clause.text)}", id=f"{anchor}-title")]
+    for also in clauses[1:]:
+        parts.append(element(level, f"{sign} {also.id}: {text(also.text)}", id=_anchor(number, also.id)))
+    known = dict.fromkeys(each.known for each in clauses if each.known is not None)
+    parts += [element("p", _write_known(fault)) for fault in known]
     if clause.fault is not None:
         parts.append(element("p", text(f"{clause.fault.said}.", 2000)))
         parts.append(proof(clause.fault, NANOSECONDS, f"{anchor}-operations"))
@@ -154,7 +174,17 @@ def _write_broken(clauses: Sequence[ClauseReport], number: int, *, alone: bool) 
         label = f"The calls that break {clause.id}"
         parts.append(element("pre", text(clause.evidence), tabindex="0", role="region", aria_label=label))
     parts.append(facts(("seed", str(clause.seed)), ("again", element("code", text(clause.rerun, SHORT * 4)))))
-    return element("article", "\n".join(parts), id=anchor, aria_labelledby=f"{anchor}-title")
+    looks = None if clause.verdict is Verdict.BROKEN else "known"
+    return element("article", "\n".join(parts), id=anchor, class_=looks, aria_labelledby=f"{anchor}-title")
+
+
+def _write_known(fault: Fault) -> str:
+    """The fault, with a link where it is written down at an address of the web."""
+    before, _, _ = str(fault).rpartition(fault.link)
+    link = text(fault.link, SHORT)
+    if fault.link.startswith(("https://", "http://")) and len(fault.link) < LONGEST_LINK:
+        link = element("a", link, href=fault.link, rel="noreferrer")
+    return text(before) + link
 
 
 def _seeds(report: Report) -> str:

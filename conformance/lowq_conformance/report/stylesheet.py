@@ -39,6 +39,7 @@ td { overflow-wrap: anywhere; }
 tr.guilty { background: var(--guilty); }
 article { margin: 1.25rem 0; padding: 1rem; border: 1px solid var(--line); border-left: 5px solid var(--broken);
   border-radius: 6px; }
+article.known { border-left-color: var(--unseen); }
 article:target, tr:target { outline: 3px solid var(--link); }
 figure { margin: 1rem 0; } figcaption { color: var(--dim); margin: .4rem 0; }
 svg { display: block; font: 12px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }

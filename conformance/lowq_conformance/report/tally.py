@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.effort import Effort
+from lowq_conformance.contract.known import Fault, spell
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.verdict import Verdict, of_sides
 from lowq_conformance.history.counterexample import Counterexample
@@ -34,11 +35,12 @@ class TestVerdict(NamedTuple):
 class Tally:
     """One run over one target: what was asked, what is planned, and what the tests said so far.
 
-    `lacks` are the clauses that take a promise which was not made, and that promise; `planned` the tests, each with
-    the clauses that it alone must have seen to the end; `expected` how many tests are to say something, with all
-    seeds. `schedule` is the one that is to be made again, where there is one; `doing` is what is done now, in words.
-    What was not seen is so because it was `interrupted`, because the run `ended` for that reason, or because of the
-    `trouble` that the harness made.
+    `lacks` are the clauses that take a promise which was not made, and that promise; `known` the faults that are
+    known, by clause, those that the command `stated` among them; `planned` the tests, each with the clauses that it
+    alone must have seen to the end; `expected` how many tests are to say something, with all seeds, and `lengths`
+    how many seconds they took. `schedule` is the one that is to be made again, where there is one; `doing` is what
+    is done now, in words. What was not seen is so because it was `interrupted`, because the run `ended` for that
+    reason, or because of the `trouble` that the harness made.
     """
 
     target: str
@@ -46,11 +48,14 @@ class Tally:
     selected: frozenset[str]
     promised: tuple[str, ...]
     lacks: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, Fault] = field(default_factory=dict)
+    known: Mapping[str, Fault] = field(default_factory=dict)
     planned: dict[str, tuple[str, ...]] = field(default_factory=dict)
     profile: Profile = DEFAULT
     schedule: str = ""
     doing: str = ""
     sides: dict[tuple[str, int], list[TestVerdict]] = field(default_factory=dict)
+    lengths: dict[tuple[str, int], float] = field(default_factory=dict)
     expected: int = 0
     seeds: int = 1
     started: float = field(default_factory=time.monotonic)
@@ -58,9 +63,11 @@ class Tally:
     ended: str = ""
     trouble: str = ""
 
-    def saw(self, test: str, sides: Iterable[Iterable[Any]], seed: int | None = None) -> None:
-        """The test said this with the seed, or that of the run; it counts once, however often it is told."""
-        self.sides[test, self.seed if seed is None else seed] = [TestVerdict(*side) for side in sides]
+    def saw(self, test: str, sides: Iterable[Iterable[Any]], seed: int | None = None, seconds: float = 0.0) -> None:
+        """The test said this with the seed, or that of the run, and took so long; it counts once, however often it is
+        told."""
+        at = (test, self.seed if seed is None else seed)
+        self.sides[at], self.lengths[at] = [TestVerdict(*side) for side in sides], seconds
 
     def tests(self, seed: int) -> list[str]:
         """The tests that have said something with this seed."""
@@ -69,6 +76,10 @@ class Tally:
     def find_broken(self) -> frozenset[str]:
         """The clauses that a test has found broken."""
         return frozenset(s.clause for sides in self.sides.values() for s in sides if s.verdict == Verdict.BROKEN)
+
+    def find_unknown(self) -> frozenset[str]:
+        """The broken clauses of which no fault is known."""
+        return self.find_broken().difference(self.known)
 
     def report(self) -> Report:
         """What is known so far."""
@@ -95,6 +106,8 @@ class Tally:
             why = "the run was interrupted" if self.interrupted else self.ended or self.trouble.split("\n")[0]
             said.append((self.seed, TestVerdict(id, Verdict.NOT_OBSERVED, why or UNSEEN)))
         verdict = of_sides(Verdict(side.verdict) for _, side in said)
+        fault = self.known.get(id)
+        final = verdict if fault is None else fault.judge(verdict, in_part=bool(self.schedule))
         telling = [(seed, side) for seed, side in said if side.verdict == verdict and side.evidence]
         seed, shown = min(  # a schedule shows it again in every run
             telling,
@@ -105,13 +118,15 @@ class Tally:
         behind = Effort.together(grounds) if grounds else None
         return ClauseReport(
             id,
-            verdict,
+            final,
             CLAUSES[id].text,
             shown.evidence if behind is None else str(behind),
             self._rerun(id, seed, shown.schedule),
             None if shown.fault is None else Counterexample.of_json(shown.fault),
             behind,
             seed,
+            fault,
+            sum(length for (test, _), length in self.lengths.items() if id in self.planned.get(test, ())),
         )
 
     def _collect(self, id: str) -> Iterator[tuple[int, TestVerdict]]:
@@ -126,6 +141,8 @@ class Tally:
     def _rerun(self, id: str, seed: int, schedule: str) -> str:
         """The command that looks at one clause again, or makes one schedule."""
         more = [part for promise in self.promised for part in ("--promise", promise)]
+        if id in self.stated:
+            more += [part for word, said in spell({id: self.stated[id]}) for part in (f"--{word}", said)]
         if schedule:
             return shlex.join(["lowq", "check", self.target, "--schedule", schedule, *more])
         if self.profile is not DEFAULT:

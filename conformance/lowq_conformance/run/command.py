@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lowq_conformance.contract.clauses import UnknownClause
+from lowq_conformance.contract.known import read_options
 from lowq_conformance.contract.profile import DEFAULT, PROFILES, QUICK, THOROUGH
 from lowq_conformance.contract.promises import PROMISES, BrokenHarness
 from lowq_conformance.history.operation import BadHistory
-from lowq_conformance.report.page import page
-from lowq_conformance.report.report import show, worst
+from lowq_conformance.report.report import worst
 from lowq_conformance.run.durations import BadLength, seconds_of
 from lowq_conformance.run.judge_history import judge_file
-from lowq_conformance.run.output_file import OutFile, Unwritable
+from lowq_conformance.run.output_file import Unwritable
+from lowq_conformance.run.outputs import Outputs
+from lowq_conformance.run.progress import progress
 from lowq_conformance.run.runner import Interrupted, SuiteFailed, run
 from lowq_conformance.sweep.schedule import BadSchedule, Schedule, parse
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lowq_conformance.report.tally import Tally
 
 _OF = "With --history, what the queue says of"
 _LENGTH = click.FloatRange(min=0)
@@ -98,20 +90,29 @@ first one, only what depends on the seed is done again. What is not reached
 within TIME is not observed. Several TARGETs have equal shares of it.
 
 \b
+Faults that are known: known = {"RACE-1": "https://…"} in a harness, or
+--known; the clause is told as known, and the exit status is 0. As soon as it
+is kept, it is 1: take it out. sometimes, or --sometimes, is for those that
+not every run sees.
+
+\b
+Where GITHUB_STEP_SUMMARY names a file, a summary is added to it.
+
+\b
 Places are made in memory, in /dev/shm, where Linux has it and it has room,
 else where temporary files are made. TMPDIR=FOLDER says otherwise.
 
 \b
 Exit status
-  0    every promised clause was kept
-  1    a clause is broken
+  0    every promised clause was kept, but for faults that are known
+  1    a clause is broken, or kept that is said to be known to be broken
   2    a TARGET cannot be loaded or turns out to be no harness, whatever the
        others are, the command is misused, or the report cannot be written
   3    nothing is broken, but a promised clause was not observed, or none was
        tried
   70   the suite itself failed
   130  interrupted, by Ctrl-C or SIGTERM; what was seen is reported, also to
-       --json and --html, and no process is left
+       the files that were asked for, and no process is left
   141  the reader of the report went away (lowq check … | head)
 
 \b
@@ -161,13 +162,22 @@ Exit status with --history
     help="Make only this schedule of two clients, exactly, as a report spells it: claim@212,claim.",
 )
 @click.option(
-    "--json",
-    "json_file",
-    type=click.File("w", lazy=False),
-    metavar="FILE",
-    help="Write the report as JSON; - prints it.",
+    "--known",
+    metavar="CLAUSE=URL",
+    multiple=True,
+    help="This clause is known to be broken, which is written down there: no failure. Kept, it is one.",
 )
+@click.option(
+    "--sometimes",
+    metavar="CLAUSE=URL",
+    multiple=True,
+    help="The same of a clause that not every run sees broken: kept, it is no failure either.",
+)
+@click.option("--json", metavar="FILE", help="Write the report as JSON; - prints it.")
 @click.option("--html", metavar="FILE", help="Write the report as one page that needs no network and no script.")
+@click.option("--junit", metavar="FILE", help="Write the report as JUnit's XML, one test case a clause.")
+@click.option("--badge", metavar="FILE", help="Write a badge with the verdict, as SVG.")
+@click.option("--hide-not-promised", is_flag=True, help="The table and the page leave out what is not promised.")
 @click.option("--history", metavar="FILE", help="Judge a recorded history instead of a TARGET.")
 @click.option("--dedupe", type=click.Choice(["off", "until_done", "until_claimed"]), help=f"{_OF} equal works.")
 @click.option("--requeue", type=click.Choice(["place", "any"]), help=f"{_OF} the place of a returned task.")
@@ -182,8 +192,13 @@ def check(
     only: Sequence[str],
     promises: Sequence[str],
     seed: int | None,
-    json_file: Any,
+    known: Sequence[str],
+    sometimes: Sequence[str],
+    json: str | None,
     html: str | None,
+    junit: str | None,
+    badge: str | None,
+    hide_not_promised: bool,
     history: str | None,
     profile: str | None,
     jobs: int | None,
@@ -206,17 +221,27 @@ def check(
             )
         if not targets:
             raise click.UsageError("Missing argument 'TARGET...', or --history FILE.")
-    elif targets or only or any(each is not None for each in (seed, profile, jobs, budget, schedule)):
+        if (known or sometimes) and len(targets) > 1:
+            raise click.UsageError(
+                "--known and --sometimes are about one TARGET; with several, say it in each one's harness."
+            )
+    elif (
+        targets
+        or any((only, known, sometimes, hide_not_promised))
+        or any(each is not None for each in (seed, profile, jobs, budget, schedule, junit, badge))
+    ):
         raise click.UsageError("--history takes no TARGET and nothing that is about checking one.")
-    console = Console(highlight=False, stderr=json_file is not None and json_file.name == "<stdout>")
+    console = Console(highlight=False, stderr=json == "-")
     try:
-        with nullcontext() if html is None else OutFile(html) as page_file:
+        faults = read_options(known, sometimes)
+        with Outputs(json, html, junit, badge) as outputs:
             if history is None:
                 code = check_targets(
                     targets,
                     console,
-                    json_file,
-                    page_file,
+                    outputs,
+                    hide_not_promised,
+                    known=faults,
                     only=only,
                     seed=seed,
                     promises=promises,
@@ -226,7 +251,7 @@ def check(
                     schedule=schedule,
                 )
             else:
-                code = judge_history(history, promises, lease, spec, console, json_file, page_file)
+                code = judge_history(history, promises, lease, spec, console, outputs)
     except (BrokenHarness, UnknownClause, BadHistory, Unwritable) as error:
         click.echo(f"lowq check: {error}", err=True)
         sys.exit(HARNESS)
@@ -244,8 +269,8 @@ def cores() -> int:
 def check_targets(
     targets: Sequence[str],
     console: Console,
-    json_file: Any,
-    page_file: OutFile | None,
+    outputs: Outputs,
+    hide_not_promised: bool,
     **asked: Any,
 ) -> int:
     """The targets were checked and reported on; the exit code."""
@@ -255,11 +280,7 @@ def check_targets(
         code = worst(reports)
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
-    told = [report.as_json() for report in reports]
-    with open_report(page_file if reports else None, lambda: page(reports, format_command(), datetime.now(UTC))):
-        if reports:
-            show(reports, console)
-        write_json(told[0] if len(told) == 1 else told, json_file)
+    outputs.write_reports(reports, console, format_command(), hide_not_promised=hide_not_promised)
     return code
 
 
@@ -269,8 +290,7 @@ def judge_history(
     lease: float | None,
     spec: dict[str, Any],
     console: Console,
-    json_file: Any,
-    page_file: OutFile | None,
+    outputs: Outputs,
 ) -> int:
     """The history was judged and reported on; the exit code. Raises BadHistory."""
     if spec.get("due_order") == "none":
@@ -281,93 +301,10 @@ def judge_history(
         raise BadHistory(f"{file}: {error}") from None
     except OSError as error:
         raise BadHistory(f"{file} cannot be read: {error.strerror}") from None
-    with open_report(page_file, lambda: report.page(format_command(), datetime.now(UTC))):
-        report.show(console)
-        write_json(report.as_json(), json_file)
+    outputs.write_history(report, console, format_command())
     return report.exit_code
-
-
-@contextmanager
-def open_report(page_file: OutFile | None, page: Callable[[], str]) -> Iterator[None]:
-    """The block writes the report; its page, where it is asked for, is written whatever becomes of that.
-
-    Raises Unwritable, and BrokenPipeError where the reader has gone.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise Unwritable(f"the report cannot be written: {error.strerror}") from error
-    finally:
-        if page_file is not None:
-            page_file.write(page())
-
-
-def write_json(told: Any, file: Any) -> None:
-    """The report was written, where it is asked for: one object, or an array where there are several targets."""
-    if file is not None:
-        json.dump(told, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
 
 
 def format_command() -> str:
     """The command that was typed."""
     return shlex.join(["lowq", *sys.argv[1:]])
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[Tally, str], None] | None]:
-    """Something to tell of each event: on standard error it draws a bar where that is a terminal, else it writes
-    a line now and then, so that who looks into a file sees what is being done."""
-    console = Console(highlight=False, stderr=True)
-    if not console.is_terminal:
-        yield write_lines(time.monotonic)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[now]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[int, Any] = {}
-
-        def watch(run: Tally, test: str) -> None:
-            if id(run) not in tasks:
-                tasks[id(run)] = bars.add_task(run.target, total=None, now="")
-            broken = f"[red]{len(run.find_broken())} broken[/] " if run.find_broken() else ""
-            broken += f"{run.seeds} seeds " if run.seeds > 1 else ""
-            now = name_of_test(test)
-            bars.update(
-                tasks[id(run)], total=run.expected or None, completed=len(run.sides), now=f"{broken}[dim]{now}[/]"
-            )
-
-        yield watch
-
-
-def write_lines(clock: Callable[[], float]) -> Callable[[Tally, str], None]:
-    """Something to tell of each event, which writes a line on standard error when `EVERY` seconds have passed."""
-    last = clock()
-
-    def watch(run: Tally, test: str) -> None:
-        nonlocal last
-        if clock() - last >= EVERY:
-            last = clock()
-            broken = f"{len(run.find_broken())} broken, " if run.find_broken() else ""
-            of = f" of {run.expected}" if run.expected else ""
-            now = f"; {name_of_test(test)}" if test else ""
-            click.echo(f"{run.target}: {broken}{len(run.sides)}{of} tests{now}", err=True)
-
-    return watch
-
-
-def name_of_test(test: str) -> str:
-    """What is done now, for people: the name of a test without its file, or what a test says that it is at."""
-    return test.rpartition("::")[2].removeprefix("test_").replace("_", " ")
-
-
-EVERY = 10.0
-"""Seconds between two lines about a run whose output goes to a file."""

@@ -35,6 +35,29 @@ def add_options(parser: pytest.Parser) -> None:
         default=[],
         help="Promises to add to what the target says, such as fifo,persistent. May be repeated.",
     )
+    for word, says in (
+        ("known", "A clause that is known to be broken, and where that is written down: kept, it fails the run."),
+        ("sometimes", "The same of a clause that not every run sees broken: kept, it is kept."),
+    ):
+        group.addoption(
+            f"--lowq-{word}",
+            dest=f"lowq_{word}",
+            metavar="CLAUSE=URL",
+            action="append",
+            default=[],
+            help=f"{says} May be repeated.",
+        )
+    for word, says in (
+        ("junit", "Write the report as JUnit's XML, one test case a clause; pytest's own has one a test."),
+        ("badge", "Write a badge with the verdict, as SVG."),
+    ):
+        group.addoption(f"--lowq-{word}", dest=f"lowq_{word}", metavar="FILE", help=says)
+    group.addoption(
+        "--lowq-hide-not-promised",
+        dest="lowq_hide_not_promised",
+        action="store_true",
+        help="The table leaves out what is not promised.",
+    )
     group.addoption(
         "--lowq-seed",
         dest="lowq_seed",

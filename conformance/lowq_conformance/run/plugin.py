@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from importlib import import_module
 from pathlib import Path
 from random import SystemRandom
@@ -31,12 +31,14 @@ from lowq_conformance.cases.fixtures import (
     used_key,
 )
 from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, select
+from lowq_conformance.contract.known import Fault, read_options
 from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused, find_broken
 from lowq_conformance.contract.profile import PROFILES
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
-from lowq_conformance.report import report as reports
 from lowq_conformance.report.tally import Tally, TestVerdict
+from lowq_conformance.run.output_file import Unwritable
+from lowq_conformance.run.outputs import Outputs
 from lowq_conformance.run.own_fault import own_fault
 from lowq_conformance.run.wire import CASES
 from lowq_conformance.storm.storms import Storms, name_of_run
@@ -54,6 +56,7 @@ RANDOM = {"seed", "random", "storms"}
 """Fixtures that are not the same with every seed."""
 
 run_key = pytest.StashKey[Tally]()
+outputs_key = pytest.StashKey[Outputs]()
 said_key = pytest.StashKey[list[TestVerdict]]()
 
 
@@ -68,8 +71,10 @@ def pytest_configure(config: pytest.Config) -> None:
         selected = frozenset(select(config.getoption("lowq_only")))
         asked_schedule = config.getoption("lowq_schedule")
         schedule = None if asked_schedule is None else parse(asked_schedule)
+        stated = read_options(config.getoption("lowq_known"), config.getoption("lowq_sometimes"))
         loaded = load(config.getoption("lowq_harness"), promised)
-    except (BrokenHarness, UnknownClause, BadSchedule) as error:
+        outputs = open_outputs(config)
+    except (BrokenHarness, UnknownClause, BadSchedule, Unwritable) as error:
         raise pytest.UsageError(str(error)) from error
     loaded.journal = Journal(config.getoption("lowq_journal"))
     lacks = {id: clause.missing(loaded.promises, loaded.traits) for id, clause in CLAUSES.items()}
@@ -79,7 +84,10 @@ def pytest_configure(config: pytest.Config) -> None:
         selected,
         promised,
         {id: lack for id, lack in lacks.items() if lack is not None},
+        stated,
+        {**loaded.known, **stated},
         profile=PROFILES[config.getoption("lowq_profile")],
+        schedule=asked_schedule or "",
     )
     config.stash[loaded_key] = loaded
     config.stash[seed_key] = run.seed
@@ -87,9 +95,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[asked_key] = run.selected
     config.stash[profile_key] = run.profile
     config.stash[run_key] = run
+    config.stash[outputs_key] = outputs
     config.pluginmanager.register(Listener(run), "lowq-listener")
     if getattr(config.option, "dist", "no") == "load":  # what -n means without --dist
         distribute(config, run)
+
+
+def open_outputs(config: pytest.Config) -> Outputs:
+    """The files that are asked for, open till the end of the run. Raises Unwritable."""
+    outputs = Outputs(junit=config.getoption("lowq_junit"), badge=config.getoption("lowq_badge"))
+    if hasattr(config, "workerinput"):  # of xdist; its controller writes
+        return Outputs()
+    outputs.__enter__()
+    config.add_cleanup(lambda: outputs.__exit__(None, None, None))
+    return outputs
 
 
 def distribute(config: pytest.Config, run: Tally) -> None:
@@ -111,7 +130,7 @@ class Listener:
         if TROUBLE in told:
             self.run.trouble = self.run.trouble or told[TROUBLE]
         elif SIDES in told:
-            self.run.saw(report.nodeid, told[SIDES])
+            self.run.saw(report.nodeid, told[SIDES], seconds=report.duration)
         elif report.failed and report.nodeid in self.run.planned:  # by xdist, of a worker that died of the test
             ids = self.run.planned[report.nodeid]
             self.run.saw(report.nodeid, [TestVerdict(id, Verdict.BROKEN.value, str(report.longrepr)) for id in ids])
@@ -224,7 +243,16 @@ def pytest_runtest_makereport(
         report.user_properties.append((SIDES, [tuple(side) for side in sides]))  # xdist sends plain types only
         if report.failed and sides:
             report.longrepr = "\n\n".join(f"{side.clause}: {side.verdict}\n\n{side.evidence}" for side in sides)
+            excuse(report, sides, item.config.stash[run_key].known)
     return report
+
+
+def excuse(report: pytest.TestReport, sides: list[TestVerdict], known: Mapping[str, Fault]) -> None:
+    """A test that broke nothing but what is known to be broken is told as one that is expected to fail."""
+    broken = [side.clause for side in sides if side.verdict == Verdict.BROKEN]
+    if broken and all(id in known for id in broken):
+        report.outcome = "skipped"
+        report.wasxfail = "reason: " + "; ".join(f"{id} {known[id]}" for id in broken)
 
 
 def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVerdict]:
@@ -265,7 +293,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return  # of xdist; its controller knows the whole
     if run.trouble:
         session.exitstatus = 2
-    elif session.exitstatus == 0 and run.report().verdict == "incomplete":
+    elif session.exitstatus == 0 and run.report().exit_code:
         session.exitstatus = 1
 
 
@@ -274,4 +302,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return  # somebody else is told of the run, or there is none
     terminalreporter.section("lowq")
     console = Console(file=terminalreporter._tw._file, highlight=False)
-    reports.show([config.stash[run_key].report()], console)
+    hide = config.getoption("lowq_hide_not_promised")
+    config.stash[outputs_key].write_reports([config.stash[run_key].report()], console, "", hide_not_promised=hide)

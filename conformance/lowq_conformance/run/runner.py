@@ -11,6 +11,7 @@ from random import SystemRandom
 from tempfile import TemporaryDirectory
 
 from lowq_conformance.contract import clauses
+from lowq_conformance.contract.known import Fault
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.report.report import Report
@@ -48,10 +49,13 @@ def run(
     jobs: int | None = None,
     budget: float | None = None,
     schedule: Schedule | None = None,
+    known: Mapping[str, Fault] | None = None,
 ) -> list[Report]:
     """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
     `watch` is told of each event; `bound` are seconds for one test, else those of the profile; the tests of a target
     are shared out among `jobs` processes, else as many as the profile says.
+
+    `known` are faults that are known beside those that a harness states, by clause; they count more than its own.
 
     With a `schedule` nothing is looked at but that, and the clauses that it is about.
 
@@ -81,7 +85,9 @@ def run(
         Hosts(Path(folder), jobs or profile.jobs, interruption) as hosts,
     ):
         for number, target in enumerate(targets):
-            found.append(Tally(target, chosen, selected[target], tuple(promises), profile=profile))
+            found.append(
+                Tally(target, chosen, selected[target], tuple(promises), stated=known or {}, profile=profile)
+            )
             found[-1].schedule = "" if schedule is None else str(schedule)
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
             _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share)

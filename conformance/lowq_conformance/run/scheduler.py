@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from lowq_conformance.contract.known import Fault, spell
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
@@ -29,7 +30,8 @@ LOADING = 120.0
 
 @dataclass(slots=True, eq=False)
 class Share:
-    """What one host does: its lot, the test that runs, when that must have ended, and why it was killed, if it was.
+    """What one host does: its lot, the test that runs, since when and until when it may, and why it was killed, if it
+    was.
 
     `resumes`: the lot is to be gone on with by a new process, which has these `lots`.
     """
@@ -40,6 +42,7 @@ class Share:
     resumes: bool = False
     lots: frozenset[str] = frozenset()
     test: str = ""
+    began: float = 0.0
     killed: str = ""
     over: bool = False
 
@@ -118,6 +121,7 @@ class Scheduler:
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
         args += [f"--lowq-promise={promise}" for promise in run.promised]
+        args += [f"--lowq-{word}={said}" for word, said in spell(run.stated)]
         args += [f"--lowq-schedule={run.schedule}"] if run.schedule else []
         args += [f"--deselect={test}" for test in run.tests(self.seed)]
         share.host.tell(args=args)
@@ -144,11 +148,11 @@ class Scheduler:
         elif "asks" in event:
             self._give(share)
         elif "start" in event:
-            share.test, self.run.doing = event["start"], ""
+            share.test, share.began, self.run.doing = event["start"], time.monotonic(), ""
         elif "progress" in event:
             self.run.doing = event["progress"]
         elif "sides" in event:
-            self.run.saw(event["test"], event["sides"], self.seed)
+            self.run.saw(event["test"], event["sides"], self.seed, time.monotonic() - share.began)
             share.test = ""
         elif self.stopping:
             return
@@ -165,6 +169,7 @@ class Scheduler:
         run = self.run
         if not self.again:
             run.lacks = event["lacks"]
+            run.known = {id: Fault(*told) for id, told in event["known"].items()}
             run.planned = {test: tuple(ids) for test, ids in event["planned"].items()}
         lots = [lot for lot in event["lots"] if not self.again or self._worth(*lot)]
         if len(self.shares) > 1:
@@ -209,6 +214,6 @@ class Scheduler:
         program = read(str(journal)) if journal.exists() else ""
         evidence = f"{program}\n\n{how}" if program else how
         sides = [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in self.run.planned[share.test]]
-        self.run.saw(share.test, sides, self.seed)
+        self.run.saw(share.test, sides, self.seed, time.monotonic() - share.began)
         share.resumes = True
         self._begin(share)

@@ -181,7 +181,8 @@ class EventSender:
         told = [
             (name, [item.nodeid for item in items], any(map(suite.is_seeded, items))) for name, items in lots.items()
         ]
-        tell(self._talk, planned=run.planned, lacks=run.lacks, lots=told)
+        known = {id: (fault.link, fault.sometimes) for id, fault in run.known.items()}
+        tell(self._talk, planned=run.planned, lacks=run.lacks, known=known, lots=told)
         while not session.shouldstop:
             tell(self._talk, asks=True)
             order = self._talk.next()

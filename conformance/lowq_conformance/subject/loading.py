@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lowq_conformance.contract.harness import brings
+from lowq_conformance.contract.known import KNOWN, SOMETIMES, read_known
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import (
     PROMISES,
@@ -39,11 +40,13 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
     if make.checked:
         check_names(harness, target)
     traits = read_traits({name: getattr(harness, name) for name in TRAITS if hasattr(harness, name)}, target)
+    known = read_known(getattr(harness, KNOWN, {}), getattr(harness, SOMETIMES, {}), target)
     added = read_words(promises)
     stated = getattr(harness, "promises", None)
     with TemporaryDirectory(prefix="lowq-probe-", ignore_cleanup_errors=True) as place:
         first = frozenset[str]() if stated is None else read_promises(read_promises(stated, target) | added, target)
         subject = Subject(target, make, harness, first, traits, Journal())
+        subject.known = known
         try:
             client = subject.open(Path(place).resolve())
             if stated is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 from lowq_conformance.contract.harness import brings
+from lowq_conformance.contract.known import Fault
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import (
     BrokenHarness,
@@ -33,6 +35,8 @@ class Subject(UnderTest):
         super().__init__(target, harness, promises, traits, journal)
         self.only_pushes = False
         """Whether its clients, of which one was opened, leave claiming to the queue's own worker."""
+        self.known: Mapping[str, Fault] = {}
+        """The faults that the harness states, by clause."""
         self._make = make
         self._clients: list[Client] = []
         self._places: set[Path] = set()
@@ -44,7 +48,7 @@ class Subject(UnderTest):
         """The same queue by a harness made anew, with no clients and an empty journal."""
         made = make_harness(self._make, self.target)
         again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
-        again.only_pushes = self.only_pushes
+        again.only_pushes, again.known = self.only_pushes, self.known
         again.shape = dict(self.shape)
         again.asynchronous = self.asynchronous
         return again

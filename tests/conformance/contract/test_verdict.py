@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lowq_conformance.contract.verdict import Verdict, of_clauses, of_sides
 
-KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict
+KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED, KNOWN, MENDED = Verdict
 
 
 @pytest.mark.parametrize(

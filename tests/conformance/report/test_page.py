@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from conformance.pages import Page
 from lowq_conformance.checker.judge import check
 from lowq_conformance.contract.clauses import CLAUSES
+from lowq_conformance.contract.effort import Effort
+from lowq_conformance.contract.known import Fault
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
@@ -93,6 +95,37 @@ def test_what_many_clients_broke_is_a_picture_and_the_same_in_words() -> None:
     assert "! no order explains this answer" in told.text
     assert "Why no order explains it: at best 1 of 2 completed operations" in told.text
     assert ("tr", {"class": "guilty"}) in told.tags
+
+
+def test_a_page_begins_with_what_is_broken_then_what_is_known_then_every_clause() -> None:
+    run = Tally("module:Queue", 7, frozenset(CLAUSES), (), {"CLOSE-1": "close"})
+    run.known = {"ORDER-1": Fault("https://example.org/issues/167"), "ORDER-2": Fault("javascript:alert(1)")}
+    run.saw("one", [("RACE-2", BROKEN, "a timeline", fault().as_json())])
+    run.saw("two", [("ORDER-1", BROKEN, "q.claim()"), ("ORDER-2", BROKEN, "q.claim()"), ("DELIVER-1", "kept", "")])
+    told = made(run.report(), run.report())
+
+    places = [told.text.index(part) for part in ("✗ RACE-2", "~ ORDER-1", "Clauses by target", "DELIVER-1")]
+    assert places == sorted(places)
+    assert (told.faults, told.asks_for()) == ([], [])
+    assert {"https://example.org/issues/167"} == set(told.leads_nowhere())
+    assert "known: javascript:alert(1)" in told.text
+
+
+def test_a_page_says_how_rare_a_race_would_have_been_met() -> None:
+    grounds = Effort("proved", 1842, 3, 0, 2.5).as_json()
+    told = made(a_report(sides=(("RACE-1", "kept", "", None, grounds),)))
+
+    assert "a race that one call in 400 meets would have been met with 99 %" in told.text
+
+
+def test_a_page_can_leave_out_what_is_not_promised() -> None:
+    reports = [a_report(sides=SIDES), a_report("module:Other", sides=SIDES)]
+    for shown in (reports[:1], reports):
+        told = Page(page(shown, "lowq check", NOW, hide_not_promised=True))
+
+        assert "CLOSE-1" not in told.text
+        assert "Not promised, and hidden: 1 clause." in told.text
+        assert (told.faults, told.leads_nowhere()) == ([], [])
 
 
 def test_a_page_asks_for_nothing_and_runs_nothing() -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 
 import pytest
+from lowq_conformance.contract.effort import Effort
+from lowq_conformance.contract.known import Fault
 from lowq_conformance.contract.verdict import Verdict, of_sides
 from lowq_conformance.report.report import ranges, show, worst
 from lowq_conformance.report.tally import Tally
 from rich.console import Console
 
-KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED = Verdict
+KEPT, BROKEN, NOT_PROMISED, NOT_OBSERVED, KNOWN, MENDED = Verdict
+URL = "https://example.org/issues/167"
 
 
 def a_run(*sides: tuple[str, str, str], lacks: str | None = None, unfinished: bool = False) -> Tally:
@@ -76,6 +79,64 @@ def test_a_broken_clause_is_shown_with_its_words_its_program_and_how_to_run_it_a
     assert "ORDER-1: First in, first out for one client" in out.getvalue()
     assert "    q.claim()  # 'b', expected 'a'" in out.getvalue()
     assert "again: lowq check module:Queue --only ORDER-1 --seed 7" in out.getvalue()
+
+
+def test_what_is_not_known_is_shown_first_then_what_is_known_then_every_clause() -> None:
+    out, report = io.StringIO(), three_clauses().report()
+
+    show([report], Console(file=out, width=120))
+
+    told = out.getvalue()
+    places = [told.index(part) for part in ("✗ ORDER-2: ", "~ ORDER-1: ", f"known: {URL}", "clause ", "ORDER-3 ")]
+    assert places == sorted(places)
+    assert (report.verdict, report.exit_code) == ("broken", 1)
+    assert report.counts() == "1 broken, 1 not promised, 1 known"
+
+
+def test_what_is_not_promised_can_be_hidden() -> None:
+    out = io.StringIO()
+
+    show([three_clauses().report()], Console(file=out, width=120), hide_not_promised=True)
+
+    assert "ORDER-3" not in out.getvalue()
+    assert "Not promised, and hidden: 1 clause." in out.getvalue()
+    assert "1 not promised" in out.getvalue()
+
+
+def test_one_schedule_does_not_say_that_a_known_fault_is_gone() -> None:
+    run = a_run(("ORDER-1", "kept", ""))
+    run.known = {"ORDER-1": Fault(URL)}
+
+    assert run.report()["ORDER-1"].verdict is MENDED
+    run.schedule = "claim@3,claim"
+    assert run.report()["ORDER-1"].verdict is KEPT
+
+
+def test_the_command_for_a_fault_that_was_stated_states_it_again() -> None:
+    run = a_run(("ORDER-1", "broken", "x"))
+    run.stated = {"ORDER-1": Fault(URL, sometimes=True)}
+
+    assert run.report()["ORDER-1"].rerun == (
+        f"lowq check module:Queue --only ORDER-1 --seed 7 --sometimes ORDER-1={URL}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("operations", "kills", "one_in"), [(1842, 0, 400), (5000, 36, 8), (0, 0, None), (3, 0, None)]
+)
+def test_how_rare_a_fault_would_have_been_met(operations: int, kills: int, one_in: int | None) -> None:
+    effort = Effort("proved", operations, 1, kills, 1.0)
+
+    assert effort.one_in == one_in
+    assert ("would have been met with 99 %" in effort.would_have_met) == (one_in is not None)
+
+
+def three_clauses() -> Tally:
+    """A known fault, one that is not, and a clause that is not promised."""
+    run = Tally("module:Queue", 7, frozenset({"ORDER-1", "ORDER-2", "ORDER-3"}), (), {"ORDER-3": "priority"})
+    run.known = {"ORDER-1": Fault(URL)}
+    run.saw("test 1", [("ORDER-1", "broken", "q.claim()  # 'b', expected 'a'"), ("ORDER-2", "broken", "q.push()")])
+    return run
 
 
 def test_clauses_that_are_not_checked_are_named_in_short() -> None:

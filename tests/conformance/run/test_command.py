@@ -13,7 +13,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from lowq_conformance.report.tally import Tally
-from lowq_conformance.run.command import write_lines
+from lowq_conformance.run.progress import write_lines
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
@@ -38,6 +38,7 @@ def test_a_kept_queue_leaves_with_0_and_writes_the_report(tmp_path: Path) -> Non
     told = json.loads((tmp_path / "report.json").read_text())
     assert 0 < told.pop("seconds") < 100
     clauses = told.pop("clauses")
+    assert 0 < clauses[0].pop("seconds") < 100
     assert told == {
         "target": "memory",
         "seed": 5,
@@ -57,6 +58,8 @@ def test_a_kept_queue_leaves_with_0_and_writes_the_report(tmp_path: Path) -> Non
             "grounds": None,
             "seed": 5,
             "rerun": "lowq check memory --only ORDER-1 --seed 5",
+            "known": None,
+            "sometimes": False,
         }
     ]
 

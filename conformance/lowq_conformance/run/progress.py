@@ -1,0 +1,73 @@
+"""How far a run is, told on standard error while it lasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lowq_conformance.report.tally import Tally
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Tally, str], None] | None]:
+    """Something to tell of each event: on standard error it draws a bar where that is a terminal, else it writes
+    a line now and then, so that who looks into a file sees what is being done."""
+    console = Console(highlight=False, stderr=True)
+    if not console.is_terminal:
+        yield write_lines(time.monotonic)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[int, Any] = {}
+
+        def watch(run: Tally, test: str) -> None:
+            if id(run) not in tasks:
+                tasks[id(run)] = bars.add_task(run.target, total=None, now="")
+            broken = f"[red]{len(run.find_unknown())} broken[/] " if run.find_unknown() else ""
+            broken += f"{run.seeds} seeds " if run.seeds > 1 else ""
+            now = name_of_test(test)
+            bars.update(
+                tasks[id(run)], total=run.expected or None, completed=len(run.sides), now=f"{broken}[dim]{now}[/]"
+            )
+
+        yield watch
+
+
+def write_lines(clock: Callable[[], float]) -> Callable[[Tally, str], None]:
+    """Something to tell of each event, which writes a line on standard error when `EVERY` seconds have passed."""
+    last = clock()
+
+    def watch(run: Tally, test: str) -> None:
+        nonlocal last
+        if clock() - last >= EVERY:
+            last = clock()
+            broken = f"{len(run.find_unknown())} broken, " if run.find_unknown() else ""
+            of = f" of {run.expected}" if run.expected else ""
+            now = f"; {name_of_test(test)}" if test else ""
+            click.echo(f"{run.target}: {broken}{len(run.sides)}{of} tests{now}", err=True)
+
+    return watch
+
+
+def name_of_test(test: str) -> str:
+    """What is done now, for people: the name of a test without its file, or what a test says that it is at."""
+    return test.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+
+
+EVERY = 10.0
+"""Seconds between two lines about a run whose output goes to a file."""
