@@ -15,6 +15,7 @@ Errors::
     ├── QueueClosed          the client was closed
     ├── InvalidWork          what was pushed is not JSON; names the path inside the work
     ├── InvalidLocation      a path or URL that is no queue, or not this kind of queue
+    ├── NoTransaction        a push cannot be part of a transaction on that connection
     ├── BackendUnavailable   the storage is locked, full, read-only or gone
     │   └── QueueGone        it was deleted or replaced
     └── CorruptQueue         the storage is damaged
@@ -26,6 +27,7 @@ Misuse (a naive datetime, a priority that is no int, ``lease_for`` of zero or le
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -62,6 +64,10 @@ class InvalidWork(LowqError, ValueError):
 
 class InvalidLocation(LowqError, ValueError):
     """The path or URL is no queue of this kind; nothing was written."""
+
+
+class NoTransaction(LowqError):
+    """A push cannot be part of the caller's transaction on that connection; nothing was pushed."""
 
 
 class BackendUnavailable(LowqError):
@@ -250,6 +256,15 @@ class Backend(Protocol):
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
+        ...
+
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """Inside, pushes to this queue are part of the transaction that is open on the connection at the push.
+
+        They are there once it is committed, and never were where it is rolled back. This thread's (and task's) pushes
+        only, through whichever client of the queue. Promise ``transaction``. Raises NoTransaction, here or at the
+        push; what the database says of the transaction, such as a deadlock, is raised as its driver says it.
+        """
         ...
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:

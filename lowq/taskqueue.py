@@ -29,7 +29,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from functools import update_wrapper
 from operator import attrgetter
@@ -46,7 +46,8 @@ from lowq.error_text import message as text_of
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
-from lowq.rules.own_work import warn_of_own_work
+from lowq.rules.own_work import level_outside, warn_of_own_work
+from lowq.rules.transaction import find_joined, is_joined
 from lowq.run import Run
 from lowq.worker import background
 from lowq.worker.connections import begin_after_commit
@@ -194,19 +195,54 @@ class TaskQueue:
         warn_of_own_work(backend, pushed)
         return pushed
 
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """Inside, pushes to this queue are part of the transaction open on the connection: see Backend.within.
+
+        ::
+
+            with session.begin(), queue.within(session):
+                session.add(order)
+                queue.push({"order": order.number})
+        """
+        return self.backend.within(connection)
+
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already.
 
-        Inside a transaction of Django's on SQLite it begins at the commit, since the file is locked to it until then.
+        Inside `within` it begins at the commit, and so it does inside a transaction of Django's on SQLite, since the
+        file is locked to it until then. A connection that does not tell of its commits is looked at when the block
+        of `within` ends; where the transaction is still open then, an UnattendedWarning says to start it afterwards.
         It is gone when nothing falls due within `linger`; what does so later is said by an UnattendedWarning.
         """
         if override.start is not None and (started := override.start(self)) is not None:
             return started
         if begin_after_commit(lambda: self.start(output=output)):
             return True
+        if is_joined() and (joined := find_joined(self.backend)) is not None:
+            joined.call_after_commit(lambda: self._start_afterwards(output), self._warn_of_open_transaction)
+            return True
+        return self._start_now(output)
+
+    def _start_now(self, output: background.HasFileno | None) -> bool:
         started = background.start(self.worker(), self.location, linger=self.linger, output=output)
         self._warn_of_unattended(started)
         return started
+
+    def _start_afterwards(self, output: background.HasFileno | None) -> None:
+        """A worker is started; where that fails, a warning says so: the transaction is committed."""
+        try:
+            self._start_now(output)
+        except LowqError as error:
+            message = f"no worker was started after the commit: {error}"
+            warnings.warn(message, UnattendedWarning, stacklevel=level_outside())
+
+    def _warn_of_open_transaction(self) -> None:
+        warnings.warn(
+            f"start() was called in a transaction that was still open when the block of within ended, so no worker of"
+            f" {self.location} was started: call start() after the commit",
+            UnattendedWarning,
+            stacklevel=level_outside(),
+        )
 
     def _warn_of_unattended(self, started: bool) -> None:
         """What falls due when no worker of `start` is there any more was said, with the instant."""

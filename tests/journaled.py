@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import EPOCH, Row
 
-from lowq import Acked, Clock, Lease, LeaseLost, Pushed, Task
+from lowq import Acked, Clock, Lease, LeaseLost, NoTransaction, Pushed, Task
 from lowq.clock import SystemClock
 
 NOW = timedelta(0)
@@ -42,6 +42,10 @@ class Journaled(Queue):
         """As Backend.push, but that this queue promises no headers."""
         assert not headers
         return super().push(work, key=key, priority=priority, not_before=not_before)
+
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """As Backend.within, which this queue does not promise."""
+        raise NoTransaction(f"no transaction on {connection}")
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:  # type: ignore[override]
         """As Backend.claim, looking every few milliseconds."""

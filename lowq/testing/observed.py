@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -134,6 +135,10 @@ class Observed:
         now = self._clock.now()
         added = [_task(answer.id, item, now) for answer, item in zip(answers, items, strict=True) if answer.added]
         return self._heard(self, added) if added else _nothing
+
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """As Backend.within."""
+        return self.backend.within(connection)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""

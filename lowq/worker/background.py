@@ -25,6 +25,7 @@ from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.rules.names import check_name
 from lowq.run import Run
+from lowq.worker.connections import let_go_of_wal
 from lowq.worker.forks import announce, begin
 from lowq.worker.lock import WorkerLock
 from lowq.worker.lock import active_pid as pid_in
@@ -66,6 +67,10 @@ def start(
             f"start(): {where} stays in its process, and a background worker is another one; "
             "keep the queue in a file, or run a Worker in a thread"
         )
+    check_file = getattr(worker.backend, "check_fork", None)
+    if check_file is not None:
+        let_go_of_wal()
+        check_file()
     name, place = worker.backend.name, true_path(where.place)
     lock, turn = (WorkerLock(where.beside(kind, name), place) for kind in ("lock", "next"))
     try:

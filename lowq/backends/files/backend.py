@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -57,6 +57,7 @@ from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import check_choice, flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
+from lowq.rules.transaction import no_transaction
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell, and how long what was dropped into ``new/`` waits at most."""
@@ -133,6 +134,10 @@ class FilesBackend:
         pushed = self._pushes.adopt(adoptions(tasks))
         self._bell.ring()
         return pushed
+
+    def within(self, connection: object) -> AbstractContextManager[None]:  # noqa: ARG002  # whatever it is
+        """Raises NoTransaction: the queue is in no database of the caller's."""
+        raise no_transaction(self)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import ClassVar, cast
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from lowq.rules.leases import check_id, check_lease, check_leases, check_number,
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.paging import check_page
+from lowq.rules.transaction import no_transaction
 from lowq.wire import (
     Json,
     optional,
@@ -143,6 +145,10 @@ class HTTPBackend:
         adoptions(batch)
         answer = self._post("adopt", {"tasks": [write_task(each) for each in batch]})
         return read_list(read_pushed)(answer.get("pushed"), "pushed")
+
+    def within(self, connection: object) -> AbstractContextManager[None]:  # noqa: ARG002  # whatever it is
+        """Raises NoTransaction: the queue is in no database of the caller's."""
+        raise no_transaction(self)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

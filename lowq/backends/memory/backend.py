@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
 from queue import SimpleQueue
@@ -43,6 +44,7 @@ from lowq.rules.leases import (
 from lowq.rules.names import check_dedupe, check_name, check_same_dedupe
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page, page_of
+from lowq.rules.transaction import no_transaction
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts that it is told of a push: one that was cut off may have told nobody."""
@@ -94,6 +96,10 @@ class MemoryBackend:
     def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
         """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""
         return self._keep(adoptions(tasks))
+
+    def within(self, connection: object) -> AbstractContextManager[None]:  # noqa: ARG002  # whatever it is
+        """Raises NoTransaction: the queue is in no database of the caller's."""
+        raise no_transaction(self)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast, get_args
 
@@ -32,8 +33,10 @@ from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
+from lowq.backends.postgres.within import push_within
 from lowq.clock import Clock, span, to_datetime, to_micros
 from lowq.rules.adoption import adoptions
+from lowq.rules.callers import caller_of
 from lowq.rules.damage import Unreadable, reason_of
 from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
@@ -50,6 +53,7 @@ from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 from lowq.rules.server_time import ServerTime
+from lowq.rules.transaction import Joined, find_joined, joining, queue_of
 
 _WINDOWS: Mapping[Dedupe, int] = {"until_done": 0, "until_claimed": 1, "off": 2}
 _STATES = {State.SCHEDULED: 0, State.READY: 1, State.DEAD: 3}
@@ -69,7 +73,7 @@ class PostgresBackend:
 
     promises = frozenset(
         "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
-        " headers names inspect json prompt close clock persistent threads processes crash".split()
+        " headers names inspect json prompt close clock persistent threads processes crash transaction".split()
     )
 
     def __init__(
@@ -117,6 +121,8 @@ class PostgresBackend:
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before, headers)
+        if (joined := find_joined(self)) is not None:
+            return self._push_within(joined, [new])[0]
         ((id, added),) = self._database.ask(
             f"SELECT id, added FROM {self._s}push($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             *self._entered,
@@ -140,6 +146,8 @@ class PostgresBackend:
         if not batch:
             self._database.check_open()
             return []
+        if (joined := find_joined(self)) is not None:
+            return self._push_within(joined, batch)
         first: dict[bytes, int] = {}
         places: list[int] = []
         fresh: list[Entry] = []
@@ -179,6 +187,11 @@ class PostgresBackend:
             Array(BIGINT, [each.pushed_at for each in batch]),
         )
         return [Pushed(str(id), added) for id, added in rows]
+
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """Inside, pushes are part of the transaction on this connection to the database that the queue is in."""
+        self._database.check_open()
+        return joining(queue_of(self), caller_of(connection, "postgresql"))
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -322,6 +335,13 @@ class PostgresBackend:
     def close(self) -> None:
         """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._database.close()
+
+    def _push_within(self, joined: Joined, batch: list[Entry]) -> list[Pushed]:
+        self._database.check_open()
+        database, window = self._database, _WINDOWS[self._dedupe]
+        pushed = push_within(joined, self._s, database.shown, self._queue, database.identity, self._at, window, batch)
+        warn_of_own_work(self, pushed)
+        return pushed
 
     @property
     def _at(self) -> int | None:

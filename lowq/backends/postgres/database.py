@@ -80,6 +80,11 @@ class Database:
         """Milliseconds that a call waits for a lock: the server gives up before this client does."""
         return min(self._patience // 10 * 9 // timedelta(milliseconds=1), 2**31 - 1)
 
+    @property
+    def identity(self) -> str:
+        """Of the schema and the database, which this client has been connected to."""
+        return self._identity or ""
+
     def countdown(self) -> Left:
         """How much is left of the time that a call waits for the server, which has a second at least."""
         return SystemClock().countdown(max(self._patience, _LEAST_PATIENCE))

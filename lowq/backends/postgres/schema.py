@@ -16,7 +16,7 @@ import re
 from lowq.backend import InvalidLocation
 from lowq.clock import LAST_MICROS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MAKING = 7_813_275_091
 """The advisory lock under which schemas are made and upgraded."""
@@ -26,7 +26,8 @@ CREATE TABLE {s}.about (version integer NOT NULL, identity uuid NOT NULL DEFAULT
 CREATE TABLE {s}.queue (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name bytea NOT NULL UNIQUE, dedupe text NOT NULL);
 -- rank: the priority with its sign turned, so that one ascending index is the claim order.
--- due: when something scheduled falls due, or a lease ends. token: of the latest claim, until it is settled.
+-- due: when something scheduled falls due, or a lease ends. token: of the latest claim, until it is settled;
+-- 'within' where it was pushed in a transaction of the application's, and not claimed yet.
 -- state: 0 scheduled, 1 ready, 2 leased, 3 dead. The sequence of the ids is the push order; none comes twice.
 CREATE TABLE {s}.task (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, queue bigint NOT NULL, state smallint NOT NULL,
@@ -326,13 +327,81 @@ BEGIN
 END $$;
 """
 
-UPGRADES: dict[int, str] = {1: _SINCE_2}
+_SINCE_3 = """
+-- Pushes in a transaction of the application's, which may stay open for long: without the queue's lock, and so
+-- without a look at what other open transactions push. That waits for the commit, and so does waking who waits.
+-- No row: this is not the database that the caller means. A row with the place 0: the transaction is too isolated.
+CREATE FUNCTION {s}.push_within(
+    _q bigint, _identity text, _at bigint, _window bigint, _ranks bigint[], _not_befores bigint[],
+    _digests bytea[], _keys bytea[], _works bytea[], _headers bytea[], _crcs bigint[])
+RETURNS TABLE (place bigint, id bigint, added boolean) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+#variable_conflict use_variable
+DECLARE
+    now bigint := coalesce(_at, {s}.now());
+    later boolean;
+    which text := 'lowq.within_' || '{s}.queue'::regclass::oid;
+BEGIN
+    IF _identity IS DISTINCT FROM (SELECT identity || ' ' || (SELECT oid FROM pg_database
+            WHERE datname = current_database()) FROM {s}.about)
+        OR NOT EXISTS (SELECT 1 FROM {s}.queue k WHERE k.id = _q) THEN
+        RETURN;
+    END IF;
+    IF _window < 2 AND current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        place := 0;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    FOR i IN 1 .. cardinality(_works) LOOP
+        place := i;
+        id := {s}.standing(_q, _window, _digests[i], now);
+        added := id IS NULL;
+        IF added THEN
+            later := coalesce(_not_befores[i] > now, false);
+            INSERT INTO {s}.task AS t
+                (queue, state, rank, due, token, digest, not_before, key, work, pushed_at, headers, crc)
+            VALUES (_q, CASE WHEN later THEN 0 ELSE 1 END, _ranks[i], CASE WHEN later THEN _not_befores[i] END,
+                'within', _digests[i], _not_befores[i], _keys[i], _works[i], now, _headers[i], _crcs[i])
+            RETURNING t.id INTO id;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+    PERFORM set_config(which, coalesce(current_setting(which, true), '') || ' ' || _q, true)
+        WHERE NOT (' ' || coalesce(current_setting(which, true), '') || ' ') LIKE '% ' || _q || ' %';
+END $$;
+
+-- At the commit: who pushed equal works in the meantime, and was committed first, keeps his. Queues are locked in one
+-- order, whichever this transaction pushed to first.
+CREATE FUNCTION {s}.commit_within() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    each bigint;
+    now bigint := {s}.now();
+    dedupes text;
+BEGIN
+    FOR each IN SELECT q::bigint FROM unnest(string_to_array(trim(
+        current_setting('lowq.within_' || '{s}.queue'::regclass::oid, true)), ' ')) q ORDER BY 1
+    LOOP
+        PERFORM {s}.enter(each, 60000);
+    END LOOP;
+    SELECT k.dedupe INTO dedupes FROM {s}.queue k WHERE k.id = NEW.queue;
+    IF dedupes <> 'off' THEN
+        DELETE FROM {s}.task t WHERE t.id = NEW.id AND t.token = 'within' AND EXISTS (
+            SELECT 1 FROM {s}.task o WHERE o.queue = NEW.queue AND o.digest = NEW.digest AND o.state < 3
+            AND o.id <> NEW.id AND (o.state < 2 OR dedupes = 'until_done' OR o.due <= now));
+    END IF;
+    PERFORM {s}.ring(NEW.queue);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER within AFTER INSERT ON {s}.task DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.token = 'within') EXECUTE FUNCTION {s}.commit_within();
+"""
+
+UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3}
 """The statements that lead from each version to the next."""
 
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return fill(_TABLES + _FUNCTIONS + _SINCE_2, schema)
+    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3, schema)
 
 
 def upgrading(schema: str, version: int) -> str:

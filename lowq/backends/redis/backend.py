@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
@@ -47,6 +48,7 @@ from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import STATES, check_page, place_in_list
 from lowq.rules.server_time import ServerTime
+from lowq.rules.transaction import no_transaction
 
 _LOOK_AGAIN = timedelta(seconds=1)
 """How long a waiting claim trusts that it is woken: who took a ring may have died, and leases begin silently."""
@@ -147,6 +149,10 @@ class RedisBackend:
         for new, state, attempts, reason, pushed_at in adoptions(tasks):
             parts += (*_pack(new), _STATE[state], b"%d" % attempts, _sign(reason), instant(pushed_at))
         return _read_pushed(self._queue.change("adopt", *parts))
+
+    def within(self, connection: object) -> AbstractContextManager[None]:  # noqa: ARG002  # whatever it is
+        """Raises NoTransaction: the queue is in no database of the caller's."""
+        raise no_transaction(self)
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""

@@ -1,10 +1,14 @@
-"""A queue in one SQLite file: the reference."""
+"""A queue in one SQLite file: the reference.
+
+Long: each verb of the contract is a method with its statement.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import ClassVar, cast, get_args
 
@@ -28,12 +32,14 @@ from lowq.backends.sqlite.database import Durability
 from lowq.backends.sqlite.pushes import READY, SCHEDULED, adopt_all, keep, keep_all, standing_task
 from lowq.backends.sqlite.room import BoundedDatabase
 from lowq.backends.sqlite.rows import COLUMNS, Row, counts, fetch, is_anything_due, list_tasks, task_of
+from lowq.backends.sqlite.shared import SharedDatabase, push_within
 from lowq.backends.wakeup import Bell, Listener
 from lowq.beside import check_links, true_path
 from lowq.clock import LAST_MICROS, Clock, choose_clock, deadline, span, to_datetime, to_micros
 from lowq.location import beside
 from lowq.rules.adoption import adoptions
-from lowq.rules.entry import entries, entry
+from lowq.rules.callers import caller_of
+from lowq.rules.entry import Entry, entries, entry
 from lowq.rules.leases import (
     check_id,
     check_lease,
@@ -47,6 +53,7 @@ from lowq.rules.names import check_dedupe, check_name, check_same_dedupe, no_que
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
+from lowq.rules.transaction import Joined, find_joined, joining, no_transaction, queue_of
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
 """How long a waiting claim trusts the bell."""
@@ -58,12 +65,13 @@ class SQLiteBackend:
     `durability` is ``"power"`` (a push that returned survives the loss of power), ``"process"`` (the death of the
     process; several times faster on most disks) or ``"none"`` (for tests: the loss of power may damage the file).
     `patience` is how long to wait for other writers before BackendUnavailable. `create=False` refuses a path or name
-    where no queue is. In a URL: ``?durability=process&patience=5`` (seconds).
+    where no queue is. `shared`: the file is the application's, with tables of its own, and `within` pushes in its
+    transactions. In a URL: ``?durability=process&patience=5`` (seconds).
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create")
+    OPTIONS: ClassVar[tuple[str, ...]] = ("durability", "patience", "create", "shared")
 
-    promises = frozenset(
+    _OWN = frozenset(
         "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
         " headers names inspect json prompt close clock persistent threads processes crash".split()
     )
@@ -78,8 +86,10 @@ class SQLiteBackend:
         durability: Durability = "power",
         patience: timedelta | str = timedelta(seconds=30),
         create: bool | str = True,
+        shared: bool | str = False,
     ) -> None:
         patience, create = length_of(patience, "patience"), flag_of(create, "create")
+        self._shared = flag_of(shared, "shared")
         check_name(name)
         check_dedupe(dedupe)
         self.where = file = true_path(path)
@@ -88,7 +98,7 @@ class SQLiteBackend:
         time = self._clock = choose_clock(clock)
         self._bell = Bell(beside(file, "bell", name), file)
         self._was_empty = False
-        self._database = BoundedDatabase(
+        self._database = (SharedDatabase if self._shared else BoundedDatabase)(
             # Not a method of this client, which would then be a cycle, and keep its connection when it is dropped.
             file,
             create=create,
@@ -101,6 +111,11 @@ class SQLiteBackend:
         except BaseException:
             self._database.close()
             raise
+
+    @property
+    def promises(self) -> frozenset[str]:
+        """What this queue keeps; in an application's file, also pushes in its transactions."""
+        return self._OWN | {"transaction"} if self._shared else self._OWN
 
     @property
     def dedupe(self) -> Dedupe:
@@ -118,6 +133,8 @@ class SQLiteBackend:
     ) -> Pushed:
         """The work is kept, or an equal one already stood and nothing changed."""
         new = entry(work, key, priority, not_before, headers)
+        if (joined := find_joined(self)) is not None:
+            return self._push_within(joined, [new])[0]
         pushed = self._database.alone(lambda db: keep(db, self._queue, self._dedupe, new, self._now()))
         if pushed.added:
             self._bell.ring()
@@ -128,6 +145,8 @@ class SQLiteBackend:
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = entries(items)
+        if (joined := find_joined(self)) is not None:
+            return self._push_within(joined, batch)
         pushed = self._database.writing(lambda db: keep_all(db, self._queue, self._dedupe, batch, self._now()))
         if any(each.added for each in pushed):
             self._bell.ring()
@@ -140,6 +159,13 @@ class SQLiteBackend:
         pushed = self._database.writing(lambda db: adopt_all(db, self._queue, self._dedupe, batch, self._now()))
         self._bell.ring()
         return pushed
+
+    def within(self, connection: object) -> AbstractContextManager[None]:
+        """Inside, pushes are part of the transaction on this connection to the file, which is the application's."""
+        if not self._shared:
+            raise no_transaction(self)
+        self._database.check_open()
+        return joining(queue_of(self), caller_of(connection, "sqlite"))
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
@@ -308,6 +334,21 @@ class SQLiteBackend:
         """The connection is let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._database.close()
         self._bell.ring()  # for a claim of this client that waits
+
+    def check_fork(self) -> None:
+        """Raise BackendUnavailable where a forked worker could not use the file."""
+        if isinstance(self._database, SharedDatabase):
+            self._database.check_fork()
+
+    def _push_within(self, joined: Joined, batch: list[Entry]) -> list[Pushed]:
+        self._database.check_open()
+        if not batch:
+            return []
+        pushed = push_within(joined, self.where, self._queue, self._dedupe, batch, self._now())
+        if any(each.added for each in pushed):
+            joined.ring_after_commit(self._bell.ring)
+        warn_of_own_work(self, pushed)
+        return pushed
 
     def _now(self) -> int:
         return to_micros(self._clock.now(), "clock.now()")

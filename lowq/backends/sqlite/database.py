@@ -29,7 +29,7 @@ from datetime import timedelta
 from functools import partial
 from math import ceil
 from types import FrameType
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from lowq.backend import (
     BackendUnavailable,
@@ -69,6 +69,7 @@ class Database:
 
     _cursor: sqlite3.Cursor | None = None
     """The cursor of the connection, once it is ready to be used."""
+    cursor_class: ClassVar[type[sqlite3.Cursor]] = sqlite3.Cursor
 
     def __init__(
         self, path: str, *, create: bool, durability: Durability, patience: timedelta, now: Callable[[], int]
@@ -85,7 +86,7 @@ class Database:
         self._taken_away = 0
         self._begin = ""
         """How the latest call began."""
-        self._handle = Handle()
+        self._handle = Handle(self.cursor_class)
         self._identity: tuple[int, int] | None = None
         self._closed = False
         self._check_path(create)
@@ -112,9 +113,18 @@ class Database:
         """What `body` answers, which holds the write lock from its start: kept at its end, undone by an exception."""
         return self._run("BEGIN IMMEDIATE", body)
 
+    def check_open(self) -> None:
+        """Raise QueueClosed where the client was closed."""
+        if self._closed:
+            raise QueueClosed(f"this client of {self.path} was closed; open the queue again")
+
     def close(self) -> None:
         """The connection is let go; whoever uses this client afterwards gets QueueClosed."""
         self._closed = True
+        self.rest()
+
+    def rest(self) -> None:
+        """The connection is let go until the next use."""
         found = None
         try:
             found = self._lock.take(sys._getframe())
@@ -170,7 +180,7 @@ class Database:
         if self._closed:
             raise QueueClosed(f"this client of {self.path} was closed; open the queue again")
         waiting = self._keeps_others_out()
-        own = Database(
+        own = type(self)(
             self.path,
             create=False,
             durability=self._durability,
@@ -305,8 +315,12 @@ class Database:
             self._bring_up_to_date(cursor, version)
         if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(cursor)
-        cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         cursor.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchall()
+        self._set_durability(cursor)
+
+    def _set_durability(self, cursor: sqlite3.Cursor) -> None:
+        """What this connection commits is synced as was asked for."""
+        cursor.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
         if sys.platform == "darwin" and self._durability == "power":
             cursor.execute("PRAGMA fullfsync = 1")  # there fsync() stops at the drive's own cache
 

@@ -20,16 +20,17 @@ from lowq.backends.sqlite.rows import text_of
 class Handle:
     """At most one open connection, and the cursor through which alone it is used."""
 
-    __slots__ = ("_cursors",)
+    __slots__ = ("_cursors", "_kind")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[sqlite3.Cursor] = sqlite3.Cursor) -> None:
+        self._kind = kind
         self._cursors: list[sqlite3.Cursor] = []
 
     def open(self, path: str, timeout: float) -> sqlite3.Cursor:
         """The cursor of a new connection, which waits that many seconds for locks and begins nothing by itself."""
         connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
         # One call into C: no connection is open that is not written down.
-        self._cursors.extend(map(methodcaller("cursor"), map(connect, (path,))))
+        self._cursors.extend(map(methodcaller("cursor", self._kind), map(connect, (path,))))
         cursor = next(iter(self._cursors), None)
         if cursor is None:
             raise sqlite3.ProgrammingError("a signal handler closed the connection")

@@ -22,10 +22,10 @@ _ROW = (
     " {} ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{}"
 )
 _INSERT = _ROW.format("VALUES (", ")")
-_INSERT_UNLESS = _ROW.format(
+INSERT_UNLESS = _ROW.format(
     "SELECT", f" WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = ? AND digest = ? AND {_EQUAL})"
 )
-_STANDING = f"SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND {_EQUAL}"
+STANDING = f"SELECT min(id) FROM task WHERE queue = ? AND digest = ? AND {_EQUAL}"
 
 _ADOPT = (
     "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc, attempts,"
@@ -45,9 +45,9 @@ _ASKED = 500
 
 def keep(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, new: Entry, now: int) -> Pushed:
     """The entry is kept, or an equal task stands."""
-    values = (*_row(queue, new, now), *_same(queue, dedupe, new.digest, now))
+    values = (*row_of(queue, new, now), *same_as(queue, dedupe, new.digest, now))
     for _ in range(_TRIES):
-        inserted = db.execute(_INSERT_UNLESS, values)
+        inserted = db.execute(INSERT_UNLESS, values)
         if inserted.rowcount == 1:
             return Pushed(str(inserted.lastrowid), True)
         found = standing_task(db, queue, dedupe, new.digest, now)
@@ -66,7 +66,7 @@ def keep_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry],
         stands = standing.get(new.digest)
         if stands is None:
             id += 1  # AUTOINCREMENT gives the next one, as long as nobody else writes
-            rows.append(_row(queue, new, now))
+            rows.append(row_of(queue, new, now))
             if dedupe != "off":
                 standing[new.digest] = id
             pushed.append(Pushed(str(id), True))
@@ -87,7 +87,7 @@ def adopt_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Adopti
     for new, state, attempts, reason, pushed_at in batch:
         stands = None if state is State.DEAD else standing_task(db, queue, dedupe, new.digest, now)
         if stands is None:
-            _, kept, rank, due, digest, not_before, key, text, _, headers, crc = _row(queue, new, now)
+            _, kept, rank, due, digest, not_before, key, text, _, headers, crc = row_of(queue, new, now)
             if state is not State.SCHEDULED:
                 kept, due = DEAD if state is State.DEAD else READY, None
             values = (
@@ -114,7 +114,7 @@ def adopt_all(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Adopti
 
 def standing_task(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, digest: bytes, now: int) -> int | None:
     """The id of the task that refuses an equal push, or None."""
-    ((standing,),) = fetch(db, _STANDING, _same(queue, dedupe, digest, now))
+    ((standing,),) = fetch(db, STANDING, same_as(queue, dedupe, digest, now))
     return cast("int | None", standing)
 
 
@@ -131,14 +131,15 @@ def _standing(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry]
     return found
 
 
-def _row(queue: int, new: Entry, now: int) -> tuple[object, ...]:
+def row_of(queue: int, new: Entry, now: int) -> tuple[object, ...]:
+    """The values of a new task."""
     text, key, digest, priority, not_before, headers, crc = new
     due = not_before if not_before is not None and not_before > now else None
     state = READY if due is None else SCHEDULED
     return queue, state, -priority, due, digest, not_before, key, text, now, headers, crc
 
 
-def _same(queue: int, dedupe: Dedupe, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
+def same_as(queue: int, dedupe: Dedupe, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
     """The queue, the digest, and until when; nothing equals NULL."""
     return queue, None if dedupe == "off" else digest, _until(dedupe, now)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lowq.backend import NO_HEADERS, Counts, State, Task
 from lowq.backends.numbers import number
+from lowq.backends.sqlite.names import SharedCursor, in_shared_tables
 from lowq.clock import LAST_MICROS, is_datetime, to_datetime, to_micros
 from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_or, read_work
 from lowq.rules.entry import MAX_PRIORITY, MIN_PRIORITY
@@ -35,7 +36,10 @@ def fetch(db: sqlite3.Cursor, statement: str, values: Sequence[object] | Mapping
     Whatever comes in between two instructions, no cursor has more rows: it would keep its part of the file from being
     written to, and a connection from being closed.
     """
-    rows: list[Row] = list(chain.from_iterable(map(db.execute, (statement,), (values,))))
+    execute = db.execute
+    if isinstance(db, SharedCursor):  # whose own method is Python's
+        execute, statement = partial(sqlite3.Cursor.execute, db), in_shared_tables(statement)
+    rows: list[Row] = list(chain.from_iterable(map(execute, (statement,), (values,))))
     return [as_held(row) for row in rows]
 
 

@@ -58,7 +58,10 @@ def version_of(db: sqlite3.Connection | sqlite3.Cursor, path: str) -> int:
         return version
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
-        raise InvalidLocation(f"{path} is an SQLite database of another program; name another file")
+        raise InvalidLocation(
+            f"{path} is an SQLite database of another program; name another file, or keep the queue"
+            " beside its tables: sqlite:///…?shared=1"
+        )
     return 0
 
 

@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 EXHAUSTIVE = "LOWQ_EXHAUSTIVE" in os.environ
 HOUR = timedelta(hours=1)
 VERSION = schema.SCHEMA_VERSION
-SINCE_1 = ["adopt"]
+SINCE_1 = ["adopt", "push_within", "commit_within"]
 """The functions that a schema of version 1 had not."""
 
 
@@ -124,13 +124,15 @@ def test_a_schema_of_version_1_learns_what_came_since(lowq_postgres: str) -> Non
             for (name,) in connection.execute(
                 "SELECT oid::regprocedure::text FROM pg_proc WHERE proname = ANY (%s)", (SINCE_1,)
             ).fetchall():
-                connection.execute(f"DROP FUNCTION {name}")
+                connection.execute(f"DROP FUNCTION {name} CASCADE")
             connection.execute("UPDATE lowq.about SET version = 1")
 
     with closing(open_backend(lowq_postgres)) as new:
         (task,) = new.tasks()
         assert [each.added for each in cast(Adopting, new).adopt([replace(task, work="came")])] == [True]
-        assert drained(new) == ["kept", "came"]
+        with psycopg.connect(lowq_postgres) as connection, new.within(connection):
+            new.push("within")
+        assert drained(new) == ["kept", "came", "within"]
 
 
 def test_an_older_schema_is_brought_up_to_date_once(lowq_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ class OnlyTheHolderKnows(Queue):
         self.changed[-1]["due"] = None
 
     def promote(self, now: int) -> None:
-        for row in self.within("leased"):
+        for row in self.rows_in("leased"):
             if row.due is None and row.number in self.deadlines:
                 row.due = self.deadlines[row.number]
         super().promote(now)
@@ -242,7 +242,7 @@ class TakesOverInTwoSteps(Queue):
 
     def promote(self, now: int) -> None:
         assert self.fd is not None
-        due = [replace(row) for row in self.within("scheduled") if row.due is not None and row.due <= now]
+        due = [replace(row) for row in self.rows_in("scheduled") if row.due is not None and row.due <= now]
         for row in due:
             self.remove(self.rows[row.number])
         self.flush(self.fd)

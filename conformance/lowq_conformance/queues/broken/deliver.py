@@ -259,6 +259,6 @@ class HoldsAHundred(Queue):
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         answers = super().push_many(items)
         with self.alone():
-            for row in sorted(self.within("ready"), key=self.order)[:-100]:
+            for row in sorted(self.rows_in("ready"), key=self.order)[:-100]:
                 self.remove(row)
         return answers

@@ -29,7 +29,7 @@ class RatherEarlyThanIdle(Queue):
     """When nothing is due, the next scheduled task is handed out."""
 
     def first(self) -> Row | None:
-        return super().first() or min(self.within("scheduled"), key=lambda row: row.not_before or 0, default=None)
+        return super().first() or min(self.rows_in("scheduled"), key=lambda row: row.not_before or 0, default=None)
 
 
 @breaks("DUE-2")
@@ -80,7 +80,7 @@ class HeadBlocks(Queue):
     """Only the head of the line is looked at; while it is not due, nothing comes out."""
 
     def first(self) -> Row | None:
-        head = min((*self.within("ready"), *self.within("scheduled")), key=self.order, default=None)
+        head = min((*self.rows_in("ready"), *self.rows_in("scheduled")), key=self.order, default=None)
         return head if head and head.state == "ready" else None
 
 
@@ -109,7 +109,7 @@ class ScheduleInMemory(Queue):
     def replay(self, fd: int) -> None:
         first_time = self.replayed == 0
         super().replay(fd)
-        for row in self.within("scheduled") if first_time else ():
+        for row in self.rows_in("scheduled") if first_time else ():
             super().wait(row, None, 0)
 
 

@@ -160,7 +160,7 @@ class RunsAheadOfTime(Worker):
         lease = super().claim(queue)
         if lease is None:
             with queue.alone() as now:
-                for row in queue.within("scheduled"):
+                for row in queue.rows_in("scheduled"):
                     queue.wait(row, None, now)
             lease = super().claim(queue)
         return lease
@@ -176,7 +176,7 @@ class TakesTimesIntoMemory(Worker):
 
     def claim(self, queue: Queue) -> Lease | None:
         with queue.alone() as now:
-            for row in queue.within("scheduled"):
+            for row in queue.rows_in("scheduled"):
                 self.taken.append(replace(row))
                 queue.remove(row)
             for row in [row for row in self.taken if (row.due or 0) <= now]:

@@ -61,7 +61,7 @@ class RunOutOnlyOnOpening(Queue):
     swept = False
 
     def promote(self, now: int) -> None:
-        leased = [] if not self.swept else self.within("leased")
+        leased = [] if not self.swept else self.rows_in("leased")
         self.swept = True
         for row in leased:
             self.by_state["leased"].discard(row.number)
@@ -236,7 +236,7 @@ class ClosingFreesLeases(Queue):
 
 def free_leases(queue: Queue) -> None:
     with queue.alone() as now:
-        for row in queue.within("leased"):
+        for row in queue.rows_in("leased"):
             row.token = None
             queue.wait(row, None, now)
 

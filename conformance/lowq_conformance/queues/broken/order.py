@@ -49,7 +49,7 @@ class FirstAndLast(Queue):
 
     def first(self) -> Row | None:
         self.turn = -self.turn
-        return min(self.within("ready"), key=lambda row: (-row.priority, self.turn * row.number), default=None)
+        return min(self.rows_in("ready"), key=lambda row: (-row.priority, self.turn * row.number), default=None)
 
 
 @breaks("ORDER-2")
@@ -218,7 +218,7 @@ class DueNoMore(Queue):
 
     def promote(self, now: int) -> None:
         super().promote(now)
-        for row in self.within("ready"):
+        for row in self.rows_in("ready"):
             if row.not_before is not None and row.not_before > now:
                 row.state, row.due = "scheduled", row.not_before
                 self.write(row)

@@ -77,7 +77,7 @@ class RedrivesAll(Queue):
     def redrive(self, id: str) -> bool:
         found = super().redrive(id)
         with self.alone() as now:
-            for row in self.within("dead") if found else []:
+            for row in self.rows_in("dead") if found else []:
                 self.wait(row, None, now)
         return found
 
@@ -89,7 +89,7 @@ class ReleaseFreesAll(Queue):
     def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
         super().release(lease, not_before=not_before)
         with self.alone() as now:
-            for row in self.within("leased"):
+            for row in self.rows_in("leased"):
                 self.wait(row, None, now)
 
 
@@ -100,7 +100,7 @@ class DeadLetterForgetsTheReason(Queue):
     def dead_letter(self, lease: Lease, *, reason: str) -> None:
         super().dead_letter(lease, reason=f"{reason} of {lease.id}")
         with self.alone():
-            for row in self.within("dead"):
+            for row in self.rows_in("dead"):
                 row.reason = f"{reason} of {lease.id}"
                 self.write(row)
 
@@ -208,6 +208,6 @@ class OpeningTakesAllBack(Unleased):
     def __init__(self, place: Path, name: str, clock: Clock) -> None:
         super().__init__(place, name, clock)
         with self.alone() as now:
-            for row in self.within("leased"):
+            for row in self.rows_in("leased"):
                 row.token = None
                 self.wait(row, None, now)

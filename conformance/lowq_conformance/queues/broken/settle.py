@@ -97,7 +97,7 @@ class DeadUntilTheLeaseEnds(Queue):
 
     def promote(self, now: int) -> None:
         super().promote(now)
-        for row in self.within("dead"):
+        for row in self.rows_in("dead"):
             if row.not_before is not None and row.not_before <= now:
                 self.wait(row, None, now)
 

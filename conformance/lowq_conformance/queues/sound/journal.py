@@ -116,7 +116,7 @@ class Queue(Rows):
                 self.shown(row)
                 for each, order in orders.items()
                 if state in (None, each)
-                for row in sorted(self.within(each), key=order)
+                for row in sorted(self.rows_in(each), key=order)
             ]
 
     def count(self) -> Counts:
@@ -161,7 +161,7 @@ class Queue(Rows):
         return next((self.rows[number] for number in sorted(numbers) if self.rows[number].state in window), None)
 
     def first(self) -> Row | None:
-        return min(self.within("ready"), key=self.order, default=None)
+        return min(self.rows_in("ready"), key=self.order, default=None)
 
     def hold(self, row: Row, until: int) -> None:
         row.state, row.due, row.token = "leased", until, secrets.token_hex(8)

@@ -71,12 +71,12 @@ class Rows:
     def micros(self, instant: datetime) -> int:
         return (instant - EPOCH) // timedelta(microseconds=1)
 
-    def within(self, state: str) -> list[Row]:
+    def rows_in(self, state: str) -> list[Row]:
         return [self.rows[number] for number in self.by_state[state]]
 
     def promote(self, now: int) -> None:
         """What fell due is ready, and so is what was leased for too long, which its holder may still settle."""
-        for row in (*self.within("scheduled"), *self.within("leased")):
+        for row in (*self.rows_in("scheduled"), *self.rows_in("leased")):
             if row.due is not None and row.due <= now:
                 row.state, row.due = "ready", None
                 self.write(row)

@@ -35,7 +35,7 @@ class EndsLeases(Journal):
         """A client of the queue; what others had in hand waits again."""
         opened: Queue = super().open(place, name)
         with opened.alone() as now:
-            for row in opened.within("leased"):
+            for row in opened.rows_in("leased"):
                 row.token = None
                 opened.wait(row, None, now)
         return opened
@@ -268,7 +268,7 @@ class OneAtATime(Journal):
 
     class _Queue(Queue):
         def first(self) -> Row | None:
-            return None if self.within("leased") else super().first()
+            return None if self.rows_in("leased") else super().first()
 
     _queue = _Queue
 

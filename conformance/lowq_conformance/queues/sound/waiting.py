@@ -72,7 +72,7 @@ class Waiting(Queue):
     def until_due(self) -> timedelta:
         """How long it is until something falls due or a lease ends."""
         with self.alone() as now:
-            dues = [row.due for state in self.awaited() for row in self.within(state) if row.due is not None]
+            dues = [row.due for state in self.awaited() for row in self.rows_in(state) if row.due is not None]
         return timedelta(microseconds=min(dues) - now) if dues else DAY
 
     def awaited(self) -> tuple[str, ...]:
