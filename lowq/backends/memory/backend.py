@@ -1,4 +1,7 @@
-"""A queue in the memory of one process: for tests, and for work that may die with the process."""
+"""A queue in the memory of one process: for tests, and for work that may die with the process.
+
+Long: each verb of the contract is a method with its step.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """The tables and functions of a queue in PostgreSQL: made, recognised, and brought from older versions to this one.
 
+Long: the functions call one another, and are read together.
+
 Everything lies in one schema of its own. Making and upgrading are one transaction each, under an advisory lock, so
 that of several programs one does it. Each verb that needs more than one statement is a function, so that it is one
 round trip and one transaction; a function of PL/pgSQL looks anew with each of its statements, and so sees, once it

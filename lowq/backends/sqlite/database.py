@@ -1,5 +1,7 @@
 """One SQLite file of ours: made, recognised, locked, and never carried across a fork.
 
+Long: what a signal handler may come between is one course of events.
+
 The file and its ``-wal`` and ``-shm`` are only ever opened by SQLite: a process that opens and closes one of them by
 itself drops the POSIX locks that SQLite holds on it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
 
