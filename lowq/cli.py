@@ -18,6 +18,7 @@ from lowq.commands.check import check
 from lowq.commands.compact import compact_file
 from lowq.commands.count import count
 from lowq.commands.list import list_tasks
+from lowq.commands.metrics import metrics
 from lowq.commands.move import move
 from lowq.commands.output import visible
 from lowq.commands.purge import purge
@@ -90,6 +91,7 @@ for command in (
     push,
     list_tasks,
     count,
+    metrics,
     show,
     cancel,
     redrive,

@@ -19,7 +19,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.process",),
     ("lowq.beside",),
     ("lowq.location",),
-    ("lowq.wire", "lowq.run"),
+    ("lowq.wire", "lowq.run", "lowq.metrics"),
     ("lowq.worker", "lowq.backends", "lowq.web"),
     ("lowq.override", "lowq.registry", "lowq.declaration"),
     ("lowq.taskqueue",),

@@ -10,7 +10,8 @@ from lowq.backend import State
 from lowq.clock import SystemClock
 from lowq.commands.output import write_json
 from lowq.commands.parameters import duration, of_a_queue, open_queue
-from lowq.commands.waiting import due_since, summary
+from lowq.commands.waiting import summary
+from lowq.metrics import due_since
 from lowq.wire import write_instant
 
 

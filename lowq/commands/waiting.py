@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from lowq.backend import Backend, Counts, State, Task
 from lowq.clock import SystemClock
 from lowq.location import locate
+from lowq.metrics import due_since
 from lowq.worker.background import active_pid
 
 PAGE = 1000
@@ -26,13 +27,6 @@ def pages(queue: Backend, state: State | None, after: Task | None = None) -> Ite
 def summary(counts: Counts) -> str:
     """``3 ready, 0 scheduled, 1 leased, 0 dead``."""
     return f"{counts.ready} ready, {counts.scheduled} scheduled, {counts.leased} leased, {counts.dead} dead"
-
-
-def due_since(queue: Backend) -> datetime | None:
-    """Since when the task waits that has been due for the longest; None where none is due."""
-    return min(
-        (max(task.pushed_at, task.not_before or task.pushed_at) for task in pages(queue, State.READY)), default=None
-    )
 
 
 def find_unattended(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:

@@ -14,9 +14,9 @@ from flask import Flask, Request, Response, abort, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 
 from lowq.location import Location
-from lowq.web import ancestor, api, forms, pages, problems
+from lowq.web import ancestor, api, forms, metrics, pages, problems
 from lowq.web.access import Access, token_in
-from lowq.web.parts import Parts
+from lowq.web.parts import Parts, is_for_programs
 from lowq.web.queues import Queues
 from lowq.web.replies import Replies
 from lowq.web.settings import Settings, load
@@ -71,7 +71,7 @@ def create_app(settings: Settings | None = None, **changes: Any) -> Flask:
     app.extensions["lowq"] = Parts(settings, queues, replies, access)
     app.before_request(lambda: _admit(settings, access))
     app.after_request(_guard)
-    for part in (pages.blueprint(), forms.blueprint(), api.blueprint(), ancestor.blueprint()):
+    for part in (pages.blueprint(), forms.blueprint(), api.blueprint(), ancestor.blueprint(), metrics.blueprint()):
         app.register_blueprint(part)
     app.register_error_handler(Exception, problems.answer_unexpected)
     return app
@@ -89,7 +89,7 @@ def _admit(settings: Settings, access: Access) -> None:
     """The request is meant for this server, and `g.right` is what its sender may do. Aborts otherwise."""
     if not access.knows_host(request.host):
         abort(421, f"this server is not known as {request.host!r}; who runs it can add that name to HOSTS")
-    programs = request.path.startswith("/api/")
+    programs = is_for_programs()
     changes = request.method not in ("GET", "HEAD", "OPTIONS")
     if (changes or programs) and (
         request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app, g
+from flask import current_app, g, request
 
 from lowq.clock import SystemClock
 
@@ -43,6 +43,11 @@ class Parts:
 def parts() -> Parts:
     """The parts of the application that answers this request."""
     return cast(Parts, current_app.extensions["lowq"])
+
+
+def is_for_programs() -> bool:
+    """Whether a program asks, as it reads no page: the interface, and what Prometheus reads."""
+    return request.path.startswith("/api/") or request.path == "/metrics"
 
 
 def may_write() -> bool:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from lowq.backend import LowqError
 from lowq.web.pages import page
+from lowq.web.parts import is_for_programs
 from lowq.wire import Json, write_error
 
 _log = logging.getLogger("lowq.web")
@@ -45,7 +46,7 @@ _HINTS = {
 def answer(error: Exception) -> Response:
     """The answer for whatever a view raised; what is no fault of the request is in the log with its traceback."""
     body = _describe(error)
-    status, for_program = body["status"], request.path.startswith("/api/")
+    status, for_program = body["status"], is_for_programs()
     if status == 500:
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
     if for_program:
