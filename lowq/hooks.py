@@ -1,4 +1,4 @@
-"""What a program wants done where lowq forks a process, and around each task.
+"""What a program wants done where lowq forks a process, around each push and each task, and after each run.
 
 ::
 
@@ -14,6 +14,12 @@
         with Session.begin():
             yield
 
+    @hooks.around_push
+    @contextmanager
+    def tell_who(pushing):
+        pushing.headers["user"] = current_user.name
+        yield
+
 Hooks are the process's, for all its queues and workers, and run in the order in which they were registered
 (`before_fork` in reverse, as with `os.register_at_fork`). One that is registered twice runs once.
 """
@@ -22,26 +28,51 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypeVar
 
+from lowq.backend import Pushed
 from lowq.current_task import CurrentTask
 from lowq.error_text import in_full, type_name
+from lowq.run import Run
 
 _log = logging.getLogger("lowq.worker")
 
+
+@dataclass(slots=True)
+class Pushing:
+    """A push through a TaskQueue: `count` works to the queue of that name, with `headers` that a hook may add to.
+
+    `pushed` is the answer, once there is one.
+    """
+
+    queue: str
+    count: int
+    headers: dict[str, str]
+    pushed: list[Pushed] | None = None
+
+
 ForkHook = Callable[[], object]
 TaskHook = Callable[[CurrentTask], AbstractContextManager[Any]]
+Push = Callable[[Mapping[str, str] | None], list[Pushed]]
+PushHook = Callable[[Pushing], AbstractContextManager[Any]]
+RunHook = Callable[[Run, str], object]
 F = TypeVar("F", bound=ForkHook)
 T = TypeVar("T", bound=TaskHook)
+P = TypeVar("P", bound=PushHook)
+R = TypeVar("R", bound=RunHook)
 Hook = TypeVar("Hook")
 
 _before: list[ForkHook] = []
 _in_parent: list[ForkHook] = []
 _in_child: list[ForkHook] = []
 _around: list[TaskHook] = []
+_pushes: list[PushHook] = []
+_after: list[RunHook] = []
 
 
 def before_fork(hook: F) -> F:
@@ -69,9 +100,27 @@ def around_task(hook: T) -> T:
     return _register(_around, hook, "around_task")
 
 
+def around_push(hook: P) -> P:
+    """`with hook(pushing):` stands around each push through a TaskQueue, and may add to its headers.
+
+    What it raises is raised by the push, before anything is kept where it is raised before.
+    """
+    if isgeneratorfunction(hook):
+        raise TypeError(f"around_push: {_name(hook)} is a generator: decorate it with @contextlib.contextmanager")
+    return _register(_pushes, hook, "around_push")
+
+
+def after_run(hook: R) -> R:
+    """`hook(run, queue)` is called after each attempt, once its task is settled, where the worker's loop runs.
+
+    With `time_limit` that is the process that watches the handler's. One that fails is logged, and ends nothing.
+    """
+    return _register(_after, hook, "after_run")
+
+
 def remove(hook: Callable[..., object]) -> None:
     """It is no hook any more, if it was one."""
-    kinds: tuple[list[Any], ...] = (_before, _in_parent, _in_child, _around)
+    kinds: tuple[list[Any], ...] = (_before, _in_parent, _in_child, _around, _pushes, _after)
     for hooks in kinds:
         with suppress(ValueError):
             hooks.remove(hook)
@@ -103,12 +152,30 @@ def run_within(task: CurrentTask, handler: Callable[[], None]) -> None:
         handler()
 
 
-def _manager(hook: TaskHook, task: CurrentTask) -> AbstractContextManager[Any]:
-    made = hook(task)
+def push_within(queue: str, count: int, headers: Mapping[str, str] | None, push: Push) -> list[Pushed]:
+    """What `push` answers, given the headers, inside the context managers of all hooks around a push."""
+    if not _pushes or not count or not isinstance(headers, Mapping | None):
+        return push(headers)
+    pushing = Pushing(queue, count, dict(headers or {}))
+    with ExitStack() as stack:
+        for hook in _pushes.copy():
+            stack.enter_context(_manager(hook, pushing, "around_push"))
+        pushing.pushed = push(pushing.headers or None)
+    return pushing.pushed
+
+
+def tell_run(run: Run, queue: str) -> None:
+    """All hooks after a run were called; one that fails is logged."""
+    if _after:
+        _call((partial(hook, run, queue) for hook in _after.copy()), "after_run")
+
+
+def _manager(hook: Callable[[Any], Any], task: object, what: str = "around_task") -> AbstractContextManager[Any]:
+    made: AbstractContextManager[Any] = hook(task)
     if not (hasattr(type(made), "__enter__") and hasattr(type(made), "__exit__")):
         also = "; an asynchronous one has no loop to run on here" if hasattr(type(made), "__aenter__") else ""
         raise TypeError(
-            f"around_task: {_name(hook)} returned {type_name(made)}, expected a context manager: decorate it with "
+            f"{what}: {_name(hook)} returned {type_name(made)}, expected a context manager: decorate it with "
             f"@contextlib.contextmanager{also}"
         )
     return made
@@ -124,7 +191,7 @@ def _register(hooks: list[Any], hook: Hook, what: str) -> Hook:
     return hook
 
 
-def _call(hooks: Iterator[ForkHook], what: str) -> None:
+def _call(hooks: Iterable[ForkHook], what: str) -> None:
     for hook in hooks:
         try:
             hook()
@@ -140,4 +207,5 @@ def _call(hooks: Iterator[ForkHook], what: str) -> None:
 
 
 def _name(hook: object) -> str:
+    hook = getattr(hook, "func", hook)
     return str(getattr(hook, "__qualname__", None) or repr(hook))

@@ -44,6 +44,7 @@ from lowq.declaration import check_settings, check_spelling, decide, is_late, ta
 from lowq.error_text import in_full
 from lowq.error_text import message as text_of
 from lowq.excerpt import excerpt
+from lowq.hooks import push_within
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
 from lowq.rules.own_work import level_outside, warn_of_own_work
@@ -187,11 +188,14 @@ class TaskQueue:
         headers: Mapping[str, str] | None,
     ) -> list[Pushed]:
         backend = self.backend
-        if len(works) == 1:
-            pushed = [backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
-        else:
+
+        def keep(headers: Mapping[str, str] | None) -> list[Pushed]:
+            if len(works) == 1:
+                return [backend.push(works[0], key=key, priority=priority, not_before=not_before, headers=headers)]
             also = NO_HEADERS if headers is None else headers
-            pushed = backend.push_many([Item(work, None, priority, not_before, also) for work in works])
+            return backend.push_many([Item(work, None, priority, not_before, also) for work in works])
+
+        pushed = push_within(self.name, len(works), headers, keep)
         warn_of_own_work(backend, pushed)
         return pushed
 

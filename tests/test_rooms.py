@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
     ("lowq.backend", "lowq.excerpt"),
-    ("lowq.clock", "lowq.error_text", "lowq.current_task"),
+    ("lowq.clock", "lowq.error_text", "lowq.current_task", "lowq.run"),
     ("lowq.rules", "lowq.endings", "lowq.hooks"),
     ("lowq.process",),
     ("lowq.beside",),
     ("lowq.location",),
-    ("lowq.wire", "lowq.run", "lowq.metrics"),
+    ("lowq.wire", "lowq.metrics"),
     ("lowq.worker", "lowq.backends", "lowq.web"),
     ("lowq.override", "lowq.registry", "lowq.declaration"),
     ("lowq.taskqueue",),

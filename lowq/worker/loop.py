@@ -13,6 +13,7 @@ from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, Low
 from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
 from lowq.endings import Discard, Later
+from lowq.hooks import tell_run
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
@@ -252,6 +253,7 @@ class Loop:
         run = Run(lease.task, outcome, error, self.clock.now(), next_due)
         with Confined():
             log(run, self.backend.name)
+            tell_run(run, self.backend.name)
             if outcome == "dead":
                 tell(self._on_dead, run, "on_dead")
             if self.tell is not None:

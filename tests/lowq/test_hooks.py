@@ -285,3 +285,73 @@ def test_what_returns_no_manager_fails_the_task(
 
     with pytest.raises(TypeError, match=message):
         raise run.error or AssertionError
+
+
+def test_hooks_around_a_push_add_headers_to_all_its_works(registered: Callable[..., Any], tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    @contextmanager
+    def sign(pushing: hooks.Pushing) -> Iterator[None]:
+        pushing.headers["user"] = "ann"
+        seen.append((pushing.queue, pushing.count, pushing.pushed))
+        yield
+        seen.append(pushing.pushed)
+
+    registered(hooks.around_push, sign)
+
+    @task_queue(tmp_path / "jobs.db", name="mails")
+    def mails(_: Any, work: Any) -> None: ...
+
+    pushed = mails.queue.push(1, 2, headers={"mine": "1"})
+    alone = mails.queue.push(3)
+
+    assert [dict(task.headers) for task in mails.queue.backend.tasks()] == [
+        {"mine": "1", "user": "ann"}, {"mine": "1", "user": "ann"}, {"user": "ann"},
+    ]  # fmt: skip
+    assert seen == [("mails", 2, None), pushed, ("mails", 1, None), alone]
+    mails.queue.close()
+
+
+def test_what_a_hook_raises_before_a_push_keeps_it_from_being_kept(
+    registered: Callable[..., Any], tmp_path: Path
+) -> None:
+    @contextmanager
+    def refuse(_: hooks.Pushing) -> Iterator[None]:
+        raise PermissionError("not you")
+        yield
+
+    registered(hooks.around_push, refuse)
+
+    @task_queue(tmp_path / "jobs.db")
+    def mails(_: Any, work: Any) -> None: ...
+
+    with pytest.raises(PermissionError, match="not you"):
+        mails.queue.push(1)
+    assert mails.queue.push() == []
+    with pytest.raises(TypeError, match="headers: expected a mapping of strings to strings, got list"):
+        mails.queue.push(1, headers=["x"])  # type: ignore[arg-type]
+    assert mails.queue.backend.tasks() == []
+    mails.queue.close()
+
+
+def test_hooks_after_a_run_hear_of_it_once_its_task_is_settled(
+    registered: Callable[..., Any], queue: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Any] = []
+
+    def fail(run: lowq.Run, name: str) -> None:
+        raise RuntimeError("broken hook")
+
+    def hear(run: lowq.Run, name: str) -> None:
+        heard.append((run.task.work, run.outcome, name, queue.task(run.task.id)))
+
+    registered(hooks.after_run, fail)
+    registered(hooks.after_run, hear)
+    queue.push(1)
+
+    Worker(queue, print).drain()
+
+    assert heard == [(1, "done", "default", None)]
+    assert "after_run: " in caplog.text
+    assert "fail failed, and lowq goes on: " in caplog.text
+    assert "RuntimeError: broken hook" in caplog.text
