@@ -107,6 +107,10 @@ class InThread:
         if self.held is not None:
             self.client.ack(self.held)
 
+    def join(self, seconds: float) -> None:
+        """The thread has ended, or the seconds are over."""
+        self._thread.join(seconds)
+
     def let_go(self) -> None:
         """The thread ends, where the queue lets it."""
         self._thread.join(0.05)

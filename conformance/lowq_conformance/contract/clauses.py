@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "RACE": "Many clients at once",
     "KEEP": "Closing and opening again",
     "CRASH": "kill -9 at any instant",
+    "TX": "Pushes in the application's own transaction",
     "INTERRUPT": "An exception in the middle of a call",
     "CLOSE": "Letting go",
     "INPUT": "What must be refused",
@@ -228,6 +229,14 @@ CLAUSES: Mapping[str, Clause] = {
             ("An ack that returned is kept", ""),
             ("The queue opens and works after any kill: nothing stays locked, marked or half-written", ""),
             ("A storm of kills over a long run loses and invents nothing", ""),
+        ),
+        _clauses(
+            "TX",
+            "transaction",
+            ("A push in a transaction that is rolled back never was, and its work may be pushed again", ""),
+            ("A push in a transaction is not claimed before the commit", ""),
+            ("What is committed is there, in an order that the order of the commits explains", ""),
+            ("A program that is killed before the commit leaves nothing", "crash processes"),
         ),
         _clauses(
             "INTERRUPT",

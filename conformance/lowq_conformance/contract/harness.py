@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -147,6 +148,11 @@ class Harness(Protocol):
         """The queue's own workers run, and call the handler with each work: the process ids of those that were made,
         or None where no process id is known."""
         return None
+
+    def transaction(self, place: Path) -> AbstractContextManager[Any]:
+        """A client inside a transaction of the application's, of which only `push` is used: committed where the block
+        ends well, rolled back where an exception ends it."""
+        return nullcontext()
 
     def close_place(self, place: Path) -> object:
         """Nobody comes to the place any more; what it has outside of its folder is removed."""

@@ -133,7 +133,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
 _OR_NONE = ("max_delay", "fixed_lease", "retry_after")
 """Traits that are a length of time or None."""
 TRAITS = tuple(field.name for field in fields(Traits))
-METHODS = ("open", "pass_time", "now", "start", "close_place", "event_loop")
+METHODS = ("open", "pass_time", "now", "start", "transaction", "close_place", "event_loop")
 STATEMENTS = ("known", "sometimes")
 """What a harness says of its faults: see known.py."""
 HARNESS_NAMES = ("promises", *TRAITS, *STATEMENTS, *METHODS)

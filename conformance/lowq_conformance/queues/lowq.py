@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,6 +79,24 @@ class LowqHarness(FakeTime):
             return [] if pid is None or is_gone(pid) else [pid]
         finally:
             queue.close()
+
+    @contextmanager
+    def transaction(self, place: Path) -> Iterator[Any]:
+        """A client in a transaction on a connection of the application's own."""
+        url, dedupe = self._located(place)
+        with closing(self._connect(place)) as connection:
+            with closing(open_backend(url, dedupe=dedupe, clock=self.clock(place))) as queue:
+                try:
+                    with queue.within(connection):
+                        yield queue
+                except BaseException:
+                    connection.rollback()
+                    raise
+            connection.commit()
+
+    def _connect(self, place: Path) -> Any:
+        """A connection to the database that the queue is in, beside the queue's own."""
+        return sqlite3.connect(place / "queue" / "queue.db")
 
     def _running(self, place: Path, handler: Callable[[Any], object]) -> TaskQueue:
         """The queue at `place` as an application holds it, whose tasks are run by the handler."""
@@ -162,6 +182,11 @@ class Postgres(LowqHarness):
     def close_place(self, place: Path) -> None:
         """The place's database is gone."""
         postgres_places.drop(place)
+
+    def _connect(self, place: Path) -> Any:
+        import psycopg
+
+        return psycopg.connect(postgres_places.url_of(place))
 
     def _located(self, place: Path) -> tuple[str, Any]:
         options = dict(self._options)

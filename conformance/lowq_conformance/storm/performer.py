@@ -11,7 +11,7 @@ import signal
 import time
 import traceback
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
@@ -23,7 +23,7 @@ from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.recorder import Log, Recorder, encode_length, record
-from lowq_conformance.subject.client import Held
+from lowq_conformance.subject.client import Client, Held
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Journal, ProgramCall
 from lowq_conformance.subject.subject import Subject
@@ -85,6 +85,7 @@ class Performer:
         self._client: Recorder | None = None
         self._steered: set[Any] = set()
         self._child, self._child_name = 0, ""
+        self._open_transactions: list[AbstractContextManager[Client]] = []
 
     @property
     def client(self) -> Recorder:
@@ -231,6 +232,14 @@ class Performer:
                 limit -= 1
                 with suppress(Refused):
                     self.client.ack(held)
+
+    def do_transact(self, works: list[Any]) -> None:
+        """Push in a transaction of the application's, which is left open; a file among the logs says so."""
+        self._open_transactions.append(self.subject.transaction(self.equipment.place))
+        tx = self._open_transactions[-1].__enter__()
+        for work in works:
+            tx.push(work)
+        (self.equipment.logs / "transacted").touch()
 
     def do_die(self) -> None:
         """Die by `kill -9`, now."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,17 @@ from lowq_conformance.contract.promises import (
     Traits,
 )
 from lowq_conformance.subject.client import Client
-from lowq_conformance.subject.program import Journal, format_call
+from lowq_conformance.subject.program import Journal, ProgramCall, format_call
 from lowq_conformance.subject.target import Maker, make_harness
 from lowq_conformance.subject.under_test import Place, UnderTest
 from lowq_conformance.subject.worker_client import WorkerClient, WorkerTurns
 from lowq_conformance.support.signatures import keywords
 from lowq_conformance.support.text import describe_error
+
+
+class RolledBack(Exception):
+    """Ends the block of a transaction that is to be rolled back."""
+
 
 VERBS = ("push", "claim", "extend", "ack", "release", "dead_letter", "tasks")
 """The methods of a client that may or may not take a keyword."""
@@ -71,6 +78,39 @@ class Subject(UnderTest):
         client = self._client(raw, label, place)
         self._clients.append(client)
         return client
+
+    @contextmanager
+    def transaction(self, place: Path) -> Iterator[Client]:
+        """A client inside a transaction of the application's, which is committed at the end of the block.
+
+        RolledBack, raised inside, rolls it back, and goes no further. Raises Refused where the harness fails.
+        """
+        label = self.next_label("tx")
+        manager = self._harness.transaction(place)
+        raw = self._within(self.journal.begin(f"with transaction(place) as {label}:"), manager.__enter__)
+        try:
+            yield Client(self, raw, label, place)
+        except BaseException as error:
+            call = self.journal.begin(f"{label} is rolled back")
+            with suppress(type(error)):
+                self._within(call, partial(manager.__exit__, type(error), error, error.__traceback__), error)
+            if not isinstance(error, RolledBack):
+                raise
+        else:
+            self._within(self.journal.begin(f"{label} is committed"), partial(manager.__exit__, None, None, None))
+
+    def _within(self, call: ProgramCall, step: Callable[[], Any], own: BaseException | None = None) -> Any:
+        """What the step of a transaction gives. Raises Refused where it raises any other error than its `own`."""
+        try:
+            given = step()
+        except Exception as error:
+            if error is own:
+                self.journal.end(call, "")
+                raise
+            self.journal.end(call, describe_error(error))
+            raise Refused(call.text, error) from error
+        self.journal.end(call, "")
+        return given
 
     def _client(self, raw: Any, label: str, place: Path) -> Client:
         if not self.shape:

@@ -29,6 +29,7 @@ NUMBERS = {
     "RACE": 7,
     "KEEP": 1,
     "CRASH": 7,
+    "TX": 4,
     "INTERRUPT": 3,
     "CLOSE": 3,
     "INPUT": 4,

@@ -17,6 +17,7 @@ from lowq_conformance.queues.broken import (
     others,
     race,
     settle,
+    transaction,
     waiting,
     worker,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "others",
     "race",
     "settle",
+    "transaction",
     "waiting",
     "worker",
 ]
