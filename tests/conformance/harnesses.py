@@ -269,3 +269,17 @@ class KnownUnchecked(Sound):
 
 class MisspeltKnown(Sound):
     knowns: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}
+
+
+class BlocksInStart(Sound):
+    promises: ClassVar[Any] = {"worker", "fifo"}
+
+    def start(self, place: Path, handler: Any) -> None:
+        time.sleep(600)
+        raise TimeoutError(place, handler)
+
+
+class BlocksInOpen(Sound):
+    def open(self, place: Path) -> Any:
+        time.sleep(600)
+        raise TimeoutError(place)

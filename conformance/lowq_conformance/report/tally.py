@@ -39,8 +39,8 @@ class Tally:
     known, by clause, those that the command `stated` among them; `planned` the tests, each with the clauses that it
     alone must have seen to the end; `expected` how many tests are to say something, with all seeds, and `lengths`
     how many seconds they took. `schedule` is the one that is to be made again, where there is one; `doing` is what
-    is done now, in words. What was not seen is so because it was `interrupted`, because the run `ended` for that
-    reason, or because of the `trouble` that the harness made.
+    is done now, in words, and `hint` what is odd about it. What was not seen is so because it was `interrupted`,
+    because the run `ended` for that reason, or because of the `trouble` that the harness made.
     """
 
     target: str
@@ -54,6 +54,7 @@ class Tally:
     profile: Profile = DEFAULT
     schedule: str = ""
     doing: str = ""
+    hint: str = ""
     sides: dict[tuple[str, int], list[TestVerdict]] = field(default_factory=dict)
     lengths: dict[tuple[str, int], float] = field(default_factory=dict)
     expected: int = 0

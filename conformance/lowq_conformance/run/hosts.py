@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.run.interrupt import Interruption
-from lowq_conformance.run.wire import INI
+from lowq_conformance.run.wire import INI, STACKS
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
+from lowq_conformance.support.standing import Frame, ask
 
 STARTING = 120.0
 """Seconds within which the interpreter must have imported the tests."""
@@ -35,6 +36,7 @@ class Host:
 
     talk: Channel
     journal: Path
+    stacks: Path
     child: int = 0
 
     def fileno(self) -> int:
@@ -56,6 +58,10 @@ class Host:
             elif "ended" in event:
                 self.child = 0
         return [event for event in events if "pid" not in event]
+
+    def ask(self) -> list[Frame]:
+        """Where the queue's code stands that the process is in which runs the tests; nothing where it is in none."""
+        return ask(self.child, self.stacks) if self.child else []
 
     def kill(self) -> None:
         """The process that runs the tests was killed, with those that it started; that it ended will be heard."""
@@ -130,7 +136,10 @@ class Hosts:
             )
         for _, its in pairs:
             its.close()
-        self.hosts = [Host(Channel(mine), self.folder / f"journal{number}") for number, (mine, _) in enumerate(pairs)]
+        self.hosts = [
+            Host(Channel(mine), self.folder / f"journal{number}", self.folder / f"{STACKS}{number}")
+            for number, (mine, _) in enumerate(pairs)
+        ]
         for host in self.hosts:
             watched: list[Any] = [host, self.interruption]
             found, _, _ = select.select(watched, [], [], STARTING)

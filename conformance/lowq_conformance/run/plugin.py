@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -76,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
         outputs = open_outputs(config)
     except (BrokenHarness, UnknownClause, BadSchedule, Unwritable) as error:
         raise pytest.UsageError(str(error)) from error
-    loaded.journal = Journal(config.getoption("lowq_journal"))
+    loaded.journal = Journal(config.getoption("lowq_journal"), open_alarm(config))
     lacks = {id: clause.missing(loaded.promises, loaded.traits) for id, clause in CLAUSES.items()}
     run = Tally(
         loaded.target,
@@ -109,6 +110,15 @@ def open_outputs(config: pytest.Config) -> Outputs:
     outputs.__enter__()
     config.add_cleanup(lambda: outputs.__exit__(None, None, None))
     return outputs
+
+
+def open_alarm(config: pytest.Config) -> int | None:
+    """Standard error as it is while pytest captures nothing, where nobody else watches over this process."""
+    if config.getoption("lowq_journal") or float(config.getini("faulthandler_timeout") or 0):
+        return None
+    alarm = os.dup(2)
+    config.add_cleanup(lambda: os.close(alarm))
+    return alarm
 
 
 def distribute(config: pytest.Config, run: Tally) -> None:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
     from lowq_conformance.report.tally import Tally
 
+    Watch = Callable[[Tally, str], None]
+
 
 @contextmanager
-def progress() -> Iterator[Callable[[Tally, str], None] | None]:
+def progress() -> Iterator[Watch]:
     """Something to tell of each event: on standard error it draws a bar where that is a terminal, else it writes
     a line now and then, so that who looks into a file sees what is being done."""
     console = Console(highlight=False, stderr=True)
     if not console.is_terminal:
-        yield write_lines(time.monotonic)
+        yield tell_hints(write_lines(time.monotonic), lambda hint: click.echo(hint, err=True))
         return
     columns = (
         TextColumn("{task.description}"),
@@ -45,10 +47,23 @@ def progress() -> Iterator[Callable[[Tally, str], None] | None]:
                 tasks[id(run)], total=run.expected or None, completed=len(run.sides), now=f"{broken}[dim]{now}[/]"
             )
 
-        yield watch
+        yield tell_hints(watch, lambda hint: bars.console.print(hint, markup=False))
 
 
-def write_lines(clock: Callable[[], float]) -> Callable[[Tally, str], None]:
+def tell_hints(watch: Watch, tell: Callable[[str], None]) -> Watch:
+    """Something to tell of each event, which tells each hint once, at once."""
+    told = set[str]()
+
+    def watch_hints(run: Tally, test: str) -> None:
+        if run.hint and run.hint not in told:
+            told.add(run.hint)
+            tell(run.hint)
+        watch(run, test)
+
+    return watch_hints
+
+
+def write_lines(clock: Callable[[], float]) -> Watch:
     """Something to tell of each event, which writes a line on standard error when `EVERY` seconds have passed."""
     last = clock()
 

@@ -19,13 +19,16 @@ from lowq_conformance.contract.known import Fault, spell
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
+from lowq_conformance.run.hangs import Standing, look_at
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
 from lowq_conformance.run.wire import NO_LOT
-from lowq_conformance.subject.program import read
+from lowq_conformance.subject.program import SILENT, read
 
 Watch = Callable[[Tally, str], None]
 LOADING = 120.0
 """Seconds within which a target must be loaded."""
+AGAIN = 1.0
+"""Seconds between two looks at a host that says nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +36,7 @@ class Share:
     """What one host does: its lot, the test that runs, since when and until when it may, and why it was killed, if it
     was.
 
+    It was `heard` last at that instant of `time.monotonic()`; `standing` is where it stands still since.
     `resumes`: the lot is to be gone on with by a new process, which has these `lots`.
     """
 
@@ -45,6 +49,8 @@ class Share:
     began: float = 0.0
     killed: str = ""
     over: bool = False
+    heard: float = inf
+    standing: Standing = field(default_factory=Standing)
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ class Scheduler:
     def _listen(self) -> None:
         """All is over."""
         while running := [share for share in self.shares if not share.over]:
-            ends = [share.end for share in running]
+            ends = [min(share.end, share.heard + SILENT) for share in running]
             watched: list[Any] = [share.host for share in running]
             if not self.stopping:
                 ends.append(self.ends)
@@ -97,6 +103,18 @@ class Scheduler:
                     self._hear(share)
                 elif time.monotonic() >= share.end:
                     self._late(share)
+                elif time.monotonic() >= share.heard + SILENT:
+                    self._look(share)
+
+    def _look(self, share: Share) -> None:
+        """Where a host that says nothing stands in a call of the queue's, that has been told."""
+        share.heard = time.monotonic() - SILENT + AGAIN
+        if share.standing.told or share.killed or self.stopping:
+            return
+        share.standing = look_at(share.host, loading=not share.lots)
+        if share.standing.told and self.watch is not None:
+            self.run.hint = f"{self.run.target}: {share.standing.told}"
+            self.watch(self.run, self.run.doing or share.test)
 
     def _stop(self) -> None:
         """Every test was told to end where it is."""
@@ -108,7 +126,12 @@ class Scheduler:
     def _late(self, share: Share) -> None:
         if share.killed or self.stopping:
             raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.read_end_of_log()}")
-        share.killed = f"did not return within {self.bound:g} seconds"
+        within = self.bound if share.lots else LOADING
+        share.killed = f"did not return within {within:g} seconds"
+        if share.standing.told:
+            share.killed += f"; {share.standing.told}"
+        if not share.test and not share.lots:
+            raise BrokenHarness(f"{self.run.target}: loading it {share.killed}")
         if not share.test:
             raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.read_end_of_log()}")
         share.end = time.monotonic() + ENDING
@@ -118,6 +141,7 @@ class Scheduler:
         """The host was told of the run: of the tests that have not said anything yet."""
         run = self.run
         share.test, share.killed, share.end = "", "", time.monotonic() + LOADING
+        share.heard, share.standing, share.lots = time.monotonic(), Standing(), frozenset()
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
         args += [f"--lowq-promise={promise}" for promise in run.promised]
@@ -140,7 +164,7 @@ class Scheduler:
     def _take(self, share: Share, event: dict[str, Any]) -> None:
         """The event was taken note of."""
         if not self.stopping and not share.killed:
-            share.end = time.monotonic() + self.bound
+            share.heard, share.end, share.standing = time.monotonic(), time.monotonic() + self.bound, Standing()
         if "ended" in event:
             self._end(share, event["ended"])
         elif "lots" in event:

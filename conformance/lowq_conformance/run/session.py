@@ -24,9 +24,10 @@ import lowq_conformance.run.plugin as suite
 from lowq_conformance.cases.fixtures import progress_key
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.options import add_options, configure
-from lowq_conformance.run.wire import CASES, NO_LOT
+from lowq_conformance.run.wire import CASES, NO_LOT, STACKS
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
+from lowq_conformance.support.standing import answer_to
 
 UNUSED = (
     "cacheprovider doctest faulthandler junitxml legacypath logging monkeypatch nose pastebin recwarn setuponly"
@@ -101,6 +102,7 @@ class HostProcess:
             os.setpgid(0, 0)
             code = 70
             try:
+                answer_to(self._folder / f"{STACKS}{self._number}")
                 code = run([*options(self._folder, self._number), *args], self._talk)
             finally:
                 sys.stdout.flush()

@@ -12,5 +12,8 @@ tmp_path_retention_policy = failed
 """
 """The pytest.ini of a check: nobody's settings but these."""
 
+STACKS = "stacks"
+"""The file, with the number of a host behind it, to which that one's process writes where it stands."""
+
 NO_LOT = None
 """Instead of a lot: there is none left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lowq_conformance.support.text import excerpt
 
 LONGEST_VALUE = 70
 LONGEST_PROGRAM = 30
+SILENT = 8.0
+"""Seconds after which a call that has not returned is told, and where it stands: so that it is known within ten."""
 
 
 @dataclass(slots=True)
@@ -34,13 +37,14 @@ class ProgramCall:
 class Journal:
     """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive.
 
-    Calls may be made by several threads; the last call is that of the thread that asks.
+    Calls may be made by several threads; the last call is that of the thread that asks. Where there is an `alarm`, the
+    number of an open file, the stacks of a call that does not return for `SILENT` seconds are written there.
     """
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, alarm: int | None = None) -> None:
         self.calls: list[ProgramCall] = []
         self._last: dict[int, ProgramCall] = {}
-        self._path = path
+        self._path, self._alarm, self._pid = path, alarm, os.getpid()
         self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
     def begin(self, text: str) -> ProgramCall:
@@ -48,6 +52,8 @@ class Journal:
         call = ProgramCall(text)
         self.calls.append(call)
         self._last[threading.get_ident()] = call
+        if self._alarm is not None and os.getpid() == self._pid:
+            faulthandler.dump_traceback_later(SILENT, file=self._alarm)
         if self._fd >= 0:
             os.write(self._fd, f"\n{text}".encode(errors="backslashreplace"))
         return call
@@ -55,6 +61,8 @@ class Journal:
     def end(self, call: ProgramCall, answer: str) -> None:
         """The call returned or raised; an empty answer is not worth a remark."""
         call.answer = answer
+        if self._alarm is not None and os.getpid() == self._pid:  # in a child nobody would hear of its end
+            faulthandler.cancel_dump_traceback_later()
         if self._fd >= 0:
             os.write(self._fd, f"\t{answer}".encode(errors="backslashreplace"))
 
@@ -80,7 +88,7 @@ class Journal:
     def fresh(self) -> Journal:
         """An empty journal that keeps its calls where this one does."""
         self.close()
-        return Journal(self._path)
+        return Journal(self._path, self._alarm)
 
     def close(self) -> None:
         """The file is let go."""
@@ -95,6 +103,14 @@ def read(path: str) -> str:
         lines = [line.rstrip("\n") for line in file if line.strip()]
     parted = [line.partition("\t") for line in lines]
     return format_program([ProgramCall(text, answer if tab else None) for text, tab, answer in parted])
+
+
+def read_open_call(path: str) -> str:
+    """The call of a journal's file that was the last to be made and has not returned, or nothing."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+        last = file.read().decode(errors="replace").rpartition("\n")[2]
+    return "" if "\t" in last else last
 
 
 def format_program(calls: list[ProgramCall]) -> str:
