@@ -296,6 +296,37 @@ CLAUSES: Mapping[str, Clause] = {
 }
 
 
+VERSIONS: Mapping[int, Mapping[str, int]] = {
+    1: {
+        "DELIVER": 10,
+        "DEDUPE": 12,
+        "ORDER": 11,
+        "DUE": 9,
+        "LEASE": 13,
+        "RELEASE": 3,
+        "DEAD": 3,
+        "CANCEL": 3,
+        "BATCH": 2,
+        "RACE": 7,
+        "KEEP": 1,
+        "CRASH": 7,
+        "CLOSE": 3,
+        "INPUT": 4,
+        "NAMES": 2,
+        "WORKER": 7,
+    },
+    2: {"DELIVER": 13, "HEADERS": 3, "WAIT": 6, "INTERRUPT": 3, "WORKER": 15},
+}
+"""The versions of the set of clauses, each with the last number of every group that it added to."""
+VERSION = max(VERSIONS)
+
+
+def since(id: str) -> int:
+    """The version of the set in which a clause was first."""
+    group, _, number = id.partition("-")
+    return next(version for version, last in VERSIONS.items() if int(number) <= last.get(group, 0))
+
+
 class UnknownClause(ValueError):
     """No clause and no group has this name."""
 

@@ -173,11 +173,18 @@ Exit status with --history
     multiple=True,
     help="The same of a clause that not every run sees broken: kept, it is no failure either.",
 )
-@click.option("--json", metavar="FILE", help="Write the report as JSON; - prints it.")
+@click.option(
+    "--json",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value="-",
+    help="Write the report as JSON; - prints it, and so does --json at the end.",
+)
 @click.option("--html", metavar="FILE", help="Write the report as one page that needs no network and no script.")
 @click.option("--junit", metavar="FILE", help="Write the report as JUnit's XML, one test case a clause.")
 @click.option("--badge", metavar="FILE", help="Write a badge with the verdict, as SVG.")
 @click.option("--hide-not-promised", is_flag=True, help="The table and the page leave out what is not promised.")
+@click.option("--clauses", is_flag=True, help="Show the clauses, and check nothing; with --json as data.")
 @click.option("--history", metavar="FILE", help="Judge a recorded history instead of a TARGET.")
 @click.option("--dedupe", type=click.Choice(["off", "until_done", "until_claimed"]), help=f"{_OF} equal works.")
 @click.option("--requeue", type=click.Choice(["place", "any"]), help=f"{_OF} the place of a returned task.")
@@ -199,6 +206,7 @@ def check(
     junit: str | None,
     badge: str | None,
     hide_not_promised: bool,
+    clauses: bool,
     history: str | None,
     profile: str | None,
     jobs: int | None,
@@ -213,6 +221,12 @@ def check(
     TARGETs make a table side by side.
     """
     spec = {word: value for word, value in words.items() if value is not None}
+    if clauses:
+        asked = (targets, only, promises, known, sometimes, hide_not_promised, seed, html, junit, badge, history)
+        asked += (profile, jobs, budget, schedule, lease, *spec.values())
+        if any(each is not None and each is not False and each != () for each in asked):
+            raise click.UsageError("--clauses checks nothing, and takes --json only.")
+        sys.exit(list_clauses(json))
     if history is None:
         needless = [*spec, *(["lease"] if lease is not None else [])]
         if needless:
@@ -259,6 +273,17 @@ def check(
         click.echo(f"lowq check: the suite itself failed; please report this:\n{error}", err=True)
         sys.exit(FAILED)
     sys.exit(code)
+
+
+def list_clauses(json: str | None) -> int:
+    """The set of clauses was shown, or written as JSON; the exit code."""
+    try:
+        with Outputs(json) as outputs:
+            outputs.write_clauses(Console(highlight=False))
+    except Unwritable as error:
+        click.echo(f"lowq check: {error}", err=True)
+        return HARNESS
+    return 0
 
 
 def cores() -> int:

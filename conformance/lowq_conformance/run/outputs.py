@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 import click
 
 from lowq_conformance.report.badge import draw_badge
+from lowq_conformance.report.clause_set import describe_clauses, show_clauses
 from lowq_conformance.report.junit import write_junit
 from lowq_conformance.report.page import page
 from lowq_conformance.report.report import Report, show
@@ -78,6 +79,12 @@ class Outputs:
                 show(reports, console, hide_not_promised=hide_not_promised)
         if reports:
             add_step_summary(lambda: summarize(reports))
+
+    def write_clauses(self, console: Console) -> None:
+        """The set of clauses is in the file, or else on the terminal. Raises Unwritable."""
+        with self._write_around({"json": lambda: as_text(describe_clauses())}):
+            if not self._files:
+                show_clauses(console)
 
     def write_history(self, report: HistoryReport, console: Console, command: str) -> None:
         """The report on a history is on the terminal and in the files. Raises Unwritable."""

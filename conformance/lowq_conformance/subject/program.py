@@ -37,8 +37,8 @@ class ProgramCall:
 class Journal:
     """The calls of one run, in order; `path` keeps them also in a file, for when the process does not survive.
 
-    Calls may be made by several threads; the last call is that of the thread that asks. Where there is an `alarm`, the
-    number of an open file, the stacks of a call that does not return for `SILENT` seconds are written there.
+    Calls may be made by several threads; the last call is that of the thread that asks. Where there is an `alarm`,
+    the number of an open file, the stacks of a call that does not return for `SILENT` seconds are written there.
     """
 
     def __init__(self, path: str | None = None, alarm: int | None = None) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import lowq_conformance
 import pytest
-from lowq_conformance.contract.clauses import CLAUSES, UnknownClause, needs_of, select
-from lowq_conformance.contract.promises import PROMISES, TRAITS
+from click.testing import CliRunner
+from lowq_conformance.contract.clauses import CLAUSES, VERSIONS, UnknownClause, needs_of, select, since
+from lowq_conformance.contract.promises import PROMISES, TRAITS, Traits
+from lowq_conformance.report.clause_set import describe_clauses
+from lowq_conformance.run.command import check as command
 
 SUITE = Path(lowq_conformance.__file__).parent
 README = SUITE.parent / "README.md"
+DATA = SUITE.parent / "clauses.json"
 
 NUMBERS = {
     "DELIVER": 13,
@@ -78,3 +83,48 @@ def test_groups_and_clauses_are_selected_by_name() -> None:
     assert select([]) == tuple(CLAUSES)
     with pytest.raises(UnknownClause, match="there is no clause DEAD-4"):
         select(["DEAD-4"])
+
+
+def test_the_clauses_as_data_are_those_of_the_registry_and_of_the_readme() -> None:
+    data = json.loads(DATA.read_text(encoding="utf-8"))
+    stated = re.findall(r"^- \*\*(\S+)\*\* (.*?)\.(?: \[|$| \*Not)", README.read_text(encoding="utf-8"), flags=re.M)
+    titles = dict(re.findall(r"^### ([A-Z]+): (.*)$", README.read_text(encoding="utf-8"), flags=re.M))
+
+    assert data == describe_clauses(), "write it anew: lowq check --clauses --json conformance/clauses.json"
+    assert [(clause["id"], clause["meaning"]) for clause in data["clauses"]] == stated
+    for clause in data["clauses"]:
+        assert clause["title"].casefold() == titles[clause["id"].partition("-")[0]].casefold()
+        assert CLAUSES[clause["id"]].checked == (clause["profile"] is not None)
+
+
+def test_a_version_of_the_set_has_every_clause_and_what_was_in_one_stays() -> None:
+    assert {id: since(id) for id in CLAUSES}.keys() == CLAUSES.keys()
+    last = {group: number for version in VERSIONS.values() for group, number in version.items()}
+    assert last == NUMBERS, "a new clause begins a new version, or is in the newest one until that is released"
+    assert [since(id) for id in ("DELIVER-10", "DELIVER-11", "WORKER-7", "WAIT-1")] == [1, 2, 1, 2]
+    assert sum(since(id) == 1 for id in CLAUSES) == 97
+
+
+def test_what_a_clause_needs_is_told_as_the_suite_asks_it() -> None:
+    told = {clause["id"]: clause["needs"] for clause in describe_clauses()["clauses"]}
+    for id, clause in CLAUSES.items():
+        for promised in (frozenset[str](), frozenset(PROMISES), *(frozenset({word}) for word in PROMISES)):
+            for traits in (Traits(), Traits(dedupe="until_done", requeue="any"), Traits(dedupe="until_claimed")):
+                held = all(
+                    not promised.isdisjoint(need["promise"])
+                    if "promise" in need
+                    else getattr(traits, need["trait"]) in need["is"]
+                    for need in told[id]
+                )
+                assert held == (clause.missing(promised, traits) is None)
+
+
+def test_the_command_writes_the_clauses_and_checks_nothing(tmp_path: Path) -> None:
+    printed = CliRunner().invoke(command, ["--clauses", "--json"])
+    written = CliRunner().invoke(command, ["--clauses", "--json", str(tmp_path / "clauses.json")])
+    shown = CliRunner().invoke(command, ["--clauses"])
+    refused = CliRunner().invoke(command, ["--clauses", "--seed", "0"])
+
+    assert (printed.exit_code, written.exit_code, shown.exit_code, refused.exit_code) == (0, 0, 0, 2)
+    assert printed.stdout == (tmp_path / "clauses.json").read_text() == DATA.read_text(encoding="utf-8")
+    assert all(id in shown.stdout for id in CLAUSES)
