@@ -222,8 +222,8 @@ def check(
     """
     spec = {word: value for word, value in words.items() if value is not None}
     if clauses:
-        asked = (targets, only, promises, known, sometimes, hide_not_promised, seed, html, junit, badge, history)
-        asked += (profile, jobs, budget, schedule, lease, *spec.values())
+        asked: list[object] = [targets, only, promises, known, sometimes, hide_not_promised, seed, html, junit, badge]
+        asked += [history, profile, jobs, budget, schedule, lease, *spec.values()]
         if any(each is not None and each is not False and each != () for each in asked):
             raise click.UsageError("--clauses checks nothing, and takes --json only.")
         sys.exit(list_clauses(json))
