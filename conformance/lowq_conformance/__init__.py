@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lowq_conformance.contract.harness import Client, Harness
+    from lowq_conformance.contract.harness import Client, Harness, Server
     from lowq_conformance.contract.verdict import Verdict
     from lowq_conformance.report.report import Report
     from lowq_conformance.run.runner import run as check
@@ -20,12 +20,13 @@ _PLACES = {
     "Handler": "subject.handler:Handler",
     "Harness": "contract.harness:Harness",
     "Report": "report.report:Report",
+    "Server": "contract.harness:Server",
     "Verdict": "contract.verdict:Verdict",
     "check": "run.runner:run",
 }
 """Where each public name is; `run` is the name of a room, so that what it does is called `check` here."""
 
-__all__ = ["Client", "Handler", "Harness", "Report", "Verdict", "check"]
+__all__ = ["Client", "Handler", "Harness", "Report", "Server", "Verdict", "check"]
 
 
 def __getattr__(name: str) -> Any:

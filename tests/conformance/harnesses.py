@@ -263,10 +263,6 @@ class KnownTwice(Sound):
     sometimes: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}
 
 
-class KnownUnchecked(Sound):
-    known: ClassVar[Any] = {"WORKER-13": "https://example.org/issues/167"}
-
-
 class MisspeltKnown(Sound):
     knowns: ClassVar[Any] = {"ORDER-1": "https://example.org/issues/167"}
 
@@ -283,3 +279,64 @@ class BlocksInOpen(Sound):
     def open(self, place: Path) -> Any:
         time.sleep(600)
         raise TimeoutError(place)
+
+
+class OnAServer(Sound):
+    """One that a server keeps: `given` is what the harness tells of it."""
+
+    promises: ClassVar[Any] = {"server"}
+    given: ClassVar[Any] = None
+
+    def server(self, place: Path) -> Any:  # noqa: ARG002
+        return self.given
+
+
+class ServerOfNothing(OnAServer):
+    pass
+
+
+class ServerAtNoAddress(OnAServer):
+    given = "somewhere"
+
+    def open(self, place: Path, address: str | None = None) -> Any:  # noqa: ARG002
+        return super().open(place)
+
+
+class ServerNobodyGoesTo(OnAServer):
+    given = "127.0.0.1:1"
+
+
+class ServerMisspelt(OnAServer):
+    class given:  # noqa: N801
+        def restrat(self) -> None:
+            pass
+
+
+class ServerOnlyKilled(OnAServer):
+    class given:  # noqa: N801
+        address = "127.0.0.1:1"
+
+        def kill(self) -> None:
+            pass
+
+
+class ServerNeverThawed(OnAServer):
+    class given:  # noqa: N801
+        address = "127.0.0.1:1"
+
+        def freeze(self) -> None:
+            pass
+
+
+class ServerThatFails(OnAServer):
+    def server(self, place: Path) -> Any:  # noqa: ARG002
+        raise RuntimeError("no server in sight")
+
+
+class MisspeltServer(Sound):
+    def servr(self, place: Path) -> Any:
+        pass
+
+
+class PromisesAServer(Sound):
+    promises: ClassVar[Any] = {"server"}

@@ -1,8 +1,8 @@
-"""What an implementer writes, as types: a harness, and the client that it opens.
+"""What an implementer writes, as types: a harness, the client that it opens, and the server that it tells of.
 
-Whoever subclasses `Harness` and `Client` is told by a type checker what does not fit: a trait of another type, a
-method of another form. Nobody has to; the suite looks at names only. A method of these classes that a subclass does
-not have is one that the queue does not have, however much is promised of it here.
+Whoever subclasses `Harness`, `Client` and `Server` is told by a type checker what does not fit: a trait of another
+type, a method of another form. Nobody has to; the suite looks at names only. A method of these classes that a
+subclass does not have is one that the queue does not have, however much is promised of it here.
 """
 
 # ruff: noqa: ARG002  # methods that say what an implementer's take, and do nothing
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from lowq import Dedupe
-from lowq_conformance.contract.promises import DedupeBy, DueOrder, Requeue, Traits
+from lowq_conformance.contract.promises import DedupeBy, DueOrder, Outlasts, Requeue, Traits
 
 _DEFAULT = Traits()
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -98,6 +98,33 @@ class Client(Protocol):
         return None
 
 
+class Server(Protocol):
+    """What `server` of a harness gives: what keeps the queue of one place, and may be stopped.
+
+    It has an `address`, or methods to stop it and start it again, or both.
+    """
+
+    address: str | None = None
+    """Where it is reached, ``host:port`` or the path of a Unix socket: the suite's proxy passes on to it. `open`
+    takes `address` then."""
+
+    def restart(self) -> object:
+        """It was told to end, unless it had ended, and answers again under the same address, over what it kept."""
+        return None
+
+    def kill(self) -> object:
+        """It was killed by SIGKILL, with every process of it; `restart` follows."""
+        return None
+
+    def freeze(self) -> object:
+        """It stands still, with every process of it (SIGSTOP): it closes nothing and answers nothing."""
+        return None
+
+    def thaw(self) -> object:
+        """It goes on."""
+        return None
+
+
 class Harness(Protocol):
     """A queue as the suite opens it. Made without arguments, once for each test and once in each process.
 
@@ -123,6 +150,7 @@ class Harness(Protocol):
     workers: int | None = _DEFAULT.workers
     attempts: int | None = _DEFAULT.attempts
     retry_after: timedelta | None = _DEFAULT.retry_after
+    outlasts: Outlasts | None = _DEFAULT.outlasts
     known: Mapping[str, str] = _NONE
     """Clauses that it is known to break, each with where that is written down."""
     sometimes: Mapping[str, str] = _NONE
@@ -132,7 +160,8 @@ class Harness(Protocol):
         """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.
 
         Where `names` is promised it takes `name`, too, a text with a default; where `capacity` is, `capacity`, how
-        many tasks there is room for, which has a default as well.
+        many tasks there is room for, which has a default as well. Where `server` tells an address it takes `address`,
+        where the client connects to instead, or None, which is the default.
         """
         ...
 
@@ -154,6 +183,11 @@ class Harness(Protocol):
         ends well, rolled back where an exception ends it."""
         return nullcontext()
 
+    def server(self, place: Path) -> Server | str:
+        """The server that keeps the queue of the place, or only its address. Asked for before the place is opened: no
+        place is on it that `server` was not called for."""
+        return ""
+
     def close_place(self, place: Path) -> object:
         """Nobody comes to the place any more; what it has outside of its folder is removed."""
         return None
@@ -164,8 +198,8 @@ class Harness(Protocol):
 
 
 def brings(made: object, method: str) -> bool:
-    """Whether a harness or client has the method: of its own, not of `Harness` or `Client`."""
+    """Whether a harness, client or server has the method: of its own, not of `Harness`, `Client` or `Server`."""
     if not callable(getattr(made, method, None)):
         return False
     inherited = getattr(type(made), method, None)
-    return inherited is None or inherited not in (getattr(Harness, method, None), getattr(Client, method, None))
+    return inherited is None or inherited not in [getattr(kind, method, None) for kind in (Harness, Client, Server)]

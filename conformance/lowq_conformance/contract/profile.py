@@ -41,6 +41,10 @@ class Profile:
     Calls are interrupted at `interruptions` points at most, for `interrupting` seconds at most; a call that takes
     `stuck` seconds longer than the queue's patience then waits for ever.
 
+    Connections to a server are cut in so many ways (`cuts`), for `cutting` seconds at most, and so many calls are
+    made by clients whose connections are cut now and then (`hops`). A call to a server that is `away` may take so
+    many seconds longer than the queue's patience.
+
     A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients.
 
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
@@ -71,6 +75,10 @@ class Profile:
     interruptions: int = 400
     interrupting: float = 12.0
     stuck: float = 8.0
+    cuts: int = 100
+    cutting: float = 1.0
+    hops: int = 80
+    away: float = 4.0
     scenes: int = 100
     sweeping: float = 60.0
     programs: int = 60
@@ -103,6 +111,10 @@ QUICK = replace(
     standing=0.2,
     interruptions=60,
     interrupting=2.0,
+    cuts=40,
+    cutting=0.8,
+    hops=60,
+    away=2.0,
     programs=6,
     exploring=10.0,
     shrinking=3.0,
@@ -130,6 +142,10 @@ THOROUGH = replace(
     standing=6.0,
     interruptions=10_000,
     interrupting=90.0,
+    cuts=5_000,
+    cutting=20.0,
+    hops=1_000,
+    away=8.0,
     programs=400,
     exploring=200.0,
     shrinking=15.0,

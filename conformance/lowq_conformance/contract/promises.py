@@ -13,6 +13,7 @@ from lowq import Dedupe
 DueOrder = Literal["push", "due"]
 DedupeBy = Literal["work", "key"]
 Requeue = Literal["place", "any"]
+Outlasts = Literal["kill", "restart"]
 
 
 class BrokenHarness(Exception):
@@ -69,6 +70,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("crash", "a killed process loses nothing that it was told is kept", needs=("persistent",)),
         Promise("transaction", "a push can be part of the application's own transaction", harness="transaction"),
         Promise("worker", "a worker of its own runs what was pushed", harness="start"),
+        Promise("server", "a server keeps it, without which clients get on for a while", harness="server"),
     )
 }
 
@@ -111,6 +113,9 @@ class Traits:
     """How often a worker tries a task that always fails, before it sets it aside; None: not stated."""
     retry_after: timedelta | None = None
     """How long after it failed a task is tried again at the earliest; None: not stated."""
+    outlasts: Outlasts | None = "kill"
+    """What its server meets that what was acknowledged outlasts, where `persistent` is promised: a kill, a restart in
+    good order, or, as its settings are, nothing (None)."""
 
 
 REFUSABLE: Mapping[str, str] = {
@@ -129,14 +134,16 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe_by": get_args(DedupeBy),
     "one_at_a_time": (False, True),
     "main_thread": (False, True),
+    "outlasts": (*get_args(Outlasts), None),
 }
 _OR_NONE = ("max_delay", "fixed_lease", "retry_after")
 """Traits that are a length of time or None."""
 TRAITS = tuple(field.name for field in fields(Traits))
-METHODS = ("open", "pass_time", "now", "start", "transaction", "close_place", "event_loop")
+METHODS = ("open", "pass_time", "now", "start", "transaction", "server", "close_place", "event_loop")
 STATEMENTS = ("known", "sometimes")
 """What a harness says of its faults: see known.py."""
 HARNESS_NAMES = ("promises", *TRAITS, *STATEMENTS, *METHODS)
+SERVER_NAMES = ("address", "restart", "kill", "freeze", "thaw")
 
 
 def read_promises(words: object, who: str) -> frozenset[str]:
@@ -200,16 +207,25 @@ def check_names(harness: object, who: str) -> None:
             raise BrokenHarness(f"{said} A name of your own that resembles one of the suite's begins with _")
 
 
-def nearly(name: str) -> str | None:
+def check_server_names(server: object, who: str) -> None:
+    """Raise BrokenHarness where a server has a name that nearly spells one of those that the suite asks for."""
+    for name in dir(server):
+        if name.startswith("_") or name in SERVER_NAMES:
+            continue
+        if (near := nearly(name, SERVER_NAMES)) is not None and near not in dir(server):
+            raise BrokenHarness(f"{who}: server: it has a {name!r}, did you mean {near!r}?")
+
+
+def nearly(name: str, names: tuple[str, ...] = HARNESS_NAMES) -> str | None:
     """The known name that this one nearly spells: but for case and underscores, one letter, or in a long name a few.
 
     A name of three letters resembles too many words for that.
     """
     bare = _bare(name)
-    for known in HARNESS_NAMES:
+    for known in names:
         if bare == _bare(known) or (len(known) > 3 and _one_off(bare, _bare(known))):
             return known
-    long = [known for known in HARNESS_NAMES if len(known) >= 7]
+    long = [known for known in names if len(known) >= 7]
     close = get_close_matches(name.lower(), long, n=1, cutoff=0.85)
     return close[0] if close else None
 

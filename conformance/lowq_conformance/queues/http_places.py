@@ -19,16 +19,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lowq import FakeClock
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.queues import http_server
 
 _VARIABLE = "LOWQ_CHECK_SERVERS"
 _BOUND = 30.0
 _started: list[subprocess.Popen[str]] = []
 
 
-def url_of(place: Path) -> str:
-    """The URL of the server over the queue at `place`, whose clock is the place's. Raises BrokenHarness."""
+def url_of(place: Path, reached: str | None = None) -> str:
+    """The URL of the server over the queue at `place`, whose clock is the place's, `reached` by that address or its.
+
+    Raises BrokenHarness.
+    """
+    if (own := http_server.address_of(place)) is not None:
+        os.environ["XDG_STATE_HOME"] = str(place / "state")  # for the locks of workers
+        return f"http://{reached or own}"
     for address in (os.environ.get(_VARIABLE), None):
         if address is None:
             address = os.environ[_VARIABLE] = _start()
@@ -92,14 +98,7 @@ def _answer(listener: socket.socket, servers: dict[str, Any], lock: threading.Lo
 
 
 def _server(place: Path) -> Any:
-    from lowq.web import create_app
-    from lowq.web.server import Server
-
-    folder = place / "queue"
-    folder.mkdir(exist_ok=True)
-    clock = FakeClock(path=place / "clock")
-    # Its own queue has a name that no client uses, so that theirs are made by them, with their own dedupe.
-    server = Server(create_app(location=str(folder / "queue.db"), name="the server's own", clock=clock), port=0)
+    server = http_server.make_server(place)
     threading.Thread(target=server.run, daemon=True).start()
     return server
 

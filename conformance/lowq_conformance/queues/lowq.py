@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lowq import FakeClock, LowqError, Retry, TaskQueue, UnattendedWarning, open_backend
 from lowq_conformance.contract.promises import BrokenHarness, Traits
-from lowq_conformance.queues import postgres_places, valkey_places
+from lowq_conformance.queues import http_server, postgres_places, valkey_places
 from lowq_conformance.queues.http_places import url_of
 from lowq_conformance.support.processes import is_gone
 from lowq_conformance.support.signatures import keywords
@@ -144,19 +144,56 @@ class Memory(LowqHarness):
         super().__init__("memory")
 
 
-class HTTP(LowqHarness):
+class ServedHarness(LowqHarness):
+    """A lowq backend that a server keeps. A place with a server of its own gives up as soon as the harness states."""
+
+    def __init__(self, scheme: str, options: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(scheme, options)
+        self._served: set[Path] = set()
+
+    def open(self, place: Path, name: str = "default", address: str | None = None) -> Any:
+        """A client of the queue `name` at `place`, whose server is reached by that address or its own."""
+        url, dedupe = self._located(place, address)
+        return open_backend(url, name=name, dedupe=dedupe, clock=self.clock(place))
+
+    def server(self, place: Path) -> Any:
+        """The server of the place, which may be stopped."""
+        self._served.add(place)
+        return self._own_server(place)
+
+    def _located(self, place: Path, address: str | None = None) -> tuple[str, Any]:
+        options = dict(self._options)
+        dedupe = options.pop("dedupe", None)
+        if place in self._served:
+            options.setdefault("patience", f"{Traits().patience.total_seconds():g}")
+        url = self._url(place, address)
+        return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}".rstrip("?&"), dedupe
+
+    def _own_server(self, place: Path) -> Any:
+        raise NotImplementedError
+
+    def _url(self, place: Path, address: str | None) -> str:
+        raise NotImplementedError
+
+
+class HTTP(ServedHarness):
     """lowq's queue in an SQLite file, over HTTP: each place has a server of its own."""
 
     def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__("http", options)
 
-    def _located(self, place: Path) -> tuple[str, Any]:
-        options = dict(self._options)
-        dedupe = options.pop("dedupe", None)
-        return f"{url_of(place)}?{urlencode(options)}".rstrip("?"), dedupe
+    def close_place(self, place: Path) -> None:
+        """A server that may be stopped is gone; the others end when the folder is."""
+        http_server.close_server(place)
+
+    def _own_server(self, place: Path) -> Any:
+        return http_server.server_of(place)
+
+    def _url(self, place: Path, address: str | None) -> str:
+        return url_of(place, address)
 
 
-class Valkey(LowqHarness):
+class Valkey(ServedHarness):
     """lowq's queue in a Valkey server, which is started for the run and keeps each change before it answers."""
 
     def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
@@ -166,13 +203,14 @@ class Valkey(LowqHarness):
         """Nothing of the place is left in the server."""
         valkey_places.forget(place)
 
-    def _located(self, place: Path) -> tuple[str, Any]:
-        options = dict(self._options)
-        dedupe = options.pop("dedupe", None)
-        return f"{valkey_places.url_of(place)}&{urlencode(options)}".rstrip("&"), dedupe
+    def _own_server(self, place: Path) -> Any:
+        return valkey_places.server_of(place)
+
+    def _url(self, place: Path, address: str | None) -> str:
+        return valkey_places.url_of(place, address)
 
 
-class Postgres(LowqHarness):
+class Postgres(ServedHarness):
     """lowq's queue in PostgreSQL: each place has a database of its own, on a server that the suite starts."""
 
     def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
@@ -188,10 +226,11 @@ class Postgres(LowqHarness):
 
         return psycopg.connect(postgres_places.url_of(place))
 
-    def _located(self, place: Path) -> tuple[str, Any]:
-        options = dict(self._options)
-        dedupe = options.pop("dedupe", None)
-        return f"{postgres_places.url_of(place)}&{urlencode(options)}".rstrip("&"), dedupe
+    def _own_server(self, place: Path) -> Any:
+        return postgres_places.server_of(place)
+
+    def _url(self, place: Path, address: str | None) -> str:
+        return postgres_places.url_of(place, address)
 
 
 BUNDLED: dict[str, Callable[[], Any]] = {
@@ -204,7 +243,7 @@ BUNDLED: dict[str, Callable[[], Any]] = {
 }
 
 
-_SERVERS: dict[str, tuple[str, Callable[[tuple[tuple[str, str], ...]], LowqHarness]]] = {
+_SERVERS: dict[str, tuple[str, Callable[[tuple[tuple[str, str], ...]], ServedHarness]]] = {
     "http": ("http", HTTP),
     **dict.fromkeys(("redis", "valkey"), ("valkey", Valkey)),
     **dict.fromkeys(("postgresql", "postgres"), ("postgres", Postgres)),

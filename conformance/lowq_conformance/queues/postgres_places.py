@@ -17,7 +17,54 @@ from lowq.testing.servers.postgres import PostgresAddress, PostgresServer
 from lowq_conformance.contract.promises import BrokenHarness
 
 _VARIABLE = "LOWQ_CHECK_POSTGRES"
+_FILE = "server"
+_SOCKET = ".s.PGSQL."
+"""What the name of a server's socket begins with; its port follows."""
 _started: list[PostgresServer] = []
+_own: list[StoppableServer] = []
+
+
+class StoppableServer:
+    """A server that may be stopped, for places that are on no other."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server, self._runs = server, True
+        self.address = f"{server.address.socket}/{_SOCKET}{server.address.port}"
+
+    @property
+    def reached(self) -> PostgresAddress:
+        """Where lowq finds it."""
+        return self._server.address
+
+    def restart(self) -> None:
+        """It was told to end, unless it was killed, and answers again."""
+        if self._runs:
+            self._server.restart()
+        else:
+            self._server.start()
+        self._runs = True
+
+    def kill(self) -> None:
+        """It was killed, with all its processes."""
+        self._server.kill()
+        self._runs = False
+
+    def freeze(self) -> None:
+        """It stands still."""
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._server.thaw()
+
+
+def server_of(place: Path) -> StoppableServer:
+    """The server of that place, which was not opened yet: one for all such places. Raises BrokenHarness."""
+    if not _own:
+        _own.append(StoppableServer(_start()))
+    address = _own[0].reached
+    (place / _FILE).write_text(f"{address.socket} {address.port}", encoding="utf-8")
+    return _own[0]
 
 
 def load_client() -> None:
@@ -26,37 +73,47 @@ def load_client() -> None:
         import_module("psycopg.pq")
 
 
-def url_of(place: Path) -> str:
-    """The URL of the database of that place. Raises BrokenHarness."""
-    address, name = _address(), _name(place)
+def url_of(place: Path, reached: str | None = None) -> str:
+    """The URL of the database of that place, `reached` by that socket or as its server says. Raises BrokenHarness."""
+    address, name = _address(place), _name(place)
     made = place / "database"
     if not made.exists():
         address.create(name)
         made.touch()
+    if reached is not None:
+        folder, _, port = reached.rpartition(f"/{_SOCKET}")
+        address = PostgresAddress(folder, int(port))
     return address.url(name)
 
 
 def drop(place: Path) -> None:
     """The database of that place is gone."""
     if (place / "database").exists():
-        _address().run(f'DROP DATABASE IF EXISTS "{_name(place)}" WITH (FORCE)')
+        _address(place).run(f'DROP DATABASE IF EXISTS "{_name(place)}" WITH (FORCE)')
         with suppress(FileNotFoundError):
             (place / "database").unlink()
 
 
-def _address() -> PostgresAddress:
-    socket, _, port = os.environ.get(_VARIABLE, "").rpartition(" ")
+def _address(place: Path) -> PostgresAddress:
+    own = place / _FILE
+    known = own.read_text(encoding="utf-8") if own.exists() else os.environ.get(_VARIABLE, "")
+    socket, _, port = known.rpartition(" ")
     if not socket or not os.path.exists(socket):
-        try:
-            server = PostgresServer()
-            server.address.make_template()
-        except (LowqError, OSError, ImportError) as error:
-            raise BrokenHarness(f"PostgreSQL does not start: {error}") from error
+        server = _start()
         _started.append(server)
         socket, port = server.address.socket, str(server.address.port)
         os.environ[_VARIABLE] = f"{socket} {port}"
     os.environ["XDG_STATE_HOME"] = os.path.join(socket, "state")  # for the locks of workers; gone with the server
     return PostgresAddress(socket, int(port))
+
+
+def _start() -> PostgresServer:
+    try:
+        server = PostgresServer()
+        server.address.make_template()
+    except (LowqError, OSError, ImportError) as error:
+        raise BrokenHarness(f"PostgreSQL does not start: {error}") from error
+    return server
 
 
 def _name(place: Path) -> str:

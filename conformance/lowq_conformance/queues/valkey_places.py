@@ -23,11 +23,52 @@ _VARIABLE = "LOWQ_CHECK_VALKEY"
 _FILE = "valkey"
 _BOUND = 30.0
 _started: list[ValkeyServer] = []
+_own: list[StoppableServer] = []
 _lock = threading.Lock()
 
 
-def url_of(place: Path) -> str:
-    """The URL of the queue at `place`, and where the state of its users is kept. Raises BrokenHarness."""
+class StoppableServer:
+    """A server that may be stopped, for places that are on no other."""
+
+    def __init__(self, server: ValkeyServer) -> None:
+        self._server, self._runs = server, True
+        self.address, self.url = server.socket, server.url()
+
+    def restart(self) -> None:
+        """It was told to end, unless it was killed, and answers again."""
+        if self._runs:
+            self._server.restart()
+        else:
+            self._server.start()
+        self._runs = True
+
+    def kill(self) -> None:
+        """It was killed."""
+        self._server.kill()
+        self._runs = False
+
+    def freeze(self) -> None:
+        """It stands still."""
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._server.thaw()
+
+
+def server_of(place: Path) -> StoppableServer:
+    """The server of that place, which was not opened yet: one for all such places. Raises BrokenHarness."""
+    if not _own:
+        _own.append(StoppableServer(_start()))
+    (place / _FILE).write_text(f"{_own[0].url}&prefix={secrets.token_hex(8)}", encoding="utf-8")
+    return _own[0]
+
+
+def url_of(place: Path, reached: str | None = None) -> str:
+    """The URL of the queue at `place`, `reached` by that socket or as its server says.
+
+    Where the state of its users is kept stands in the environment. Raises BrokenHarness.
+    """
     kept = place / _FILE
     if not kept.exists():
         own = place / f"{_FILE}-{secrets.token_hex(8)}"
@@ -37,7 +78,7 @@ def url_of(place: Path) -> str:
         own.unlink()
     url = kept.read_text(encoding="utf-8")
     os.environ["XDG_STATE_HOME"] = str(Path(_socket_of(url)).parent / "state")  # for the locks of workers
-    return url
+    return url if reached is None else url.replace(_socket_of(url), reached)
 
 
 def forget(place: Path) -> None:
@@ -70,14 +111,19 @@ def _server() -> str:
         if url is not None:
             with suppress(OSError), _connected(_socket_of(url)):
                 return url
-        try:
-            server = ValkeyServer(within=quick_folder())
-        except LowqError as error:
-            raise BrokenHarness(f"the Valkey server does not start: {error}") from error
+        server = _start()
         _started.append(server)
-        (Path(server.socket).parent / "state").mkdir(exist_ok=True)
         os.environ[_VARIABLE] = server.url()
         return server.url()
+
+
+def _start() -> ValkeyServer:
+    try:
+        server = ValkeyServer(within=quick_folder())
+    except LowqError as error:
+        raise BrokenHarness(f"the Valkey server does not start: {error}") from error
+    (Path(server.socket).parent / "state").mkdir(exist_ok=True)
+    return server
 
 
 def _connected(path: str) -> socket.socket:

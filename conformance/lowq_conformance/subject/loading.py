@@ -79,6 +79,8 @@ def _spoken(client: Client, harness: Any) -> frozenset[str]:
         words = frozenset(stated)
         if "processes" in words and brings(harness, "start"):
             words |= {"worker"}  # the client cannot know of the worker that was written for it
+        if brings(harness, "server"):
+            words |= {"server"}  # nor how it is stopped
         # It speaks for the whole queue; what the way here cannot reach (a clock, names) is not asked of it.
         return frozenset(word for word in words if word not in PROMISES or not _lacking(word, client, harness))
     return frozenset(

@@ -18,6 +18,7 @@ from lowq_conformance.contract.promises import (
 )
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import Journal, ProgramCall, format_call
+from lowq_conformance.subject.served_place import ServedPlace
 from lowq_conformance.subject.target import Maker, make_harness
 from lowq_conformance.subject.under_test import Place, UnderTest
 from lowq_conformance.subject.worker_client import WorkerClient, WorkerTurns
@@ -50,6 +51,7 @@ class Subject(UnderTest):
         self.asynchronous = False
         """Whether its clients, of which one was opened, have async methods."""
         self._turns: dict[Path, WorkerTurns] = {}
+        self._served: list[ServedPlace] = []
 
     def fresh(self) -> Subject:
         """The same queue by a harness made anew, with no clients and an empty journal."""
@@ -60,11 +62,13 @@ class Subject(UnderTest):
         again.asynchronous = self.asynchronous
         return again
 
-    def open(self, place: Path, name: str | None = None, capacity: int | None = None) -> Client:
-        """A new client of the queue at `place`; `name` and `capacity` are passed where given. Raises Refused."""
+    def open(
+        self, place: Path, name: str | None = None, capacity: int | None = None, address: str | None = None
+    ) -> Client:
+        """A new client of the queue at `place`; what else is given is passed. Raises Refused."""
         label = self.next_label("q")
         self._places.add(place)
-        asked: dict[str, str | int | None] = {"name": name, "capacity": capacity}
+        asked: dict[str, str | int | None] = {"name": name, "capacity": capacity, "address": address}
         given = {keyword: value for keyword, value in asked.items() if value is not None}
         call = self.journal.begin(f"{label} = {format_call('open', [Place()], given)}")
         try:
@@ -112,6 +116,13 @@ class Subject(UnderTest):
         self.journal.end(call, "")
         return given
 
+    def serve(self, place: Path) -> ServedPlace:
+        """What keeps the queue of the place, which nobody has opened yet, and the way to it. Raises BrokenHarness."""
+        self._places.add(place)
+        served = ServedPlace(self, place)
+        self._served.append(served)
+        return served
+
     def _client(self, raw: Any, label: str, place: Path) -> Client:
         if not self.shape:
             self.shape = {verb: keywords(getattr(raw, verb, None)) for verb in VERBS}
@@ -123,6 +134,8 @@ class Subject(UnderTest):
 
     def close(self) -> None:
         """Every client that is still open, the workers, the loops and the journal's file are let go."""
+        for served in self._served:
+            served.restore()
         for turns in self._turns.values():
             turns.close()
         for client in self._clients:
@@ -131,6 +144,8 @@ class Subject(UnderTest):
             for place in self._places:
                 self.close_place(place)
         finally:
+            while self._served:
+                self._served.pop().close()
             self._places.clear()
             for loop in self._loops.values():
                 loop.close()

@@ -141,11 +141,15 @@ class UnderTest:
         self._pass(place)
         self.journal.end(call, "")
 
-    def start(self, place: Path, handler: Handler) -> list[int]:
-        """Workers of the queue at `place` were started; the processes that were made. Raises Refused."""
-        call = self.journal.begin(format_call("start", [Place(), handler], {}))
+    def start(self, place: Path, handler: Handler, address: str | None = None) -> list[int]:
+        """Workers of the queue at `place` were started, by `address` where given; the processes that were made.
+
+        Raises Refused.
+        """
+        given = {} if address is None else {"address": address}
+        call = self.journal.begin(format_call("start", [Place(), handler], given))
         try:
-            pids = self.loop(place).result(self._harness.start(place, handler))
+            pids = self.loop(place).result(self._harness.start(place, handler, **given))
         except Exception as error:
             self.journal.end(call, describe_error(error))
             raise Refused(call.text, error) from error

@@ -31,6 +31,8 @@ class Workers:
     def __init__(self, subject: UnderTest, place: Path, folder: Path, reaper: Reaper, *, gated: bool = False) -> None:
         self.subject, self.place, self.reaper = subject, place, reaper
         self.log, self.handler = TurnLog(folder), Handler(str(folder), gated)
+        self.address: str | None = None
+        """Where they connect to, where they are told."""
         self.told: set[int] = set()
         """The processes that `start` told of."""
         self._read = 0
@@ -46,7 +48,7 @@ class Workers:
     def start(self) -> list[int]:
         """Workers were started; the processes that were made."""
         with alone():
-            pids = self.subject.start(self.place, self.handler)
+            pids = self.subject.start(self.place, self.handler, self.address)
         return self.know(pids)
 
     def know(self, pids: Iterable[int]) -> list[int]:

@@ -36,6 +36,7 @@ NUMBERS = {
     "CRASH": 7,
     "TX": 4,
     "INTERRUPT": 3,
+    "SERVER": 8,
     "CLOSE": 3,
     "INPUT": 4,
     "NAMES": 2,

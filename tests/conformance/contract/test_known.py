@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.contract.known import Fault, read_known, read_options, spell
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
@@ -43,7 +45,6 @@ def test_what_was_looked_at_in_part_does_not_say_that_a_fault_is_gone() -> None:
         ("KnownSet", 'known: expected a mapping such as {"RACE-1": "https://…"}, got set'),
         ("KnownNumber", "known: ORDER-1: expected where the fault is written down, in one line, got 167"),
         ("KnownTwice", "ORDER-1 is said to be known and to show sometimes; it is in one of the two only"),
-        ("KnownUnchecked", "known: WORKER-13 is not checked by this version, so that nothing of it can be known"),
         ("MisspeltKnown", "unknown statement 'knowns', did you mean 'known'?"),
     ],
 )
@@ -53,6 +54,13 @@ def test_a_wrong_statement_is_a_broken_harness(harness: str, says: str) -> None:
 
     assert says in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_of_a_clause_without_a_check_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CLAUSES, "KEEP-1", replace(CLAUSES["KEEP-1"], checked=False))
+
+    with pytest.raises(BrokenHarness, match="KEEP-1 is not checked by this version, so that nothing of it can be"):
+        read_known({"KEEP-1": URL}, {}, "mine.py")
 
 
 @pytest.mark.parametrize("link", ["", " ", "two\nlines", None, b"https://example.org"])
