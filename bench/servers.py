@@ -101,7 +101,11 @@ class Lowq:
         return self.queue.claim(lease_for=MINUTE)
 
 
-SUBJECTS: dict[str, Callable[[str], Client]] = {"raw": RawPostgres, "lowq": Lowq}
+SUBJECTS: dict[str, Callable[[str], Client]] = {
+    "raw": RawPostgres,
+    "lowq": Lowq,
+    "lowq, loose": lambda url: Lowq(f"{url}&order=loose"),
+}
 
 
 def main() -> int:

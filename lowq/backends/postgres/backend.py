@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from lowq.backend import (
     NOW,
     Acked,
+    BackendUnavailable,
     CorruptQueue,
     Counts,
     Dedupe,
@@ -30,7 +31,7 @@ from lowq.backends.postgres.address import PASSED_ON, address_of
 from lowq.backends.postgres.connection import Connection, Left
 from lowq.backends.postgres.database import Database
 from lowq.backends.postgres.listing import listing
-from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, columns, read_claimed, task_of, utf8
+from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, Value, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.waiting import Listener, wait_for_task
 from lowq.backends.postgres.within import push_within
@@ -49,7 +50,7 @@ from lowq.rules.leases import (
     explain_lost,
 )
 from lowq.rules.names import check_dedupe, check_name, check_same_dedupe, no_queue
-from lowq.rules.options import flag_of, length_of
+from lowq.rules.options import check_choice, flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 from lowq.rules.server_time import ServerTime
@@ -66,10 +67,13 @@ class PostgresBackend:
     waited for before BackendUnavailable. `create=False` refuses a database or name where no queue is. All else is
     libpq's. In a URL: ``?schema=jobs&patience=5`` (seconds).
 
+    `order` "loose" lets claims pass over what others hold just then, and not take turns: faster with many workers,
+    and in order but for them, so that neither ``fifo`` nor ``priority`` is promised.
+
     Time is the server's, unless a `clock` is given, or this program's own time was stopped or moved by a test.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", *PASSED_ON)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", "order", *PASSED_ON)
 
     promises = frozenset(
         "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
@@ -86,12 +90,17 @@ class PostgresBackend:
         schema: str = "lowq",
         patience: timedelta | str = timedelta(seconds=10),
         create: bool | str = True,
+        order: Literal["strict", "loose"] = "strict",
         **libpq: Any,
     ) -> None:
         patience, create = length_of(patience, "patience"), flag_of(create, "create")
         check_name(name)
         check_dedupe(dedupe)
         check_schema(schema)
+        check_choice(order, "order", ("strict", "loose"))
+        self._is_loose = order == "loose"
+        if self._is_loose:
+            self.promises = self.promises - {"fifo", "priority"}
         address = address_of(place, schema, libpq)
         self.where = address.identity
         self.name = name
@@ -233,8 +242,8 @@ class PostgresBackend:
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
         check_lease(lease)
-        if claim_for is not None:
-            length = self._time.length(claim_for, "claim_for")
+        length = 0 if claim_for is None else self._time.length(claim_for, "claim_for")
+        if claim_for is not None and not self._is_loose:
             acked = self._settle([lease], length, 1, whole=True)
             if acked.lost[0] is not None:
                 raise LeaseLost(acked.lost[0])
@@ -247,7 +256,7 @@ class PostgresBackend:
 
         if not self._database.call(delete, again=True):
             raise LeaseLost(self._told_lost(lease))
-        return None
+        return None if claim_for is None else next(iter(self._claim_after(claim_for, 1)), None)
 
     def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
@@ -255,7 +264,10 @@ class PostgresBackend:
         claim = check_number(claim, "claim", least=0)
         now = self._time.now()
         length = deadline_of_next(claim, lease_for, now) - now
-        return self._settle(settled, length, claim, whole=False)
+        if lease_for is None or not self._is_loose or not claim:
+            return self._settle(settled, length, claim, whole=False)
+        lost = self._settle(settled, 0, 0, whole=False).lost if settled else ()
+        return Acked(lost, tuple(self._claim_after(lease_for, claim)))
 
     def release(
         self,
@@ -390,10 +402,13 @@ class PostgresBackend:
     def _claim(self, lease_for: timedelta, limit: int) -> list[Lease]:
         length, token = self._time.length(lease_for), _new_token()
         statement = f"SELECT {columns()} FROM {self._s}claim($1, $2, $3, $4, $5, $6, $7, $8)"
+        if self._is_loose:
+            statement = f"SELECT {columns()} FROM {self._s}claim_loose($1, $2, $3, $4, $5, $6, $7)"
 
         def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
-            values = (*self._entered, length, limit, token, self._was_empty, doubt)
-            return connection.ask(statement, values, left)
+            values: tuple[Value, ...] = (*self._entered, length, limit, token)
+            more = (doubt,) if self._is_loose else (self._was_empty, doubt)
+            return connection.ask(statement, (*values, *more), left)
 
         while True:
             rows = self._database.call(claim, again=True)
@@ -401,6 +416,13 @@ class PostgresBackend:
             leases = self._leases(rows, token)
             if leases or not rows:
                 return leases
+
+    def _claim_after(self, lease_for: timedelta, limit: int) -> list[Lease]:
+        """What is claimed after a settling, which is done whatever becomes of this: loosely, it is one by itself."""
+        try:
+            return self._claim(lease_for, limit)
+        except BackendUnavailable:
+            return []
 
     def _settle(self, leases: list[Lease], length: int, most: int, *, whole: bool) -> Acked:
         token = _new_token()

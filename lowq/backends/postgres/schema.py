@@ -18,7 +18,7 @@ import re
 from lowq.backend import InvalidLocation
 from lowq.clock import LAST_MICROS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 MAKING = 7_813_275_091
 """The advisory lock under which schemas are made and upgraded."""
@@ -397,13 +397,53 @@ CREATE CONSTRAINT TRIGGER within AFTER INSERT ON {s}.task DEFERRABLE INITIALLY D
 FOR EACH ROW WHEN (NEW.token = 'within') EXECUTE FUNCTION {s}.commit_within();
 """
 
-UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3}
+_SINCE_4 = """
+-- A claim that takes no turn: it passes over what another one holds. So a task may come out before one that is more
+-- urgent, where that one's claim is cut off, or while another claim makes it ready.
+-- Where others hold all that is due, one of them is waited for, so that nothing is told only where nothing is due.
+CREATE FUNCTION {s}.claim_loose(
+    _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _again boolean)
+RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
+DECLARE now bigint;
+BEGIN
+    IF _again THEN
+        RETURN QUERY SELECT * FROM {s}.task
+            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    LOOP
+        now := coalesce(_at, {s}.now());
+        IF NOT {s}.is_due(_q, now) THEN
+            RETURN;
+        END IF;
+        UPDATE {s}.task SET state = 1, due = NULL WHERE id = ANY (ARRAY(
+            SELECT id FROM {s}.task WHERE queue = _q AND due <= now FOR UPDATE SKIP LOCKED));
+        RETURN QUERY
+        UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}),
+            attempts = attempts + 1
+        WHERE id = ANY (ARRAY(
+            SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most
+            FOR UPDATE SKIP LOCKED))
+        RETURNING *;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+        PERFORM set_config('lock_timeout', greatest(_patience, 1)::text, true);
+        PERFORM 1 FROM {s}.task WHERE id = (SELECT min(id) FROM {s}.task
+            WHERE queue = _q AND (state = 1 OR due <= now)) FOR UPDATE;
+    END LOOP;
+END $$;
+"""
+
+UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4}
 """The statements that lead from each version to the next."""
 
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3, schema)
+    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3 + _SINCE_4, schema)
 
 
 def upgrading(schema: str, version: int) -> str:

@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 EXHAUSTIVE = "LOWQ_EXHAUSTIVE" in os.environ
 HOUR = timedelta(hours=1)
 VERSION = schema.SCHEMA_VERSION
-SINCE_1 = ["adopt", "push_within", "commit_within"]
+SINCE_1 = ["adopt", "push_within", "commit_within", "claim_loose"]
 """The functions that a schema of version 1 had not."""
 
 
