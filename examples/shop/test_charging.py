@@ -45,6 +45,20 @@ def test_a_crash_charges_nobody_again(
     assert world.history(1).count("paid") == 1
 
 
+@pytest.mark.usefixtures("lowq_clock")
+def test_a_crash_at_any_line_charges_nobody_again(shop: ModuleType, lowq_worker: SyncWorker) -> None:
+    """Each line of the handler in turn, each time with an order that nobody has paid yet."""
+
+    def arrange() -> None:
+        Path("world.txt").unlink(missing_ok=True)
+        shop.place(1)
+
+    def check() -> None:
+        assert world.history(1).count("paid") == 1
+
+    lowq_worker.crash_everywhere(check, arrange=arrange, queue=shop.Orders)
+
+
 def test_a_killed_worker_charges_nobody_again(
     shop: ModuleType, lowq_live_worker: Callable[..., LiveWorker], lowq_clock: FakeClock
 ) -> None:

@@ -5,7 +5,7 @@ PYTEST_DONT_REWRITE
 
 from lowq.testing.clock import fake_clock
 from lowq.testing.clockerror import ClockError
-from lowq.testing.crash import Crashed, CrashMissed
+from lowq.testing.crash import CrashBroke, Crashed, CrashMissed
 from lowq.testing.expected import ANY
 from lowq.testing.inline import Inline, LossyWork, inline
 from lowq.testing.jobs import Jobs
@@ -17,6 +17,7 @@ from lowq.testing.worker import NothingDue, SyncWorker, TooManyRuns
 __all__ = [
     "ANY",
     "ClockError",
+    "CrashBroke",
     "CrashMissed",
     "Crashed",
     "Inline",

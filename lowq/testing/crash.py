@@ -5,12 +5,15 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
+from linecache import getline
+from traceback import format_exception_only
 from types import CodeType, CoroutineType, FrameType
 from typing import Any, Literal, TypeAlias
 
-from lowq.backend import LowqError, Work
+from lowq.backend import Backend, Lease, LowqError, Task, Work
 
 CrashPoint: TypeAlias = Literal["before", "during", "after"]
 """Where the worker dies: the task is claimed and its handler not begun; begun; ended, and the task not acked."""
@@ -18,6 +21,10 @@ CrashPoint: TypeAlias = Literal["before", "during", "after"]
 
 class Crashed(BaseException):
     """The worker died here. Only played: a `finally` of the handler runs, which it would not after a SIGKILL."""
+
+
+class CrashBroke(AssertionError):
+    """After a crash and one more delivery, what must hold of the application did not; the text says at which line."""
 
 
 class CrashMissed(LowqError):
@@ -28,6 +35,15 @@ def cut_off(
     handler: Callable[[Work], Any], work: Work, lines: int, finish: Callable[[Any], None] = lambda _: None
 ) -> None:
     """The handler ran `lines` lines of its own function, and no further. Raises CrashMissed where it has no more."""
+    if cut_before(handler, work, lines, finish) is None:
+        raise CrashMissed(f"the handler returned before its line {lines + 1}, at which its worker was to die")
+
+
+def cut_before(
+    handler: Callable[[Work], Any], work: Work, lines: int, finish: Callable[[Any], None] = lambda _: None
+) -> str | None:
+    """Where the handler was cut off, which ran `lines` lines of its own function: the next one, as file, number and
+    text. None where it has returned instead. Raises CrashMissed where it caught the crash."""
     cut = _Cut(lines, _body_of(handler, work))
     before = sys.gettrace()
     sys.settrace(cut.enter)
@@ -36,14 +52,34 @@ def cut_off(
     finally:
         sys.settrace(before)
     if isinstance(error, Crashed):
-        return
+        return cut.place
     if error is not None:
         raise error
     if cut.raised:
         raise CrashMissed(
             "the handler caught the crash, as no handler could catch a SIGKILL: `except BaseException`?"
         )
-    raise CrashMissed(f"the handler returned before its line {lines + 1}, at which its worker was to die")
+    return None
+
+
+def look_after_crash(check: Callable[[], object], place: str | None, lease: Lease, *, is_arranged: bool) -> None:
+    """The check held after the worker died at the place and the task was delivered again. Raises CrashBroke."""
+    where = "behind the handler's last line, before the ack" if place is None else f"before {place}"
+    said = f"the worker was killed {where}, task {lease.task.id} was delivered again, and then the check"
+    hint = "" if is_arranged else " (the world is as earlier crashes left it: arrange= makes it new each time)"
+    try:
+        held = check()
+    except Exception as error:
+        what = "".join(format_exception_only(error)).strip()
+        raise CrashBroke(f"{said} failed{hint}: {what}") from error
+    if held is False:
+        raise CrashBroke(f"{said} answered False{hint}")
+
+
+def push_again(backend: Backend, task: Task) -> None:
+    """A task equal to that one, which is done or set aside, waits as it did."""
+    told: dict[str, Any] = {"key": task.key, "priority": task.priority, "headers": task.headers}
+    backend.push(task.work, **{word: value for word, value in told.items() if value})
 
 
 def _run(
@@ -70,11 +106,19 @@ def _body_of(handler: Callable[[Work], Any], work: Work) -> CodeType | None:
     return None if body is None else getattr(body(work), "__code__", None)
 
 
+def _tell_place(frame: FrameType) -> str:
+    """The line that a function is about to run."""
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    text = getline(file, number, frame.f_globals).strip()
+    return f"{os.path.basename(file)}:{number}" + (f" `{text}`" if text else "")
+
+
 class _Cut:
     """Raises Crashed in the first function that is not lowq's own, after so many of its lines."""
 
     def __init__(self, lines: int, body: CodeType | None = None) -> None:
         self.raised = False
+        self.place = ""
         self._left = lines
         self._frame: FrameType | None = None
         self._code: CodeType | None = body
@@ -99,11 +143,12 @@ class _Cut:
             return self.step
         return None
 
-    def step(self, _frame: FrameType, event: str, _arg: object) -> Callable[..., Any] | None:
+    def step(self, frame: FrameType, event: str, _arg: object) -> Callable[..., Any] | None:
         if event != "line":
             return self.step
         if self._left == 0:
             self.raised = True
+            self.place = _tell_place(frame)
             raise Crashed
         self._left -= 1
         return self.step

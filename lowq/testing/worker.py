@@ -25,7 +25,7 @@ from lowq.excerpt import excerpt
 from lowq.location import open_backend
 from lowq.run import Run
 from lowq.testing.clockerror import ClockError
-from lowq.testing.crash import CrashPoint, cut_off
+from lowq.testing.crash import CrashPoint, cut_before, cut_off, look_after_crash, push_again
 from lowq.testing.queues import QueueRef, Store, TempQueue
 from lowq.testing.table import clock_time, indent, run_line
 from lowq.worker.coroutines import Coroutines, outside_of_loops
@@ -39,6 +39,7 @@ from lowq.worker.settings import check_retry
 from lowq.worker.stopping import Stop
 
 MAX_RUNS = 1000
+MAX_LINES = 200
 
 _LATEST = 10
 """Runs that are shown where there were too many."""
@@ -190,20 +191,64 @@ class SyncWorker:
         if at not in ("before", "during", "after"):
             raise ValueError(f"at: expected before, during or after, got {excerpt(at)}")
         _number(lines, "lines", 0)
+        kept, handler, lease = self._claim_to_crash(queue)
+        if at == "during":
+            outside_of_loops(partial(cut_off, handler, lease.work, lines, self._store.coroutines.finish))
+        elif at == "after":
+            stop = Stop(self._store.clock, timedelta(0))
+            failure = self._direct(handler, stop).run(CurrentTask(lease, last=False, backend=kept.backend))
+            if failure is not None:
+                raise failure.error
+        return lease
+
+    def crash_everywhere(
+        self,
+        check: Callable[[], object],
+        *,
+        arrange: Callable[[], object] | None = None,
+        queue: QueueRef = None,
+        max_lines: int = MAX_LINES,
+    ) -> list[str]:
+        """The next task's worker died at each line of the handler's function in turn, and last behind it; each time
+        the task was delivered again, everything ran to its end, and `check` held. The lines.
+
+        Each time `arrange` has made the world new and pushed the task. Without it the task that stands is taken, and
+        then an equal one, in a world that is as it was left. `check` fails by raising or by answering False, and
+        CrashBroke names the line. Raises TooManyRuns where the handler runs more than `max_lines` lines.
+        """
+        _number(max_lines, "max_lines", 1)
+        clock = self._store.clock
+        if not isinstance(clock, FakeClock):
+            raise ClockError("only a fake clock can be moved: ask for lowq_clock, or run inside fake_clock()")
+        places: list[str] = []
+        again: Callable[[], object] | None = arrange
+        for lines in range(max_lines):
+            if again is not None:
+                again()
+            kept, handler, lease = self._claim_to_crash(queue)
+            again = arrange or partial(push_again, kept.backend, lease.task)
+            cut = partial(cut_before, handler, lease.work, lines, self._store.coroutines.finish)
+            place = outside_of_loops(cut)
+            if lease.expires > clock.now():
+                clock.move_to(lease.expires)
+            self.run_until_idle()
+            look_after_crash(check, place, lease, is_arranged=arrange is not None or lines == 0)
+            if place is None:
+                return places
+            places.append(place)
+        raise TooManyRuns(
+            f"the handler has run {max_lines} lines and has not come to its end: give it less to do, or allow more "
+            "with max_lines"
+        )
+
+    def _claim_to_crash(self, queue: QueueRef) -> tuple[Store, Handler, Lease]:
+        """The next task, in the hands of a worker that is to die; its queue and handler. Raises NothingDue."""
         for kept in self._turns(queue):
             handler, _ = self._store.handler_of(kept.backend)
             kept.backend.need("lease", "a crash, whose task comes again when the lease ends,")
             lease = kept.backend.claim(lease_for=kept.lease_for)
-            if lease is None:
-                continue
-            if at == "during":
-                outside_of_loops(partial(cut_off, handler, lease.work, lines, self._store.coroutines.finish))
-            elif at == "after":
-                stop = Stop(self._store.clock, timedelta(0))
-                failure = self._direct(handler, stop).run(CurrentTask(lease, last=False, backend=kept.backend))
-                if failure is not None:
-                    raise failure.error
-            return lease
+            if lease is not None:
+                return kept, handler, lease
         raise NothingDue(self._when(queue))
 
     def redeliver(self, run: Run) -> Run:

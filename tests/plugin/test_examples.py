@@ -29,6 +29,7 @@ def test_each_command_of_the_page_finds_its_fault(shop: pytest.Pytester) -> None
             "test_a_second_delivery_charges_nobody_again",
             "test_a_crash_charges_nobody_again[during]",
             "test_a_crash_charges_nobody_again[after]",
+            "test_a_crash_at_any_line_charges_nobody_again",
             "test_a_killed_worker_charges_nobody_again",
         },
         "--shop faulty --lowq-twice -k paid_once": {"test_an_order_is_paid_once"},

@@ -54,7 +54,7 @@ def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-pno:randomly", "-pno:asyncio", "-W", "error", timeout=240)
 
     # Each on SQLite and in memory; the live worker cannot have the latter, and the twins take no fixture.
-    result.assert_outcomes(passed=2 * 9 + 1 + 3, skipped=1, xfailed=2 * 2)
+    result.assert_outcomes(passed=2 * 10 + 1 + 3, skipped=1, xfailed=2 * 2)
 
 
 def test_the_example_with_django_runs(pytester: pytest.Pytester) -> None:
@@ -94,5 +94,10 @@ def test_every_setting_is_in_the_guide(pytester: pytest.Pytester) -> None:
         "--lowq-profile",
         "--lowq-promise",
         "--lowq-schedule",
+        "--lowq-known",
+        "--lowq-sometimes",
+        "--lowq-junit",
+        "--lowq-badge",
+        "--lowq-hide-not-promised",
         "--lowq-journal",
     }
