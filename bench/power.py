@@ -45,6 +45,7 @@ KINDS = {
     "lasting": "workers",
     "waiting": "waits",
     "interrupt": "interrupts",
+    "served": "servers",
 }
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"

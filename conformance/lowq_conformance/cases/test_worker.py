@@ -25,6 +25,7 @@ from lowq_conformance.cases.worker_fixtures import (
     lease_over,
     q,
     reaper,
+    run_after_a_kill,
     task,
     waiting,
     workers,
@@ -127,7 +128,7 @@ def test_a_queue_runs_again_after_its_worker_was_killed_with_a_task_in_hand(q: C
     workers.handler.open("gate")
     workers.start()
 
-    workers.run(task(1), task(2))
+    run_after_a_kill(workers, task(1), task(2))
     comes_back(workers, waiting(0))
 
 
@@ -143,7 +144,7 @@ def test_a_queue_runs_again_wherever_its_worker_was_killed(
         q.push(task(-number - 1))
         workers.start()
 
-        workers.run(task(-number - 1))
+        run_after_a_kill(workers, task(-number - 1))
     comes_back(workers, *(task(number, does="take", seconds=TURN) for number in range(profile.kills)))
 
 

@@ -32,6 +32,7 @@ from lowq_conformance.cases.worker_fixtures import (
     lease_span,
     q,
     reaper,
+    run_after_a_kill,
     task,
     waiting,
     workers,
@@ -312,7 +313,7 @@ def test_tasks_with_times_are_run_though_workers_were_killed_as_they_fell_due(
     workers.handler.open("gate")
     fall_due(q, due)
     workers.start()
-    workers.run(early)
+    run_after_a_kill(workers, early)
 
     def fall_due_meanwhile(number: int) -> Any:
         due = later(q)
@@ -337,7 +338,7 @@ def test_a_queue_runs_again_though_its_worker_was_killed_on_the_way_to_its_next_
     killed_on_the_way(q, workers, random, profile.kills, push)
     q.push(task("last"))
     workers.start()
-    workers.run(task("last"))
+    run_after_a_kill(workers, task("last"))
 
 
 fresh = count(1000)

@@ -62,6 +62,17 @@ def comes_back(workers: Workers, *works: Any) -> None:
         workers.run(*works)
 
 
+def run_after_a_kill(workers: Workers, *works: Any) -> None:
+    """What was pushed after a worker was killed is run, by one that was started then. Raises Broken.
+
+    A server may still carry out what the killed one had asked for, so that the task is held in its name for a lease.
+    """
+    if "server" in workers.subject.promises and not workers.until(lambda: not workers.undone(works)):
+        lease_over(workers)
+        workers.start()
+    workers.run(*works)
+
+
 def lease_over(workers: Workers) -> None:
     """The leases of workers that are no more have run out."""
     traits = workers.subject.traits
