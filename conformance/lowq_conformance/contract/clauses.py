@@ -330,14 +330,15 @@ VERSIONS: Mapping[int, Mapping[str, int]] = {
     },
     2: {"DELIVER": 13, "HEADERS": 3, "WAIT": 6, "INTERRUPT": 3, "TX": 4, "SERVER": 8, "WORKER": 15},
 }
-"""The versions of the set of clauses, each with the last number of every group that it added to."""
+"""The versions of the set of clauses, each with the last number of every group that it added to; a new clause is in
+the newest one until that is released."""
 VERSION = max(VERSIONS)
 
 
 def since(id: str) -> int:
     """The version of the set in which a clause was first."""
     group, _, number = id.partition("-")
-    return next(version for version, last in VERSIONS.items() if int(number) <= last.get(group, 0))
+    return next((version for version, last in VERSIONS.items() if int(number) <= last.get(group, 0)), VERSION)
 
 
 class UnknownClause(ValueError):

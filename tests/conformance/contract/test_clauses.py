@@ -110,7 +110,11 @@ def test_what_a_clause_needs_is_told_as_the_suite_asks_it() -> None:
     told = {clause["id"]: clause["needs"] for clause in describe_clauses()["clauses"]}
     for id, clause in CLAUSES.items():
         for promised in (frozenset[str](), frozenset(PROMISES), *(frozenset({word}) for word in PROMISES)):
-            for traits in (Traits(), Traits(dedupe="until_done", requeue="any"), Traits(dedupe="until_claimed")):
+            for traits in (
+                Traits(),
+                Traits(dedupe="until_done", requeue="any"),
+                Traits(dedupe="until_claimed", outlasts=None),
+            ):
                 held = all(
                     not promised.isdisjoint(need["promise"])
                     if "promise" in need
