@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
-from inspect import CO_ITERABLE_COROUTINE, isasyncgen, iscoroutine, isgenerator
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lowq.clock import SystemClock, monotonic
 from lowq.current_task import CurrentTask
 from lowq.error_text import is_a
+from lowq.process.descriptors import Descriptors
+from lowq.process.forking import file_at
 from lowq.worker.failure import NotRun
+from lowq.worker.returned import is_awaitable, not_run, way_to_wait
 from lowq.worker.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -34,9 +37,6 @@ _CLEANING = 2.0
 """Seconds that what is left on the loop has to clean up when the worker ends."""
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
-_LAZY = frozenset({"map", "filter", "itertools"})
-_DEEPEST, _MOST = 3, 1000
-"""How deep, and at how many values, a returned list or dict is looked through for what nobody ran."""
 
 
 class Flight:
@@ -97,19 +97,20 @@ class Coroutines:
 
     def __init__(self) -> None:
         self._loop: AbstractEventLoop | None = None
+        self._descriptors = Descriptors()
 
     def finish(self, returned: Any, current: CurrentTask | None = None, stop: Canceller | None = None) -> None:
         """Nothing of what a handler returned is left to run. Raises what it raised, or NotRun: nobody can run it."""
         for _ in range(10):
             if type(returned) in _PLAIN:
                 return
-            if (future := _future_of_a_pool(returned)) is not None:
-                returned = future()
-            elif _is_awaitable(returned):
+            if (wait := way_to_wait(returned)) is not None:
+                returned = wait()
+            elif is_awaitable(returned):
                 if iscoroutine(returned) and returned.cr_frame is None:  # the handler ran it to its end by itself
                     return
                 returned = self._await(returned, current, stop)
-            elif (what := _not_run(returned)) is not None:
+            elif (what := not_run(returned)) is not None:
                 raise NotRun(f"the handler returned {what}")
             else:
                 return
@@ -117,6 +118,7 @@ class Coroutines:
 
     def close(self) -> None:
         """What was left on the loop is cancelled, async generators are closed, and the loop is."""
+        self._drop_lost()
         loop, self._loop = self._loop, None
         if loop is None or loop.is_closed():
             return
@@ -181,7 +183,24 @@ class Coroutines:
             if stop is not None:
                 stop.cancel = None
 
+    def _drop_lost(self) -> None:
+        """There is no loop whose descriptors a handler has closed: it cannot run what is left on it."""
+        loop = self._loop
+        if loop is None or not self._descriptors.is_highest_lost():
+            return
+        import asyncio
+
+        self._loop = None
+        for task in asyncio.all_tasks(loop):
+            coroutine = task.get_coro()
+            with suppress(Exception):
+                if iscoroutine(coroutine):
+                    coroutine.close()
+        with self._descriptors.made_harmless(), suppress(Exception):
+            loop.close()
+
     def _open_loop(self) -> AbstractEventLoop:
+        self._drop_lost()
         if self._loop is None or self._loop.is_closed():
             import asyncio
             from concurrent.futures import ThreadPoolExecutor
@@ -195,6 +214,7 @@ class Coroutines:
             self._loop = asyncio.new_event_loop()
             with suppress(AttributeError):  # a loop written in C has a clock of its own
                 self._loop.time = monotonic  # type: ignore[method-assign]  # or it stands still where a test froze time
+            self._descriptors = _descriptors_of(self._loop)
             self._loop.set_default_executor(Threads(thread_name_prefix="lowq-handler"))
         return self._loop
 
@@ -240,6 +260,17 @@ _blocked: list[AbstractEventLoop | None] = []
 """The loops whose thread waits here for a handler."""
 
 
+def _descriptors_of(loop: AbstractEventLoop) -> Descriptors:
+    """What a loop of asyncio's has open; nothing is known of another library's."""
+    known = {}
+    for name in ("_selector", "_ssock", "_csock"):
+        with suppress(Exception):
+            number = getattr(loop, name).fileno()
+            if (file := file_at(number)) is not None:
+                known[number] = file
+    return Descriptors(known)
+
+
 def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight) -> Any:
     """What the awaitable answered; what it left behind on the loop may go on when the loop next runs."""
     import asyncio
@@ -253,7 +284,9 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight) -> Any:
     _leave_library()
     try:
         return loop.run_until_complete(task)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and task.done():  # the loop's, whose descriptors it has closed
+            return task.result()
         if not task.done():  # KeyboardInterrupt, or SystemExit in something beside it: it may clean up
             task.cancel()
             with suppress(asyncio.CancelledError, Exception):
@@ -295,78 +328,3 @@ def _leave_library() -> None:
     """What sniffio was told of the library that runs around us does not hold in this thread."""
     if (variable := getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)) is not None:
         variable.set(None)
-
-
-def _is_awaitable(returned: Any) -> bool:
-    kind = type(returned)
-    return hasattr(kind, "__await__") or (
-        isgenerator(returned) and bool(returned.gi_code.co_flags & CO_ITERABLE_COROUTINE)
-    )
-
-
-def _future_of_a_pool(returned: Any) -> Callable[[], Any] | None:
-    """How to wait for what was handed to a pool of threads or processes, if it is that."""
-    for module, name, wait in (
-        ("concurrent.futures._base", "Future", "result"),
-        ("multiprocessing.pool", "ApplyResult", "get"),
-    ):
-        kind = getattr(sys.modules.get(module), name, None)
-        if kind is not None and isinstance(returned, kind):
-            found: Callable[[], Any] = getattr(returned, wait)
-            return found
-    return None
-
-
-def _not_run(returned: Any) -> str | None:
-    """What is in there whose body did not run to its end, and what to do about it, or None."""
-    if (what := _lazy(returned)) is not None:
-        return what
-    left = _MOST
-    layer: list[Any] = [returned]
-    for _ in range(_DEEPEST):
-        inner: list[Any] = []
-        for container in layer:
-            for value in _values(container):
-                left -= 1
-                if left < 0:
-                    return None
-                if _waits(value):
-                    if iscoroutine(value):
-                        value.close()
-                    article = f"a {type(returned).__name__} with a {type(value).__name__} in it"
-                    return f"{article}, which nobody ran: await what is to be done, with asyncio.gather(…) for many"
-                if (what := _lazy(value)) is not None:
-                    return f"a {type(returned).__name__} in which there is {what}"
-                inner.append(value)
-        layer = inner
-    return None
-
-
-def _values(container: Any) -> Iterable[Any]:
-    if isinstance(container, dict):
-        return list(container.values())
-    return container if isinstance(container, list | tuple | set | frozenset) else ()
-
-
-def _waits(value: Any) -> bool:
-    """Whether the value is something to await, or to wait for, that is not done."""
-    if iscoroutine(value):
-        return value.cr_frame is not None
-    if not _is_awaitable(value) and _future_of_a_pool(value) is None:
-        return False
-    done = getattr(value, "done", None) or getattr(value, "ready", None)
-    return not (callable(done) and done())
-
-
-def _lazy(value: Any) -> str | None:
-    """What it is, if its body did not run to its end."""
-    if isgenerator(value) and value.gi_frame is not None:
-        return "a generator, whose body did not run to its end: loop over it in the handler, or do not yield"
-    if isasyncgen(value) and value.ag_frame is not None:
-        return "an async generator, whose body did not run to its end: `async for` over it in the handler"
-    kind = type(value)
-    if (kind.__module__ == "builtins" and kind.__name__ in _LAZY) or kind.__module__ in _LAZY:
-        return f"a {kind.__name__} object, which does nothing until it is looped over: loop over it in the handler"
-    if kind.__module__ == "contextlib" and _lazy(getattr(value, "gen", None)) is not None:
-        return "a context manager, whose body did not run: use it in a `with` block of the handler"
-    return None

@@ -6,14 +6,18 @@ Long: each spelling of a coroutine handler is run in each kind of worker.
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import functools
 import itertools
+import multiprocessing
 import os
 import signal
 import sqlite3
+import sys
 import threading
+import time
 import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -315,16 +319,35 @@ def numbers(work: Any) -> Iterator[Any]:
 async def nothing(work: Any) -> None: ...
 
 
+def cancelled(work: Any) -> Any:
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    future.cancel()
+    return future
+
+
 NOT_RUN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "generator": (lambda work: numbers(work), "the handler returned a generator, whose body did not run"),
     "async generator": (lambda work: stream(work), "the handler returned an async generator, whose body did not"),
     "generator expression": (lambda work: (each for each in [work]), "returned a generator"),
-    "map": (lambda work: map(print, [work]), "returned a map object, which does nothing until"),
-    "itertools": (lambda work: itertools.starmap(print, [[work]]), "returned a starmap object"),
+    "map": (lambda work: map(print, [work]), "returned the iterator map(…), which does nothing by itself"),
+    "itertools": (lambda work: itertools.starmap(print, [[work]]), "returned the iterator starmap(…)"),
     "context manager": (lambda work: contextlib.contextmanager(numbers)(work), "returned a context manager"),
     "list of coroutines": (lambda work: [nothing(work)], "a list with a coroutine in it, which nobody ran: await"),
     "dict of coroutines": (lambda work: {"a": (1, [nothing(work)])}, "a dict with a coroutine in it"),
     "list of generators": (lambda work: [numbers(work)], "a list in which there is a generator"),
+    "zip": (lambda work: zip(map(print, [work]), strict=True), "returned the iterator zip(…)"),
+    "function": (lambda work: lambda: str(work), "returned a function, which nobody called: call it"),
+    "coroutine function": (lambda _: nothing, "returned a function, which nobody called"),
+    "method": (lambda _: [].clear, "which nobody called"),
+    "partial": (lambda work: functools.partial(print, work), "returned a partial, which nobody called"),
+    "list of partials": (lambda work: [functools.partial(print, work)], "a list in which there is a partial"),
+    "thread": (lambda _: threading.Thread(target=print), "returned a Thread, which nobody started"),
+    "timer": (lambda _: threading.Timer(0, print), "returned a Timer, which nobody started"),
+    "dict of threads": (lambda _: {"a": threading.Thread()}, "a dict in which there is a Thread"),
+    "process": (lambda _: multiprocessing.get_context("fork").Process(), "Process, which nobody started"),
+    "cancelled future": (cancelled, "returned a future that was cancelled: nobody runs it"),
+    "deque of coroutines": (lambda work: collections.deque([nothing(work)]), "a deque with a coroutine in it"),
+    "object of coroutines": (lambda work: types.SimpleNamespace(a=nothing(work)), "with a coroutine in it"),
 }
 
 
@@ -341,6 +364,55 @@ def test_what_nobody_ran_is_not_done(
     assert isinstance(run.error, NotRun)
     assert text in str(run.error)
     assert [task.state for task in queue.tasks()] == [State.SCHEDULED]
+
+
+def test_a_call_that_another_library_put_off_is_not_done(queue: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    canvas = types.ModuleType("celery.canvas")
+    canvas.Signature = type("Signature", (dict,), {"delay": print})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "celery.canvas", canvas)
+    queue.push(1)
+
+    (run,) = Worker(queue, lambda _: canvas.Signature(task="mail"), retry=LATER).drain()
+
+    assert str(run.error) == (
+        "the handler returned a Signature, a call that was put off: call its delay() in the handler"
+    )
+
+
+@pytest.mark.parametrize("options", [MODES["in the worker"], MODES["in a child"]], ids=["worker", "child"])
+def test_a_thread_that_was_started_is_waited_for(
+    queue: Backend, note: Note, notes: Notes, options: dict[str, Any]
+) -> None:
+    def handler(work: Any) -> Any:
+        def run() -> None:
+            time.sleep(0.1)
+            note(work)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
+
+    queue.push("one")
+    seen = []
+
+    Worker(queue, handler, on_run=lambda run: seen.append((run.outcome, notes())), **options).drain()
+
+    assert seen == [("done", ["one"])]
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(0, "done"), (3, "retry")])
+def test_a_process_that_was_started_is_waited_for(queue: Backend, status: int, outcome: str) -> None:
+    def handler(work: Any) -> Any:
+        process = multiprocessing.get_context("fork").Process(target=os._exit, args=(status,))
+        process.start()
+        return process
+
+    queue.push("one")
+
+    (run,) = Worker(queue, handler, retry=LATER).drain()
+
+    assert run.outcome == outcome
+    assert status == 0 or str(run.error) == "the handler returned a process, which ended with exit code 3"
 
 
 def test_what_an_async_function_returns_is_looked_through(queue: Backend) -> None:
@@ -722,3 +794,35 @@ def test_a_crash_of_a_coroutine_is_played_in_its_own_lines(tmp_path: Path) -> No
         SyncWorker(store).crash(at="during", lines=1)
 
     assert seen == ["first"]
+
+
+def test_a_coroutine_that_closes_all_fails_alone_and_the_next_have_a_loop(tmp_path: Path) -> None:
+    """In a program of its own, since it closes what pytest has open."""
+    program = python(
+        """
+        import asyncio, os, sys
+        import lowq
+
+        kept = []
+
+        async def handler(work):
+            await asyncio.sleep(0)
+            if work.startswith("closes"):
+                os.closerange(3, 4096)
+                kept.extend(open(sys.argv[2], "w+b") for _ in range(12))
+            if work == "closes and waits":
+                await asyncio.sleep(0.01)
+
+        queue = lowq.open_backend(sys.argv[1])
+        for work in ("first", "closes", "second", "closes and waits", "third"):
+            queue.push(work)
+        runs = lowq.Worker(queue, handler).drain()
+        print([(run.task.work, run.outcome) for run in runs])
+        assert all(os.fstat(file.fileno()).st_ino == os.stat(sys.argv[2]).st_ino for file in kept)
+        """,
+        tmp_path / "q.db",
+        tmp_path / "its own",
+    )
+
+    outcomes = {"first": "done", "closes": "done", "second": "done", "closes and waits": "retry", "third": "done"}
+    assert answer(program) == str(list(outcomes.items()))
