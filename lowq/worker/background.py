@@ -165,10 +165,19 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
     if not lock.held and not _await(lock, turn):
         return
     worker.on_stop(lock.sign_off)
-    worker.on_run = _saying_when_outdated(worker)
+    told = _saying_when_outdated(worker)
+
+    def tell(run: Run) -> None:
+        if lock.held and not lock.hold_on():  # a handler closed it, and another worker runs the queue by now
+            worker.stop()
+        told(run)
+
+    worker.on_run = tell
     while True:
         lock.sign()
         worker.run_while_due(linger)
+        if not lock.held:
+            return
         lock.let_go()
         if worker.stopped or not worker.expects(linger) or not lock.take():
             return

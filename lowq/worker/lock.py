@@ -68,6 +68,16 @@ class WorkerLock:
                 if self._descriptor is None:
                     close_private(descriptor)
 
+    def hold_on(self) -> bool:
+        """The lock is held, also where a handler closed its file and so unlocked it; False: somebody took it then."""
+        if holds(self.descriptor):
+            return True
+        self.leave()
+        if not self.take():
+            return False
+        self.sign()
+        return True
+
     def succeed(self) -> bool:
         """The lock is held now, after a holder that looks no more; False: one that does has taken it meanwhile."""
         clock = SystemClock()

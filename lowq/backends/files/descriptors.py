@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from io import FileIO
 
+from lowq.process.forking import file_at
 from lowq.process.handlers import let_through
 
 _MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
@@ -25,16 +26,30 @@ def open_file(path: str, flags: int, folder: int | None = None) -> FileIO:
 
 
 class Descriptors(list[int]):
-    """Descriptors that belong to this list: directories, and files that are read at chosen places."""
+    """Descriptors that belong to this list: directories, and files that are read at chosen places.
+
+    A program that closes all it finds takes them away, and their numbers may be others' then, which are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[int, tuple[int, int] | None] = {}
 
     def open(self, path: str, flags: int) -> None:
         """One more, of that path."""
         self.extend(map(os.open, (path,), (flags,), (0o666,)))
+        self._files = {number: file_at(number) for number in self}
+
+    def is_last_lost(self) -> bool:
+        """Whether the last that was opened is another file's by now, or nobody's: as after `closerange(n, …)`."""
+        return bool(self) and file_at(self[-1]) != self._files.get(self[-1])
 
     def close(self) -> None:
         """None is open any more."""
         while self:
-            list(map(os.close, map(self.pop, (0,))))
+            if self._files.get(self[0], ()) in (file_at(self[0]), ()):
+                list(map(os.close, map(self.pop, (0,))))
+            else:
+                self.pop(0)
 
     def __enter__(self) -> Descriptors:
         return self

@@ -120,7 +120,8 @@ class Folder:
         """The directory and its journal are open; the caller holds the lock."""
         if self.closed:
             raise QueueClosed(f"this client of {self.root} was closed; open the queue again")
-        if self.journal is None:
+        if self.journal is None or self._fds.is_last_lost():
+            self._fds.close()
             self._open()
         assert self.journal is not None
         try:
@@ -164,6 +165,9 @@ class Folder:
 
         Where `sync` is False, `sync_all` is to follow.
         """
+        if self._fds.is_last_lost():
+            self._fds.close()
+            self._open()
         name = f"{TMP}/{os.getpid()}-{os.urandom(6).hex()}"
         try:
             with open_file(name, _WRITE, self._root()) as file:

@@ -22,7 +22,8 @@ from typing import Any
 from lowq.backend import BackendUnavailable
 from lowq.backends.files.descriptors import open_file
 from lowq.clock import SystemClock
-from lowq.process.handlers import let_through
+from lowq.process.forking import file_at
+from lowq.process.handlers import Suppressed, let_through
 
 _FIRST_NAP = timedelta(microseconds=50)
 _LONGEST_NAP = timedelta(milliseconds=4)
@@ -36,6 +37,7 @@ class Mutex:
         self._patience = patience
         self._threads: Any = threading.RLock()
         self._file: FileIO | None = None
+        self._identity: tuple[int, int] | None = None
         _mutexes.add(self)
 
     def check_free(self) -> None:
@@ -49,10 +51,18 @@ class Mutex:
             patience = min(self._patience.total_seconds(), threading.TIMEOUT_MAX)
             if not self._threads.acquire(timeout=patience):
                 raise self._busy("another thread")
+        if self._file is not None and not self._is_whole(self._file):
+            _lost.append(self._file)
+            self._file = None
         if self._file is None:
             self._file = open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._identity = file_at(self._file.fileno())
         if not self._locked():
             self._wait()
+
+    def _is_whole(self, file: FileIO) -> bool:
+        """Whether the program has not closed the file under us, and opened another by its number."""
+        return file_at(file.fileno()) == self._identity
 
     def _locked(self) -> bool:
         """Whether the lock was to be had at once."""
@@ -80,14 +90,18 @@ class Mutex:
         """This thread does not hold the lock."""
         if self._threads._is_owned():
             if self._file is not None:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                with Suppressed(OSError):  # whoever closed it has unlocked it
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
             self._threads.release()
 
     def close(self) -> None:
         """The file is let go, and the lock with it."""
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            if self._is_whole(file):
+                file.close()
+            else:
+                _lost.append(file)
 
     @contextmanager
     def idle(self) -> Iterator[bool]:
@@ -125,3 +139,5 @@ class Mutex:
 
 
 _mutexes = weakref.WeakSet[Mutex]()
+_lost: list[FileIO] = []
+"""Files that the program closed under us, kept: dropping one closes its number, which is another's by now."""

@@ -41,7 +41,7 @@ from lowq.backend import (
     QueueClosed,
     QueueGone,
 )
-from lowq.backends.sqlite.errors import is_busy, translate
+from lowq.backends.sqlite.errors import DescriptorsLost, explain_loss, is_busy, translate
 from lowq.backends.sqlite.handle import Handle
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
@@ -141,7 +141,7 @@ class Database:
         left = SystemClock().countdown(self._patience) if self._patience > _LONGEST_WAIT else None
         beginnings = 0
         while beginnings < _BEGINNINGS:
-            found, taken_away = None, self._taken_away
+            found, taken_away, committing = None, self._taken_away, False
             try:
                 found = self._lock.take(sys._getframe())
                 if found is not CLEAN:
@@ -150,13 +150,17 @@ class Database:
                         return self._beside(begin, body)
                 if len(_databases) > 1 and begin != "BEGIN":
                     self._get_past_others()
+                if self._handle.descriptors.is_highest_lost():
+                    raise DescriptorsLost
                 taken_away = self._taken_away
                 cursor = self._current()
                 self._begin = begin
                 if begin:
                     cursor.execute(begin)
+                committing = not begin
                 answer = body(cursor)
                 if begin:
+                    committing = begin != "BEGIN"
                     cursor.execute("COMMIT")
                 if self._closed:  # by a call that came in between
                     self._disconnect()
@@ -168,7 +172,10 @@ class Database:
                     raise CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy") from error
                 if not isinstance(error, sqlite3.Error):
                     raise
-                if self._taken_away != taken_away:
+                lost = self._reopens(error)
+                if lost and committing:
+                    raise explain_loss(self.path) from error
+                if lost or isinstance(error, DescriptorsLost) or self._taken_away != taken_away:
                     beginnings += 1
                 elif left is None or not is_busy(error) or left() <= timedelta(0):
                     raise translate(error, self.path, self._patience) from error
@@ -198,6 +205,22 @@ class Database:
             raise
         finally:
             own.close()
+
+    def _reopens(self, error: sqlite3.Error) -> bool:
+        """Whether the error came of descriptors that the program closed: then no client of the file has any of them.
+
+        Of all, since SQLite shares its locks among the connections of a process.
+        """
+        clients = [each for each in _standing() if each.path == self.path]
+        if is_busy(error) or not any(each._handle.descriptors.are_lost() for each in clients):
+            return False
+        for each in clients:
+            each._lock.take(sys._getframe())
+            each._taken_away += 1
+            if not each._disconnect():
+                raise explain_loss(self.path) from error
+            each._lock.leave(sys._getframe())
+        return True
 
     def _get_past_others(self) -> None:
         """No other client of the file in this thread, in a call that waits for this one, keeps it locked."""
@@ -289,9 +312,10 @@ class Database:
         if self._identity is not None and not os.path.exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
+        if any(each._handle.descriptors.are_lost() for each in _standing() if each.path == self.path):
+            raise DescriptorsLost
         timeout = (self._patience / max(1, ceil(self._patience / _LONGEST_WAIT))).total_seconds()
-        cursor = self._handle.open(self.path, timeout)
-        self._prepare(cursor)
+        cursor = self._handle.open(self.path, timeout, self._prepare)
         if self._identity is None:
             status = os.stat(self.path)
             self._identity = (status.st_dev, status.st_ino)

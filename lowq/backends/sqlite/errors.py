@@ -11,6 +11,18 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAI
 """What SQLite says of a file whose tables are not as we made them."""
 
 
+class DescriptorsLost(sqlite3.Error):
+    """The program has closed what SQLite had open, so that a call must not begin on this connection."""
+
+
+def explain_loss(path: str) -> BackendUnavailable:
+    """The error of a call under which SQLite's files were closed."""
+    return BackendUnavailable(
+        f"{path}: the program closed the descriptors of SQLite in the middle of this call (os.closerange?), which may"
+        " have been kept or not; the next call opens the file again"
+    )
+
+
 def translate(error: sqlite3.Error, path: str, patience: timedelta) -> LowqError:
     """The error of ours that tells what an SQLite error means to the caller, who had that patience."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
@@ -25,6 +37,11 @@ def translate(error: sqlite3.Error, path: str, patience: timedelta) -> LowqError
         return InvalidLocation(f"{path} is no SQLite database; name another file")
     if code in _DAMAGE:
         return CorruptQueue(f"{path} is damaged ({error}); restore it from a copy")
+    if code == sqlite3.SQLITE_PROTOCOL:
+        return BackendUnavailable(
+            f"{path}: {error}; if the program has closed descriptors that are not its own (os.closerange), close each"
+            " of its own connections to this file, and the next call opens it again"
+        )
     if code == sqlite3.SQLITE_TOOBIG:
         return InvalidWork(f"work: larger than SQLite keeps ({error})")
     return BackendUnavailable(f"{path}: {error}")

@@ -10,24 +10,43 @@ connection asks first. (It refuses a statement too, but forgets by that that it 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from operator import methodcaller
 
-from lowq.backends.sqlite.rows import text_of
+from lowq.backends.sqlite.descriptors import noting_descriptors
+from lowq.backends.sqlite.rows import fetch, text_of
+from lowq.process.descriptors import Descriptors
 
 
 class Handle:
     """At most one open connection, and the cursor through which alone it is used."""
 
-    __slots__ = ("_cursors", "_kind")
+    __slots__ = ("_cursors", "_kind", "descriptors")
 
     def __init__(self, kind: type[sqlite3.Cursor] = sqlite3.Cursor) -> None:
         self._kind = kind
         self._cursors: list[sqlite3.Cursor] = []
+        self.descriptors = Descriptors()
+        """What the open connection has open."""
 
-    def open(self, path: str, timeout: float) -> sqlite3.Cursor:
-        """The cursor of a new connection, which waits that many seconds for locks and begins nothing by itself."""
+    def open(self, path: str, timeout: float, prepare: Callable[[sqlite3.Cursor], None]) -> sqlite3.Cursor:
+        """The cursor of a new connection, prepared. It waits that many seconds for locks, and begins nothing itself.
+
+        One thread at a time, so that it is known which descriptors are its own.
+        """
+
+        def connect() -> sqlite3.Cursor:
+            cursor = self._connect(path, timeout)
+            prepare(cursor)
+            fetch(cursor, "PRAGMA schema_version")  # opens the log, if nothing has
+            return cursor
+
+        cursor, self.descriptors = noting_descriptors(path, connect)
+        return cursor
+
+    def _connect(self, path: str, timeout: float) -> sqlite3.Cursor:
         connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
         # One call into C: no connection is open that is not written down.
         self._cursors.extend(map(methodcaller("cursor", self._kind), map(connect, (path,))))
@@ -45,12 +64,14 @@ class Handle:
         for cursor in tuple(self._cursors):
             if _is_locked(cursor):
                 return False
-            with suppress(sqlite3.Error):  # SQLite closes nothing where a statement has more rows, but undoes this
-                if cursor.connection.in_transaction:
-                    cursor.execute("ROLLBACK")
-            cursor.connection.close()
+            if _is_open(cursor) and self.descriptors.are_lost():  # and not by a close that was cut off
+                with self.descriptors.made_harmless():
+                    _close(cursor)
+            else:
+                _close(cursor)
             with suppress(ValueError):
                 self._cursors.remove(cursor)
+        self.descriptors = Descriptors()
         return True
 
     def in_transaction(self) -> bool:
@@ -62,6 +83,7 @@ class Handle:
     def give_up(self) -> None:
         """The connection is closed when it is dropped."""
         self._cursors.clear()
+        self.descriptors = Descriptors()
 
     def cross(self) -> list[sqlite3.Connection]:
         """In a forked child: the connections that were open, which this handle has no more.
@@ -71,6 +93,7 @@ class Handle:
         """
         crossed = [cursor.connection for cursor in self._cursors]
         self._cursors.clear()
+        self.descriptors = Descriptors()
         for connection in crossed:
             with suppress(sqlite3.Error):
                 connection.set_authorizer(_deny)  # statements that are ready to run are looked at once more
@@ -78,13 +101,25 @@ class Handle:
         return crossed
 
 
+def _close(cursor: sqlite3.Cursor) -> None:
+    with suppress(sqlite3.Error):  # SQLite closes nothing where a statement has more rows, but undoes this
+        if cursor.connection.in_transaction:
+            cursor.execute("ROLLBACK")
+    cursor.connection.close()
+
+
+def _is_open(cursor: sqlite3.Cursor) -> bool:
+    with suppress(sqlite3.ProgrammingError):
+        _ = cursor.connection.in_transaction
+        return True
+    return False
+
+
 def _is_locked(cursor: sqlite3.Cursor) -> bool:
     try:
         cursor.fetchone()
     except sqlite3.ProgrammingError:  # or the connection was closed
-        with suppress(sqlite3.ProgrammingError):
-            _ = cursor.connection.in_transaction
-            return True
+        return _is_open(cursor)
     except (sqlite3.Error, ValueError):  # of the row
         pass
     return False

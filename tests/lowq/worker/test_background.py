@@ -475,6 +475,29 @@ def test_a_handlers_forked_child_does_not_keep_the_lock_of_its_killed_worker(
     os.kill(int(line), signal.SIGKILL)
 
 
+def test_a_handler_that_closes_all_leaves_its_worker_the_only_one(place: Place, tmp_path: Path) -> None:
+    goes_on = tmp_path / "goes on"
+
+    def handler(work: object) -> None:
+        if work == "closes":
+            os.closerange(3, 4096)
+        place.note(work, os.getpid())
+        if work == "waits":
+            wait_for(goes_on.exists, lambda: "the test")
+
+    place.queue.push_many([Item("closes"), Item("waits"), Item("next")])
+
+    assert place.start(handler)
+    place.await_lines(2)
+    worker = active_pid(place.path)
+    again = place.start(handler)
+    goes_on.touch()
+    place.await_idle()
+
+    assert (again, place.queue.count()) == (False, Counts())
+    assert place.lines() == [f"{work} {worker}" for work in ("closes", "waits", "next")]
+
+
 class TestStopping:
     def test_sigterm_lets_the_task_in_hand_end_and_leaves_the_rest(self, place: Place) -> None:
         def handler(work: object) -> None:
