@@ -218,16 +218,16 @@ class TaskQueue:
         of `within` ends; where the transaction is still open then, an UnattendedWarning says to start it afterwards.
         It is gone when nothing falls due within `linger`; what does so later is said by an UnattendedWarning.
         """
-        if override.start is not None and (started := override.start(self)) is not None:
-            return started
-        if begin_after_commit(lambda: self.start(output=output)):
-            return True
         if is_joined() and (joined := find_joined(self.backend)) is not None:
             joined.call_after_commit(lambda: self._start_afterwards(output), self._warn_of_open_transaction)
             return True
         return self._start_now(output)
 
     def _start_now(self, output: background.HasFileno | None) -> bool:
+        if override.start is not None and (started := override.start(self)) is not None:
+            return started
+        if begin_after_commit(lambda: self.start(output=output)):
+            return True
         started = background.start(self.worker(), self.location, linger=self.linger, output=output)
         self._warn_of_unattended(started)
         return started

@@ -57,9 +57,8 @@ class Jobs:
         if not matched and times != 0:
             self._no_match(kept, expected, tasks)
         if times is not None and len(matched) != times:
-            _fail(
-                kept, f"{expected.describe(f'expected {times}')}, found {len(matched)}:", *indent(map(line, matched))
-            )
+            found = f"{expected.describe(f'expected {times}')}, found {len(matched)}:"
+            _fail(kept, found, *indent(map(line, matched)), *_uncommitted(kept))
         return self._mark_asserted(kept, matched)
 
     def refute_pushed(self, queue: QueueRef = None, **like: Unpack[Like]) -> None:
@@ -128,6 +127,7 @@ class Jobs:
             yield captured
         finally:
             for kept in self._store.queues.values():
+                kept.backend.uncommitted()  # what was committed meanwhile is known now
                 if only is None or kept is only:
                     captured += self._mark_asserted(kept, kept.pushed[before.get(id(kept), 0) :])
 
@@ -152,7 +152,8 @@ class Jobs:
             for task in other.pushed[:_CANDIDATES]
             if str(expected) and not expected.misses(task)
         ]
-        if not any(each.pushed for each in self._store.queues.values()):
+        lines += _uncommitted(kept)
+        if not any(each.pushed or each.backend.uncommitted() for each in self._store.queues.values()):
             lines.append("nothing was pushed to any queue in this test")
         _fail(kept, *lines)
 
@@ -175,6 +176,16 @@ def _nearest(kept: Store, expected: Expected, tasks: list[Task]) -> list[str]:
             f"{line(task)}  (now {there.state if (there := now[task.id]) else 'gone: it ran or was cancelled'})"
             for task in elsewhere[:_CANDIDATES]
         )
+    return lines
+
+
+def _uncommitted(kept: Store) -> list[str]:
+    """The pushes in transactions that were not committed."""
+    lines = []
+    for what, tasks in kept.backend.uncommitted().items():
+        some = "1 push in a transaction" if len(tasks) == 1 else f"{len(tasks)} pushes in a transaction"
+        more = [f"  … and {len(tasks) - _CANDIDATES} more"] if len(tasks) > _CANDIDATES else []
+        lines += [f"{some} that {what}:", *indent(map(line, tasks[:_CANDIDATES])), *more]
     return lines
 
 

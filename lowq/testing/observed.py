@@ -28,9 +28,11 @@ from lowq.backend import (
     Work,
 )
 from lowq.clock import Clock
+from lowq.rules.callers import Caller
 from lowq.rules.canonical import decode, encode
 from lowq.rules.headers import headers_of, headers_text
 from lowq.rules.own_work import warn_of_own_work
+from lowq.rules.transaction import Joined, find_joined
 
 Heard = Callable[["Observed", list[Task]], Callable[[], None]]
 """Told of each push that added something, the tasks as they stood then; what it answers is called afterwards."""
@@ -60,6 +62,8 @@ class Observed:
         self._clock = clock
         self._check = check
         self._heard = heard
+        self._in_doubt: list[tuple[Task, Caller]] = []
+        """What was pushed in transactions of which nobody knows that they were committed."""
 
     @property
     def promises(self) -> frozenset[str]:
@@ -132,21 +136,62 @@ class Observed:
 
     def _tell(self, answers: list[Pushed], items: list[Item]) -> Callable[[], None]:
         """What was added is heard of as it stood then; another thread's worker may have it already."""
+        if (joined := find_joined(self)) is not None:
+            self._doubt(answers, items, joined)
+            return _nothing
         now = self._clock.now()
         added = [_task(answer.id, item, now) for answer, item in zip(answers, items, strict=True) if answer.added]
         return self._heard(self, added) if added else _nothing
 
     def within(self, connection: object) -> AbstractContextManager[None]:
-        """As Backend.within."""
+        """As Backend.within; what is pushed inside is heard of when it is seen to be committed."""
+        if "transaction" not in self.backend.promises:
+            kind = type(self.backend).__name__
+            raise NotPromised(
+                f"{self.title}: in this test the queue is a {kind} of its own, and so in no transaction of the "
+                "application's; let the fixture lowq_backend (backend= of temp_queue) open it in the application's "
+                "test database: postgresql://… or sqlite:///…?shared=1"
+            )
         return self.backend.within(connection)
+
+    def uncommitted(self) -> dict[str, list[Task]]:
+        """The pushes in transactions that nobody saw committed, by what became of those: ``is still open`` or ``was
+        rolled back``."""
+        self._hear_of_commits()
+        found: dict[str, list[Task]] = {}
+        for task, caller in self._in_doubt:
+            found.setdefault("is still open" if caller.in_transaction() else "was rolled back", []).append(task)
+        return found
+
+    def _doubt(self, answers: list[Pushed], items: list[Item], joined: Joined) -> None:
+        """What was added is heard of once it is committed."""
+        now = self._clock.now()
+        for answer, item in zip(answers, items, strict=True):
+            if answer.added:
+                self._in_doubt.append((_task(answer.id, item, now), joined.caller))
+        joined.ring_after_commit(self._hear_of_commits)
+
+    def _hear_of_commits(self) -> None:
+        """What was pushed in a transaction, and is there now, is heard of."""
+        if not self._in_doubt:
+            return
+        with pushing:
+            doubted, self._in_doubt = self._in_doubt, []
+            there = [task for task, _ in doubted if self.backend.task(task.id) is not None]
+            seen = {task.id for task in there}
+            self._in_doubt = [(task, caller) for task, caller in doubted if task.id not in seen]
+            afterwards = self._heard(self, there) if there else _nothing
+        afterwards()
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""
+        self._hear_of_commits()
         return self.backend.claim(lease_for=lease_for, wait=wait)
 
     def claim_many(self, limit: int, *, lease_for: timedelta) -> list[Lease]:
         """As Backend.claim_many."""
         self.need("bulk", "claim_many")
+        self._hear_of_commits()
         return self.backend.claim_many(limit, lease_for=lease_for)
 
     def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
@@ -190,16 +235,19 @@ class Observed:
     def task(self, id: str) -> Task | None:
         """As Backend.task."""
         self.need("inspect", "looking at a task")
+        self._hear_of_commits()
         return self.backend.task(id)
 
     def tasks(self, *, state: State | None = None, after: Task | None = None, limit: int | None = None) -> list[Task]:
         """As Backend.tasks."""
         self.need("inspect", "looking at the tasks")
+        self._hear_of_commits()
         return self.backend.tasks(state=state, after=after, limit=limit)
 
     def count(self) -> Counts:
         """As Backend.count."""
         self.need("inspect", "counting the tasks")
+        self._hear_of_commits()
         return self.backend.count()
 
     def next_due(self) -> datetime | None:
