@@ -46,6 +46,7 @@ KINDS = {
     "waiting": "waits",
     "interrupt": "interrupts",
     "served": "servers",
+    "standing": "stopped",
 }
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"

@@ -87,3 +87,9 @@ def test_closing_one_client_harms_no_other(sweeps: Sweeps, how: How) -> None:
 @pytest.mark.together("sweep of a fork")
 def test_both_sides_of_a_fork_work_or_refuse(sweeps: Sweeps) -> None:
     sweeps.keeps("RACE-7", "fork")
+
+
+@pytest.mark.clause("RACE-8")
+@pytest.mark.together("standing")
+def test_who_is_stopped_in_a_call_costs_nobody_what_was_acknowledged(sweeps: Sweeps) -> None:
+    sweeps.stands("RACE-8")

@@ -206,14 +206,19 @@ CLAUSES: Mapping[str, Clause] = {
         ),
         _clauses(
             "RACE",
-            _MANY,
-            ("Racing claims: no task is claimed twice", ""),
-            ("Racing pushes: none is lost", ""),
-            ("Whole histories of push, claim, ack and release are explained by the sequential model", ""),
-            ('Contention never surfaces as an error ("database is locked")', ""),
-            ("Nobody waits for ever", ""),
-            ("Closing one client while others work harms nobody", ""),
+            "",
+            ("Racing claims: no task is claimed twice", _MANY),
+            ("Racing pushes: none is lost", _MANY),
+            ("Whole histories of push, claim, ack and release are explained by the sequential model", _MANY),
+            ('Contention never surfaces as an error ("database is locked")', _MANY),
+            ("Nobody waits for ever", _MANY),
+            ("Closing one client while others work harms nobody", _MANY),
             ("A client opened before a fork works, or refuses clearly, on both sides", "processes"),
+            (
+                "While a process is stopped in a call, others wait or are refused by name, and what anybody "
+                "acknowledges is kept",
+                "processes",
+            ),
         ),
         _clauses(
             "KEEP",

@@ -45,7 +45,9 @@ class Profile:
     made by clients whose connections are cut now and then (`hops`). A call to a server that is `away` may take so
     many seconds longer than the queue's patience.
 
-    A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients.
+    A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients. Of
+    `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until the second call has met
+    it `meets` times: waited for it, or was refused.
 
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
@@ -81,6 +83,9 @@ class Profile:
     away: float = 4.0
     scenes: int = 100
     sweeping: float = 60.0
+    stills: int = 5
+    still: float = 0.6
+    meets: int = 1
     programs: int = 60
     exploring: float = 30.0
     shrinking: float = 5.0
@@ -94,6 +99,9 @@ QUICK = replace(
     jobs=2,
     scenes=3,
     sweeping=5.0,
+    stills=1,
+    still=0.4,
+    meets=1,
     rounds=40,
     seconds=2.0,
     again=10,
@@ -123,6 +131,9 @@ THOROUGH = replace(
     DEFAULT,
     name="thorough",
     sweeping=300.0,
+    stills=100,
+    still=7.0,
+    meets=3,
     says="minutes",
     seeds=3,
     bound=600.0,

@@ -6,8 +6,11 @@ What it records it keeps in memory and answers with, because nobody is killed he
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,9 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.own_code import OwnCode, own_code
 from lowq_conformance.support.points import Arrive, Point, Reach, Walk, WalkedClient, listen
+
+WAKING = 0.01
+"""Seconds between two attempts to wake a process."""
 
 
 class Ledger(Log):
@@ -120,11 +126,43 @@ class Actor:
                 if self.talk.next() is None:
                     os._exit(0)
 
-        *others, last = order["steps"]
-        self.performer.perform(others)
-        self.walk(last, arrive if stand else None)
-        held = len(self.performer.held)
-        self.talk.tell({"lines": self.ledger.take(), "held": held, "number": self.ledger.number})
+        with self.waking(order.get("wakes")):
+            *others, last = order["steps"]
+            self.performer.perform(others)
+            self.walk(last, arrive if stand else None)
+            held = len(self.performer.held)
+            self.talk.tell({"lines": self.ledger.take(), "held": held, "number": self.ledger.number})
+
+    @contextmanager
+    def waking(self, told: Sequence[Any] | None) -> Iterator[None]:
+        """The process that is told of, which stops itself, goes on when the block is over, or so many seconds are.
+
+        It may stop only when it was woken already, and so is woken until it says that it is awake.
+        """
+        if told is None:
+            yield
+            return
+        pid, seconds = told
+        end, over, awake = time.monotonic() + seconds, threading.Event(), threading.Event()
+
+        def wake() -> None:
+            over.wait(max(0.0, end - time.monotonic()))
+            while True:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+                if awake.wait(WAKING):
+                    return
+
+        waker = threading.Thread(target=wake, daemon=True)
+        waker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self.talk.next() is None:
+                os._exit(0)
+            awake.set()
+            waker.join()
 
     def walk(
         self, step: Step, arrive: Arrive | None, *, awaits: bool = False, reaches: Reach | None = None

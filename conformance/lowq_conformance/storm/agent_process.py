@@ -28,6 +28,7 @@ from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
 from lowq_conformance.support.channel import Channel
+from lowq_conformance.support.impatience import cut_waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Orders:
     switch: float = 0.005
     acts: str = ""
     slot: int = 0
+    impatience: float | None = None
+    """Seconds for which SQLite waits at most for others, whatever the queue tells it; None: as the queue tells it."""
 
     def subject(self) -> Subject:
         """The queue under test, by a harness made here, which is looked for where the starter would look for it."""
@@ -114,6 +117,8 @@ class AgentProcess:
             orders: Orders = pickle.loads(bytes.fromhex(listening.readline().decode()))
             os.chdir(orders.folder)
             sys.setswitchinterval(orders.switch)
+            if orders.impatience is not None:
+                cut_waits(orders.impatience)
             subject = orders.subject()
             meeting = None if orders.meeting is None else Barrier(orders.meeting, orders.slots)
         except Exception as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -124,6 +125,8 @@ class Director(Actor):
         if order["after"][1] or self._told.get("held"):
             self._have_done([*order["after"][1], ["settle_all"]])
         self.performer.perform([*order["after"][0], ["settle_all"]])
+        if order["passes"]:
+            self.performer.perform([["pass", order["passes"]]])  # so that what was settled in words only comes back
         self._lines["first"] += self.ledger.take()
         calls = [call for name in NAMES for call in calls_of(name, self._lines[name])]
         done = sum(call.kind == "ack" and call.error is None for call in calls)
@@ -174,8 +177,11 @@ class Director(Actor):
     def _let_other(self, order: dict[str, Any], gate: Gate | None = None) -> None:
         """The second call is over, or waits for this client, which goes on."""
         try:
-            self._tell([order["second"]], stand=order["second_stand"])
-            told = self._partner.hear_soon(waited=order["waited"])
+            if order["still"]:
+                told = self._stop(order)
+            else:
+                self._tell([order["second"]], stand=order["second_stand"])
+                told = self._partner.hear_soon(waited=order["waited"])
             if told is None:
                 self._told["waited"] = True
                 self.talk.tell({"run": order["run"], "waits": True})
@@ -187,15 +193,21 @@ class Director(Actor):
             if gate is not None:
                 gate.set_result(None)
 
+    def _stop(self, order: dict[str, Any]) -> dict[str, Any] | None:
+        """This process was stopped until the second call was over, or its time was; what that call told."""
+        self._tell([order["second"]], wakes=[os.getpid(), order["still"]])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._partner.talk.tell({"awake": True})
+        return self._partner.hear(0)
+
     def _have_done(self, steps: list[Any]) -> None:
         """The second client has done these steps. Raises Stuck."""
         self._tell(steps)
         self._take(self._partner.hear(self._order["bound"]))
 
-    def _tell(self, steps: list[Any], stand: Any = None) -> None:
-        self._partner.talk.tell(
-            {"run": self._order["run"], "place": self._order["place"], "steps": steps, "stand": stand}
-        )
+    def _tell(self, steps: list[Any], stand: Any = None, wakes: Any = None) -> None:
+        where = {"run": self._order["run"], "place": self._order["place"]}
+        self._partner.talk.tell({**where, "steps": steps, "stand": stand, "wakes": wakes})
 
     def _take(self, told: dict[str, Any] | None) -> None:
         """What the second client told is in the record."""

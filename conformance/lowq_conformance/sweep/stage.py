@@ -30,8 +30,12 @@ class Lost:
 class Stage:
     """Clients at a place; cast anew where they got stuck."""
 
-    def __init__(self, agents: Agents, orders: Orders, how: How, bound: float) -> None:
+    def __init__(
+        self, agents: Agents, orders: Orders, how: How, bound: float, impatience: float | None = None
+    ) -> None:
+        """With `impatience` the second client waits that many seconds at most where SQLite does the waiting."""
         self.how: How = how
+        self._impatience = impatience
         self._agents, self._orders, self._bound = agents, replace(orders, acts=how), bound
         self._crew: list[Agent] = []
         self._answers: deque[dict[str, Any]] = deque()
@@ -51,7 +55,7 @@ class Stage:
             mine, its = socket.socketpair()
             with mine, its:
                 self._crew = [self._agents.starting(orders, mine)]
-                self._crew.append(self._agents.starting(replace(orders, slot=1), its))
+                self._crew.append(self._agents.starting(replace(orders, slot=1, impatience=self._impatience), its))
         else:
             self._crew = [self._agents.starting(orders)]
         told = self._hear(BOUND)

@@ -24,7 +24,7 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge, charge_calls
 from lowq_conformance.storm.director import HOLD, NAMES
-from lowq_conformance.storm.execution import WEDGED, Execution, lease_of
+from lowq_conformance.storm.execution import OUTLIVES, WEDGED, Execution, lease_of
 from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
 from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
@@ -115,6 +115,7 @@ class Sweep:
         *,
         asked: Iterable[str] = CLAUSES,
         wedged: float = WEDGED,
+        impatience: float | None = None,
     ) -> None:
         """Only what tells of the clauses that are `asked` is looked at. A call waits for ever that has not returned
         after `wedged` seconds."""
@@ -124,7 +125,7 @@ class Sweep:
         self._here = folder()
         orders = Orders(subject.target, subject.promises, subject.traits, self._here, self._here, self._lease)
         patience = subject.traits.patience.total_seconds()
-        self._stage = Stage(agents, orders, how, wedged + patience)
+        self._stage = Stage(agents, orders, how, wedged + patience, impatience)
         self._used, self._number = OFTEN, 0
         self._place: Path | None = None
         self._good: set[Any] = set()
@@ -173,7 +174,7 @@ class Sweep:
             tell(f"sweep of {self.how}: where {len(plan)} of {len(scenes)} pairs of calls can meet")
             if time.monotonic() > end:
                 return
-            plan[scene] = self._points(scene)
+            plan[scene] = self.points(scene)
             if self.swept.stuck:
                 return
         self.swept.plan = {scene: len(points) for scene, points in plan.items()}
@@ -209,7 +210,7 @@ class Sweep:
             if scene not in over:
                 self._confirm(run, self.charges(run))
 
-    def _points(self, scene: Scene) -> dict[Place, int]:
+    def points(self, scene: Scene) -> dict[Place, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""
         if scene.first not in self._warm:
             self._warm.add(scene.first)
@@ -225,10 +226,21 @@ class Sweep:
 
     def _make(self, schedule: Schedule, *, waited: bool = False, fresh: bool = False, watch: bool = False) -> Run:
         """The schedule was made; where the second call is known to have `waited` before, that is seen sooner."""
-        return self._result(self._order(schedule, waited=waited, fresh=fresh, watch=watch))
+        return self.result(self.order(schedule, waited=waited, fresh=fresh, watch=watch))
 
-    def _order(self, schedule: Schedule, *, waited: bool = False, fresh: bool = False, watch: bool = False) -> Run:
-        """The schedule is being made."""
+    def order(
+        self,
+        schedule: Schedule,
+        *,
+        waited: bool = False,
+        fresh: bool = False,
+        watch: bool = False,
+        still: float = 0.0,
+    ) -> Run:
+        """The schedule is being made.
+
+        `still`: the process of the first call is stopped, for so many seconds at most; leases are over at the end.
+        """
         if fresh:
             self._stage.dismiss()
             self._used = OFTEN
@@ -243,6 +255,7 @@ class Sweep:
             self._stage.cast(self._place)
         self._used += 1
         self._number += 1
+        passes = OUTLIVES if still and self.subject.can_pass_time and "lease" in self.subject.promises else 0
         now, recording = datetime.now(UTC), Recording()
         seen = Execution(self.subject, self._lease, self.how == "threads", time.monotonic_ns(), now, recording)
         script = script_of(schedule.scene)
@@ -258,11 +271,13 @@ class Sweep:
             second_stand=places[1],
             waited=waited,
             watch=watch,
+            still=still,
+            passes=passes,
         )
         return Run(schedule, seen, self._number)
 
-    def _result(self, run: Run) -> Run:
-        """The run, with what came of it."""
+    def result(self, run: Run) -> Run:
+        """The run that was ordered last, with what came of it."""
         told, seen = self._stage.answer(run.number), run.seen
         calls = seen.recording.calls
         if isinstance(told, Lost):
@@ -300,6 +315,10 @@ class Sweep:
         call = RecordedCall(name, number, KINDS.get(kind) or kind, args, time.monotonic_ns())
         run.seen.recording.calls.append(call)
         run.seen.waiting.append(call)
+
+    def move(self) -> None:
+        """What comes next happens at another place."""
+        self._used = OFTEN
 
     def _leave(self) -> None:
         """Nothing is left of the place."""

@@ -11,8 +11,11 @@ from lowq_conformance.contract.effort import Effort
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.execution import WEDGED
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.schedule import How, Schedule
+from lowq_conformance.sweep.standing import CLAUSE as STANDING
+from lowq_conformance.sweep.standing import Standing
 from lowq_conformance.sweep.sweep import Sweep, Swept
 
 EVERY = 0.5
@@ -68,16 +71,30 @@ class Sweeps:
             self._made[how] = self._make(how)
         return self._made[how]
 
+    def stands(self, clause: str) -> None:
+        """The clause is kept where a process is stopped in the middle of a call. Raises as `keeps`."""
+        assert clause == STANDING
+        self.grounds = None
+        if self._schedule is not None:
+            raise NotPromised("the schedule is of other clients")
+        if self.subject.only_pushes:
+            raise NotPromised("its own worker claims")
+        standing = Standing(self.subject, self._agents_here(), self._folder, self._profile, wedged=WEDGED)
+        self.grounds = standing.run(self._progress).keeps()
+
     def close(self) -> None:
         """No process is left."""
         if self._agents is not None:
             self._agents.close()
 
     def _make(self, how: How) -> Swept:
+        sweep = Sweep(self.subject, self._agents_here(), self._folder, how, self._profile, asked=self._asked)
+        return sweep.run(self._progress) if self._schedule is None else sweep.again(self._schedule)
+
+    def _agents_here(self) -> Agents:
         if self._agents is None:
             self._agents = Agents()
-        sweep = Sweep(self.subject, self._agents, self._folder, how, self._profile, asked=self._asked)
-        return sweep.run(self._progress) if self._schedule is None else sweep.again(self._schedule)
+        return self._agents
 
     def _progress(self, said: str) -> None:
         if time.monotonic() - self._told > EVERY:
