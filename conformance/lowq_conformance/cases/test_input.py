@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -20,7 +23,10 @@ from lowq_conformance.cases.expect import (
     takes,
     wrong,
 )
-from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.cases.fixtures import loaded_key
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.storm.halfway import Halfway
+from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 
 
@@ -67,6 +73,7 @@ def test_the_error_says_where_in_the_work_it_is(q: Client, bad: Any) -> None:
 
 
 @pytest.mark.clause("INPUT-2")
+@pytest.mark.needs("json")
 def test_a_refused_push_leaves_the_queue_and_the_next_push_whole(q: Client) -> None:
     q.push("before")
     for bad in (float("nan"), {1, 2}, {1: "one"}):
@@ -81,6 +88,7 @@ def test_a_refused_push_leaves_the_queue_and_the_next_push_whole(q: Client) -> N
 
 
 @pytest.mark.clause("INPUT-2")
+@pytest.mark.needs("json")
 @pytest.mark.needs("priority")
 def test_a_work_that_was_refused_for_its_priority_may_be_pushed(q: Client) -> None:
     priority: Any = "high"
@@ -142,6 +150,7 @@ def test_a_huge_integer_arrives_intact_or_is_refused(q: Client, number: int) -> 
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("priority")
 @pytest.mark.parametrize("priority", ["7", 7.9, [1]], ids=repr)
 def test_a_priority_that_is_no_integer_is_refused(q: Client, priority: Any) -> None:
@@ -151,6 +160,7 @@ def test_a_priority_that_is_no_integer_is_refused(q: Client, priority: Any) -> N
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("priority")
 @pytest.mark.parametrize(
     "priority",
@@ -179,6 +189,7 @@ def takes_priority(q: Client, work: str, priority: int) -> bool:
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("priority")
 def test_a_truth_value_is_no_priority_or_the_number_that_it_is_in_python(q: Client) -> None:
     q.push("zero")
@@ -190,6 +201,7 @@ def test_a_truth_value_is_no_priority_or_the_number_that_it_is_in_python(q: Clie
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("not_before")
 @pytest.mark.parametrize("ahead", [timedelta(hours=-30), timedelta(hours=30)], ids=["past", "future"])
 def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
@@ -203,6 +215,7 @@ def test_a_naive_datetime_is_refused(q: Client, ahead: timedelta) -> None:
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("not_before")
 @pytest.mark.parametrize("when", ["tomorrow", [2030, 1, 1], b"2030-01-01"], ids=repr)
 def test_a_time_that_is_no_datetime_is_refused(q: Client, when: Any) -> None:
@@ -212,6 +225,7 @@ def test_a_time_that_is_no_datetime_is_refused(q: Client, when: Any) -> None:
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("not_before")
 @pytest.mark.parametrize("when", [60, 1.5, timedelta(seconds=5)], ids=repr)
 def test_a_number_or_a_length_of_time_is_no_time_or_means_one(q: Client, when: Any) -> None:
@@ -227,6 +241,7 @@ def test_a_number_or_a_length_of_time_is_no_time_or_means_one(q: Client, when: A
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("key")
 @pytest.mark.parametrize("key", [7, b"k", ["k"]], ids=repr)
 def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
@@ -236,6 +251,7 @@ def test_a_key_that_is_no_text_is_refused(q: Client, key: Any) -> None:
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("lease")
 @pytest.mark.parametrize("lease", ["a minute", [60]], ids=repr)
 def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
@@ -247,6 +263,7 @@ def test_a_lease_that_is_no_timedelta_is_refused(q: Client, lease: Any) -> None:
 
 
 @pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("json")
 @pytest.mark.needs("lease")
 @pytest.mark.parametrize("lease", [60, 1.5], ids=repr)
 def test_a_number_is_no_lease_or_means_seconds(q: Client, lease: Any) -> None:
@@ -258,3 +275,100 @@ def test_a_number_is_no_lease_or_means_seconds(q: Client, lease: Any) -> None:
         held = takes(q, "a")
     expect(q, held is not None, "a task")
     nothing(q)
+
+
+class Unwritable:
+    """What neither JSON nor pickle can write down."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("this cannot be written down")
+
+    def __repr__(self) -> str:
+        return "<unwritable>"
+
+
+ODD: dict[str, Any] = {
+    "nan": float("nan"),
+    "bytes": b"bytes",
+    "set": {1, 2},
+    "number as key": {1: "one"},
+    "lone surrogate": "\ud800",
+    "unwritable": Unwritable(),
+    "deep inside": {"user": ["fine", {"created": Unwritable()}]},
+    "cycle": cycle(),
+}
+
+
+@pytest.mark.clause("INPUT-2")
+@pytest.mark.parametrize("odd", ODD.values(), ids=list(ODD))
+def test_whatever_it_refuses_leaves_the_queue_and_the_next_push_whole(q: Client, odd: Any) -> None:
+    """A queue that does not promise JSON may take any object, and is asked about those only that it refuses."""
+    q.push("before")
+    refuse_or_leave(q, odd)
+    q.push("after")
+
+    gives_all(q, "before", "after")
+
+
+def refuse_or_leave(q: Client, work: Any, **given: Any) -> None:
+    """The push is refused. Raises NotPromised where it is not."""
+    try:
+        q.push(work, **given)
+    except Refused:
+        return
+    raise NotPromised("it takes what was tried, and does not promise to refuse it")
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("priority")
+@pytest.mark.parametrize("priority", ["7", 7.9, [1]], ids=repr)
+def test_a_priority_that_is_refused_is_in_nobodys_way(q: Client, priority: Any) -> None:
+    q.push("before", priority=1)
+    refuse_or_leave(q, "a", priority=priority)
+    q.push("after", priority=1)
+
+    gives_all(q, "before", "after")
+
+
+@pytest.mark.clause("INPUT-4")
+@pytest.mark.needs("not_before")
+@pytest.mark.parametrize("when", ["tomorrow", [2030, 1, 1], datetime(2030, 1, 1)], ids=repr)  # noqa: DTZ001  on purpose
+def test_a_time_that_is_refused_is_in_nobodys_way(q: Client, when: Any) -> None:
+    past = q.subject.now(q.place) - timedelta(hours=1)
+    q.push("before", not_before=past)
+    refuse_or_leave(q, "a", not_before=when)
+    q.push("after", not_before=past)
+
+    gives_all(q, "before", "after")
+
+
+LONG = [{"item": number, "text": "good data"} for number in range(4_000)]
+"""150 kB of JSON."""
+
+
+@pytest.mark.clause("INPUT-5")
+@pytest.mark.parametrize("place_of_it", ["last", "inside the last"])
+def test_a_work_that_cannot_be_written_down_to_its_end_leaves_nothing_behind(
+    q: Client, reopened: Callable[[Client], Client], place_of_it: str
+) -> None:
+    q.push("before")
+    refuse_or_leave(q, [*LONG, Unwritable() if place_of_it == "last" else {"item": 4_000, "text": Unwritable()}])
+    q.push("after")
+    if "persistent" in q.promises:
+        q = reopened(q)
+
+    gives_all(q, "before", "after")
+
+
+@pytest.fixture
+def halfway(request: pytest.FixtureRequest, places: Path, storms: Storms) -> Iterator[Halfway]:
+    """Pushes that fail half-way."""
+    subject = request.config.stash[loaded_key].fresh()
+    yield Halfway(subject, storms.agents, lambda: Path(mkdtemp(dir=places)))
+    subject.close()
+
+
+@pytest.mark.clause("INPUT-5")
+@pytest.mark.together("kills")
+def test_a_push_for_which_there_is_no_room_is_whole_or_absent(halfway: Halfway) -> None:
+    halfway.keeps()

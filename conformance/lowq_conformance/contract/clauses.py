@@ -272,11 +272,15 @@ CLAUSES: Mapping[str, Clause] = {
         ),
         _clauses(
             "INPUT",
-            "json",
-            ("What is not JSON is refused at push with a named error that says where, and nothing is kept", ""),
+            "",
+            (
+                "What is not JSON is refused at push with a named error that says where, and nothing is kept",
+                "json",
+            ),
             ("A refused push leaves the queue and the next push whole", ""),
-            ("Deep nesting and huge integers arrive intact or are refused, and nothing crashes", ""),
+            ("Deep nesting and huge integers arrive intact or are refused, and nothing crashes", "json"),
             ("Naive datetimes, priorities that are no integers and the like are refused before anything is kept", ""),
+            ("A push that fails half-way is whole or absent, and leaves the queue and the next push whole", ""),
         ),
         _clauses(
             "NAMES",

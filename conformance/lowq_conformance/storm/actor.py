@@ -20,6 +20,7 @@ from lowq_conformance.storm.performer import Equipment, Performer, Step, trouble
 from lowq_conformance.storm.recorder import Log, Recorder
 from lowq_conformance.subject.client import Client
 from lowq_conformance.support.channel import Channel
+from lowq_conformance.support.file_limit import LimitedClient, find_largest, survive_limits
 from lowq_conformance.support.own_code import OwnCode, own_code
 from lowq_conformance.support.points import Arrive, Point, Reach, Walk, WalkedClient, listen
 
@@ -78,6 +79,29 @@ class WalkingPerformer(Performer):
                 self.client.ack(held)
             except Refused:
                 return
+
+    def do_limited(self, room: int | None, step: Step) -> None:
+        """The step was carried out while no file could grow by more than so many bytes past the largest of the place,
+        or where that is below zero, be written past so many bytes."""
+        client = self.client.client
+        whole = client.raw
+        survive_limits()
+        if room is not None:
+            client.raw = LimitedClient(whole, -room if room < 0 else find_largest(self.equipment.place) + room)
+        try:
+            self._take(step)
+        finally:
+            client.raw = whole
+
+    def do_insist(self, step: Step) -> None:
+        """The step was carried out; if it is refused, once more, by a client that is opened for it."""
+        word, *arguments = step
+        try:
+            getattr(self, f"do_{word}")(*arguments)
+        except Refused:
+            with suppress(Refused):
+                self.do_close()
+            self.perform([["open"], step])
 
 
 class Actor:

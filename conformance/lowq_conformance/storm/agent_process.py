@@ -36,7 +36,7 @@ class Orders:
     """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns.
 
     One that `acts` does one step after the other, as it is told: as one of two "processes", which its slot says, as
-    two "threads", or as both sides of a "fork".
+    two "threads", as both sides of a "fork", or "alone".
     """
 
     target: str

@@ -225,6 +225,9 @@ def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Eq
 
     The process has both clients, as threads or as the sides of a fork, or one of two: with slot 0 the first.
     """
+    if how == "alone":
+        Actor(talk, equipment, how, "q").act()
+        return
     if how == "processes" and equipment.slot == 1:
         Actor(Channel(others[0]), equipment, how, NAMES[1]).act()
         return

@@ -130,6 +130,13 @@ class Storms:
         """Processes of which one after the other is killed, where several are promised."""
         return self._once("kills", self._kills) if serves_many(self.promises) else self.deaths()
 
+    @property
+    def agents(self) -> Agents:
+        """Where the clients come from."""
+        if self._agents is None:
+            self._agents = Agents()
+        return self._agents
+
     def close(self) -> None:
         """No process is left."""
         if self._agents is not None:
@@ -143,9 +150,7 @@ class Storms:
 
     def _stress(self, *, threads: bool, seconds: float | None = None) -> Stress:
         seconds = self.profile.seconds if seconds is None else seconds
-        if self._agents is None:
-            self._agents = Agents()
-        return Stress(self._agents, self.subject, self._folder(), threads, seconds, self.seed)
+        return Stress(self.agents, self.subject, self._folder(), threads, seconds, self.seed)
 
     def _plan(self, name: str, clients: int | None = None) -> Plan:
         return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)

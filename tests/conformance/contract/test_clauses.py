@@ -38,7 +38,7 @@ NUMBERS = {
     "INTERRUPT": 3,
     "SERVER": 8,
     "CLOSE": 3,
-    "INPUT": 4,
+    "INPUT": 5,
     "NAMES": 2,
     "WORKER": 15,
 }

@@ -147,5 +147,8 @@ class Rows:
 
     def flush(self, fd: int) -> None:
         changed, self.changed = self.changed, []
-        if changed:
-            self.replayed += os.write(fd, json.dumps(changed).encode() + b"\n")
+        line = json.dumps(changed).encode() + b"\n" if changed else b""
+        while line:  # a file that may not grow takes a part, and says so when it is asked for the rest
+            written = os.write(fd, line)
+            self.replayed += written
+            line = line[written:]
