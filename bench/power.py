@@ -35,6 +35,7 @@ SOUND = {
     "sqlite": "sqlite",
     "journal": "lowq_conformance.queues.sound.journal:Journal",
     "folder": "lowq_conformance.queues.sound.folder:Folder",
+    "spool": "lowq_conformance.queues.sound.spool:Spool",
     "with room": "lowq_conformance.queues.sound.bounded:WithRoom",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
 }
@@ -47,6 +48,7 @@ KINDS = {
     "interrupt": "interrupts",
     "served": "servers",
     "standing": "stopped",
+    "coroutines": "coroutines",
 }
 """What the broken queues of a module are called; all others are broken for one client at a time."""
 ALONE = "one client"

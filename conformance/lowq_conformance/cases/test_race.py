@@ -74,6 +74,13 @@ def test_a_client_works_or_refuses_on_both_sides_of_a_fork(storms: Storms) -> No
     storm.keeps("RACE-7", storm.count_calls("fork"), "fork")
 
 
+@pytest.mark.clause("RACE-9")
+@pytest.mark.together("coroutines")
+def test_many_calls_of_one_client_at_once_are_explained(storms: Storms) -> None:
+    storm = storms.storm("coroutines")
+    storm.keeps("RACE-9", storm.sees(overlaps.claims), "two claims at once")
+
+
 @pytest.mark.clause("DELIVER-6")
 @threads_and_processes
 def test_empty_is_said_of_an_empty_queue_only(storms: Storms, how: str) -> None:

@@ -89,6 +89,12 @@ def test_both_sides_of_a_fork_work_or_refuse(sweeps: Sweeps) -> None:
     sweeps.keeps("RACE-7", "fork")
 
 
+@pytest.mark.clause("RACE-9")
+@pytest.mark.together("sweep of coroutines")
+def test_two_calls_of_one_client_come_in_between_one_another(sweeps: Sweeps) -> None:
+    sweeps.keeps("RACE-9", "coroutines")
+
+
 @pytest.mark.clause("RACE-8")
 @pytest.mark.together("standing")
 def test_who_is_stopped_in_a_call_costs_nobody_what_was_acknowledged(sweeps: Sweeps) -> None:

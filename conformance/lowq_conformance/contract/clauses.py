@@ -219,6 +219,11 @@ CLAUSES: Mapping[str, Clause] = {
                 "acknowledges is kept",
                 "processes",
             ),
+            (
+                "Many calls of one client at once, on one event loop: none is lost, none is claimed twice, and the "
+                "sequential model explains them",
+                "coroutines",
+            ),
         ),
         _clauses(
             "KEEP",

@@ -67,6 +67,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("persistent", "what was pushed is there after closing and opening again"),
         Promise("threads", "many threads may use it at once"),
         Promise("processes", "many processes may use it at once"),
+        Promise("coroutines", "many calls of one client may be awaited at once on its event loop"),
         Promise("crash", "a killed process loses nothing that it was told is kept", needs=("persistent",)),
         Promise("transaction", "a push can be part of the application's own transaction", harness="transaction"),
         Promise("worker", "a worker of its own runs what was pushed", harness="start"),

@@ -18,7 +18,6 @@ from typing import Any
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.storm.performer import Equipment, Performer, Step, trouble_of
 from lowq_conformance.storm.recorder import Log, Recorder
-from lowq_conformance.subject.client import Client
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.file_limit import LimitedClient, find_largest, survive_limits
 from lowq_conformance.support.own_code import OwnCode, own_code
@@ -60,10 +59,10 @@ class WalkingPerformer(Performer):
         if self._client is not None:
             self._client.client.let_go()
 
-    def take_over(self, other: WalkingPerformer, client: Client) -> None:
-        """Go on, on this side of a fork, with the client that the other had opened before it."""
+    def take_over(self, other: WalkingPerformer) -> None:
+        """Go on, on this side of a fork or beside it, with the client that the other has opened."""
         self.own, self.steered = other.own, other.steered
-        self._client = Recorder(client, self.log)
+        self._client = Recorder(other.client.client, self.log)
 
     def do_collect(self, expected: int) -> None:
         """Claim and ack what is left: until the queue says it is empty, or, where it may say so at any time, until so
@@ -107,7 +106,11 @@ class WalkingPerformer(Performer):
 class Actor:
     """Does what it is told over a channel, until nobody tells it anything any more."""
 
-    def __init__(self, talk: Channel, equipment: Equipment, how: str, name: str) -> None:
+    def __init__(
+        self, talk: Channel, equipment: Equipment, how: str, name: str, *, shares: Actor | None = None
+    ) -> None:
+        """One that `shares` has the other one's client instead of its own."""
+        self._shares = shares
         self.talk, self.ledger, self.how = talk, Ledger(name), how
         self.equipment = replace(equipment, log=self.ledger)
         self.performer = WalkingPerformer(self.equipment)
@@ -132,11 +135,15 @@ class Actor:
         self._run, self.ledger.number = order["run"], -1
         self.ledger.take()
         if Path(order["place"]) != self.equipment.place:
-            self.performer.let_go()
+            if self._shares is None:
+                self.performer.let_go()
             self.equipment = replace(self.equipment, place=Path(order["place"]))
             self.performer = WalkingPerformer(self.equipment)
         self.performer.held.clear()
-        self.performer.perform([["open"]])
+        if self._shares is None:
+            self.performer.perform([["open"]])
+        else:
+            self.performer.take_over(self._shares.performer)
 
     def obey(self, order: dict[str, Any]) -> None:
         """The steps were carried out, the last one standing still where that is told; what was recorded was told."""

@@ -23,7 +23,7 @@ from lowq_conformance.contract.promises import Traits
 from lowq_conformance.storm.actor import Ledger
 from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.director import play
-from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, Step, trouble_of
+from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, SharedClient, Step, trouble_of
 from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
@@ -36,7 +36,7 @@ class Orders:
     """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns.
 
     One that `acts` does one step after the other, as it is told: as one of two "processes", which its slot says, as
-    two "threads", as both sides of a "fork", or "alone".
+    two "threads", as two "coroutines" of one client, as both sides of a "fork", or "alone".
     """
 
     target: str
@@ -50,6 +50,8 @@ class Orders:
     meeting: Path | None = None
     slots: int = 0
     switch: float = 0.005
+    shared: bool = False
+    """Whether those who are threads of one process have one client in common."""
     acts: str = ""
     slot: int = 0
     impatience: float | None = None
@@ -128,11 +130,14 @@ class AgentProcess:
             equipment = Equipment(subject, orders.place, orders.logs, Ledger(""), orders.lease, slot=orders.slot)
             play(orders.acts, self._talk, self._others, equipment)
             return
+        shared = SharedClient() if orders.shared else None
         self._talk.tell({"ready": os.getpid()})
         for line in listening:
             for part in json.loads(line):
                 log = Log(orders.logs, part["client"])
-                equipment = Equipment(subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"])
+                equipment = Equipment(
+                    subject, orders.place, orders.logs, log, orders.lease, meeting, part["slot"], shared
+                )
                 arguments = (Performer(equipment), part["steps"], part.get("ending", []), part.get("seconds", inf))
                 if orders.traits.main_thread:
                     self._perform(*arguments)

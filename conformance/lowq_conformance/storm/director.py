@@ -134,7 +134,7 @@ class Director(Actor):
 
     def _cross(self, order: dict[str, Any]) -> None:
         """Both calls were made; the second one while the first stood still, if it came to where it was to."""
-        awaits = self.how == "threads" and self.equipment.subject.asynchronous
+        awaits = self.how in ("threads", "coroutines") and self.equipment.subject.asynchronous
         if order["watch"]:
             walk = self.walk(order["first"], lambda _: None, awaits=awaits, reaches=self._reach())
             if walk is not None:
@@ -153,7 +153,7 @@ class Director(Actor):
 
     def _reach(self) -> Reach:
         """What the other client is not part of; one of a queue for threads only has all that it keeps in common."""
-        if self.how != "threads":
+        if self.how not in ("threads", "coroutines"):
             return "process"
         return "thread" if "processes" in self.equipment.subject.promises else "object"
 
@@ -238,8 +238,8 @@ def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Eq
         partner = Channel(mine)
     seen = Partner(partner, told=not equipment.subject.asynchronous)
     first = Director(talk, equipment, how, seen)
-    if how == "threads":
-        second = Actor(Channel(its), equipment, how, NAMES[1])
+    if how in ("threads", "coroutines"):
+        second = Actor(Channel(its), equipment, how, NAMES[1], shares=first if how == "coroutines" else None)
         threading.Thread(target=second.act, daemon=True).start()
     elif how == "fork":
         fork(first, Channel(its))
@@ -249,7 +249,7 @@ def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Eq
 
 def fork(first: Director, talk: Channel) -> None:
     """Another side goes on with the client of the first, and this one returns; that side leaves when it has ended."""
-    client = first.performer.client
+    _ = first.performer.client
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there are threads, which is so here too
         if os.fork():
@@ -258,7 +258,7 @@ def fork(first: Director, talk: Channel) -> None:
     try:
         first.leave()
         second = Actor(talk, first.equipment, "fork", NAMES[1])
-        second.performer.take_over(first.performer, client.client)
+        second.performer.take_over(first.performer)
         second.act()
     finally:
         os._exit(0)

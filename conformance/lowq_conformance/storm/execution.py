@@ -76,6 +76,8 @@ class Stress:
     threads: bool
     seconds: float = inf
     seed: object = 0
+    shared: bool = False
+    """Whether the threads have one client in common."""
 
     def run(self, shares: Shares, kills: Kills | None = None) -> Execution:
         """What was seen when each share was carried out by a client of its own, all of them at once."""
@@ -139,6 +141,7 @@ class RunState:
             meeting=folder / "meeting",
             slots=slots,
             switch=0.00005 if stress.threads else 0.005,
+            shared=stress.shared,
         )
         self.meeting = Barrier(folder / "meeting", slots)
         self.run = Execution(subject, self.lease, stress.threads, time.monotonic_ns(), subject.now(self.place))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import traceback
 import warnings
 from contextlib import AbstractContextManager, suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
@@ -61,6 +63,21 @@ class NoJournal(Journal):
         return
 
 
+class SharedClient:
+    """One client, opened by the first who needs it."""
+
+    def __init__(self) -> None:
+        self._opening = threading.Lock()
+        self._client: Client | None = None
+
+    def open(self, subject: Subject, place: Path) -> Client:
+        """The client, by a name of one's own: who steers it steers nobody else's calls."""
+        with self._opening:
+            if self._client is None:
+                self._client = subject.open(place)
+            return copy(self._client)
+
+
 @dataclass(slots=True)
 class Equipment:
     """What a performer works with."""
@@ -72,6 +89,8 @@ class Equipment:
     lease: timedelta
     meeting: Barrier | None = None
     slot: int = 0
+    shared: SharedClient | None = None
+    """The client that several have in common, where they do."""
 
 
 class Performer:
@@ -92,7 +111,8 @@ class Performer:
         """The client that is open now."""
         if self._client is None:
             with record(self.log, "open", {}):
-                opened = self.subject.open(self.equipment.place)
+                shared, place = self.equipment.shared, self.equipment.place
+                opened = self.subject.open(place) if shared is None else shared.open(self.subject, place)
                 opened.raw = self.steer(opened.raw)
                 self._client = Recorder(opened, self.log)
         return self._client

@@ -109,7 +109,7 @@ class Storms:
         return self.subject.promises
 
     def storm(self, how: str) -> Storm:
-        """Threads or processes, and nobody is killed."""
+        """Threads or processes, and nobody is killed; or "coroutines": many calls at once of one client."""
         return self._once(how, lambda: self._many(how))
 
     def closing(self, how: str) -> Storm:
@@ -148,9 +148,9 @@ class Storms:
         self.latest = self._made[name]
         return self.latest
 
-    def _stress(self, *, threads: bool, seconds: float | None = None) -> Stress:
+    def _stress(self, *, threads: bool, seconds: float | None = None, shared: bool = False) -> Stress:
         seconds = self.profile.seconds if seconds is None else seconds
-        return Stress(self.agents, self.subject, self._folder(), threads, seconds, self.seed)
+        return Stress(self.agents, self.subject, self._folder(), threads, seconds, self.seed, shared)
 
     def _plan(self, name: str, clients: int | None = None) -> Plan:
         return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)
@@ -160,8 +160,11 @@ class Storms:
 
     def _many(self, how: str) -> Storm:
         def make(name: str) -> Storm:
-            stress = self._stress(threads=how == "threads")
-            return self._judge(stress.run(self._plan(name).rounds(self.profile.rounds)))
+            stress = self._stress(threads=how != "processes", shared=how == "coroutines")
+            storm = self._judge(stress.run(self._plan(name).rounds(self.profile.rounds)))
+            if how == "coroutines":
+                storm.found = [replace(charge, clause="RACE-9") for charge in storm.found]
+            return storm
 
         return self._until_seen(how, make, [partial(Storm.sees, count=sight) for sight in self._sights()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +24,7 @@ from lowq_conformance.contract.promises import (
 )
 from lowq_conformance.subject.client import MINUTE, Client
 from lowq_conformance.subject.program import Journal
-from lowq_conformance.subject.subject import Subject
+from lowq_conformance.subject.subject import VERBS, Subject
 from lowq_conformance.subject.target import make_harness, maker_of
 from lowq_conformance.support.signatures import keywords
 
@@ -149,6 +150,8 @@ def _try_keywords(subject: Subject, client: Client) -> None:
 def _lacking(word: str, client: Client, harness: Any) -> str | None:
     """What is missing to keep the promise, or None."""
     promise = PROMISES[word]
+    if word == "coroutines" and not any(iscoroutinefunction(getattr(client.raw, verb, None)) for verb in VERBS):
+        return "no method of the client is async"
     for method in promise.methods:
         if not client.has(method):
             return f"the client has no method {method}"

@@ -6,10 +6,12 @@ import json
 from collections.abc import Sequence
 
 from lowq_conformance.storm.recorder import RecordedCall
-from lowq_conformance.sweep.schedule import Place, Schedule
+from lowq_conformance.sweep.schedule import How, Place, Schedule
 
 KINDS = {"repush": "push", "batch": "push_many"}
 """The method that a verb calls, where that is not its name."""
+WHOSE: dict[How, str] = {"fork": "the other side of a fork", "coroutines": "the same client"}
+"""Who makes the second call, where that is no other client."""
 ORDINALS = {2: "2nd", 3: "3rd"}
 
 
@@ -26,7 +28,7 @@ def account_of(
     scene = schedule.scene
     first, second = crossing
     late = " (a lease had run out before)" if scene.late else ""
-    whose = "the other side of a fork" if schedule.how == "fork" else "another client"
+    whose = WHOSE.get(schedule.how or "processes", "another client")
     stood = f"`{_name_call(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
     also = first is not None and first.kind == "claim" and _came(first) == _came(second)
     mine, too = _came(first), ", too" if also else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lowq_conformance.contract.promises import Traits
@@ -21,6 +22,8 @@ LATE = "claim|claim ack|claim release|claim claim|ack claim|release"
 FORKED = "claim|claim push|push push|claim claim|push"
 """On the two sides of a fork, where that is all there is to see."""
 SETTLES = ("ack", "release")
+WHOLE: Mapping[How, str] = {"fork": "RACE-7", "coroutines": "RACE-9"}
+"""Sorts of clients with one clause, about everything."""
 
 
 def scenes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool) -> list[Scene]:
@@ -28,6 +31,8 @@ def scenes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool
     wanted = [*_scenes(FORKED if how == "fork" else PLAIN)]
     if how != "fork" and moves and "lease" in promises:
         wanted[4:4] = _scenes(LATE, late=True)
+    if how == "coroutines":  # they have one client, and who closes it harms the others
+        wanted = [scene for scene in wanted if "close" not in (scene.first, scene.second)]
     lacking = {verb for verb in ("release", "batch", "close") if verb not in promises}
     if traits.dedupe == "off":
         lacking.add("repush")
@@ -96,8 +101,8 @@ def call(verb: str, other: str, number: int) -> Step:
 
 def clauses_about(scene: Scene, how: How) -> set[str]:
     """The clauses that the schedules of a scene put to the test."""
-    if how == "fork":
-        return {"RACE-7"}
+    if how in WHOLE:
+        return {WHOLE[how]}
     verbs = [scene.first, scene.second]
     if "close" in verbs:
         return {"RACE-6"}

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-How = Literal["processes", "threads", "fork"]
-HOWS: tuple[How, ...] = ("processes", "threads", "fork")
+How = Literal["processes", "threads", "fork", "coroutines"]
+HOWS: tuple[How, ...] = ("processes", "threads", "fork", "coroutines")
 VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close")
 """What a client may be doing; `repush` pushes a work that equals another one."""
 LATE = "late"

@@ -30,7 +30,7 @@ from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
-from lowq_conformance.sweep.scenes import clauses_about, scenes_of, script_of
+from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of
 from lowq_conformance.sweep.schedule import How, Place, Scene, Schedule
 from lowq_conformance.sweep.stage import Lost, Stage
 
@@ -385,8 +385,8 @@ class Sweep:
             if charge.clause == "RACE-4" and late:
                 continue  # somebody's patience was over
             clause = charge.clause
-            if self.how == "fork":
-                clause = "RACE-7"
+            if self.how in WHOLE:
+                clause = WHOLE[self.how]
             elif "close" in (run.schedule.scene.first, run.schedule.scene.second):
                 clause = "RACE-6"
             named = self._name_schedule(run.schedule)

@@ -31,7 +31,7 @@ NUMBERS = {
     "BATCH": 2,
     "HEADERS": 3,
     "WAIT": 6,
-    "RACE": 8,
+    "RACE": 9,
     "KEEP": 1,
     "CRASH": 7,
     "TX": 4,

@@ -17,9 +17,9 @@ class Busy(Storms):
 
     busy = 2
 
-    def _stress(self, *, threads: bool, seconds: float | None = None) -> Stress:
+    def _stress(self, *, threads: bool, seconds: float | None = None, shared: bool = False) -> Stress:
         self.busy -= 1
-        return super()._stress(threads=threads, seconds=seconds if self.busy < 0 else 0)
+        return super()._stress(threads=threads, seconds=seconds if self.busy < 0 else 0, shared=shared)
 
 
 @pytest.fixture

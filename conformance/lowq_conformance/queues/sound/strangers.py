@@ -304,6 +304,8 @@ class FixedLeaseClient:
 class Async(Journal):
     """Its clients' methods are coroutines, which go on only on the loop on which the client was made."""
 
+    promises = Journal.promises | {"coroutines"}
+
     async def open(self, place: Path, name: str = "default") -> Any:  # type: ignore[override]  # the suite takes both
         """A client of the queue `name` at `place`."""
         return AsyncClient(super().open(place, name))
