@@ -126,6 +126,10 @@ class NoMethod(Sound):
     promises: ClassVar[Any] = {"fifo", "release"}
 
 
+class NoCoroutines(Sound):
+    promises: ClassVar[Any] = {"fifo", "coroutines"}
+
+
 class NoKeyword(Sound):
     promises: ClassVar[Any] = {"fifo", "priority"}
 

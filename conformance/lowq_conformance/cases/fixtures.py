@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 import pytest
 
 from lowq_conformance.contract.profile import Profile
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
@@ -100,16 +101,24 @@ def reopened(subject: Subject, place: Path) -> Callable[[Client], Client]:
 
 
 @pytest.fixture(scope="session")
-def storms(request: pytest.FixtureRequest, places: Path) -> Iterator[Storms]:
+def agents() -> Iterator[Agents]:
+    """Where processes with clients come from."""
+    with Agents() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def storms(request: pytest.FixtureRequest, places: Path, agents: Agents) -> Iterator[Storms]:
     """The runs with many clients."""
     stash = request.config.stash
-    made = Storms(stash[loaded_key], stash[seed_key], lambda: Path(mkdtemp(dir=places)), stash[profile_key])
+    folder = lambda: Path(mkdtemp(dir=places))  # noqa: E731  where a run is made
+    made = Storms(stash[loaded_key], stash[seed_key], folder, stash[profile_key], agents)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def sweeps(request: pytest.FixtureRequest, places: Path) -> Iterator[Sweeps]:
+def sweeps(request: pytest.FixtureRequest, places: Path, agents: Agents) -> Iterator[Sweeps]:
     """The sweeps, all schedules of two clients."""
     stash = request.config.stash
     made = Sweeps(
@@ -119,6 +128,7 @@ def sweeps(request: pytest.FixtureRequest, places: Path) -> Iterator[Sweeps]:
         stash.get(progress_key, nobody),
         stash[schedule_key],
         stash[asked_key],
+        agents,
     )
     yield made
     made.close()

@@ -25,8 +25,8 @@ from lowq_conformance.cases.expect import (
 )
 from lowq_conformance.cases.fixtures import loaded_key
 from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.halfway import Halfway
-from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 
 
@@ -361,10 +361,10 @@ def test_a_work_that_cannot_be_written_down_to_its_end_leaves_nothing_behind(
 
 
 @pytest.fixture
-def halfway(request: pytest.FixtureRequest, places: Path, storms: Storms) -> Iterator[Halfway]:
+def halfway(request: pytest.FixtureRequest, places: Path, agents: Agents) -> Iterator[Halfway]:
     """Pushes that fail half-way."""
     subject = request.config.stash[loaded_key].fresh()
-    yield Halfway(subject, storms.agents, lambda: Path(mkdtemp(dir=places)))
+    yield Halfway(subject, agents, lambda: Path(mkdtemp(dir=places)))
     subject.close()
 
 

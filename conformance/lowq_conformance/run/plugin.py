@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from lowq_conformance.cases.fixtures import (
+    agents,
     asked_key,
     loaded_key,
     other,
@@ -48,7 +49,20 @@ from lowq_conformance.subject.program import Journal
 from lowq_conformance.sweep.schedule import BadSchedule, parse
 from lowq_conformance.sweep.sweeps import Sweeps
 
-__all__ = ["other", "place", "places", "profile", "q", "random", "reopened", "seed", "storms", "subject", "sweeps"]
+__all__ = [
+    "agents",
+    "other",
+    "place",
+    "places",
+    "profile",
+    "q",
+    "random",
+    "reopened",
+    "seed",
+    "storms",
+    "subject",
+    "sweeps",
+]
 
 SEEDS = 2**32
 SIDES, TROUBLE = "lowq", "lowq_trouble"

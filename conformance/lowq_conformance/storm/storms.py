@@ -97,10 +97,18 @@ class Storm:
 class Storms:
     """Makes the runs, each when it is first asked for; `latest` is the one that was asked for last."""
 
-    def __init__(self, subject: Subject, seed: int, folder: Callable[[], Path], profile: Profile = DEFAULT) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        seed: int,
+        folder: Callable[[], Path],
+        profile: Profile = DEFAULT,
+        agents: Agents | None = None,
+    ) -> None:
+        """Without `agents` there are some of its own."""
         self.subject, self.seed, self.profile, self._folder = subject, seed, profile, folder
         self.latest: Storm | None = None
-        self._agents: Agents | None = None
+        self._agents, self._given = agents, agents is not None
         self._made: dict[str, Storm] = {}
 
     @property
@@ -130,16 +138,9 @@ class Storms:
         """Processes of which one after the other is killed, where several are promised."""
         return self._once("kills", self._kills) if serves_many(self.promises) else self.deaths()
 
-    @property
-    def agents(self) -> Agents:
-        """Where the clients come from."""
-        if self._agents is None:
-            self._agents = Agents()
-        return self._agents
-
     def close(self) -> None:
-        """No process is left."""
-        if self._agents is not None:
+        """No process is left, but for who was given."""
+        if self._agents is not None and not self._given:
             self._agents.close()
 
     def _once(self, name: str, make: Callable[[], Storm]) -> Storm:
@@ -150,7 +151,9 @@ class Storms:
 
     def _stress(self, *, threads: bool, seconds: float | None = None, shared: bool = False) -> Stress:
         seconds = self.profile.seconds if seconds is None else seconds
-        return Stress(self.agents, self.subject, self._folder(), threads, seconds, self.seed, shared)
+        if self._agents is None:
+            self._agents = Agents()
+        return Stress(self._agents, self.subject, self._folder(), threads, seconds, self.seed, shared)
 
     def _plan(self, name: str, clients: int | None = None) -> Plan:
         return Plan.of(self.subject, f"{self.seed} {name}", self.profile.clients if clients is None else clients)

@@ -43,12 +43,14 @@ class Sweeps:
         tell: Callable[[str], None] = nobody,
         schedule: Schedule | None = None,
         asked: Iterable[str] = CLAUSES,
+        agents: Agents | None = None,
     ) -> None:
+        """Without `agents` there are some of its own."""
         self.subject = subject
         self.grounds: Effort | None = None
         self._folder, self._profile, self._tell, self._schedule = folder, profile, tell, schedule
         self._asked = frozenset(asked)
-        self._agents: Agents | None = None
+        self._agents, self._given = agents, agents is not None
         self._made: dict[How, Swept] = {}
         self._told = 0.0
 
@@ -83,8 +85,8 @@ class Sweeps:
         self.grounds = standing.run(self._progress).keeps()
 
     def close(self) -> None:
-        """No process is left."""
-        if self._agents is not None:
+        """No process is left, but for who was given."""
+        if self._agents is not None and not self._given:
             self._agents.close()
 
     def _make(self, how: How) -> Swept:

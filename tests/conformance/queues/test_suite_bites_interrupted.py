@@ -62,6 +62,13 @@ def test_every_queue_that_an_exception_leaves_wrong_is_accused_of_it(queue: Brok
         assert "# interrupted at " in error.value.program
 
 
+def test_a_coroutine_that_keeps_its_turn_when_it_is_cancelled_is_accused_of_it(look: Look) -> None:
+    found = look(BROKEN["KeepsItsTurnWhenCancelled"].target, clauses=["INTERRUPT-2"])
+
+    with pytest.raises(Broken, match="its client waits for ever"):
+        found.keeps("INTERRUPT-2")
+
+
 def test_every_clause_of_it_has_a_queue_that_breaks_it() -> None:
     assert sorted({id for each in INTERRUPTED for id in each.clauses}) == IDS
 

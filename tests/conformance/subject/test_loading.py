@@ -25,6 +25,7 @@ HARNESSES = Path(__file__).parent.with_name("harnesses.py")
         ("UnknownValue", "dedupe: expected 'until_done' or 'until_claimed' or 'off', got 'always'"),
         ("BareNumber", "patience: expected a timedelta, got 5"),
         ("NoMethod", "promises 'release', but the client has no method release"),
+        ("NoCoroutines", "promises 'coroutines', but no method of the client is async"),
         ("NoKeyword", "promises 'priority', but the client's push takes no priority="),
         ("TakesArguments", "making the harness raised TypeError"),
         ("CannotOpen", "raised ConnectionError: no server at 10.0.0.1"),

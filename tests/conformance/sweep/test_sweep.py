@@ -84,6 +84,24 @@ def test_threads_that_race_are_found_like_processes(sweep: Made, name: str) -> N
     assert found.keys() >= {*clauses}
 
 
+@pytest.mark.parametrize("name", ["LocksOutOthersOnly", "WritesWhatItReadBefore", "SelectsThenAwaits"])
+def test_calls_of_one_client_that_race_are_found_between_their_awaits(sweep: Made, name: str) -> None:
+    swept = sweep(BROKEN[name].target, "coroutines", asked=["RACE-9"]).run(lambda _: None)
+
+    assert accused(swept).keys() == {"RACE-9"}
+    charge, schedule = swept.found["RACE-9"]
+    assert "; the same client's `" in charge.said
+    assert str(schedule).endswith(",coroutines")
+    assert "RACE-9" in sweep(BROKEN[name].target, "coroutines").again(parse(str(schedule))).found
+
+
+def test_what_keeps_out_other_clients_only_is_seen_by_the_calls_of_one(sweep: Made) -> None:
+    made = sweep(BROKEN["LocksOutOthersOnly"].target, "threads")
+    made.profile = replace(DEFAULT, scenes=FEW, sweeping=LONG)
+
+    assert accused(made.run(lambda _: None)) == {}
+
+
 @pytest.mark.parametrize("name", ["SelectsThenUpdates", "OneNumberForTwo", "ForkSharesTheLock"])
 def test_a_schedule_that_was_found_is_made_again_by_its_spelling(sweep: Made, name: str) -> None:
     queue = BROKEN[name]
@@ -120,6 +138,8 @@ def test_the_schedule_names_the_line_where_the_first_stood_still(sweep: Made) ->
         ("lowq_conformance.queues.sound.strangers:LockedFiles", "processes"),
         ("lowq_conformance.queues.sound.strangers:OneAtATime", "processes"),
         ("lowq_conformance.queues.sound.strangers:Async", "threads"),
+        ("lowq_conformance.queues.sound.spool:Spool", "threads"),
+        ("lowq_conformance.queues.sound.spool:Spool", "coroutines"),
     ],
 )
 def test_a_sound_queue_is_accused_of_nothing(sweep: Made, target: str, how: How) -> None:
