@@ -342,7 +342,17 @@ VERSIONS: Mapping[int, Mapping[str, int]] = {
         "NAMES": 2,
         "WORKER": 7,
     },
-    2: {"DELIVER": 13, "HEADERS": 3, "WAIT": 6, "INTERRUPT": 3, "TX": 4, "SERVER": 8, "WORKER": 15},
+    2: {
+        "DELIVER": 13,
+        "HEADERS": 3,
+        "WAIT": 6,
+        "RACE": 9,
+        "INTERRUPT": 3,
+        "TX": 4,
+        "SERVER": 8,
+        "INPUT": 5,
+        "WORKER": 15,
+    },
 }
 """The versions of the set of clauses, each with the last number of every group that it added to; a new clause is in
 the newest one until that is released."""
