@@ -111,11 +111,10 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
-        try:
-            self._pairs = dict(pairs)
-        except (TypeError, ValueError) as error:
-            found = type(pairs).__name__
-            raise TypeError(f"headers: expected a mapping of strings to strings, got {found}: {error}") from None
+        if type(pairs) is dict:  # without a `try`, in which a signal handler may raise what is then taken for its own
+            self._pairs: dict[str, str] = pairs.copy()
+        else:
+            self._pairs = _as_dict(pairs)
         for name, value in self._pairs.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 found = f"{type(name).__name__} to {type(value).__name__}"
@@ -135,6 +134,14 @@ class Headers(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return f"Headers({self._pairs})"
+
+
+def _as_dict(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    try:
+        return dict(pairs)
+    except (TypeError, ValueError) as error:
+        found = type(pairs).__name__
+        raise TypeError(f"headers: expected a mapping of strings to strings, got {found}: {error}") from None
 
 
 NO_HEADERS = Headers()

@@ -37,6 +37,7 @@ from lowq.backend import (
     Task,
 )
 from lowq.clock import to_micros
+from lowq.process.handlers import let_through
 from lowq.rules.canonical import surrogate_fault
 
 Json: TypeAlias = dict[str, Any]
@@ -216,14 +217,18 @@ def read_json(text: str | bytes) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
+        let_through(error)
         raise InvalidMessage(f"byte {error.start + 1} is not UTF-8") from None
     except json.JSONDecodeError as error:
+        let_through(error)
         raise InvalidMessage(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-    except RecursionError:
+    except RecursionError as error:
+        let_through(error)
         raise InvalidMessage("nested too deeply") from None
     except InvalidMessage:
         raise
     except ValueError as error:  # a number of more digits than this interpreter reads
+        let_through(error)
         raise InvalidMessage(str(error)) from None
 
 

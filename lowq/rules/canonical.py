@@ -15,6 +15,7 @@ from json import encoder as json_encoder
 from typing import Any, NoReturn
 
 from lowq.backend import Damaged, InvalidWork, Work
+from lowq.rules.origin import let_through_strange
 
 MAX_DEPTH = 200
 """Arrays and objects may be nested this deep; the interpreter's own limit would depend on who calls."""
@@ -27,6 +28,8 @@ _GREATEST = 10**MAX_DIGITS - 1
 _LEAST = -_GREATEST
 
 _SCALARS = (str, int, float, type(None))  # bool is an int
+_PLAIN = frozenset((str, float, bool, type(None)))
+"""What the encoder itself refuses where it is no JSON."""
 
 
 def encode(work: Work) -> str:
@@ -45,13 +48,21 @@ def encode_both(work: Work) -> tuple[str, bytes]:
         text = "".join(_encoder()(work, 0))
         data = text.encode()
     except (InvalidWork, TypeError, ValueError, RecursionError) as error:
-        raise InvalidWork(_fault(work, "work", ()) or f"work: {error}") from None
+        if (fault := _fault(work, "work", ())) is None:
+            let_through_strange(error)
+        raise InvalidWork(fault or f"work: {error}") from None
     return text, data
 
 
 def decode(text: str) -> Work:
     """The work of a canonical text, made afresh. Raises ValueError or RecursionError for any other text."""
-    return _decode(text)
+    try:
+        work, end = _scan(text, 0)
+        if end == len(text):
+            return work
+    except StopIteration:  # the scanner's word for a text that does not begin as JSON
+        pass
+    return _decode(text)  # which says what is wrong, and takes white space for what it is
 
 
 def work_text(work: Work) -> str:
@@ -103,12 +114,16 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+_decode = _decoder.decode
+_scan: Callable[[str, int], tuple[Work, int]] = vars(_decoder)["scan_once"]
 """A program may replace `json.loads` for its own use; what is kept is read as it was written."""
 
 
 def _check(value: Work, depth: int) -> None:
     """Raise unless the encoder will write `value` as it is; the encoder itself turns a key of 1 into "1"."""
+    if type(value) in _PLAIN:
+        return
     if isinstance(value, _SCALARS):
         if isinstance(value, int) and not _LEAST <= value <= _GREATEST:
             raise InvalidWork("too many digits")
@@ -119,10 +134,12 @@ def _check(value: Work, depth: int) -> None:
         for key, part in value.items():
             if not isinstance(key, str):
                 raise InvalidWork("key is no string")
-            _check(part, depth + 1)
+            if type(part) not in _PLAIN:
+                _check(part, depth + 1)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            _check(part, depth + 1)
+            if type(part) not in _PLAIN:
+                _check(part, depth + 1)
     else:
         raise InvalidWork("not JSON")
 
@@ -160,6 +177,7 @@ def surrogate_fault(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
+        let_through_strange(error)
         return f"the lone surrogate {text[error.start]!a} is not JSON"
     return None
 
@@ -176,6 +194,7 @@ def _scalar_fault(value: Any) -> str | None:
         try:
             int.__repr__(value)
         except ValueError as error:
+            let_through_strange(error)
             return str(error)
     return None
 

@@ -10,6 +10,7 @@ from lowq.backend import NO_HEADERS, Damaged, Headers, InvalidWork, Work
 from lowq.rules.canonical import decode, encode
 from lowq.rules.entry import checksum
 from lowq.rules.headers import headers_of
+from lowq.rules.origin import let_through_strange
 
 T = TypeVar("T")
 
@@ -34,22 +35,25 @@ def read_work(text: object, key: object, headers: object, crc: object) -> Work:
     """
     if not isinstance(text, str):
         raise Unreadable(f"work: expected text, found {type(text).__name__}")
-    if not isinstance(key, str | None):
+    if key is not None and not isinstance(key, str):
         raise Unreadable(f"key: expected text, found {type(key).__name__}")
-    if not isinstance(headers, str | None):
+    if headers is not None and not isinstance(headers, str):
         raise Unreadable(f"headers: expected text, found {type(headers).__name__}")
     whole = crc is not None and crc == checksum(text, key, headers)
     try:
         work = decode(text)
         if crc is None:
             encode(work)
-    except RecursionError:
+    except RecursionError as error:
+        let_through_strange(error)
         if whole:  # the caller is deep in calls, and the work is as it was pushed
             raise
         raise Unreadable("work: nested too deeply") from None
     except InvalidWork as error:  # says where in the work
+        let_through_strange(error)
         raise Unreadable(str(error)) from None
     except ValueError as error:
+        let_through_strange(error)
         raise Unreadable(f"work: {error}") from None
     if not whole and crc is not None:
         raise Unreadable("work, key or headers: not what was pushed (their checksum differs)")
@@ -63,6 +67,7 @@ def read_headers(text: object) -> Headers:
     try:
         return headers_of(text)  # type: ignore[arg-type]  # what is no text is a TypeError
     except (TypeError, ValueError, RecursionError) as error:
+        let_through_strange(error)
         raise Unreadable(f"headers: {error}") from None
 
 
@@ -78,7 +83,8 @@ def read_text(data: bytes | None) -> str | bytes | None:
     """The text that is kept, or the bytes where they are none."""
     try:
         return None if data is None else data.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        let_through_strange(error)
         return data
 
 

@@ -12,6 +12,7 @@ from lowq.clock import to_micros
 from lowq.excerpt import excerpt
 from lowq.rules.canonical import check_key, digest_of, encode_both
 from lowq.rules.headers import headers_text
+from lowq.rules.origin import let_through_strange
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ def entries(items: Iterable[Item]) -> list[Entry]:
         try:
             checked.append(entry(item.work, item.key, item.priority, item.not_before, item.headers))
         except (InvalidWork, TypeError, ValueError) as error:
+            let_through_strange(error)
             raise type(error)(f"item {index}: {error}") from None
     return checked
 

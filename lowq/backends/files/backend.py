@@ -55,6 +55,7 @@ from lowq.rules.leases import (
 )
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import check_choice, flag_of, length_of
+from lowq.rules.origin import let_through_strange
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 from lowq.rules.transaction import no_transaction
@@ -277,7 +278,7 @@ class FilesBackend:
                 self._ledger.forget(index, str(name))
                 return False
             except (Wrong, TypeError, ValueError) as error:
-                let_through(error)
+                let_through_strange(error)
                 self._ledger.set_aside(index, str(name), str(error))
                 return False
             if self._standing.find(index, digest, self._now()) is not None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, Headers, Work
 from lowq.clock import to_datetime, to_micros
-from lowq.process.handlers import let_through
 from lowq.rules.canonical import encode
 from lowq.rules.entry import Entry, entry
 from lowq.rules.headers import headers_text
+from lowq.rules.origin import let_through_strange
 
 FIELDS = ("work", "key", "priority", "not_before", "headers", "pushed_at", "reason")
 
@@ -63,10 +63,10 @@ def read(data: bytes, *, strict: bool = False) -> Content:
     try:
         fields = _decode(data.decode())
     except UnicodeDecodeError as error:
-        let_through(error)
+        let_through_strange(error)
         raise Wrong(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
     except (ValueError, RecursionError) as error:
-        let_through(error)
+        let_through_strange(error)
         raise Wrong(f"it is not JSON, or was cut ({error})") from None
     if not isinstance(fields, dict):
         raise Wrong(f"expected a JSON object, found {_kind(fields)}")
@@ -115,6 +115,7 @@ def _refuse(constant: str) -> Any:
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse).decode
+_read_time = datetime.fromisoformat
 
 
 def _instant(fields: dict[str, Any], field: str) -> int | None:
@@ -122,9 +123,9 @@ def _instant(fields: dict[str, Any], field: str) -> int | None:
     if text is None:
         return None
     try:
-        return to_micros(datetime.fromisoformat(text), field)
+        return to_micros(_read_time(text), field)
     except ValueError as error:
-        let_through(error)
+        let_through_strange(error)
         raise Wrong(f"{field}: {text!r} is no time like 2026-11-26T15:04:05+00:00 ({error})") from None
 
 

@@ -17,6 +17,7 @@ from lowq.backends.files.standing import Standing, start_of
 from lowq.clock import Clock, SystemClock, to_datetime, to_micros
 from lowq.process.handlers import Suppressed, let_through
 from lowq.rules.entry import Entry
+from lowq.rules.origin import let_through_strange
 
 _AT_ONCE = 64
 """So many are taken in by one call at most, for the others wait meanwhile."""
@@ -59,7 +60,7 @@ class Inbox:
             let_through(error)
             return
         except (Wrong, ValueError, TypeError) as error:
-            let_through(error)
+            let_through_strange(error)
             if now - os.lstat(os.path.join(self._path, name)).st_mtime > _YOUNG:
                 self._ledger.set_aside(index, path, str(error))
             return

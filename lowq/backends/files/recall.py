@@ -17,6 +17,7 @@ from lowq.backends.files.index import Index
 from lowq.backends.files.names import due, number, place
 from lowq.backends.files.settings import INNER
 from lowq.process.handlers import Suppressed, let_through
+from lowq.rules.origin import let_through_strange
 
 NAMES = f"{INNER}/names"
 LEAST = 1_000
@@ -52,8 +53,11 @@ def recall(folder: Folder, epoch: int) -> tuple[int, Recalled] | None:
         of, end, length, check, *counted_and_begins = map(int, fields[:-1])
         counted = dict(zip(_STATES, counted_and_begins[:4], strict=True))
         begins = dict(zip(_STATES, counted_and_begins[4:], strict=True))
-    except (OSError, Wrong, ValueError) as error:
+    except OSError as error:
         let_through(error)
+        return None
+    except (Wrong, ValueError) as error:
+        let_through_strange(error)
         return None
     if magic != _MAGIC or of != epoch or len(body) != length or crc32(body) != check:
         return None

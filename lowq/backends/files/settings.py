@@ -8,6 +8,7 @@ from typing import Any
 
 from lowq.backend import CorruptQueue, InvalidLocation, LowqError
 from lowq.process.handlers import Suppressed, let_through
+from lowq.rules.origin import let_through_strange
 
 FORMAT = 1
 INNER = ".lowq"
@@ -22,7 +23,7 @@ def settings_at(path: str) -> dict[str, Any] | None:
         let_through(error)
         return None
     except ValueError as error:
-        let_through(error)
+        let_through_strange(error)
         raise CorruptQueue(f"{path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(known, dict) or not isinstance(known.get("lowq"), int) or "dedupe" not in known:
         raise CorruptQueue(f"{path} is damaged: expected a JSON object with lowq, name and dedupe")

@@ -9,6 +9,7 @@ from lowq.backends.files.index import Index
 from lowq.backends.files.ledger import Ledger
 from lowq.backends.files.names import DIGEST, due, number
 from lowq.process.handlers import let_through
+from lowq.rules.origin import let_through_strange
 
 
 class Standing:
@@ -38,7 +39,7 @@ class Standing:
             let_through(error)
             self._ledger.forget(index, name)
         except (Wrong, ValueError, TypeError) as error:  # a claim will set it aside
-            let_through(error)
+            let_through_strange(error)
         return False
 
 

@@ -14,6 +14,7 @@ from lowq.backends.files.names import STATES, Name, due, number, parse, place, r
 from lowq.clock import to_datetime
 from lowq.process.handlers import let_through
 from lowq.rules.leases import explain_lost
+from lowq.rules.origin import let_through_strange
 from lowq.rules.paging import STATES as ORDER
 
 Place = tuple[int, str, str]
@@ -87,7 +88,7 @@ class Tasks:
             self._ledger.forget(index, str(name))
             raise LeaseLost(explain_lost(lease, None)) from None
         except (Wrong, TypeError, ValueError) as error:
-            let_through(error)
+            let_through_strange(error)
             self._ledger.set_aside(index, str(name), str(error))
             raise CorruptQueue(
                 f"{self._folder.path}: the file of task {lease.id} was damaged while it was leased ({error}); it was"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from lowq.backend import NO_HEADERS, State, Task
 from lowq.clock import to_datetime
 from lowq.rules.damage import Unreadable, mark_damaged, read_headers, read_or, read_text, read_work
+from lowq.rules.origin import let_through_strange
 
 COLUMNS = "id work key rank not_before attempts state reason due pushed_at headers crc".split()
 
@@ -124,5 +125,6 @@ def task_of(row: Row, now: int) -> Task:
 def _instant(micros: int, what: str) -> datetime:
     try:
         return to_datetime(micros)
-    except OverflowError:
+    except OverflowError as error:
+        let_through_strange(error)
         raise Unreadable(f"{what}: {micros} is no time") from None

@@ -47,6 +47,7 @@ from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, versio
 from lowq.clock import SystemClock
 from lowq.framelock import CLEAN, NESTED, FrameLock
 from lowq.rules.options import check_choice
+from lowq.rules.origin import let_through_strange
 
 T = TypeVar("T")
 
@@ -169,6 +170,7 @@ class Database:
             except BaseException as error:
                 self._end(sys._getframe(), found is NESTED, keep=isinstance(error, (LowqError, sqlite3.Error)))
                 if isinstance(error, UnicodeDecodeError):  # of SQLite's message, which quotes the file
+                    let_through_strange(error)
                     raise CorruptQueue(f"{self.path} is damaged ({error}); restore it from a copy") from error
                 if not isinstance(error, sqlite3.Error):
                     raise

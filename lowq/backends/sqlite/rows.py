@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -58,12 +59,12 @@ the module sqlite3 reads from it, which ends the process. `as_held` tells what i
 
 def _as_held(value: object) -> object:
     """The value; the bytes where it is no text: sqlite3's own error would name no row."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode(errors="surrogateescape")
+    if isinstance(value, str) and _ESCAPED.search(value):  # and no `try`, in which a signal handler may raise
+        return value.encode(errors="surrogateescape")
     return value
+
+
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 def read_claimed(row: Row) -> Task:
@@ -73,7 +74,7 @@ def read_claimed(row: Row) -> Task:
         raise Unreadable(f"rank: {_describe(rank)} is no priority")
     if type(attempts) is not int or attempts < 1:
         raise Unreadable(f"attempts: {_describe(attempts)} is no number of claims")
-    if not isinstance(reason, str | None):
+    if reason is not None and not isinstance(reason, str):
         raise Unreadable(f"reason: expected text, found {type(reason).__name__}")
     return Task(
         str(id),

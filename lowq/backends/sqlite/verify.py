@@ -19,6 +19,7 @@ from lowq.backends.sqlite.schema import version_of
 from lowq.clock import LAST_MICROS
 from lowq.rules.canonical import digest
 from lowq.rules.damage import Finding, Unreadable
+from lowq.rules.origin import let_through_strange
 
 _COLUMNS = "id work key rank not_before attempts state reason due pushed_at headers crc queue token digest".split()
 _NEW = {"pushed_at": "0", "headers": "NULL", "crc": "NULL"}
@@ -39,6 +40,7 @@ def verify(path: str) -> list[Finding]:
                 raise InvalidLocation(f"{path}: there is no queue here; the file is empty")
             return list(_findings(db))
     except UnicodeDecodeError as error:
+        let_through_strange(error)
         return [Finding(f"SQLite cannot read the file, and its message cannot be read: {error}")]
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -74,6 +76,7 @@ def _rows(db: sqlite3.Connection, statement: str, found: list[Finding]) -> Itera
     try:
         yield from map(as_held, db.execute(statement))
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: of SQLite's message, which quotes the file
+        let_through_strange(error)
         found.append(Finding(f"SQLite cannot read on: {error}"))
 
 
