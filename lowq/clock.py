@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import ModuleType
 from typing import Protocol, TypeGuard
 
@@ -259,7 +260,7 @@ def is_datetime(value: object) -> TypeGuard[datetime]:
 
 def to_micros(instant: datetime, what: str = "instant") -> int:
     """Microseconds since 1970 of an aware datetime; TypeError or ValueError names `what` where it is none."""
-    if not is_datetime(instant):
+    if not isinstance(instant, datetime):
         raise TypeError(f"{what}: expected an aware datetime, got {type(instant).__name__}")
     if instant.tzinfo is not UTC and instant.utcoffset() is None:
         raise ValueError(
@@ -273,6 +274,7 @@ def to_micros(instant: datetime, what: str = "instant") -> int:
     return micros
 
 
+@lru_cache(maxsize=256)  # what was pushed together was pushed at one instant
 def to_datetime(micros: int) -> datetime:
     """The aware datetime, in UTC, of microseconds since 1970."""
     return _EPOCH + timedelta(microseconds=micros)
@@ -298,7 +300,7 @@ def deadline(now: int, lease_for: timedelta, what: str = "lease_for") -> int:
 
 def span(length: timedelta, what: str) -> int:
     """Microseconds of a timedelta of zero or more; TypeError or ValueError names `what` where it is none."""
-    if _length(length, what) < timedelta(0):
+    if _length(length, what).days < 0:
         raise ValueError(f"{what}: expected zero or more, got {length}, which is negative")
     return length // _MICROSECOND
 

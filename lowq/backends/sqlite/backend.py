@@ -27,7 +27,7 @@ from lowq.backend import (
     Work,
 )
 from lowq.backends.numbers import number
-from lowq.backends.sqlite.claims import promote, promote_all, take
+from lowq.backends.sqlite.claims import claim, claim_all
 from lowq.backends.sqlite.database import Durability
 from lowq.backends.sqlite.pushes import READY, SCHEDULED, adopt_all, keep, keep_all, standing_task
 from lowq.backends.sqlite.room import BoundedDatabase
@@ -169,10 +169,10 @@ class SQLiteBackend:
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
-        span(wait, "wait")
-        lease = next(iter(self._claim(lease_for, 1)), None)
-        if lease is not None:
-            return lease
+        if wait is not NOW:
+            span(wait, "wait")
+        if leases := self._claim(lease_for, 1):
+            return leases[0]
         if wait == NOW:
             self._database.give_room_back(NOW, self._anything_due)
             return None
@@ -203,18 +203,18 @@ class SQLiteBackend:
 
     def ack(self, lease: Lease, *, claim_for: timedelta | None = None) -> Lease | None:
         """The task is done and gone; with `claim_for` the next one is claimed in the same transaction."""
+        check_lease(lease)
         if claim_for is None:
-            self._database.alone(lambda db: self._settle(db, lease, "DELETE FROM task"))
+            self._database.alone(lambda db: self._delete(db, lease))
             return None
         now = self._now()
         until = deadline(now, claim_for, "claim_for")
 
-        def go_on(db: sqlite3.Cursor) -> Lease | None:
-            self._settle(db, lease, "DELETE FROM task")
-            promote_all(db, self._queue, now)
-            return next(iter(self._take(db, until, 1)), None)
+        def go_on(db: sqlite3.Cursor) -> list[Lease]:
+            self._delete(db, lease)
+            return claim_all(db, self._queue, now, until, 1)
 
-        return self._database.writing(go_on)
+        return next(iter(self._database.writing(go_on)), None)
 
     def ack_many(self, leases: Iterable[Lease], *, claim: int = 0, lease_for: timedelta | None = None) -> Acked:
         """Each task whose lease is still the caller's is done and gone; up to `claim` next ones are claimed."""
@@ -225,9 +225,7 @@ class SQLiteBackend:
 
         def go_on(db: sqlite3.Cursor) -> Acked:
             lost = tuple([self._delete_held(db, lease) for lease in settled])
-            if claim:
-                promote_all(db, self._queue, now)
-            return Acked(lost, tuple(self._take(db, until, claim)) if claim else ())
+            return Acked(lost, tuple(claim_all(db, self._queue, now, until, claim)) if claim else ())
 
         return self._database.writing(go_on)
 
@@ -380,12 +378,13 @@ class SQLiteBackend:
         if self._was_empty and not self._anything_due():
             return []  # without the write lock, which idle workers would fight for
 
-        def claim(db: sqlite3.Cursor) -> list[Lease] | None:
+        def take(db: sqlite3.Cursor) -> list[Lease] | None:
             now = self._now()
-            return self._take(db, deadline(now, lease_for), limit) if promote(db, self._queue, now) else None
+            return claim(db, self._queue, now, deadline(now, lease_for), limit)
 
-        while (taken := self._database.writing(claim)) is None:
+        while (taken := self._database.writing(take)) is None:
             pass  # so much fell due that others get their turn in between
+        self._was_empty = not taken
         return taken
 
     def _claim_when_there_is_one(
@@ -409,11 +408,6 @@ class SQLiteBackend:
     def _anything_due(self) -> bool:
         return self._database.reading(lambda db: is_anything_due(db, self._queue, self._now()))
 
-    def _take(self, db: sqlite3.Cursor, until: int, limit: int) -> list[Lease]:
-        leases = take(db, self._queue, until, limit)
-        self._was_empty = not leases
-        return leases
-
     def _settle(self, db: sqlite3.Cursor, lease: Lease, change: str, *values: object) -> None:
         """Do `change` to the task of a lease that is still the caller's."""
         check_lease(lease)
@@ -423,6 +417,10 @@ class SQLiteBackend:
         )
         if changed.rowcount != 1:
             raise LeaseLost(self._explain_lost(db, lease))
+
+    def _delete(self, db: sqlite3.Cursor, lease: Lease) -> None:
+        if (lost := self._delete_held(db, lease)) is not None:
+            raise LeaseLost(lost)
 
     def _delete_held(self, db: sqlite3.Cursor, lease: Lease) -> str | None:
         """The task of a lease that is still the caller's is gone; what LeaseLost says where it is not."""

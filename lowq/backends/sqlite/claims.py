@@ -18,7 +18,22 @@ PROMOTED = 10_000
 """How many tasks fall due in one transaction at most: others can write between two."""
 
 
-def promote(db: sqlite3.Cursor, queue: int, now: int) -> bool:
+def claim(db: sqlite3.Cursor, queue: int, now: int, until: int, limit: int) -> list[Lease] | None:
+    """The most urgent due tasks are leased, `limit` at most; None: more fell due than is promoted at once."""
+    leases = _take_unless_due(db, queue, now, until, limit)
+    if leases is None and _promote(db, queue, now):
+        return _take(db, queue, until, limit)
+    return leases
+
+
+def claim_all(db: sqlite3.Cursor, queue: int, now: int, until: int, limit: int) -> list[Lease]:
+    """As `claim`, however much fell due: an ack and the next claim are one transaction."""
+    while (leases := claim(db, queue, now, until, limit)) is None:
+        pass
+    return leases
+
+
+def _promote(db: sqlite3.Cursor, queue: int, now: int) -> bool:
     """What fell due is ready, and so is what was leased for too long; False: there may be more of it."""
     promoted = db.execute(
         "UPDATE task SET state = 1, due = NULL WHERE id IN"
@@ -28,46 +43,62 @@ def promote(db: sqlite3.Cursor, queue: int, now: int) -> bool:
     return promoted.rowcount < PROMOTED
 
 
-def promote_all(db: sqlite3.Cursor, queue: int, now: int) -> None:
-    """Nothing due is left to promote, however much it is: an ack and the next claim are one transaction."""
-    while not promote(db, queue, now):
-        pass
+_TAKE = (
+    "UPDATE task SET state = 2, token = ? || id, due = ?, attempts = attempts + 1 WHERE id {}"
+    " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT ?) AND state = 1{}"
+    f" RETURNING {COLUMNS}"
+)
+_UNLESS_DUE = " AND NOT EXISTS (SELECT 1 FROM task WHERE queue = ? AND due <= ?)"
+_TAKE_ONE, _TAKE_MANY = _TAKE.format("=", ""), _TAKE.format("IN", "")  # IN costs a table for the ids
+_TAKE_ONE_UNLESS_DUE, _TAKE_MANY_UNLESS_DUE = _TAKE.format("=", _UNLESS_DUE), _TAKE.format("IN", _UNLESS_DUE)
 
 
-def take(db: sqlite3.Cursor, queue: int, until: int, limit: int, *, mended: bool = False) -> list[Lease]:
-    """The most urgent ready tasks are leased, `limit` at most; what cannot be read is dead, with the reason.
+def _take_unless_due(db: sqlite3.Cursor, queue: int, now: int, until: int, limit: int) -> list[Lease] | None:
+    """As `_take`, in few statements; None where something must be promoted or mended first."""
+    leases = _lease(db, queue, until, limit, now)
+    return leases if leases or not fetch(db, _ANY_LEFT, (queue, queue, now, queue, LAST_MICROS))[0][0] else None
 
-    One token for all of them, told apart by their ids.
-    """
+
+_ANY_LEFT = (
+    "SELECT EXISTS (SELECT 1 FROM task WHERE queue = ? AND state = 1)"
+    " OR EXISTS (SELECT 1 FROM task WHERE queue = ? AND due <= ?)"
+    " OR EXISTS (SELECT 1 FROM task WHERE queue = ? AND due > ?)"
+)
+
+
+def _take(db: sqlite3.Cursor, queue: int, until: int, limit: int, *, mended: bool = False) -> list[Lease]:
+    """The most urgent ready tasks are leased, `limit` at most; what cannot be read is dead, with the reason."""
+    leases = _lease(db, queue, until, limit, None)
+    if not leases:
+        _set_aside_untimed(db, queue)
+        if not mended and _any_ready(db, queue):
+            db.execute("REINDEX task")  # an index names tasks that are not ready, or not there
+            return _take(db, queue, until, limit, mended=True)
+    return leases
+
+
+def _lease(db: sqlite3.Cursor, queue: int, until: int, limit: int, unless_due: int | None) -> list[Lease]:
+    """One token for all of them, told apart by their ids."""
     token = f"{os.urandom(8).hex()}-"
     expires = to_datetime(until)
     leases: list[Lease] = []
-    while len(leases) < limit:
-        wanted = limit - len(leases)
-        which = "=" if wanted == 1 else "IN"  # which costs a table for the ids
-        rows = fetch(
-            db,
-            f"UPDATE task SET state = 2, token = ? || id, due = ?, attempts = attempts + 1 WHERE id {which}"
-            " (SELECT id FROM task WHERE queue = ? AND state = 1 ORDER BY rank, id LIMIT ?) AND state = 1"
-            f" RETURNING {COLUMNS}",
-            (token, until, queue, wanted),
-        )
+    while (wanted := limit - len(leases)) > 0:
+        if unless_due is None:
+            rows = fetch(db, _TAKE_ONE if wanted == 1 else _TAKE_MANY, (token, until, queue, wanted))
+        else:
+            statement = _TAKE_ONE_UNLESS_DUE if wanted == 1 else _TAKE_MANY_UNLESS_DUE
+            rows = fetch(db, statement, (token, until, queue, wanted, queue, unless_due))
         taken = []
         for row in rows:
             try:
                 taken.append(Lease(read_claimed(row), f"{token}{row[0]}", expires))
             except Unreadable as error:
                 _set_aside(db, row[0], error)
-        if len(rows) > 1:
+        if len(taken) > 1:
             taken.sort(key=lambda lease: (-lease.task.priority, number(lease.id)))  # SQLite leaves their order open
         leases += taken
         if len(rows) < wanted:
             break
-    if not leases:
-        _set_aside_untimed(db, queue)
-        if not mended and _any_ready(db, queue):
-            db.execute("REINDEX task")  # an index names tasks that are not ready, or not there
-            return take(db, queue, until, limit, mended=True)
     return leases
 
 

@@ -54,13 +54,13 @@ class BoundedDatabase(Database):
 
     def alone(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """As Database.alone."""
-        answer = super().alone(body)
+        answer = self._run("", body)
         self._bound_log()
         return answer
 
     def writing(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """As Database.writing."""
-        answer = super().writing(body)
+        answer = self._run("BEGIN IMMEDIATE", body)
         self._bound_log()
         return answer
 
