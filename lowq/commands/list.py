@@ -10,7 +10,7 @@ import click
 from lowq.backend import State
 from lowq.commands.output import visible, write_json, write_table
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import find_unattended, pages, summary
+from lowq.commands.waiting import find_later, find_unattended, pages, summary
 from lowq.wire import write_instant, write_task
 
 TABLE = 100
@@ -42,11 +42,13 @@ def list_tasks(
         counts = queue.count()
         more = next(tasks, None) is not None
         since = find_unattended(queue, counts, location, name)
+        later = find_later(queue, counts, location, name)
     if shown:
         write_table(shown)
     click.echo(
         summary(counts)
         + (f"; due since {write_instant(since)}, no worker" if since else "")
+        + (f"; next due {write_instant(later)}, no worker in the background" if later else "")
         + (f"; the next page: --after {shown[-1].id}" if more else "")
     )
     return 0

@@ -37,3 +37,10 @@ def find_unattended(queue: Backend, counts: Counts, location: str, name: str) ->
         return None
     since = due_since(queue)
     return since if since is not None and SystemClock().now() - since > _AT_REST else None
+
+
+def find_later(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:
+    """When the next task falls due, where none is now and no worker of `start()` stays for it."""
+    if counts.ready or counts.leased or locate(location).scheme != "sqlite" or active_pid(location, name) is not None:
+        return None
+    return queue.next_due()

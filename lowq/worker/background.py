@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 
-from lowq.backend import InvalidLocation
+from lowq.backend import InvalidLocation, LowqError
 from lowq.beside import true_path
 from lowq.clock import SystemClock
 from lowq.excerpt import excerpt
@@ -179,8 +179,28 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
         if not lock.held:
             return
         lock.let_go()
-        if worker.stopped or not worker.expects(linger) or not lock.take():
+        if worker.stopped:
             return
+        if not worker.expects(linger):
+            _say_what_waits(worker)
+            return
+        if not lock.take():
+            return
+
+
+def _say_what_waits(worker: Worker) -> None:
+    """The log has a warning where a task falls due when this worker is gone: a retry, say, that nobody pushed."""
+    with suppress(LowqError):  # the storage has gone, and with it what waits
+        if (due := worker.backend.next_due()) is not None:
+            when = f"{due:%Y-%m-%d %H:%M:%S} UTC"
+            _warn(
+                f"this worker ends, and the next task is due at {when}: it waits for the next start(), or lowq work"
+            )
+
+
+def _warn(text: str) -> None:
+    with suppress(OSError, ValueError):
+        sys.stderr.write(line(SystemClock().now(), "WARN", text))
 
 
 def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:
@@ -192,9 +212,7 @@ def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:
         nonlocal said
         if not said and (file := source.find_changed()) is not None:
             said = True
-            text = f"{file} has changed, and this worker runs what it was; SIGTERM ends it after its task"
-            with suppress(OSError, ValueError):
-                sys.stderr.write(line(SystemClock().now(), "WARN", text))
+            _warn(f"{file} has changed, and this worker runs what it was; SIGTERM ends it after its task")
         if told is not None:
             told(run)
 

@@ -533,6 +533,17 @@ class TestCount:
         assert "no worker" not in lowq("list", "q.db").out
         assert lowq("count", "q.db", "--max-age", "1m").code == 1
 
+    def test_list_says_when_the_next_is_due_for_which_no_worker_stays(self, lowq: Lowq, tmp_path: Path) -> None:
+        queue = open_backend(tmp_path / "q.db")
+        queue.push("later", not_before=SystemClock().now() + timedelta(hours=2))
+        before = lowq("list", "q.db").out
+        queue.push("now")
+        queue.close()
+
+        assert "; next due 20" in before
+        assert before.rstrip().endswith("Z, no worker in the background")
+        assert "in the background" not in lowq("list", "q.db").out
+
 
 class TestBackup:
     def test_a_copy_is_whole_while_somebody_has_the_queue_open(self, lowq: Lowq, tmp_path: Path) -> None:

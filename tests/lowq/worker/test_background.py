@@ -475,6 +475,22 @@ def test_a_handlers_forked_child_does_not_keep_the_lock_of_its_killed_worker(
     os.kill(int(line), signal.SIGKILL)
 
 
+def test_a_retry_that_lies_beyond_linger_is_said_in_the_log(place: Place) -> None:
+    def fail(work: object) -> None:
+        raise ConnectionError("away")
+
+    place.queue.push("later")
+
+    place.start(fail, retry=Retry(first=timedelta(hours=1)))
+    wait_for(lambda: place.queue.count() == Counts(scheduled=1), place.log)
+    place.await_idle()
+    wait_for(lambda: "this worker ends" in place.log(), place.log)
+
+    due = place.queue.next_due()
+    assert due is not None
+    assert f"WARN this worker ends, and the next task is due at {due:%Y-%m-%d %H:%M:%S} UTC" in place.log()
+
+
 def test_a_handler_that_closes_all_leaves_its_worker_the_only_one(place: Place, tmp_path: Path) -> None:
     goes_on = tmp_path / "goes on"
 
