@@ -58,7 +58,7 @@ class Jobs:
             self._no_match(kept, expected, tasks)
         if times is not None and len(matched) != times:
             found = f"{expected.describe(f'expected {times}')}, found {len(matched)}:"
-            _fail(kept, found, *indent(map(line, matched)), *_uncommitted(kept))
+            _fail(kept, found, *indent(map(line, matched)), *_list_uncommitted(kept))
         return self._mark_asserted(kept, matched)
 
     def refute_pushed(self, queue: QueueRef = None, **like: Unpack[Like]) -> None:
@@ -127,7 +127,7 @@ class Jobs:
             yield captured
         finally:
             for kept in self._store.queues.values():
-                kept.backend.uncommitted()  # what was committed meanwhile is known now
+                kept.backend.find_uncommitted()  # what was committed meanwhile is known now
                 if only is None or kept is only:
                     captured += self._mark_asserted(kept, kept.pushed[before.get(id(kept), 0) :])
 
@@ -152,8 +152,8 @@ class Jobs:
             for task in other.pushed[:_CANDIDATES]
             if str(expected) and not expected.misses(task)
         ]
-        lines += _uncommitted(kept)
-        if not any(each.pushed or each.backend.uncommitted() for each in self._store.queues.values()):
+        lines += _list_uncommitted(kept)
+        if not any(each.pushed or each.backend.find_uncommitted() for each in self._store.queues.values()):
             lines.append("nothing was pushed to any queue in this test")
         _fail(kept, *lines)
 
@@ -179,10 +179,10 @@ def _nearest(kept: Store, expected: Expected, tasks: list[Task]) -> list[str]:
     return lines
 
 
-def _uncommitted(kept: Store) -> list[str]:
+def _list_uncommitted(kept: Store) -> list[str]:
     """The pushes in transactions that were not committed."""
     lines = []
-    for what, tasks in kept.backend.uncommitted().items():
+    for what, tasks in kept.backend.find_uncommitted().items():
         some = "1 push in a transaction" if len(tasks) == 1 else f"{len(tasks)} pushes in a transaction"
         more = [f"  … and {len(tasks) - _CANDIDATES} more"] if len(tasks) > _CANDIDATES else []
         lines += [f"{some} that {what}:", *indent(map(line, tasks[:_CANDIDATES])), *more]

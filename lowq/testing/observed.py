@@ -154,7 +154,7 @@ class Observed:
             )
         return self.backend.within(connection)
 
-    def uncommitted(self) -> dict[str, list[Task]]:
+    def find_uncommitted(self) -> dict[str, list[Task]]:
         """The pushes in transactions that nobody saw committed, by what became of those: ``is still open`` or ``was
         rolled back``."""
         self._hear_of_commits()
