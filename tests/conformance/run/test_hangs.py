@@ -45,7 +45,7 @@ def test_a_call_that_hangs_is_told_with_its_line_also_where_output_goes_to_a_fil
         with (tmp_path / name).open("wb") as file:
             arguments = [sys.executable, "-m", *command]
             checking[name] = subprocess.Popen(arguments, stdout=file, stderr=file, cwd=tmp_path)
-    end = time.monotonic() + 100
+    end = time.monotonic() + 300
     while any(where[name] not in (tmp_path / name).read_text() for name in where) and time.monotonic() < end:
         time.sleep(0.1)
     for each in checking.values():
