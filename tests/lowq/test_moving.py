@@ -202,7 +202,7 @@ def test_a_mover_that_is_killed_anywhere_leaves_each_task_once_when_it_ran_again
     answer(mover)
 
     assert set(ends[:-1]) == {-9}
-    assert moment > 36  # two for each change: note, probe, three batches with their marks, seven tasks: 34
+    assert moment > 34  # two for each change: note, probe, three batches with their marks, and seven tasks
 
 
 class Grabbed(Mover):
