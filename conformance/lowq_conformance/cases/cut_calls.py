@@ -36,6 +36,8 @@ AGAIN = ("push", "push_many", "claim", "ack", "cancel", "extend")
 """The verbs that are called again by who does not know what became of them; behind extend it is an ack."""
 LATE = 0.03
 """Seconds behind a call in which a piece of it may still be on its way."""
+SLOWER = 6
+"""Each verb is cut off once on both ways, even where that takes so many times as long as the profile allows."""
 PIECES = 6
 """Of the pieces that go one way in a call, so many are looked at, from the first."""
 REQUESTS: tuple[How, ...] = ("reset", "close", "half", "half-close", "delay")
@@ -92,13 +94,14 @@ class CutCalls:
 
     def _play(self, scene: Scene) -> None:
         stage = CutStage(scene)
-        plan = stage.plan(self.random, self.profile.cuts)
-        end = time.monotonic() + self.profile.cutting
-        for verb, fault in plan:
+        first, more = stage.plan(self.random)
+        began = time.monotonic()
+        for number, (verb, fault) in enumerate([*first, *more][: self.profile.cuts]):
             clause = clause_of(fault)
             if clause in self.found:
                 continue
-            if time.monotonic() > end and {CUT, LOST} <= set(self.cut):
+            most = self.profile.cutting * (SLOWER if number < len(first) else 1)
+            if time.monotonic() - began > most and {CUT, LOST} <= set(self.cut):
                 return
             said = stage.play(verb, fault, again=self.random.random() < 0.5)
             if said is not None:
@@ -138,7 +141,7 @@ class CutStage:
         verbs += [verb for verb in ("extend", "release", "dead_letter", "cancel") if verb in promises and q.has(verb)]
         return verbs
 
-    def plan(self, random: Random, number: int) -> list[tuple[str, Fault]]:
+    def plan(self, random: Random) -> tuple[list[tuple[str, Fault]], list[tuple[str, Fault]]]:
         """Which calls are cut off, and how: first each verb on its way and on its way back, then all else."""
         first: list[tuple[str, Fault]] = []
         more: list[tuple[str, Fault]] = []
@@ -152,7 +155,7 @@ class CutStage:
             more += [(verb, Fault("client", n + 1, how)) for n in range(min(replies, PIECES)) for how in REPLIES]
         random.shuffle(first)
         random.shuffle(more)
-        return [*first, *more][:number]
+        return first, more
 
     def _pieces(self, verb: str) -> tuple[int, int]:
         """How many pieces go there and come back in the call."""
