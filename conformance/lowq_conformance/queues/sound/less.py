@@ -94,7 +94,7 @@ class SQLite(Less):
 
     whole: ClassVar[Any] = LowqSQLite
     window = "until_done"
-    stated = frozenset(PROMISES) - {"worker", "capacity", "peek", "coroutines"}
+    stated = frozenset(PROMISES) - {"worker", "server", "transaction", "capacity", "peek", "coroutines"}
 
     def _opened(self, place: Path, **name: str) -> Any:
         if "dedupe" in self.lacks:
