@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Literal, NoReturn, TextIO
 
 from lowq.backend import LowqError
+from lowq.process.handlers import let_through
 
 
 class ForkUnavailable(LowqError):
@@ -107,7 +108,8 @@ def file_at(descriptor: int) -> tuple[int, int] | None:
     """Which file the descriptor is: device and inode; None where it is closed."""
     try:
         status = os.fstat(descriptor)
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return None
     return status.st_dev, status.st_ino
 
