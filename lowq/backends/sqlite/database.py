@@ -58,7 +58,7 @@ that in a file which the loss of power may damage (OFF): for tests."""
 _SYNCHRONOUS = {"power": "FULL", "process": "NORMAL", "none": "OFF"}
 
 
-_LOG_KEPT = 4 << 20
+LOG_KEPT = 4 << 20
 """Bytes to which the log is cut when it begins anew: as many as SQLite writes between two checkpoints."""
 _LONGEST_WAIT = timedelta(days=20)
 """SQLite counts the milliseconds of a wait in 32 bits; a longer patience is several waits."""
@@ -317,6 +317,8 @@ class Database:
         if any(each._handle.descriptors.are_lost() for each in _standing() if each.path == self.path):
             raise DescriptorsLost
         timeout = (self._patience / max(1, ceil(self._patience / _LONGEST_WAIT))).total_seconds()
+        if self._identity is None and self._create:
+            _make_file(self.path)
         cursor = self._handle.open(self.path, timeout, self._prepare)
         if self._identity is None:
             status = os.stat(self.path)
@@ -343,7 +345,7 @@ class Database:
             self._bring_up_to_date(cursor, version)
         if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal(cursor)
-        cursor.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}").fetchall()
+        cursor.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}").fetchall()
         self._set_durability(cursor)
 
     def _set_durability(self, cursor: sqlite3.Cursor) -> None:
@@ -392,6 +394,19 @@ _gate = FrameLock()
 """Held while a process is forked: nobody opens a database meanwhile."""
 _crossed: list[sqlite3.Connection] = []
 """Connections that were open at the fork of this process, kept: closing them would drop the parent's locks."""
+
+
+_MODE = 0o664
+"""Of a file that is made, less the umask: SQLite would keep it from the group whatever the umask says."""
+
+
+def _make_file(path: str) -> None:
+    """An empty file is there; where none can be made, SQLite finds that out, and is asked why."""
+    make = partial(os.open, flags=os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=_MODE)
+    try:
+        list(map(os.close, map(make, (path,))))  # one call into C: no signal handler can leave it open
+    except OSError as error:
+        let_through_strange(error)
 
 
 def _standing() -> list[Database]:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from lowq.backend import InvalidLocation, LowqError
-from lowq.backends.sqlite.database import Database
+from lowq.backends.sqlite.database import LOG_KEPT, Database
 from lowq.backends.sqlite.errors import translate
 from lowq.backends.sqlite.rows import fetch
 from lowq.backends.sqlite.schema import version_of
@@ -31,7 +31,8 @@ LEAST = 1000
 STEP = 100
 """Pages of one transaction: others wait for some milliseconds."""
 _LOG = 1 << 20
-"""Bytes of a log that stays as it is while nothing is due."""
+"""Bytes of a log that stays as it is while its client sleeps; who does not sleep leaves it LOG_KEPT, since a log that
+has to grow again costs each write a third more."""
 _LONG_LOG = 16 << 20
 """Bytes of a log for whose new beginning the writers wait until all readers are new ones."""
 _LOOK_EVERY = 32
@@ -68,17 +69,18 @@ class BoundedDatabase(Database):
         """Some of the room that is not used is given back, for `longest` at most, or until `is_wanted`."""
         clock = SystemClock()
         left = clock.countdown(max(_AT_ONCE, longest))
+        log = _LOG if longest > timedelta(0) else LOG_KEPT
         with suppress(LowqError):  # the next call meets it too, and it matters there
-            while self._give_back() and left() > timedelta(0) and not is_wanted():
+            while self._give_back(log) and left() > timedelta(0) and not is_wanted():
                 clock.sleep(_BETWEEN)
 
-    def _give_back(self) -> bool:
-        """Whether there is more to give back."""
+    def _give_back(self, log: int) -> bool:
+        """Whether there is more to give back; a log of more than so many bytes is emptied."""
         free, pages, mode = super().alone(_measure)
         if mode == INCREMENTAL and free > LEAST and 2 * free > pages:
             super().writing(_shorten)
             return True
-        if _size(f"{self.path}-wal") > _LOG:
+        if _size(f"{self.path}-wal") > log:
             super().alone(partial(_checkpoint, how="TRUNCATE", wait=timedelta(0)))
         return False
 

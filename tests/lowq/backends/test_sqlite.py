@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sqlite3
+import stat
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -539,3 +540,26 @@ def test_the_log_is_short_again_once_a_reader_that_stayed_is_gone(path: Path) ->
             queue.push(number)
 
         assert log.stat().st_size <= 4 << 20
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o664), (0o002, 0o664), (0o022, 0o644), (0o077, 0o600)], ids=oct)
+def test_a_group_for_which_the_umask_leaves_room_may_write_a_new_file(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with closing(open_backend(tmp_path / "q.db")) as queue:
+            queue.push("work")
+            made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("q.db*")}
+    finally:
+        os.umask(before)
+
+    assert made == dict.fromkeys(made, mode)
+    assert "q.db" in made
+
+
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "q.db").touch(0o600)
+
+    with closing(open_backend(tmp_path / "q.db")) as queue:
+        queue.push("work")
+
+    assert stat.S_IMODE((tmp_path / "q.db").stat().st_mode) == 0o600
