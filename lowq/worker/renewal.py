@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 
@@ -35,11 +36,13 @@ class Watch:
         self._hand: CurrentTask | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._asked: SimpleQueue[None] = SimpleQueue()  # its own, since several queues' workers share a stop
 
     def hold(self, current: CurrentTask) -> None:
         """The task's lease is kept alive from now on."""
         self._hand = current
         if self._thread is None:
+            self._stop.listeners.append(self._asked)
             self._thread = threading.Thread(target=self._look, name="lowq-watch", daemon=True)
             self._thread.start()
 
@@ -50,9 +53,11 @@ class Watch:
     def close(self) -> None:
         """The thread has ended."""
         self._hand, self._closed = None, True
-        self._stop.asked.put(None)
+        self._asked.put(None)
         if self._thread is not None:
             self._thread.join()
+        with suppress(ValueError):
+            self._stop.listeners.remove(self._asked)
 
     def _look(self) -> None:
         third = self._lease_for / 3
@@ -62,7 +67,7 @@ class Watch:
         while not self._closed:
             grace_left = None if interrupted else self._stop.grace_left()
             nap = min(each for each in (left(), grace_left, again and again()) if each is not None)
-            self._clock.wait(lambda seconds: _asked(self._stop.asked, seconds), nap)
+            self._clock.wait(lambda seconds: _asked(self._asked, seconds), nap)
             if not interrupted and self._hand is not None and self._stop.urgent:
                 interrupted, again = True, self._clock.countdown(_AGAIN)
                 self._stop.interrupt()

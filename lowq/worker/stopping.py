@@ -33,6 +33,8 @@ class Stop:
         self.requested: bool = False
         self.asked: SimpleQueue[None] = SimpleQueue()
         """Gets something at each request: its put, unlike an Event's set, may interrupt anything."""
+        self.listeners: list[SimpleQueue[None]] = [self.asked]
+        """Each of them gets it: one for each who waits for a request."""
         self.grace = grace
         self._clock = clock
         self._grace_left: Callable[[], timedelta] | None = None
@@ -53,7 +55,8 @@ class Stop:
         if self._grace_left is None:
             self._grace_left = self._clock.countdown(self.grace)
         self.requested = True
-        self.asked.put(None)
+        for each in tuple(self.listeners):
+            each.put(None)
         if self.told is not None:
             self.told()
 
