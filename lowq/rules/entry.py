@@ -80,7 +80,8 @@ def iterate(values: Iterable[T], expected: str) -> Iterator[T]:
     """The values one by one. Raises TypeError, which says what was expected, where nothing can be gone through."""
     try:
         return iter(values)
-    except TypeError:
+    except TypeError as error:
+        let_through_strange(error)
         raise TypeError(f"{expected}, got {type(values).__name__}") from None
 
 

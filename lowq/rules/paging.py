@@ -10,6 +10,7 @@ from lowq.clock import to_micros
 from lowq.excerpt import excerpt
 from lowq.rules.entry import check_priority
 from lowq.rules.leases import check_number
+from lowq.rules.origin import let_through_strange
 
 STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
 """The states in the order of a listing."""
@@ -38,6 +39,7 @@ def _check_after(after: Task) -> None:
         if after.not_before is not None:
             to_micros(after.not_before, "not_before")
     except (TypeError, ValueError) as error:
+        let_through_strange(error)
         raise type(error)(f"after: {error}") from None
 
 

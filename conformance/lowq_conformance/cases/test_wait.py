@@ -260,7 +260,9 @@ def test_as_many_are_woken_as_tasks_are_pushed(confirm: Confirmed, how: str, pus
             fall_due(q, due)
         left = list(works)
         for waiter in waiters:
-            left.remove(stage.require_woken(waiter, q, *left, more=wait))
+            left.remove(stage.require_woken(waiter, q, *left, more=wait, settle=False))
+        for waiter in waiters:
+            waiter.settle()
 
     confirm(scene)
 

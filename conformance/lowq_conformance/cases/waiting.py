@@ -274,10 +274,12 @@ class Stage:
             time.sleep(LOOK)
         return True
 
-    def require_woken(self, waiter: Waiter, looks: Client, *works: Any, more: timedelta = timedelta(0)) -> Any:
+    def require_woken(
+        self, waiter: Waiter, looks: Client, *works: Any, more: timedelta = timedelta(0), settle: bool = True
+    ) -> Any:
         """The claim gets one of the works, which was settled; `looks` says whether one waited all the time.
 
-        Raises Missed.
+        A thread settles nothing without `settle`: what settles a task may wake others, too. Raises Missed.
         """
         if not self.returns(waiter, more):
             bound = (self.subject.traits.wake + more).total_seconds()
@@ -296,7 +298,8 @@ class Stage:
             raise Missed(f"{waiter.name} came back with {said}, where a task is due")
         if work_text(got[0]) not in [work_text(work) for work in works]:
             raise Broken(f"{waiter.name} got {format_value(got[0])}, which is none of what waited")
-        waiter.settle()
+        if settle:
+            waiter.settle()
         return got[0]
 
 

