@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 
 import pytest
@@ -10,6 +11,12 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so, and every process that a test starts would be as deaf.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test draws is the same in each run: the same command repeats a failure. Exhaustive ones draw anew."""
+    if "LOWQ_EXHAUSTIVE" not in os.environ:
+        random.seed(item.nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
