@@ -66,6 +66,7 @@ def test_known_faults_on_the_command_line_are_of_one_target(tmp_path: Path) -> N
     assert "are about one TARGET" in done.stderr
 
 
+@pytest.mark.skipif("LOWQ_EXHAUSTIVE" not in os.environ, reason="long: LOWQ_EXHAUSTIVE=1")
 def test_under_pytest_a_known_fault_is_expected_to_fail_also_by_several_processes(tmp_path: Path) -> None:
     files = ["--lowq-junit=junit.xml", "--lowq-badge=badge.svg"]
     known = pytest_of_the_suite(f"--lowq-harness={HARNESSES}:KnownLastFirst", "-n", "2", *files, cwd=tmp_path)
