@@ -108,7 +108,9 @@ def server_of(place: Path) -> StoppableServer:
     """The server of that place, which was not opened yet, and is on no other. Raises BrokenHarness."""
     if not _parents:
         _parents.append(Parent())
-    return _servers.setdefault(place, StoppableServer(_parents[0], place))
+    if place not in _servers:
+        _servers[place] = StoppableServer(_parents[0], place)
+    return _servers[place]
 
 
 def address_of(place: Path) -> str | None:

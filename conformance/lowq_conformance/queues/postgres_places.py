@@ -15,54 +15,22 @@ from pathlib import Path
 from lowq import LowqError
 from lowq.testing.servers.postgres import PostgresAddress, PostgresServer
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.queues.stoppable import StoppableServer
 
 _VARIABLE = "LOWQ_CHECK_POSTGRES"
 _FILE = "server"
 _SOCKET = ".s.PGSQL."
 """What the name of a server's socket begins with; its port follows."""
 _started: list[PostgresServer] = []
-_own: list[StoppableServer] = []
+_own: list[StoppableServer[PostgresServer]] = []
 
 
-class StoppableServer:
-    """A server that may be stopped, for places that are on no other."""
-
-    def __init__(self, server: PostgresServer) -> None:
-        self._server, self._runs = server, True
-        self.address = f"{server.address.socket}/{_SOCKET}{server.address.port}"
-
-    @property
-    def reached(self) -> PostgresAddress:
-        """Where lowq finds it."""
-        return self._server.address
-
-    def restart(self) -> None:
-        """It was told to end, unless it was killed, and answers again."""
-        if self._runs:
-            self._server.restart()
-        else:
-            self._server.start()
-        self._runs = True
-
-    def kill(self) -> None:
-        """It was killed, with all its processes."""
-        self._server.kill()
-        self._runs = False
-
-    def freeze(self) -> None:
-        """It stands still."""
-        self._server.freeze()
-
-    def thaw(self) -> None:
-        """It goes on."""
-        self._server.thaw()
-
-
-def server_of(place: Path) -> StoppableServer:
+def server_of(place: Path) -> StoppableServer[PostgresServer]:
     """The server of that place, which was not opened yet: one for all such places. Raises BrokenHarness."""
     if not _own:
-        _own.append(StoppableServer(_start()))
-    address = _own[0].reached
+        server = _start()
+        _own.append(StoppableServer(server, f"{server.address.socket}/{_SOCKET}{server.address.port}"))
+    address = _own[0].server.address
     (place / _FILE).write_text(f"{address.socket} {address.port}", encoding="utf-8")
     return _own[0]
 

@@ -17,50 +17,23 @@ from urllib.parse import urlsplit
 from lowq import LowqError
 from lowq.testing.servers.valkey import ValkeyServer
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.queues.stoppable import StoppableServer
 from lowq_conformance.support.scratch import quick_folder
 
 _VARIABLE = "LOWQ_CHECK_VALKEY"
 _FILE = "valkey"
 _BOUND = 30.0
 _started: list[ValkeyServer] = []
-_own: list[StoppableServer] = []
+_own: list[StoppableServer[ValkeyServer]] = []
 _lock = threading.Lock()
 
 
-class StoppableServer:
-    """A server that may be stopped, for places that are on no other."""
-
-    def __init__(self, server: ValkeyServer) -> None:
-        self._server, self._runs = server, True
-        self.address, self.url = server.socket, server.url()
-
-    def restart(self) -> None:
-        """It was told to end, unless it was killed, and answers again."""
-        if self._runs:
-            self._server.restart()
-        else:
-            self._server.start()
-        self._runs = True
-
-    def kill(self) -> None:
-        """It was killed."""
-        self._server.kill()
-        self._runs = False
-
-    def freeze(self) -> None:
-        """It stands still."""
-        self._server.freeze()
-
-    def thaw(self) -> None:
-        """It goes on."""
-        self._server.thaw()
-
-
-def server_of(place: Path) -> StoppableServer:
+def server_of(place: Path) -> StoppableServer[ValkeyServer]:
     """The server of that place, which was not opened yet: one for all such places. Raises BrokenHarness."""
     if not _own:
-        _own.append(StoppableServer(_start()))
-    (place / _FILE).write_text(f"{_own[0].url}&prefix={secrets.token_hex(8)}", encoding="utf-8")
+        server = _start()
+        _own.append(StoppableServer(server, server.socket))
+    (place / _FILE).write_text(f"{_own[0].server.url()}&prefix={secrets.token_hex(8)}", encoding="utf-8")
     return _own[0]
 
 
