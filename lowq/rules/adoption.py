@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lowq.backend import InvalidWork, State, Task
+from lowq.backend import State, Task
 from lowq.clock import to_micros
-from lowq.rules.entry import Entry, entry, iterate
+from lowq.rules.entry import Entry, check_each, entry
 from lowq.rules.leases import check_reason
 
 MOST_ATTEMPTS = 999_999_999
@@ -26,15 +26,7 @@ class Adoption(NamedTuple):
 
 def adoptions(tasks: Iterable[Task]) -> list[Adoption]:
     """The tasks, checked. InvalidWork, TypeError or ValueError name the index of the one that is wrong."""
-    checked = []
-    for index, task in enumerate(iterate(tasks, "tasks: expected Tasks, one after another")):
-        if not isinstance(task, Task):
-            raise TypeError(f"task {index}: expected a lowq.Task, got {type(task).__name__}")
-        try:
-            checked.append(_adoption(task))
-        except (InvalidWork, TypeError, ValueError) as error:
-            raise type(error)(f"task {index}: {error}") from None
-    return checked
+    return check_each(tasks, Task, _adoption)
 
 
 def _adoption(task: Task) -> Adoption:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -15,6 +15,7 @@ from lowq.rules.headers import headers_text
 from lowq.rules.origin import let_through_strange
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 MIN_PRIORITY, MAX_PRIORITY = -(2**31), 2**31 - 1
 
@@ -64,15 +65,23 @@ def checksum_of(data: bytes, key: str | None, headers: str | None) -> int:
 
 def entries(items: Iterable[Item]) -> list[Entry]:
     """The entries of a batch; an error names the index of the item that is wrong."""
+    return check_each(
+        items, Item, lambda item: entry(item.work, item.key, item.priority, item.not_before, item.headers)
+    )
+
+
+def check_each(values: Iterable[T], kind: type[T], check: Callable[[T], C]) -> list[C]:
+    """What `check` makes of each of the values, which are of that kind; an error names the index of the wrong one."""
     checked = []
-    for index, item in enumerate(iterate(items, "items: expected Items, one after another")):
-        if not isinstance(item, Item):
-            raise TypeError(f"item {index}: expected a lowq.Item, got {type(item).__name__}")
+    name = kind.__name__
+    for index, value in enumerate(iterate(values, f"{name.lower()}s: expected {name}s, one after another")):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name.lower()} {index}: expected a lowq.{name}, got {type(value).__name__}")
         try:
-            checked.append(entry(item.work, item.key, item.priority, item.not_before, item.headers))
+            checked.append(check(value))
         except (InvalidWork, TypeError, ValueError) as error:
             let_through_strange(error)
-            raise type(error)(f"item {index}: {error}") from None
+            raise type(error)(f"{name.lower()} {index}: {error}") from None
     return checked
 
 

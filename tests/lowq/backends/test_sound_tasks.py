@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import pytest
 from cutoff import PACKAGE, at_instruction
 from scenes import VERBS, Scene
 
-from lowq import FakeClock, State, open_backend
+from lowq import FakeClock, State, Task, open_backend
 from lowq.backends.files import content
 from lowq.backends.sqlite.rows import as_held
+from lowq.rules.adoption import adoptions
 from lowq.rules.damage import read_headers, read_text, read_work
 from lowq.rules.entry import checksum, entry
 
@@ -27,6 +28,7 @@ READING = (PACKAGE, f"{Path(json.__file__).parent}/")
 TEXT = '{"a":[1,2.5,"\u00e9",null]}'
 HEADERS = '{"trace":"1"}'
 FILE = content.of_entry(entry({"a": ["\u00e9"]}, "k", 3, None, {"b": "c"}), 5)
+TASK = Task("1", {"a": ["\u00e9"]}, "k", 3, None, 2, State.DEAD, None, datetime(2020, 1, 1, tzinfo=UTC))
 
 KINDS: dict[str, Callable[[], Exception]] = {
     "ValueError": lambda: ValueError("the alarm's"),
@@ -64,8 +66,9 @@ def is_alarm(error: Exception, kind: Callable[[], Exception]) -> bool:
         lambda: content.read(FILE),
         lambda: content.read(FILE).data(),
         lambda: content.read(FILE).entry(),
+        lambda: adoptions([TASK]),
     ],
-    ids=["work", "older work", "headers", "text", "row", "file", "file again", "entry"],
+    ids=["work", "older work", "headers", "text", "row", "file", "file again", "entry", "task of another queue"],
 )
 def test_at_every_instruction_of_reading_a_handlers_error_stays_its_own(
     read: Callable[[], object], kind: Callable[[], Exception]
