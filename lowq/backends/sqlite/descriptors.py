@@ -61,10 +61,15 @@ def _find_opened(path: str, before: dict[int, File]) -> dict[int, File]:
     }
 
 
+def list_open_files() -> dict[int, File]:
+    """The descriptors that this process has open, and their files. Raises OSError where the system lists none."""
+    numbers = map(int, os.listdir("/dev/fd"))  # this very listing too, which is closed by now
+    return {number: file for number in numbers if (file := file_at(number)) is not None}
+
+
 def _find_open() -> dict[int, File]:
     with suppress(OSError, ValueError):
-        numbers = map(int, os.listdir("/dev/fd"))  # this very listing too, which is closed by now
-        return {number: file for number in numbers if (file := file_at(number)) is not None}
+        return list_open_files()
     return {}
 
 

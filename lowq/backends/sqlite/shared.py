@@ -14,6 +14,7 @@ from typing import Any
 
 from lowq.backend import BackendUnavailable, CorruptQueue, Dedupe, InvalidLocation, NoTransaction, Pushed
 from lowq.backends.sqlite.database import Database
+from lowq.backends.sqlite.descriptors import list_open_files
 from lowq.backends.sqlite.names import SharedCursor, in_shared_tables
 from lowq.backends.sqlite.pushes import INSERT_UNLESS, STANDING, row_of, same_as
 from lowq.backends.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
@@ -42,17 +43,12 @@ class SharedDatabase(Database):
         if not os.path.exists(f"{self.path}-wal"):
             return
         status = os.stat(self.path)
-        for name in os.listdir("/dev/fd"):
-            try:
-                found = os.fstat(int(name))
-            except OSError:  # of the listing itself
-                continue
-            if os.path.samestat(found, status):
-                raise BackendUnavailable(
-                    f"start(): this process has {self.path} open by another connection, and the file is in WAL mode,"
-                    " so that a forked worker could lose what it writes; close the connection, or run the worker"
-                    " as a process of its own: lowq work"
-                )
+        if (status.st_dev, status.st_ino) in list_open_files().values():
+            raise BackendUnavailable(
+                f"start(): this process has {self.path} open by another connection, and the file is in WAL mode,"
+                " so that a forked worker could lose what it writes; close the connection, or run the worker"
+                " as a process of its own: lowq work"
+            )
 
     def _prepare(self, cursor: sqlite3.Cursor) -> None:
         """Our tables are there, in this version."""
