@@ -6,17 +6,17 @@ TYPE, and label values in which backslash, double quote and line feed are escape
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from lowq.backend import Backend, Counts, State, Task
+from lowq.backend import Backend, Counts, State
+from lowq.rules.paging import read_tasks
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 LOOKED_AT = 10_000
 """Due tasks of a queue, the first in claim order, of which a scrape finds the oldest: it must not take seconds."""
-
-_PAGE = 1000
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -44,29 +44,18 @@ def write_metrics(queues: Iterable[tuple[str, Backend]], now: datetime) -> str:
     return "".join(line for family in families for line in _write_family(*family))
 
 
-def due_since(queue: Backend, most: int | None = None) -> datetime | None:
+def due_since(queue: Backend, most: int = sys.maxsize) -> datetime | None:
     """Since when the task waits that has been due for the longest; None where none is due.
 
     With `most` only the first so many in claim order are looked at.
     """
-    dues = (max(task.pushed_at, task.not_before or task.pushed_at) for task in _ready(queue, most))
-    return min(dues, default=None)
+    ready = read_tasks(queue, State.READY, most=most)
+    return min((max(task.pushed_at, task.not_before or task.pushed_at) for task in ready), default=None)
 
 
 def _look(queue: Backend) -> tuple[Counts, datetime | None]:
     counts = queue.count()
     return counts, due_since(queue, LOOKED_AT) if counts.ready else None
-
-
-def _ready(queue: Backend, most: int | None) -> Iterator[Task]:
-    after: Task | None = None
-    left = most
-    while left != 0:
-        page = queue.tasks(state=State.READY, after=after, limit=_PAGE if left is None else min(left, _PAGE))
-        yield from page
-        if not page:
-            return
-        after, left = page[-1], None if left is None else left - len(page)
 
 
 def _write_family(name: str, words: str, samples: list[tuple[Labels, float]]) -> Iterator[str]:

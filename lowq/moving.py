@@ -29,13 +29,13 @@ from lowq.backend import (
 )
 from lowq.clock import SystemClock, to_micros
 from lowq.rules.canonical import encode
+from lowq.rules.paging import read_tasks
 
 TOGETHER = 500
 """Tasks of one batch at most."""
 MOST_BYTES = 2**22
 """Bytes of works of one batch, unless it is one task: a server takes no body of any length."""
 
-_PAGE = 1000
 _NOTE, _MARK = "lowq move: note", "lowq move: mark "
 _MOVABLE = (State.READY, State.SCHEDULED, State.DEAD)
 _TRIES = 10
@@ -79,7 +79,7 @@ def survey(source: Backend) -> Survey:
     found = Survey([])
     ids: dict[str, tuple[int, int]] = {}
     for state in _MOVABLE:
-        for task in _pages(source, state):
+        for task in read_tasks(source, state):
             if is_note(task):
                 found.note = task
             elif is_mark(task):
@@ -218,7 +218,7 @@ class Mover:
 
     def _finish_batch(self) -> Iterator[Moved]:
         """No batch is half-way any more. Raises MoveRefused where a worker has one of its tasks."""
-        for mark in [each for each in _pages(self.target, State.DEAD) if each.key == f"{_MARK}{self._word}"]:
+        for mark in [each for each in read_tasks(self.target, State.DEAD) if each.key == f"{_MARK}{self._word}"]:
             for id, pushed_at in mark.work["tasks"]:
                 task = self.source.task(id)
                 if task is None or to_micros(task.pushed_at) != pushed_at:
@@ -265,10 +265,3 @@ def _place(task: Task) -> tuple[int, int]:
     """Where the task stands in the order in which its queue's were pushed."""
     number = _NUMBER.match(task.id)
     return int(number[1]) if number is not None else 0, to_micros(task.pushed_at)
-
-
-def _pages(queue: Backend, state: State) -> Iterator[Task]:
-    after: Task | None = None
-    while page := queue.tasks(state=state, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1]

@@ -7,7 +7,7 @@ import click
 from lowq.backend import Backend, State
 from lowq.commands.output import visible, write_json
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import pages
+from lowq.rules.paging import read_tasks
 
 
 @click.command(short_help="Take tasks out of the queue.")
@@ -29,7 +29,7 @@ def cancel(location: str, name: str, as_json: bool, ids: tuple[str, ...], key: s
     refused = 0
     with open_queue(location, name) as queue:
         if not ids:
-            found = pages(queue, None if state is None else State(state))
+            found = read_tasks(queue, None if state is None else State(state))
             ids = tuple(task.id for task in found if key is None or task.key == key)
             if not ids:
                 click.echo("lowq: there is no such task", err=True)

@@ -10,7 +10,8 @@ import click
 from lowq.backend import State
 from lowq.commands.output import visible, write_json, write_table
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import find_later, find_unattended, pages, summary
+from lowq.commands.waiting import find_later, find_unattended, summary
+from lowq.rules.paging import read_tasks
 from lowq.wire import write_instant, write_task
 
 TABLE = 100
@@ -33,7 +34,7 @@ def list_tasks(
         if after is not None and (start := queue.task(after)) is None:
             click.echo(f"lowq: there is no task {visible(after)} any more; list again from the start", err=True)
             return 1
-        tasks = pages(queue, None if state is None else State(state), start)
+        tasks = read_tasks(queue, None if state is None else State(state), start)
         if as_json:
             for task in islice(tasks, limit):
                 write_json(write_task(task))

@@ -9,7 +9,7 @@ import click
 from lowq.backend import State
 from lowq.commands.output import write_json
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import pages
+from lowq.rules.paging import read_tasks
 
 
 @click.command(short_help="Delete the dead tasks of the queue.")
@@ -24,7 +24,7 @@ def purge(location: str, name: str, as_json: bool, yes: bool) -> int:
                 raise click.UsageError(f"{dead} dead tasks would be gone for good: say --yes")
             if not click.confirm(f"Delete {dead} dead tasks for good?", err=True):
                 return 1
-        gone = sum(queue.cancel(task.id) for task in list(pages(queue, State.DEAD)))
+        gone = sum(queue.cancel(task.id) for task in list(read_tasks(queue, State.DEAD)))
     if as_json:
         write_json({"purged": gone})
     else:

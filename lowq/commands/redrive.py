@@ -7,7 +7,7 @@ import click
 from lowq.backend import Backend, State
 from lowq.commands.output import visible, write_json
 from lowq.commands.parameters import of_a_queue, open_queue
-from lowq.commands.waiting import pages
+from lowq.rules.paging import read_tasks
 
 
 @click.command(short_help="Try dead tasks again.")
@@ -20,7 +20,7 @@ def redrive(location: str, name: str, as_json: bool, ids: tuple[str, ...], every
         raise click.UsageError("name the dead tasks, or say --all")
     refused = 0
     with open_queue(location, name) as queue:
-        for each in [task.id for task in pages(queue, State.DEAD)] if every else ids:
+        for each in [task.id for task in read_tasks(queue, State.DEAD)] if every else ids:
             why = None if queue.redrive(each) else _why_not(queue, each)
             refused += why is not None
             if as_json:

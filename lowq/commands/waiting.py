@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from lowq.backend import Backend, Counts, State, Task
+from lowq.backend import Backend, Counts
 from lowq.clock import SystemClock
 from lowq.location import locate
 from lowq.metrics import due_since
 from lowq.worker.background import active_pid
 
-PAGE = 1000
-
 _AT_REST = timedelta(seconds=5)
 """A task that is due for less than this may be between two workers."""
-
-
-def pages(queue: Backend, state: State | None, after: Task | None = None) -> Iterator[Task]:
-    """The tasks behind `after`, read a page at a time."""
-    while page := queue.tasks(state=state, after=after, limit=PAGE):
-        yield from page
-        after = page[-1]
 
 
 def summary(counts: Counts) -> str:

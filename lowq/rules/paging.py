@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
-from lowq.backend import State, Task
+from lowq.backend import Backend, State, Task
 from lowq.clock import to_micros
 from lowq.excerpt import excerpt
 from lowq.rules.entry import check_priority
@@ -14,7 +15,18 @@ from lowq.rules.origin import let_through_strange
 
 STATES = (State.READY, State.SCHEDULED, State.LEASED, State.DEAD)
 """The states in the order of a listing."""
+PAGE = 1000
+"""Tasks that are read at once by whoever goes through all."""
 _NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def read_tasks(
+    queue: Backend, state: State | None, after: Task | None = None, *, most: int = sys.maxsize
+) -> Iterator[Task]:
+    """The tasks behind `after`, the first so many at most, read a page at a time."""
+    while most and (page := queue.tasks(state=state, after=after, limit=min(most, PAGE))):
+        yield from page
+        after, most = page[-1], most - len(page)
 
 
 def check_page(state: State | None, after: Task | None, limit: int | None) -> int | None:
