@@ -25,6 +25,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.aftermath import FREE, USABLE, WHOLE, Said, Tally
 from lowq_conformance.storm.agent_process import Orders, encode_orders
 from lowq_conformance.storm.agents import BOUND, AgentFailed
+from lowq_conformance.storm.cut_points import EVENLY, Cut, Point, in_order
 from lowq_conformance.storm.interrupted import Told
 from lowq_conformance.subject.client import MINUTE
 from lowq_conformance.subject.program import ProgramCall, format_program
@@ -39,8 +40,6 @@ MOST = 4
 """Verbs of which one is found broken before no more is looked for."""
 ALARMS = (0.02, 0.05, 0.1)
 """Seconds after which a waiting claim is cut off."""
-
-Point = list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +146,12 @@ class Interruptions:
         try:
             plan = stage.plan(self.random, self.profile.interruptions)
             end = time.monotonic() + self.profile.interrupting  # however long the processes took to start
+            met = Counter[str]()
             for verb, point, alarm in plan:
                 if verb in self._bad:
                     continue
-                if time.monotonic() > end and self.interrupted:
+                met[verb] += 1
+                if time.monotonic() > end and self.interrupted and met[verb] > EVENLY:
                     self.ended = bool(self.faults)
                     return
                 if stage.number % EACH == 0:
@@ -179,6 +180,9 @@ class Stage:
         self.calls: list[ProgramCall] = []
         self.claimed: list[Any] = []
         self.number = 0
+        self._batches = 0
+        """Batches that were interrupted. The first are not pushed again, nor each second one of the others: pushed
+        again, one that was torn is whole."""
         self._orders = orders = Orders(subject.target, subject.promises, subject.traits, place, place, MINUTE)
         patience = subject.traits.patience.total_seconds()
         self.patience = 0.0 if "prompt" in subject.promises else patience
@@ -202,24 +206,18 @@ class Stage:
         self.open()
         self.subject.close_place(before)
 
-    def plan(self, random: Random, number: int) -> list[tuple[str, Point | None, float | None]]:
-        """The calls that are to be interrupted, and where: of each verb every line once, as far as there is room."""
+    def plan(self, random: Random, number: int) -> list[Cut]:
+        """The calls that are to be interrupted, and where, as far as there is room."""
         verbs = self.open()
         if not verbs:
             raise NotPromised("its own worker claims")
-        lines: list[tuple[str, Point | None, float | None]] = []
-        again: list[tuple[str, Point | None, float | None]] = []
+        cuts: list[list[Cut]] = []
         for verb in verbs:
             if verb == "claim_wait":
-                lines += [(verb, None, seconds * random.uniform(0.5, 1.5)) for seconds in ALARMS]
-                continue
-            seen = Counter[tuple[Any, ...]]()
-            for point in self._points(verb):
-                seen[tuple(point[:3])] += 1
-                (again if seen[tuple(point[:3])] > 1 else lines).append((verb, point, None))
-        random.shuffle(lines)
-        random.shuffle(again)
-        return [*lines, *again][:number]
+                cuts.append([(verb, None, seconds * random.uniform(0.5, 1.5)) for seconds in ALARMS])
+            else:
+                cuts.append([(verb, point, None) for point in self._points(verb)])
+        return in_order(cuts, random)[:number]
 
     def open(self) -> list[str]:
         """The clients are open; the verbs that they have."""
@@ -311,7 +309,8 @@ class Stage:
     def _afterwards(self, tally: Tally) -> Iterator[Said]:
         """What the interrupted client does then: it is to work on, or to refuse by name until it is opened again."""
         n = tally.n
-        if not tally.returned and (tally.verb != "push_many" or n % 2):
+        self._batches += tally.verb == "push_many"
+        if not tally.returned and (tally.verb != "push_many" or (self._batches > EVENLY and self._batches % 2)):
             again = self.first.ask("again", verb=tally.verb, n=n)
             if again.get("returned"):
                 tally.note("again", again)
