@@ -34,11 +34,11 @@ def check_page(state: State | None, after: Task | None, limit: int | None) -> in
     if state is not None and state not in STATES:
         raise ValueError(f"state: expected {', '.join(STATES)} or None, got {excerpt(state)}")
     if after is not None:
-        _check_after(after)
+        check_after(after)
     return None if limit is None else check_number(limit, "limit", least=0)
 
 
-def _check_after(after: Task) -> None:
+def check_after(after: Task) -> None:
     """Raise TypeError or ValueError unless it is a task that has a place in a listing."""
     if not isinstance(after, Task):
         raise TypeError(f"after: expected a Task, got {type(after).__name__}")

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from lowq.backend import NO_HEADERS, Backend, State, Task
 from lowq.clock import to_datetime, to_micros
 from lowq.rules.names import check_name
+from lowq.rules.paging import check_after
 from lowq.web import show
 from lowq.web.access import new_mark
 from lowq.web.parts import may_write, parts
@@ -228,7 +229,9 @@ def read_cursor(text: str) -> Task:
         if not isinstance(id, str) or type(priority) is not int or not isinstance(due, int | None):
             raise ValueError
         not_before = None if due is None else to_datetime(due)
-        return Task(id, None, None, priority, not_before, 0, State(state), None, to_datetime(0), NO_HEADERS)
+        place = Task(id, None, None, priority, not_before, 0, State(state), None, to_datetime(0), NO_HEADERS)
+        check_after(place)
+        return place
     except (ValueError, TypeError, OverflowError, RecursionError):
         abort(400, "after: this is no place in the list; begin with the first page")
 

@@ -14,7 +14,7 @@ from flask import Flask
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 
 from lowq.backend import BackendUnavailable, LowqError
@@ -51,6 +51,15 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     path = ""
     """Of a request that cannot be read: waitress asks for it when such a client is gone, and fails without."""
 
+    def parse_header(self, header_plus: bytes) -> None:
+        """The headers are read; a line that is none is answered, as waitress does but for the address ``//[``."""
+        try:
+            super().parse_header(header_plus)
+        except ParsingError:
+            raise
+        except ValueError as error:
+            raise ParsingError(f"Bad URI: {error}") from None
+
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
@@ -70,6 +79,16 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
             self.begun = self.last_activity
         self.moved += len(data)
         return bool(super().received(data))
+
+    def send_continue(self) -> None:
+        """A client that keeps its body back is told to send it.
+
+        One whose request is whole is not: waitress would wait for a body that never comes.
+        """
+        if self.request.completed:
+            self.request.expect_continue = False
+        else:
+            super().send_continue()
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """Some of an answer went."""

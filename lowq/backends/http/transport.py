@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
 from lowq.clock import SystemClock
-from lowq.process.handlers import is_of_a_handler
+from lowq.process.handlers import is_of_a_handler, let_through
 from lowq.process.inherited import forget, look_after
 from lowq.wire import Json, read_error, read_json
 
@@ -140,7 +140,10 @@ class Transport:
         connection = self._take(timeout)
         try:
             self._busy.add(connection)
-            connection.made.request(method, path, body, headers)
+            try:
+                connection.made.request(method, path, body, headers)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                let_through(error)  # and otherwise a server that takes no such body has said so before it closed
             answer = connection.made.getresponse()
             data = answer.read()
             self._busy.discard(connection)

@@ -374,11 +374,12 @@ class TestClient:
             for each in (named, from_environment, looking):
                 each.close()
 
-    def test_a_work_that_is_larger_than_the_server_takes_is_refused(self, file: Path) -> None:
+    @pytest.mark.parametrize("size", [3_000, 16_000_000], ids=["read by the server", "given up as it comes"])
+    def test_a_work_that_is_larger_than_the_server_takes_is_refused(self, file: Path, size: int) -> None:
         with served(file, max_body=2048) as url:
             queue = open_backend(url)
             with pytest.raises(InvalidWork, match="MAX_BODY"):
-                queue.push("x" * 4096)
+                queue.push("x" * size)
             assert queue.push("y").added
             queue.close()
 

@@ -147,7 +147,8 @@ class TestLooking:
         "path",
         [
             "/tasks?state=no", "/tasks?after=x", "/tasks?after=[1]", "/tasks?after=" + "[" * 9000, "/tasks?q=1&q=2",
-            '/tasks?after=["1","ready",0,99999999999999999999]', "/?name=%00", "/?name=" + "x" * 201,
+            '/tasks?after=["1","ready",0,99999999999999999999]', '/tasks?after=["1","ready",2147483648,null]',
+            '/tasks?after=["1","scheduled",0,-1]', "/?name=%00", "/?name=" + "x" * 201,
             "/confirm?id={id}&verb=no",
         ],
     )  # fmt: skip

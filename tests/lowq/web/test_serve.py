@@ -136,6 +136,31 @@ class TestCommand:
         assert port in done.stderr
 
 
+HEAD = b"Host: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /counts HTTP/1.1\r\n" + HEAD + b"Expect: 100-continue\r\n\r\n", b"200"),
+        (b"POST /api/v1/claim HTTP/1.1\r\n" + HEAD + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n", b"200"),
+        (b"GET http://[::1/counts HTTP/1.1\r\n" + HEAD + b"\r\n", b"400"),
+        (b"GET http://[v1.x/ HTTP/1.0\r\n\r\n", b"400"),
+    ],
+    ids=["asks whether to send no body", "asks whether to send an empty one", "half an address", "and another"],
+)
+def test_a_request_that_waitress_alone_leaves_open_is_answered(
+    serve: Serve, caplog: pytest.LogCaptureFixture, sent: bytes, status: bytes
+) -> None:
+    at = urlsplit(serve())
+    with socket.create_connection((at.hostname, at.port), timeout=BOUND) as client:
+        client.sendall(sent)
+        answered = b"".join(iter(lambda: client.recv(65536), b""))
+
+    assert answered.split(b" ")[1:2] == [status]
+    assert not caplog.records
+
+
 def test_a_client_that_goes_before_it_is_told_what_was_wrong_is_no_error_of_the_server(
     serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
