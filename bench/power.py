@@ -1,10 +1,10 @@
 """How well the suite bites: `python -m bench.power`, `--help` for the choices.
 
 Every broken queue is looked at with many seeds, the clauses that it breaks only, and every sound queue as a whole,
-all in the default profile; with `--less`, sound queues that lack one thing that others have, or two. A broken queue
-is caught at a seed when each clause that it breaks is found broken. The suite is good enough when every one is caught
-in 19 of 20 seeds, and of no sound queue anything is ever found broken or not observed; of one that lacks something,
-nothing is ever found broken.
+all in the default profile unless `--profile` says otherwise; with `--less`, sound queues that lack one thing that
+others have, or two. A broken queue is caught at a seed when each clause that it breaks is found broken. The suite is
+good enough when every one is caught in 19 of 20 seeds, and of no sound queue anything is ever found broken or not
+observed; of one that lacks something, nothing is ever found broken.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from lowq_conformance.contract.profile import DEFAULT, PROFILES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.queues.sound import less
@@ -132,7 +133,7 @@ def main() -> int:
     outcomes = Outcomes(choices.results)
     both = not choices.broken and not choices.sound and not choices.less
     queues = chosen(choices) if both or choices.broken else []
-    catching = {queue: catches(queue, choices.seeds) for queue in queues}
+    catching = {queue: catches(queue, choices) for queue in queues}
     trusting = {name: runs(name, choices) for name in sounds(choices.only)} if both or choices.sound else {}
     lacking = matrix_of_less(choices) if choices.less else {}
     by_seed = sorted(
@@ -185,14 +186,21 @@ def sounds(only: Sequence[str]) -> list[str]:
     return [name for name in SOUND if not only or name in only]
 
 
-def catches(queue: BrokenQueue, seeds: int) -> list[Trial]:
+def catches(queue: BrokenQueue, choices: argparse.Namespace) -> list[Trial]:
     """The trials of a broken queue."""
-    return [Trial(queue.target, seed, queue.clauses, (Verdict.BROKEN,)) for seed in range(1, seeds + 1)]
+    seeds = range(choices.first, choices.first + choices.seeds)
+    return [Trial(queue.target, seed, queue.clauses, (Verdict.BROKEN,), choices.profile) for seed in seeds]
 
 
 def runs(name: str, choices: argparse.Namespace) -> list[Trial]:
     """The trials of a sound queue."""
-    return [Trial(SOUND[name], seed, tuple(choices.clauses)) for seed in range(1, choices.runs + 1)]
+    return looks(SOUND[name], choices)
+
+
+def looks(target: str, choices: argparse.Namespace) -> list[Trial]:
+    """The trials of a queue of which nothing should be found broken."""
+    seeds = range(choices.first, choices.first + choices.runs)
+    return [Trial(target, seed, tuple(choices.clauses), profile=choices.profile) for seed in seeds]
 
 
 def matrix_of_less(choices: argparse.Namespace) -> dict[str, list[Trial]]:
@@ -204,8 +212,7 @@ def matrix_of_less(choices: argparse.Namespace) -> dict[str, list[Trial]]:
         words = less.words_of(queue)
         for lacks in [*combinations(words, 1), *(combinations(words, 2) if choices.pairs else ())]:
             target = less.lacking(queue, lacks)
-            seeds = range(1, choices.runs + 1)
-            found[target.partition(":")[2]] = [Trial(target, seed, tuple(choices.clauses)) for seed in seeds]
+            found[target.partition(":")[2]] = looks(target, choices)
     return found
 
 
@@ -316,6 +323,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.power", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=20, help="seeds for each broken queue (20)")
     parser.add_argument("--runs", type=int, help="runs of each sound queue (50; with --less 5)")
+    parser.add_argument("--first", type=int, default=1, metavar="SEED", help="the first of these seeds (1)")
+    parser.add_argument("--profile", choices=tuple(PROFILES), default=DEFAULT.name, help="how much a run looks at")
     parser.add_argument("--broken", action="store_true", help="the broken queues only")
     parser.add_argument("--sound", action="store_true", help="the sound queues only")
     parser.add_argument("--less", action="store_true", help="sound queues that lack something only")

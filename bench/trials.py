@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event
 
+from lowq_conformance.contract.profile import DEFAULT, PROFILES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.report import Report
 from lowq_conformance.run.runner import run
@@ -20,12 +21,14 @@ TELLING = 4000
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A queue, the clauses or groups of it to look at (none: all), a seed, and which verdicts need no explaining."""
+    """A queue, the clauses or groups of it to look at (none: all), a seed, which verdicts need no explaining, and the
+    name of the profile."""
 
     target: str
     seed: int
     only: tuple[str, ...] = ()
     expected: tuple[Verdict, ...] = (Verdict.KEPT, Verdict.NOT_PROMISED)
+    profile: str = DEFAULT.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Outcome:
     seconds: float
     verdicts: dict[str, str]
     evidence: dict[str, str] = field(default_factory=dict)
+    profile: str = DEFAULT.name
 
     @staticmethod
     def of(trial: Trial, report: Report) -> Outcome:
@@ -49,6 +53,7 @@ class Outcome:
             round(report.seconds, 2),
             {clause.id: clause.verdict.value for clause in report.clauses},
             {c.id: c.evidence[:TELLING] for c in report.clauses if c.verdict not in trial.expected},
+            trial.profile,
         )
 
     def has(self, verdict: Verdict) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class Outcome:
         return tuple(id for id, each in self.verdicts.items() if each == verdict)
 
 
-Key = tuple[str, int, tuple[str, ...]]
+Key = tuple[str, int, tuple[str, ...], str]
 
 
 class Outcomes:
@@ -80,14 +85,14 @@ class Outcomes:
 
     def get(self, trial: Trial) -> Outcome | None:
         """What was seen at the trial, if it was made."""
-        return self._seen.get((trial.target, trial.seed, trial.only))
+        return self._seen.get((trial.target, trial.seed, trial.only, trial.profile))
 
     def all(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
         """What was seen at those of the trials that were made."""
         return (outcome for trial in trials if (outcome := self.get(trial)) is not None)
 
     def _keep(self, outcome: Outcome) -> None:
-        self._seen[outcome.target, outcome.seed, outcome.only] = outcome
+        self._seen[outcome.target, outcome.seed, outcome.only, outcome.profile] = outcome
 
 
 class Stopped(Exception):
@@ -109,7 +114,8 @@ def carry_out(
 
     def made(batch: Sequence[Trial]) -> list[Outcome]:
         only = {trial.target: trial.only for trial in batch}
-        reports = run([trial.target for trial in batch], only=only, seed=batch[0].seed, watch=watch)
+        targets, profile = [trial.target for trial in batch], PROFILES[batch[0].profile]
+        reports = run(targets, only=only, seed=batch[0].seed, watch=watch, profile=profile)
         return [Outcome.of(trial, report) for trial, report in zip(batch, reports, strict=True)]
 
     with ExitStack() as stack:

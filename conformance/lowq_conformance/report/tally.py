@@ -38,9 +38,10 @@ class Tally:
     `lacks` are the clauses that take a promise which was not made, and that promise; `known` the faults that are
     known, by clause, those that the command `stated` among them; `planned` the tests, each with the clauses that it
     alone must have seen to the end; `expected` how many tests are to say something, with all seeds, and `lengths`
-    how many seconds they took. `schedule` is the one that is to be made again, where there is one; `doing` is what
-    is done now, in words, and `hint` what is odd about it. What was not seen is so because it was `interrupted`,
-    because the run `ended` for that reason, or because of the `trouble` that the harness made.
+    how many seconds they took; `took` are the seconds of a run that is over. `schedule` is the one that is to be made
+    again, where there is one; `doing` is what is done now, in words, and `hint` what is odd about it. What was not
+    seen is so because it was `interrupted`, because the run `ended` for that reason, or because of the `trouble` that
+    the harness made.
     """
 
     target: str
@@ -60,6 +61,7 @@ class Tally:
     expected: int = 0
     seeds: int = 1
     started: float = field(default_factory=time.monotonic)
+    took: float | None = None
     interrupted: bool = False
     ended: str = ""
     trouble: str = ""
@@ -82,13 +84,17 @@ class Tally:
         """The broken clauses of which no fault is known."""
         return self.find_broken().difference(self.known)
 
+    def end(self) -> None:
+        """The run is over, and took as long as it did until now."""
+        self.took = time.monotonic() - self.started
+
     def report(self) -> Report:
         """What is known so far."""
         ids = [id for id in CLAUSES if id in self.selected]
         return Report(
             self.target,
             self.seed,
-            time.monotonic() - self.started,
+            time.monotonic() - self.started if self.took is None else self.took,
             tuple(self._judge(id) for id in ids if CLAUSES[id].checked),
             tuple(id for id in ids if not CLAUSES[id].checked),
             self.interrupted,

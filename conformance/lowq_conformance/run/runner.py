@@ -91,6 +91,7 @@ def run(
             found[-1].schedule = "" if schedule is None else str(schedule)
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
             _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share)
+            found[-1].end()
             if interruption.seen:
                 found[-1].interrupted = True
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ def test_what_the_budget_does_not_reach_is_not_observed_and_says_why() -> None:
     assert report["DELIVER-4"].verdict == "not observed"
     assert report["DELIVER-4"].evidence == "the budget was used up"
     assert (report.exit_code, report.ended) == (3, "the budget was used up")
+
+
+def test_the_time_of_one_target_is_no_part_of_the_time_of_another() -> None:
+    before = time.monotonic()
+    reports = run(["memory"] * 3, only=["ORDER-1"], seed=1)
+    whole = time.monotonic() - before
+
+    assert sum(report.seconds for report in reports) <= whole
 
 
 def test_several_targets_are_reported_in_their_order() -> None:
