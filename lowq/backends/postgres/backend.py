@@ -70,10 +70,13 @@ class PostgresBackend:
     `order` "loose" lets claims pass over what others hold just then, and not take turns: faster with many workers,
     and in order but for them, so that neither ``fifo`` nor ``priority`` is promised.
 
+    `pooled` says whether the server's sessions are shared out by the transaction, as PgBouncer does it; None: lowq
+    finds out. Then each call brings its settings along, and who waits is not woken, but looks twice a second.
+
     Time is the server's, unless a `clock` is given, or this program's own time was stopped or moved by a test.
     """
 
-    OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", "order", *PASSED_ON)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("schema", "patience", "create", "order", "pooled", *PASSED_ON)
 
     promises = frozenset(
         "fifo priority not_before lease fenced shared_lease extend release dead_letter cancel batch bulk wait key"
@@ -91,6 +94,7 @@ class PostgresBackend:
         patience: timedelta | str = timedelta(seconds=10),
         create: bool | str = True,
         order: Literal["strict", "loose"] = "strict",
+        pooled: bool | str | None = None,
         **libpq: Any,
     ) -> None:
         patience, create = length_of(patience, "patience"), flag_of(create, "create")
@@ -107,7 +111,8 @@ class PostgresBackend:
         self._time = ServerTime(clock)
         self._was_empty = False
         self._s = f'"{schema}".'
-        self._database = Database(address, schema=schema, create=create, patience=patience)
+        pooled = None if pooled is None else flag_of(pooled, "pooled")
+        self._database = Database(address, schema=schema, create=create, patience=patience, pooled=pooled)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
         except BaseException:
@@ -118,6 +123,11 @@ class PostgresBackend:
     def dedupe(self) -> Dedupe:
         """While what an equal work is refused."""
         return self._dedupe
+
+    @property
+    def pooled(self) -> bool:
+        """Whether something between shares the server's sessions out, so that who waits looks twice a second."""
+        return bool(self._database.pooled)
 
     def push(
         self,

@@ -10,6 +10,7 @@ the place of each socket.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 from collections.abc import Callable, Sequence
@@ -77,6 +78,9 @@ def load_psycopg() -> Any:
 class Connection:
     """An open connection, of the process that made it, for one call at a time."""
 
+    setting: str | None = None
+    """The statement that each transaction begins with, where the session is this connection's for no longer."""
+
     def __init__(self, settings: bytes, left: Left) -> None:
         self._pq = load_psycopg()
         self._pid = os.getpid()
@@ -126,14 +130,17 @@ class Connection:
         except (Away, self._errors()):
             return False
 
-    def ask(self, statement: str, values: Sequence[Value | Array], left: Left, *, prepare: bool = True) -> list[Row]:
+    def ask(self, statement: str, values: Sequence[Value | Array], left: Left) -> list[Row]:
         """The rows that the statement gives. Raises Refused and Away."""
         data, ones = [to_server(value) for value in values], [1] * len(values)
+        if self.setting is not None:
+            return self._ask_with_settings(self.setting, statement, data, ones, left)
         often = self._asked[statement] = self._asked.get(statement, 0) + 1
         name = self._prepared.get(statement)
         try:
-            if name is None and prepare and often >= _OFTEN:
-                name = f"lowq{len(self._prepared)}".encode()
+            if name is None and often >= _OFTEN:
+                # One name for one statement: another client's of that name, in a session that is shared, is no other.
+                name = b"lowq_" + hashlib.sha256(statement.encode()).hexdigest()[:32].encode()
                 self._pg.send_prepare(name, statement.encode())
                 self._answer(left)
                 self._prepared[statement] = name
@@ -144,6 +151,28 @@ class Connection:
         except self._errors() as error:
             raise Away(_words(str(error))) from None
         return self._rows(self._answer(left))
+
+    def _ask_with_settings(
+        self, setting: str, statement: str, data: list[bytes | None], ones: list[int], left: Left
+    ) -> list[Row]:
+        """The rows, in a transaction with its settings, which the server is sent in one piece."""
+        try:
+            self._pg.enter_pipeline_mode()
+            for command in ("BEGIN ISOLATION LEVEL READ COMMITTED", setting):
+                self._pg.send_query_params(command.encode(), None)
+            self._pg.send_query_params(statement.encode(), data, None, ones, 1)
+            self._pg.send_query_params(b"COMMIT", None)
+            self._pg.pipeline_sync()
+        except self._errors() as error:
+            raise Away(_words(str(error))) from None
+        try:
+            results = self._answer(left)
+        except Refused:
+            self._pg.exit_pipeline_mode()
+            self.run("ROLLBACK", left)
+            raise
+        self._pg.exit_pipeline_mode()
+        return self._rows(results[2:3])
 
     def run(self, script: str, left: Left) -> list[Row]:
         """The rows of the last statement of the script, which is one transaction, as text. Raises Refused, Away."""
@@ -209,8 +238,12 @@ class Connection:
                     self._pg.consume_input()
                 result = self._pg.get_result()
                 if result is None:
+                    if self._pg.pipeline_status == self._pq.PipelineStatus.OFF:
+                        break
+                elif result.status == self._pq.ExecStatus.PIPELINE_SYNC:
                     break
-                results.append(result)
+                else:
+                    results.append(result)
             self._hear()
         except self._errors() as error:
             self._check(results)

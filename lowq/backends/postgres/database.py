@@ -59,16 +59,19 @@ _IDLE = 8
 class Database:
     """lowq's schema in one database, for many threads at once."""
 
-    def __init__(self, address: Address, *, schema: str, create: bool, patience: timedelta) -> None:
+    def __init__(
+        self, address: Address, *, schema: str, create: bool, patience: timedelta, pooled: bool | None = None
+    ) -> None:
         self.address = address
         self.schema = schema
+        self.pooled = pooled
+        """Whether sessions are the server's clients' for one transaction each; None until a server was asked."""
         self._create = create
         self._patience = patience
         self._identity: str | None = None
         """Of the schema and the database: one that was copied has another."""
         self._idle: list[Connection] = []
         self._closed = False
-        self._prepare = True
 
     @property
     def shown(self) -> str:
@@ -91,9 +94,7 @@ class Database:
 
     def ask(self, statement: str, *values: Value | Array, again: bool = False) -> list[Row]:
         """The rows that the statement gives; `again`: it may be done twice."""
-        return self.call(
-            lambda connection, left, _: connection.ask(statement, values, left, prepare=self._prepare), again=again
-        )
+        return self.call(lambda connection, left, _: connection.ask(statement, values, left), again=again)
 
     def call(self, body: Callable[[Connection, Left, bool], T], *, again: bool = False) -> T:
         """What `body` answers, of a connection of its own; it is told whether it was begun before."""
@@ -167,8 +168,8 @@ class Database:
     def _sort_out(self, connection: Connection, error: Refused) -> None:
         """The connection is free again, or closed where the error may be its own."""
         if error.code in _LOST_NAME:
-            self._prepare = False  # and the call is made again, as nothing was done
-            error.code = _AGAIN[0]
+            self.pooled = True
+            error.code = _AGAIN[0]  # the call is made again, as nothing was done
         if error.code == "0A000":  # a cached plan does not fit a table that was upgraded
             error.code = _AGAIN[0]
         if error.code == _AGAIN[0]:
@@ -225,12 +226,10 @@ class Database:
 
     def _look(self, connection: Connection, left: Left) -> tuple[int, str] | None:
         """The version and the identity of the schema, or None where there is none; the session is as we need it."""
+        own = f"pg_backend_pid() = {connection.process}" if self.pooled is None else str(not self.pooled)
         try:
             rows = connection.run(
-                "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
-                f" set_config('default_transaction_isolation', 'read committed', false), {_plans(connection)},"
-                " set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'"
-                " ELSE current_setting('synchronous_commit') END, false),"
+                f"SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), {own}, {_settings(own)},"
                 " version, identity || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
                 f' FROM "{self.schema}".about',
                 left,
@@ -247,8 +246,11 @@ class Database:
         if not rows:
             self._check_primary(connection, left)
             return None
-        recovering, read_only, *_, version, identity = (str(value, "utf-8") for value in rows[0])
+        recovering, read_only, is_own, *_, version, identity = (str(value, "utf-8") for value in rows[0])
         self._refuse_replica(recovering == "t", read_only == "on")
+        if is_own != "t":
+            self.pooled = True
+            connection.setting = _IN_EACH
         return int(version), identity
 
     def _check_primary(self, connection: Connection, left: Left) -> None:
@@ -337,15 +339,32 @@ class Database:
         return BackendUnavailable(f"{self.shown}: {text}")
 
 
-def _plans(connection: Connection) -> str:
-    """What makes the session plan by the indexes alone, unless the session is shared with others.
+_SETTINGS = {
+    "default_transaction_isolation": "'read committed'",
+    "synchronous_commit": "CASE {now} WHEN 'off' THEN 'on' ELSE {now} END",
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"), "'off'"),
+}
+"""What a session is set to.
 
-    A plan is made once for a session, perhaps while the table is empty and reading all of it is the quickest; that
-    would be slow with a million tasks, until the server next looks at the table. Who shares sessions out, as
-    PgBouncer does, tells clients of processes that are not the server's.
+A plan is made once for a session, perhaps while the table is empty and reading all of it is the quickest; that would
+be slow with a million tasks, until the server next looks at the table. So the session plans by the indexes alone.
+"""
+
+
+def _settings(own: str) -> str:
+    """What sets the session, where the condition says that it is ours; others' is left as it is.
+
+    Who shares sessions out, as PgBouncer does, tells clients of processes that are not the server's.
     """
-    own = f"pg_backend_pid() = {connection.process}"
     return ", ".join(
-        f"set_config('{name}', CASE WHEN {own} THEN 'off' ELSE current_setting('{name}') END, false)"
-        for name in ("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit")
+        f"set_config('{name}', CASE WHEN {own} THEN {_value(name)} ELSE current_setting('{name}') END, false)"
+        for name in _SETTINGS
     )
+
+
+def _value(name: str) -> str:
+    return _SETTINGS[name].format(now=f"current_setting('{name}')")
+
+
+_IN_EACH = "SELECT " + ", ".join(f"set_config('{name}', {_value(name)}, true)" for name in _SETTINGS)
+"""What sets one transaction, in a session that is ours for that long."""

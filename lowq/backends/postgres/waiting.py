@@ -2,7 +2,8 @@
 
 A waiter holds an advisory lock, shared with others, while he listens: where nobody holds it, nobody is told, since
 each NOTIFY makes commits wait for one another. Notifications are hints: who is woken looks into the queue, and looks
-by himself from time to time, as where something between hands the server's connections to others.
+by himself from time to time. That is all there is where sessions are shared out among clients, as by PgBouncer: who
+listens there would hear nothing, and leave it to others, together with his lock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lowq.backends.postgres.database import Database
 from lowq.clock import Clock, SystemClock
 
 _LOOK_AGAIN = timedelta(milliseconds=500)
-"""How long a waiting claim trusts the notifications."""
+"""How long a waiting claim trusts the notifications, or where it hears none is content to know nothing."""
 _REGISTER_AGAIN = timedelta(milliseconds=20)
 """How long until the next try to listen, where somebody has just made a task ready."""
 
@@ -31,25 +32,37 @@ class Listener:
         self._connection: Connection | None = None
         self._registered = False
 
-    def begin(self) -> bool:
-        """Whether whoever makes a task ready knows from now on that somebody listens."""
+    def begin(self) -> None:
+        """Whoever makes a task ready knows from now on that somebody listens, if that can be."""
         if self._registered:
-            return True
+            return
+        if self._database.pooled:
+            self.drop()
+            return
         left = self._database.countdown()
         try:
             if self._connection is None:
                 self._connection = self._database.take(left)
+            own = f"pg_backend_pid() = {self._connection.process}" if self._database.pooled is None else "true"
             ((told,),) = self._connection.run(
-                f"LISTEN {self._channel}; SELECT pg_try_advisory_lock_shared({self._lock})", left
+                f"LISTEN {self._channel}; SELECT CASE WHEN {own} THEN pg_try_advisory_lock_shared({self._lock}) END",
+                left,
             )
             self._registered = told == b"t"
+            if told is None:  # it was the server's own when it was made, and is not any more
+                self._database.pooled = True
+                self.drop()
         except (Away, Refused):
             self.drop()
         except BaseException:
             if self._connection is not None:
                 self._connection.cut_off()
             raise
-        return self._registered
+
+    @property
+    def pause(self) -> timedelta:
+        """How long it is until the next look into the queue, at most."""
+        return _LOOK_AGAIN if self._registered or self._database.pooled else _REGISTER_AGAIN
 
     def heard(self, seconds: float) -> bool:
         """Waits up to that many seconds for a notification; a lost connection is one, too, soon."""
@@ -58,7 +71,7 @@ class Listener:
                 return self._connection.listen(seconds)
             except Away:
                 self.drop()
-        SystemClock().sleep(timedelta(seconds=min(seconds, _REGISTER_AGAIN.total_seconds())))
+        SystemClock().sleep(min(timedelta(seconds=seconds), self.pause))
         return False
 
     def end(self) -> None:
@@ -96,13 +109,13 @@ def wait_for_task(
     try:
         while True:
             last = left() <= NOW
-            registered = listener.begin()
+            listener.begin()
             lease = claim()
             if lease is not None or last:
                 listener.end()
                 return lease
             due = until_due()
-            nap = min(left(), _LOOK_AGAIN if registered else _REGISTER_AGAIN)
+            nap = min(left(), listener.pause)
             clock.wait(listener.heard, nap if due is None else min(nap, due))
     except BaseException:
         listener.drop()
