@@ -257,8 +257,8 @@ class Connection:
                 code = (result.error_field(self._pq.DiagnosticField.SQLSTATE) or b"").decode()
                 text = result.error_field(self._pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message
                 words = _words(text.decode(errors="replace"))
-                if code in _SHUT_DOWN:
-                    raise Away(words)
+                if code in _SHUT_DOWN:  # undone, unless the end came behind all that it did, before it said so
+                    raise Away(words, asked=results.index(result) > (0 if self.setting is None else 2))
                 if not code or self._pg.status != self._pq.ConnStatus.OK:  # libpq's own words
                     raise Away(words, asked=True)
                 raise Refused(code, words)

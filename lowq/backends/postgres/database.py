@@ -282,9 +282,7 @@ class Database:
             found = self._look_in_transaction(connection, left)
             if found is None:
                 ((there, tables),) = connection.run(
-                    f"SELECT to_regnamespace('\"{self.schema}\"') IS NOT NULL, (SELECT count(*) FROM"
-                    f" pg_catalog.pg_class WHERE relnamespace = to_regnamespace('\"{self.schema}\"'))",
-                    left,
+                    f"SELECT count(DISTINCT n.oid) > 0, count(c.oid) FROM {self._relations}", left
                 )
                 if tables != b"0":
                     raise self._not_ours()
@@ -304,11 +302,19 @@ class Database:
 
     def _look_in_transaction(self, connection: Connection, left: Left) -> int | None:
         """The version, or None; a table that is not there must not end the transaction."""
-        ((there,),) = connection.run(f"SELECT to_regclass('\"{self.schema}\".about') IS NOT NULL", left)
+        ((there,),) = connection.run(f"SELECT count(*) > 0 FROM {self._relations} AND c.relname = 'about'", left)
         if there != b"t":
             return None
         rows = connection.run(f'SELECT version FROM "{self.schema}".about', left)
         return int(rows[0][0]) if rows else None
+
+    @property
+    def _relations(self) -> str:
+        """The schema and what is in it, as of now: the server looks up a name as of when the transaction began."""
+        return (
+            "pg_catalog.pg_namespace n LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid"
+            f" WHERE n.nspname = '{self.schema}'"
+        )
 
     def _describe_away(self, error: Away) -> str:
         return f"{self.shown} does not answer: {self.address.safe(str(error))}"

@@ -164,6 +164,27 @@ def test_nothing_is_left_in_a_session(
 
 
 @pytest.mark.parametrize("pooler", ["says so"], indirect=True)
+def test_many_clients_make_a_schema_at_once(pooler: Pooler) -> None:
+    """In sessions that know the names from before, and look nothing up that makes them hear what is new."""
+    failed: list[Exception] = []
+
+    def make(number: int) -> None:
+        try:
+            open_backend(f"{pooler.url}?schema=made_{number}").close()
+        except Exception as error:
+            failed.append(error)
+
+    for number in range(6):
+        threads = [threading.Thread(target=make, args=(number,)) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(BOUND)
+
+    assert failed == []
+
+
+@pytest.mark.parametrize("pooler", ["says so"], indirect=True)
 def test_every_change_is_committed_as_the_queue_needs_it(
     pooler: Pooler, lowq_postgres_server: PostgresServer, lowq_postgres: str
 ) -> None:
