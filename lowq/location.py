@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from lowq.backend import Backend, Dedupe, InvalidLocation
+from lowq.backend import Backend, Dedupe, InvalidLocation, LowqError
 from lowq.beside import true_path
 from lowq.clock import Clock
 from lowq.excerpt import excerpt
 from lowq.rules.server_url import SECRETS, hide_password, identity_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lowq.rules.damage import Finding
@@ -250,7 +251,17 @@ def open_backend(
     `dedupe` None takes the queue as it was made (``until_done`` where it is new); another value than it was made
     with raises InvalidLocation. `options` are the backend's own, and may also stand in the URL.
     """
-    where = locate(location)
+    try:
+        return _open(locate(location), name, dedupe, clock, options)
+    except LowqError as error:
+        # What reports errors may show what stands in their frames: a password must not.
+        location, options = "…", {}
+        raise error.with_traceback(None)  # noqa: B904  # it is the same error
+
+
+def _open(
+    where: Location, name: str, dedupe: Dedupe | None, clock: Clock | None, options: Mapping[str, Any]
+) -> Backend:
     module, attribute = _BACKENDS[where.scheme]
     backend = getattr(import_module(module), attribute)
     all_options = {**dict(where.options), **options}

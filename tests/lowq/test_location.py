@@ -7,16 +7,20 @@ import signal
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 
 import pytest
 from processes import wait_for
 
-from lowq import InvalidLocation, SystemClock, Worker, open_backend, task_queue
+import lowq
+from lowq import InvalidLocation, LowqError, SystemClock, TaskQueue, Worker, open_backend, task_queue
 from lowq.backends.memory.backend import MemoryBackend
 from lowq.backends.sqlite.backend import SQLiteBackend
 from lowq.location import Location, beside, locate
 from lowq.worker.background import active_pid, start
+
+OURS = str(Path(lowq.__file__).parent)
 
 
 def test_a_path_is_an_sqlite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,3 +224,35 @@ class TestOneFileByManyNames:
 
         with pytest.raises(InvalidLocation, match=r"1 more name \(hard links\) in other folders"):
             open_backend(path)
+
+
+@pytest.mark.parametrize(
+    ("location", "options"),
+    [
+        ("postgresql://u:tops3cret@127.0.0.1:1/x", {}),
+        ("postgresql://127.0.0.1:1/x", {"password": "tops3cret"}),
+        ("postgresql://u:tops3cret@127.0.0.1:x/x", {}),
+        ("redis://u:tops3cret@127.0.0.1:1", {}),
+        ("redis+unix:///nowhere", {"password": "tops3cret"}),
+        ("http://127.0.0.1:1", {"token": "tops3cret"}),
+    ],
+)
+def test_no_frame_of_an_error_has_a_password(location: str, options: dict[str, str]) -> None:
+    """What reports errors, as Sentry does, shows what stands in the frames: its own of lowq are lowq's affair."""
+    given: dict[str, Any] = {**options, "patience": "0"}
+
+    class Application(TaskQueue):
+        path = location
+        options = given
+
+        def process(self, work: Any) -> None: ...
+
+    told: list[str] = []
+    for opening in (lambda: open_backend(location, **given), lambda: Application().push(1)):
+        with pytest.raises(LowqError) as raised:
+            opening()
+        shown = TracebackException.from_exception(raised.value, capture_locals=True)
+        told += [str(frame.locals) for frame in shown.stack if frame.filename.startswith(OURS)]
+
+    assert len(told) >= 4
+    assert "tops3cret" not in str(told)

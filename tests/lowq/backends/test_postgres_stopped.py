@@ -75,7 +75,7 @@ def verbs_for(url: str) -> dict[str, Verb]:
 
 @contextmanager
 def midst(url: str, verb: Run, out: list[object]) -> Iterator[Callable[[str], None]]:
-    """The verb is in its midst, and is let go on at the end; the block is given what does something to its session."""
+    """The verb is in its midst, and let go on at the end; the block is given what does something to its session."""
 
     def run() -> None:
         try:
