@@ -39,6 +39,18 @@ SOUND = {
     "spool": "lowq_conformance.queues.sound.spool:Spool",
     "with room": "lowq_conformance.queues.sound.bounded:WithRoom",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
+    "transactional": "lowq_conformance.queues.sound.transactional:Transactional",
+    "asyncio": "lowq_conformance.queues.sound.strangers:Async",
+    "loop of its own": "lowq_conformance.queues.sound.strangers:AsyncOnALoopOfItsOwn",
+    "locked files": "lowq_conformance.queues.sound.strangers:LockedFiles",
+    "TCP": "lowq_conformance.queues.sound.served:Served",
+    "ends leases": "lowq_conformance.queues.sound.strangers:EndsLeases",
+    "ids are keys": "lowq_conformance.queues.sound.strangers:IdsAreKeys",
+    "ids of rows": "lowq_conformance.queues.sound.strangers:IdsOfRows",
+    "fixed lease": "lowq_conformance.queues.sound.strangers:FixedLease",
+    "one at a time": "lowq_conformance.queues.sound.strangers:OneAtATime",
+    "keys only": "lowq_conformance.queues.sound.strangers:KeysOnly",
+    "main thread": "lowq_conformance.queues.sound.strangers:MainThread",
 }
 KINDS = {
     "race": "races",

@@ -28,6 +28,8 @@ CLIENTS = 3
 OFTEN = 0.35
 """How many of the calls meet a fault."""
 IN_HAND = 4
+CLAIMS = 3
+"""Claims of another client behind a cut: the first may be refused, for its connection was cut, too."""
 FAULTS: tuple[How, ...] = tuple(how for how in get_args(How) if how not in ("stall", "delay"))
 HELD_TWICE = ("claimed twice", "settled twice", "stale settle")
 """Faults of a history that say that two held one task."""
@@ -50,6 +52,7 @@ class CutClients:
         """The calls were made and judged. Raises Broken."""
         proxy = self.scene.served.need_proxy()
         clients = [self.scene.open() for _ in range(CLIENTS)]
+        self._cut_who_has_one(clients[0], clients[1])
         end = time.monotonic() + self.profile.cutting
         for _ in range(self.profile.hops):
             if time.monotonic() > end and self.happened > CLIENTS:
@@ -66,6 +69,17 @@ class CutClients:
         proxy.plan(None)
         self._drain(self.scene.open(proxied=False))
         self._judge()
+
+    def _cut_who_has_one(self, first: Client, second: Client) -> None:
+        """The first client has a task in hand, every connection was cut, and the second one claimed."""
+        for _ in range(2):
+            self._push(first)
+        self._claim(first, 0)
+        self.scene.subject.journal.note("every connection through the proxy is cut")
+        self.scene.served.need_proxy().cut(abruptly=self.random.random() < 0.5)
+        self.happened += 1
+        for _ in range(CLAIMS):
+            self._claim(second, 1)
 
     def _step(self, who: int, clients: list[Client]) -> None:
         """One call by that client, which is drawn."""
