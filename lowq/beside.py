@@ -12,6 +12,7 @@ import os
 import stat
 from io import FileIO
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
 
@@ -44,7 +45,7 @@ def check_links(path: str) -> None:
 def _names(real: str) -> tuple[list[str], int]:
     """The names of a file that has several, those in use if there are any; and how many lie elsewhere."""
     try:
-        status = os.stat(real)
+        status = kernel.stat(real)
         if status.st_nlink <= 1 or not stat.S_ISREG(status.st_mode):
             return [], 0
         with os.scandir(os.path.dirname(real)) as entries:
@@ -58,7 +59,7 @@ def _names(real: str) -> tuple[list[str], int]:
         let_through(error)
         return [], 0
     # The log is away while a process forks or is about to open the file; a worker's lock stays where it was made.
-    in_use = [name for name in names if os.path.exists(f"{name}-wal")] or [
+    in_use = [name for name in names if kernel.exists(f"{name}-wal")] or [
         name for name in names if any(entry.path.startswith(f"{name}-lock") for entry in found)
     ]
     return in_use or names, status.st_nlink - len(names)
@@ -125,7 +126,7 @@ def _open(path: str, flags: int) -> FileIO | None:
     One call into C opens it and gives it to its owner: an exception that a signal raises cannot come between the two,
     and so leaves no descriptor behind.
     """
-    if os.path.isdir(path):  # which FileIO would refuse after it was opened, and leave open
+    if kernel.is_folder(path):  # which FileIO would refuse after it was opened, and leave open
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     mode = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
     try:
@@ -147,7 +148,7 @@ def _share(descriptor: int, now: os.stat_result, database: str | os.PathLike[str
     if database is None:
         return
     try:
-        wanted = os.stat(database)
+        wanted = kernel.stat(database)
     except OSError as error:
         let_through(error)
         return  # then it stays with who made it

@@ -16,6 +16,7 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Protocol, TypeGuard
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.excerpt import excerpt
 
@@ -237,7 +238,7 @@ def _path_of_clock(path: str | os.PathLike[str]) -> str:
 
 
 def _open(path: str) -> int:
-    if os.path.exists(path) and not os.path.isfile(path):
+    if kernel.exists(path) and not kernel.is_file(path):
         raise InvalidLocation(f"path: expected a regular file, got {excerpt(path)}")
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

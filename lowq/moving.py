@@ -9,13 +9,13 @@ a word that no other move has, so that neither is taken for another's.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import (
     NO_HEADERS,
     Adopting,
@@ -149,7 +149,7 @@ class Mover:
 
     def _begin(self) -> Task:
         """The note stands in the source. Raises InvalidLocation where source and target are one queue."""
-        self._word = os.urandom(12).hex()
+        self._word = kernel.urandom(12).hex()
         work = {"lowq move": self._word, "to": self._to, "host": socket.gethostname()}
         reason = f"its queue is being moved to {self._to}, or that was cut off: run lowq move again"
         note = _dead(work, _NOTE, reason)

@@ -10,6 +10,7 @@ import os
 import select
 from io import FileIO
 
+from lowq import kernel
 from lowq.beside import make_fifo, open_fifo
 from lowq.process.handlers import Suppressed
 
@@ -53,7 +54,7 @@ class Listener:
 
     def heard(self, seconds: float) -> bool:
         """Waits up to that many seconds for a ring; what has rung meanwhile is taken together."""
-        poll = select.poll()
+        poll = kernel.poll()
         if self._fifo is not None:
             poll.register(self._fifo, select.POLLIN)
         if not poll.poll(max(0.0, min(seconds, _LONGEST)) * 1000) or self._fifo is None:

@@ -39,10 +39,10 @@ def backup(location: str, to: str) -> int:
         raise InvalidLocation(f"{where}: there is no queue here")
     half = f"{to}.half"
     try:
-        with closing(sqlite3.connect(f"file:{_quote(where.place)}?mode=rw", uri=True)) as source:
+        with closing(sqlite3.Connection(f"file:{_quote(where.place)}?mode=rw", uri=True)) as source:
             if source.execute("PRAGMA application_id").fetchone()[0] != _OURS:
                 raise InvalidLocation(f"{where} is no queue of lowq")
-            with closing(sqlite3.connect(half)) as copy:
+            with closing(sqlite3.Connection(half)) as copy:
                 source.backup(copy, pages=_PAGES)
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
         os.chmod(half, os.stat(where.place).st_mode & 0o666)

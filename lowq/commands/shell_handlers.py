@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import IO
 
+from lowq import kernel
 from lowq.backend import Work
 from lowq.clock import SystemClock
 from lowq.current_task import current
@@ -44,7 +45,7 @@ def running(
         environment = {**os.environ, "LOWQ_QUEUE": queue, "LOWQ_LOCATION": location}
         if task is not None:
             environment |= {"LOWQ_ID": task.id, "LOWQ_ATTEMPT": str(task.attempt), **_headers(task.headers)}
-        warden = wardens[-1] if wardens and wardens[-1].owner == os.getpid() else None
+        warden = wardens[-1] if wardens and wardens[-1].owner == kernel.getpid() else None
         if warden is None:
             wardens[:] = [warden := Warden()]
         try:

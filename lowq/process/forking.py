@@ -21,12 +21,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal, NoReturn, TextIO
 
+from lowq import kernel
 from lowq.backend import LowqError
 from lowq.process.handlers import let_through
 
 
 class ForkUnavailable(LowqError):
-    """This Python cannot fork, or the system is out of processes, and what was asked for needs one."""
+    """This Python cannot fork, or the system is out of processes or threads, and what was asked for needs one."""
 
 
 _private: dict[int, tuple[int, int] | None] = {}
@@ -133,16 +134,19 @@ def spawn(main: Callable[[], None], *, keep: Iterable[int] = (), prepare: Callab
     )
     _passing.keep = frozenset(keep)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    parent = os.getpid()
+    parent = kernel.getpid()
+    _passing.forked = False
     try:
         pid = os.fork()
+        if not _passing.forked:
+            raise ForkUnavailable("os.fork has been replaced, and there is no new process: a test mocks it")
         if pid == 0:
             _live(main, prepare)
     except OSError as error:
         raise ForkUnavailable(f"the system refused another process: {error.strerror}") from None
     finally:
-        if os.getpid() != parent:
-            os._exit(1)
+        if kernel.getpid() != parent:
+            kernel._exit(1)
         _passing.keep = frozenset()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
@@ -172,7 +176,7 @@ def leave(status: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # a full disk or a closed pipe must not keep it alive
             stream.flush()
-    os._exit(status & 0xFF)
+    kernel._exit(status & 0xFF)
 
 
 class Confined:
@@ -184,12 +188,12 @@ class Confined:
     __slots__ = ("_owner",)
 
     def __enter__(self) -> None:
-        self._owner = os.getpid()
+        self._owner = kernel.getpid()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if os.getpid() != self._owner:
+        if kernel.getpid() != self._owner:
             _end_stray(error)
 
 
@@ -204,8 +208,8 @@ def _end_stray(error: BaseException | None) -> NoReturn:
             status = 1
             traceback.print_exception(error)
         sys.stderr.write(
-            f"lowq: process {os.getpid()} was forked by a task's handler and left it: it ends here with {status}, "
-            "as only its parent is the worker; end such a process with os._exit()\n"
+            f"lowq: process {kernel.getpid()} was forked by a task's handler and left it: it ends here with {status},"
+            " as only its parent is the worker; end such a process with os._exit()\n"
         )
     finally:
         leave(status)
@@ -234,7 +238,7 @@ def _stream(descriptor: int, mode: Literal["r", "w"]) -> io.TextIOWrapper:
         os.fstat(descriptor)
     except OSError:  # the parent had closed it
         descriptor = os.open(os.devnull, os.O_RDWR)
-    return open(descriptor, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    return kernel.open_file(descriptor, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _renew_log_streams(replacements: dict[int, TextIO]) -> None:
@@ -253,6 +257,7 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
+    _passing.forked = True
     _opening.release()
 
 
@@ -262,6 +267,7 @@ def _after_fork_in_child() -> None:
     _opening = threading.RLock()
     kept: frozenset[int] = getattr(_passing, "keep", frozenset())
     _passing.keep = frozenset()
+    _passing.forked = True
     for descriptor in set(_private) - kept:
         _close(descriptor)
 

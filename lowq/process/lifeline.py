@@ -8,6 +8,7 @@ import signal
 import threading
 from contextlib import suppress
 
+from lowq import kernel
 from lowq.process.forking import has_cooperative_threads, holds
 
 _LOOK = 0.25
@@ -22,7 +23,7 @@ def end_with_parent(lifeline: int, parent: int, *, group: bool = False) -> None:
     """
     with suppress(AttributeError, OSError):
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp() if group else os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp() if group else kernel.getpid())
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     threading.Thread(target=_watch, args=(lifeline, parent, group), name="lowq-lifeline", daemon=True).start()
 
@@ -34,8 +35,8 @@ def _watch(lifeline: int, parent: int, group: bool) -> None:
             os.read(lifeline, 1)
     if cooperative or not holds(lifeline):  # a handler closed it, and what was read is another file
         pause = threading.Event()
-        while os.getppid() == parent:
+        while kernel.getppid() == parent:
             pause.wait(_LOOK)
     if group:
-        os.killpg(0, signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
+        kernel.killpg(0, signal.SIGKILL)
+    kernel.kill(kernel.getpid(), signal.SIGKILL)

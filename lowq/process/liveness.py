@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
+
+from lowq import kernel
 
 _ENDING = 0x4 | 0x200 | 0x400
 """PF_EXITING, PF_DUMPCORE and PF_SIGNALED of Linux: nothing of such a process runs any more."""
@@ -18,13 +19,13 @@ def is_alive(pid: int) -> bool:
     of the last kind (proc(5)); elsewhere such a process counts as alive.
     """
     try:
-        os.kill(pid, 0)
+        kernel.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # somebody else's process
         pass
     with suppress(OSError, ValueError, IndexError):
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with kernel.open_file(f"/proc/{pid}/stat", "rb") as file:
             state, *numbers = file.read().rpartition(b")")[2].split()
         flags, pending = int(numbers[5]), int(numbers[27])
         return not (state in b"ZXx" or flags & _ENDING or pending & _KILLED)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import NoReturn
 
+from lowq import kernel
 from lowq.clock import SystemClock
 from lowq.process.forking import ForkUnavailable, close_private, open_private, spawn
 
@@ -28,7 +29,7 @@ class Warden:
 
     def __init__(self) -> None:
         orders, self._orders, self._answers, answers = open_private(lambda: (*os.pipe(), *os.pipe()))
-        self.owner = os.getpid()
+        self.owner = kernel.getpid()
         try:
             self.pid = spawn(lambda: _serve(orders, answers), keep=(orders, answers))
         except BaseException:
@@ -56,18 +57,18 @@ class Warden:
         """What is in its groups is gone, and the warden too."""
         close_private(self._orders, self._answers)
         with suppress(ChildProcessError):  # the program reaps all children, or has the kernel do so
-            os.waitpid(self.pid, 0)
+            kernel.waitpid(self.pid, 0)
 
 
 def signal_group(group: int, number: int) -> None:
     """What is in the group gets the signal, but the process that holds it disregards a request to end."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of which only zombies are left
-        os.killpg(group, number)
+        kernel.killpg(group, number)
 
 
 def _serve(orders: int, answers: int) -> None:
     """Make and release groups until the other end of `orders` is closed; then kill them."""
-    os.setpgid(0, 0)
+    kernel.setpgid(0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     lifeline, held = os.pipe()
@@ -83,8 +84,8 @@ def _serve(orders: int, answers: int) -> None:
         elif group in groups:
             groups.remove(group)
             with suppress(ProcessLookupError):
-                os.kill(group, signal.SIGKILL)
-            os.waitpid(group, 0)
+                kernel.kill(group, signal.SIGKILL)
+            kernel.waitpid(group, 0)
     for _ in range(_AGAIN if groups else 0):
         for group in groups:
             signal_group(group, signal.SIGKILL)
@@ -100,15 +101,15 @@ def _hold(lifeline: int, held: int) -> int:
     if pid == 0:
         _wait(lifeline, held)
     with suppress(OSError):  # it does so itself; whoever is first
-        os.setpgid(pid, pid)
+        kernel.setpgid(pid, pid)
     return pid
 
 
 def _wait(lifeline: int, held: int) -> NoReturn:
     try:
         os.close(held)
-        os.setpgid(0, 0)
+        kernel.setpgid(0, 0)
         os.read(lifeline, 1)
-        os.killpg(0, signal.SIGKILL)
+        kernel.killpg(0, signal.SIGKILL)
     finally:
-        os._exit(1)
+        kernel._exit(1)

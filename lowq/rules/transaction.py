@@ -6,12 +6,12 @@ or a child that outlives the block pushes by itself again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import Backend, NoTransaction
 from lowq.rules.callers import Caller
 
@@ -29,14 +29,14 @@ class Joined:
         self.known = False
         """Whether the connection was found to be one to the queue's own database."""
         self.over = False
-        self._pid = os.getpid()
+        self._pid = kernel.getpid()
         self._rings: list[Callable[[], object]] = []
         self._at_end: list[Callable[[bool], object]] = []
 
     @property
     def stands(self) -> bool:
         """Whether its block runs, in this process."""
-        return not self.over and self._pid == os.getpid()
+        return not self.over and self._pid == kernel.getpid()
 
     def call_after_commit(self, call: Callable[[], object], otherwise: Callable[[], object]) -> None:
         """`call` is called when the transaction was committed.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
+from lowq import kernel
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
 from lowq.override import Overridden
@@ -48,7 +49,7 @@ class LiveWorker:
         worker = Worker(
             kept.backend, handler, lease_for=kept.lease_for, retry=retry, clock=store.clock, on_dead=kept.on_dead
         )
-        parent = os.getpid()
+        parent = kernel.getpid()
         reading, writing, lifeline, self._lifeline = open_private(lambda: (*os.pipe(), *os.pipe()))
 
         def main() -> None:
@@ -58,7 +59,9 @@ class LiveWorker:
 
         try:
             self.pid = spawn_worker(main, keep=(writing, lifeline))
-            if not select.select([reading], [], [], BOUND.total_seconds())[0]:
+            poll = kernel.poll()
+            poll.register(reading, select.POLLIN)
+            if not poll.poll(BOUND.total_seconds() * 1000):
                 self.kill()
                 raise LiveWorkerError(f"no live worker began within {BOUND}")
         finally:
@@ -69,7 +72,7 @@ class LiveWorker:
         """Whether the process still runs."""
         if not self._ended:
             try:
-                self._ended = os.waitpid(self.pid, os.WNOHANG)[0] != 0
+                self._ended = kernel.waitpid(self.pid, os.WNOHANG)[0] != 0
             except ChildProcessError:  # the program reaps all children, or has the kernel do so
                 self._ended = True
             if self._ended:
@@ -105,9 +108,9 @@ class LiveWorker:
         """The process was killed with SIGKILL, as it was: no `finally` of its handler ran, and its lease stays."""
         if self.alive:
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                kernel.kill(self.pid, signal.SIGKILL)
             with suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
+                kernel.waitpid(self.pid, 0)
             self._ended = True
             close_private(self._lifeline)
 
@@ -118,7 +121,7 @@ class LiveWorker:
         """
         if not self.alive:
             return
-        os.kill(self.pid, signal.SIGTERM)
+        kernel.kill(self.pid, signal.SIGTERM)
         left = SystemClock().countdown(within)
         while self.alive:
             if left() <= timedelta(0):

@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lowq import override
+from lowq import kernel, override
 from lowq.backend import Backend, CorruptQueue, Dedupe, InvalidLocation, LowqError, Task, Work
 from lowq.clock import Clock, choose_clock
 from lowq.declaration import is_late
@@ -189,7 +189,7 @@ class TempQueue:
         path = f"{self.folder}{os.sep}{file}"
         with (
             suppress(FileExistsError),
-            open(path, "xb", buffering=0) as new,
+            kernel.open_file(path, "xb", buffering=0) as new,
         ):  # or another process of the test made it
             new.write(_empty(name, dedupe))
             os.utime(path, ns=(_UNTOUCHED, _UNTOUCHED))
@@ -269,7 +269,7 @@ def _check_integrity(path: str) -> None:
     # Without a log beside it nobody writes to the file any more, and SQLite need make no files for locks.
     how = "" if unfinished else "?immutable=1"
     try:
-        with closing(sqlite3.connect(f"{Path(path).as_uri()}{how}", uri=True)) as db:
+        with closing(sqlite3.Connection(f"{Path(path).as_uri()}{how}", uri=True)) as db:
             found = [row[0] for row in db.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         found = [str(error)]

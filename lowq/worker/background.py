@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 
+from lowq import kernel
 from lowq.backend import InvalidLocation, LowqError
 from lowq.beside import true_path
 from lowq.clock import SystemClock
@@ -120,13 +121,13 @@ def _detach(serve: Callable[[], None], log: int, locks: list[int]) -> None:
     passed = (log, *locks)
 
     def begin_session() -> None:
-        os.setsid()
+        kernel.setsid()
         spawn(begin(serve, detached=True), keep=passed, prepare=lambda: _redirect(log))
 
     with announce():
         child = spawn(begin_session, keep=passed)
     try:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = os.waitstatus_to_exitcode(kernel.waitpid(child, 0)[1])
     except ChildProcessError:  # the program reaps all children, or has the kernel do so
         return
     if status != 0:

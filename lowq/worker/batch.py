@@ -8,7 +8,6 @@ batch is through; and for up to 50 ms a task that is done still counts as leased
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,11 +16,13 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.run import Run
 from lowq.worker.executor import Executor
 from lowq.worker.loop import SLICE, Loop, Patiently, at_once
+from lowq.worker.renewal import start_thread
 
 LATE = timedelta(milliseconds=50)
 """What is done is settled at the latest after this long, whatever the task in hand does."""
@@ -55,7 +56,7 @@ class BatchLoop(Loop):
             hand = _Hand(self.backend, self._lease_for, self.clock)
             try:
                 while not self._stop.requested:
-                    if parent is not None and os.getppid() != parent:
+                    if parent is not None and kernel.getppid() != parent:
                         break
                     lease = self._next_in_hand(hand) or self._next(wait)
                     if lease is not None:
@@ -177,8 +178,7 @@ class _Hand:
         if self._asleep:
             self._asleep = False
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look_after, name="lowq-batch", daemon=True)
-                self._thread.start()
+                self._thread = start_thread(self._look_after, "lowq-batch")
             self._wake.put(None)
 
     def _look_after(self) -> None:

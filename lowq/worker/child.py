@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import Backend, Lease
 from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
@@ -131,14 +132,14 @@ class _Child:
         works, self._works, self._answers, answers, lifeline, self._lifeline = open_private(
             lambda: (*os.pipe(), *os.pipe(), *os.pipe())
         )
-        theirs, parent = (works, answers, lifeline), os.getpid()
+        theirs, parent = (works, answers, lifeline), kernel.getpid()
         try:
             self.pid = spawn_worker(lambda: _serve(handler, backend, *theirs, slate, flags, parent), keep=theirs)
         except BaseException:
             close_private(self._works, self._answers, self._lifeline, *theirs)
             raise
         with suppress(OSError):  # it does so itself; whoever is first
-            os.setpgid(self.pid, self.pid)
+            kernel.setpgid(self.pid, self.pid)
         close_private(*theirs)
         self._outbox, self._inbox = Outbox(self._works), Inbox(self._answers)
         self._heard: list[Any] = []
@@ -157,11 +158,11 @@ class _Child:
         """The child sees the flag, and hears that it is up."""
         self._flags[flag] = True
         if not self.ended():
-            os.kill(self.pid, signal.SIGTERM)
+            kernel.kill(self.pid, signal.SIGTERM)
 
     def answered(self, seconds: float) -> bool:
         """Whether the child has answered, within that long; what it did not read yet is sent on meanwhile."""
-        poll = select.poll()
+        poll = kernel.poll()
         if not self._inbox.closed:  # of a closed pipe there is no news
             poll.register(self._answers, select.POLLIN)
         if self._outbox.waiting:
@@ -180,7 +181,7 @@ class _Child:
         """Whether the process has ended; what it started is then killed."""
         if self._status is None:
             try:
-                pid, status = os.waitpid(self.pid, 0 if block else os.WNOHANG)
+                pid, status = kernel.waitpid(self.pid, 0 if block else os.WNOHANG)
             except ChildProcessError:  # the program reaps all children, or has the kernel do so
                 pid, status, self._reaped = self.pid, 0, False
             if pid:
@@ -206,7 +207,7 @@ class _Child:
 
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of which only zombies are left
-            os.killpg(self.pid, signal.SIGKILL)
+            kernel.killpg(self.pid, signal.SIGKILL)
 
 
 class _Parent:
@@ -249,7 +250,7 @@ def _serve(
 ) -> None:
     """Run the handler for each work until the parent is gone, or until the handler closed our pipes."""
     with suppress(OSError):  # the parent does so too
-        os.setpgid(0, 0)
+        kernel.setpgid(0, 0)
     disregarding(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # these ask the parent, which tells this child
     end_with_parent(lifeline, parent, group=True)
     parents, coroutines = _Parent(flags), Coroutines()

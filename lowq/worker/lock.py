@@ -17,6 +17,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable
 from lowq.beside import open_beside
 from lowq.clock import SystemClock
@@ -58,7 +59,7 @@ class WorkerLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is_at_path(descriptor):
                     self._descriptor = descriptor
-                    self._write(os.getpid(), _STARTING)
+                    self._write(kernel.getpid(), _STARTING)
                     return True
             except BlockingIOError:
                 return False
@@ -96,12 +97,12 @@ class WorkerLock:
 
     def sign(self) -> None:
         """This process's id stands in the file, for `active_pid`."""
-        self._signer = os.getpid()
+        self._signer = kernel.getpid()
         self._write(self._signer)
 
     def sign_off(self) -> None:
         """The file says that this process, which signed, was told to stop; one that was forked of it says nothing."""
-        if self._signer == os.getpid() and self._descriptor is not None:
+        if self._signer == kernel.getpid() and self._descriptor is not None:
             self._write(self._signer, _STOPPING)
 
     def let_go(self) -> None:
@@ -132,7 +133,7 @@ class WorkerLock:
     def _is_at_path(self, descriptor: int) -> bool:
         """Whether the next to try would meet this very file: its folder may have been deleted and made anew."""
         try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
+            return os.path.samestat(os.fstat(descriptor), kernel.stat(self._path))
         except FileNotFoundError:
             return False
 

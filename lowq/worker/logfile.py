@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable
 from lowq.beside import open_beside
 from lowq.process.forking import file_at
@@ -29,7 +30,7 @@ _PART = 1 << 16
 def open_log(path: Path, database: str | os.PathLike[str] | None = None) -> int:
     """A descriptor that appends to the log; a log grown too large is ``…~`` afterwards, so nobody has to tidy up."""
     try:
-        if path.exists() and path.lstat().st_size > LARGEST:
+        if kernel.exists(path) and kernel.lstat(path).st_size > LARGEST:
             path.replace(aside(path))
         with open_beside(path, database, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
             return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -58,14 +59,14 @@ class LogKeeper:
         """What is written from now on goes to the file at the path, which is not too large; a full disk is borne."""
         with suppress(OSError, BackendUnavailable):
             self.follow()
-            if self._path.lstat().st_size > LARGEST:
+            if kernel.lstat(self._path).st_size > LARGEST:
                 self._set_aside()
 
     def follow(self) -> None:
         """Where the log was moved away or deleted, the streams of this process write to a new one at its path."""
         with suppress(OSError, BackendUnavailable):
             with suppress(FileNotFoundError):
-                status = self._path.lstat()
+                status = kernel.lstat(self._path)
                 if (status.st_dev, status.st_ino) == self._file:
                     return
             new = open_log(self._path, self._database)
@@ -114,4 +115,4 @@ def follow_log() -> None:
 
 def line(now: datetime, level: str, message: str) -> str:
     """``2030-01-01 12:00:00 [4711] ERROR what happened``, in UTC."""
-    return f"{now:%Y-%m-%d %H:%M:%S} [{os.getpid()}] {level} {message}\n"
+    return f"{now:%Y-%m-%d %H:%M:%S} [{kernel.getpid()}] {level} {message}\n"

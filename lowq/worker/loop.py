@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol, TypeVar
 
+from lowq import kernel
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
@@ -100,7 +100,7 @@ class Loop:
         wait = NOW
         with self._stop.on_signals(child=parent is not None), self.executor() as executor:
             while not self._stop.requested:
-                if parent is not None and os.getppid() != parent:
+                if parent is not None and kernel.getppid() != parent:
                     break
                 if lease is not None:
                     _, lease = self._take(executor, lease, self._patience, then_claim=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from random import Random
 
+from lowq import kernel
 from lowq.backend import LowqError
 from lowq.error_text import is_a, message
 from lowq.process.forking import close_private, holds, leave, open_private
@@ -100,7 +101,7 @@ class Pool:
         return self._delay_left is None or self._delay_left() <= timedelta(0)
 
     def _start(self, expects: Callable[[], bool] | None) -> None:
-        parent = os.getpid()
+        parent = kernel.getpid()
         reports, report, lifeline, held = open_private(lambda: (*os.pipe(), *os.pipe()))
         theirs = (report, lifeline)
         try:
@@ -117,7 +118,7 @@ class Pool:
         if not self._members:
             self._loop.clock.wait(_pause, timedelta(seconds=_SLICE))
             return 0
-        poll = select.poll()
+        poll = kernel.poll()
         for descriptor in self._members:
             poll.register(descriptor, select.POLLIN)
         finished = 0
@@ -154,10 +155,10 @@ class Pool:
         del self._members[member.inbox.descriptor]
         left = self._loop.clock.countdown(_EXIT)
         try:
-            while not (ended := os.waitpid(member.pid, os.WNOHANG))[0]:
+            while not (ended := kernel.waitpid(member.pid, os.WNOHANG))[0]:
                 if left() <= timedelta(0):
-                    os.kill(member.pid, signal.SIGKILL)
-                    ended = os.waitpid(member.pid, 0)
+                    kernel.kill(member.pid, signal.SIGKILL)
+                    ended = kernel.waitpid(member.pid, 0)
                     break
                 _pause(_EXIT_SLICE)
         except (ChildProcessError, ProcessLookupError):  # the program reaps all children, or has the kernel do so
@@ -169,7 +170,7 @@ class Pool:
     def _signal(self, number: int) -> None:
         for member in self._members.values():
             with suppress(ProcessLookupError):
-                os.kill(member.pid, number)
+                kernel.kill(member.pid, number)
 
 
 class _Member:
@@ -213,7 +214,7 @@ def _serve(loop: Loop | Turns, expects: Callable[[], bool] | None, parent: int, 
         follow_log()
 
     loop.tell = tell
-    loop.random = Random(loop.random.getrandbits(64) ^ os.getpid())  # copies would draw the same delays
+    loop.random = Random(loop.random.getrandbits(64) ^ kernel.getpid())  # copies would draw the same delays
     try:
         loop.serve(expects, parent=parent)
     except BaseException as error:
@@ -225,5 +226,5 @@ def _serve(loop: Loop | Turns, expects: Callable[[], bool] | None, parent: int, 
 
 
 def _pause(seconds: float) -> bool:
-    select.poll().poll(seconds * 1000)
+    kernel.poll().poll(seconds * 1000)
     return False

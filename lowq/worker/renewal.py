@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from lowq.backend import Backend, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.current_task import CurrentTask
+from lowq.process.forking import ForkUnavailable
 from lowq.worker.coroutines import lose
 from lowq.worker.stopping import Stop
 
@@ -43,8 +44,7 @@ class Watch:
         self._hand = current
         if self._thread is None:
             self._stop.listeners.append(self._asked)
-            self._thread = threading.Thread(target=self._look, name="lowq-watch", daemon=True)
-            self._thread.start()
+            self._thread = start_thread(self._look, "lowq-watch")
 
     def let_go(self) -> None:
         """The lease in hand is left to itself."""
@@ -85,6 +85,18 @@ class Watch:
         lease = extend(self._backend, hand.lease, self._lease_for)
         if self._hand is hand:  # otherwise it was settled meanwhile
             apply_renewal(hand, lease)
+
+
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    """The thread that keeps leases alive has started. Raises ForkUnavailable; then there is none to wait for."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ForkUnavailable(
+            f"the system refused the thread that keeps leases alive ({error}), so no task was begun"
+        ) from None
+    return thread
 
 
 def apply_renewal(current: CurrentTask, lease: Lease | None) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from lowq import kernel
 from lowq.clock import SystemClock
 
 _PAUSE = timedelta(seconds=1)
@@ -78,7 +79,7 @@ def _folder_of(file: Path, module: str) -> str | None:
 
 def _stamp(file: str) -> Stamp | None:
     try:
-        status = os.stat(file)
+        status = kernel.stat(file)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ino, status.st_size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from random import Random
 
+from lowq import kernel
 from lowq.backend import NOW, BackendUnavailable, QueueGone
 from lowq.clock import Clock
 from lowq.run import Run
@@ -60,7 +60,7 @@ class Turns:
         with self._stop.on_signals(child=parent is not None), ExitStack() as stack:
             seats = [(loop, stack.enter_context(loop.executor())) for loop in self._loops]
             while not self._stop.requested:
-                if parent is not None and os.getppid() != parent:
+                if parent is not None and kernel.getppid() != parent:
                     break
                 if any(list(self._round(seats, NOW))):
                     continue

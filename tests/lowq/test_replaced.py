@@ -17,14 +17,31 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "replaced.md").read_text(encoding=
 
 PROGRAM = """
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
+from io import FileIO
 from datetime import UTC, datetime, timedelta
 from unittest import mock
+
+REFUSED = threading.Event()
+
+class THREAD(threading.Thread):
+    def start(self):
+        if REFUSED.is_set():
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+def hang(work):
+    import threading
+    threading.Event().wait()
+
+def len_of(work):
+    return None
 
 {before}
 with {replaced}:
     import lowq
-    from lowq import FakeClock
+    from lowq import FakeClock, SystemClock
 
     MINUTE = timedelta(minutes=1)
     queue = lowq.open_backend(sys.argv[1])
@@ -63,6 +80,41 @@ LIMIT = """queue.push(3)
     worker = lowq.Worker(queue, print, time_limit=MINUTE)
     assert [run.outcome for run in worker.drain()] == ["done"]"""
 
+MEMBERS = """
+    queue.push(5), queue.push(6)
+    assert len(lowq.Worker(queue, len_of, processes=2).drain()) == 2"""
+
+START = """
+    @lowq.task_queue(sys.argv[1], name="started")
+    def note(queue, work):
+        with FileIO(sys.argv[1] + ".out", "a") as out:
+            out.write(str(work).encode())
+    note(7)
+    end = SystemClock().countdown(MINUTE)
+    while lowq.open_backend(sys.argv[1], name="started").count() != lowq.Counts():
+        assert end() > timedelta(0), "the worker in the background did not run"
+        SystemClock().sleep(timedelta(milliseconds=10))
+    assert FileIO(sys.argv[1] + ".out").read() == b"7"
+"""
+
+KILL = """
+    queue.push("long")
+    started = SystemClock().countdown(MINUTE)
+    worker = lowq.Worker(queue, hang, time_limit=timedelta(milliseconds=50), retry=lowq.Retry(max_attempts=1))
+    assert [run.outcome for run in worker.drain()] == ["dead"]
+    assert started() > timedelta(seconds=30), "nobody killed it"
+"""
+
+SYSTEM = (
+    "mock.patch.multiple('os', getpid=mock.DEFAULT, kill=mock.DEFAULT, killpg=mock.DEFAULT, waitpid=mock.DEFAULT, "
+    "_exit=mock.DEFAULT, setsid=mock.DEFAULT, setpgid=mock.DEFAULT, urandom=mock.DEFAULT)"
+)
+PATHS = (
+    "mock.patch.multiple('os', stat=mock.DEFAULT), "
+    "mock.patch.multiple('os.path', exists=lambda path: {0}, isfile=lambda path: {0}, isdir=lambda path: {0}), "
+    "mock.patch('pathlib.Path.exists', lambda path: {0})"
+)
+
 WHAT = {
     "freezegun": ("import freezegun", "freezegun.freeze_time('2031-01-01')", LIMIT + WAIT),
     "freezegun, started after lowq": (
@@ -85,7 +137,16 @@ WHAT = {
     ),
     "time.sleep": ("", "mock.patch('time.sleep')", LIMIT),
     "datetime": ("import lowq.clock", "mock.patch('datetime.datetime')", ""),
-    "open": ("import lowq, sqlite3", "mock.patch('builtins.open', side_effect=OSError)", ""),
+    "open": ("import lowq, sqlite3", "mock.patch('builtins.open', side_effect=OSError)", LIMIT + START),
+    "os.kill": ("", SYSTEM, LIMIT + MEMBERS + START + KILL),
+    "os.path.exists": ("", PATHS.format(True), LIMIT + START),
+    "os.path.exists, nothing is there": ("", PATHS.format(False), LIMIT + START),
+    "select": (
+        "import lowq.worker.worker",
+        "mock.patch('select.select', side_effect=OSError), mock.patch('select.poll', side_effect=OSError)",
+        LIMIT + MEMBERS,
+    ),
+    "sqlite3.connect": ("import sqlite3", "mock.patch('sqlite3.connect')", LIMIT + START),
     "subprocess": ("", "mock.patch('subprocess.Popen', side_effect=OSError)", LIMIT),
     "random": (
         "import random",
@@ -104,6 +165,32 @@ WHAT = {
     ),
     "sys.stderr": ("", "mock.patch('sys.stderr', None), mock.patch('sys.stdout', None)", LIMIT),
     "os.environ": ("import os", "mock.patch.dict('os.environ', clear=True)", LIMIT),
+    "os.fork, which makes no process": (
+        "",
+        "mock.patch('os.fork', side_effect=[0, 1])",
+        "queue.push(3)\n"
+        "    for _ in range(2):\n"
+        "        try:\n"
+        "            lowq.Worker(queue, print, time_limit=MINUTE).drain()\n"
+        "        except lowq.LowqError as error:\n"
+        "            assert 'os.fork has been replaced' in str(error), error\n"
+        "        else:\n"
+        "            raise SystemExit('it was taken for a process')\n"
+        "    assert queue.count().ready == 1, queue.count()",
+    ),
+    "threading, out of threads": (
+        "import lowq.worker.worker",
+        "mock.patch('threading.Thread', THREAD)",
+        "REFUSED.set()\n"
+        "    queue.push(3)\n"
+        "    try:\n"
+        "        lowq.Worker(queue, print).drain()\n"
+        "    except lowq.LowqError as error:\n"
+        "        assert 'refused the thread' in str(error), error\n"
+        "    else:\n"
+        "        raise SystemExit('it ran without a thread')\n"
+        "    assert queue.count().ready == 1, queue.count()",
+    ),
     "os.fork": (
         "",
         "mock.patch('os.fork', side_effect=BlockingIOError(11, 'no more processes'))",
@@ -176,6 +263,6 @@ def test_a_queue_works_while_a_program_replaces(name: str, tmp_path: Path) -> No
 
 
 def test_the_guide_names_each() -> None:
-    named = set(re.findall(r"^\| `?([^`|]+?)`? \|", GUIDE, re.M))
+    named = {name for row in re.findall(r"^\| ([^|]+) \|", GUIDE, re.M) for name in re.findall(r"[\w.-]+", row)}
 
     assert {name.partition(",")[0] for name in WHAT} - named == set()

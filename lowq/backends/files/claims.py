@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import cast
 
+from lowq import kernel
 from lowq.backend import Lease, State
 from lowq.backends.files.content import Wrong, read
 from lowq.backends.files.folder import Folder
@@ -59,7 +59,7 @@ class Claims:
             except Wrong as error:
                 self._ledger.set_aside(index, text, str(error))
                 continue
-            token = os.urandom(8).hex()
+            token = kernel.urandom(8).hex()
             after = name._replace(state="leased", due=due, attempts=name.attempts + 1, token=token)
             changes.append((text, str(after)))
             leases.append(Lease(self._tasks.task(after, content, State.LEASED), token, expires))

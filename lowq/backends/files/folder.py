@@ -10,6 +10,7 @@ import json
 import os
 from typing import Literal
 
+from lowq import kernel
 from lowq.backend import (
     BackendUnavailable,
     Dedupe,
@@ -70,9 +71,9 @@ class Folder:
 
     def adopt(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
         """The dedupe of the queue of this name, which is made where it is new, and open."""
-        if os.path.lexists(self.root) and not os.path.isdir(self.root):
+        if os.path.lexists(self.root) and not kernel.is_folder(self.root):
             raise InvalidLocation(f"{self.root} is a file, and files:// keeps a queue in a directory; name another")
-        if not create and not os.path.isdir(self.root):
+        if not create and not kernel.is_folder(self.root):
             raise InvalidLocation(f"{self.root}: there is no queue here; a push makes one")
         try:
             try:
@@ -108,12 +109,12 @@ class Folder:
     def _make_folders(self) -> None:
         """The directories are there, and known to the disk."""
         for path in (self.root, self.path, *(os.path.join(self.path, part) for part in (INNER, TMP, NEW, BAD))):
-            if not os.path.isdir(path):
+            if not kernel.is_folder(path):
                 os.makedirs(path, exist_ok=True)
                 self.sync_folder(os.path.dirname(path))
         path = os.path.join(self.root, "README")
         if not os.path.lexists(path):
-            with Suppressed(OSError), open(path, "x", encoding="utf-8") as file:  # a full disk needs none
+            with Suppressed(OSError), kernel.open_file(path, "x", encoding="utf-8") as file:  # a full disk needs none
                 file.write(readme.TEXT.format(root=self.root))
 
     def open(self) -> Journal:
@@ -125,7 +126,7 @@ class Folder:
             self._open()
         assert self.journal is not None
         try:
-            status = os.stat(self._journal_path)
+            status = kernel.stat(self._journal_path)
         except (FileNotFoundError, NotADirectoryError) as error:
             let_through(error)
             raise self.gone_error() from None
@@ -168,7 +169,7 @@ class Folder:
         if self._fds.is_last_lost():
             self._fds.close()
             self._open()
-        name = f"{TMP}/{os.getpid()}-{os.urandom(6).hex()}"
+        name = f"{TMP}/{kernel.getpid()}-{kernel.urandom(6).hex()}"
         try:
             with open_file(name, _WRITE, self._root()) as file:
                 view = memoryview(data)
@@ -265,7 +266,7 @@ class Folder:
                 f"{self.path} cannot be written ({error.strerror}); check the permissions of it and what is in it"
             )
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
-        if gone and self._identity is not None and not os.path.exists(self._journal_path):
+        if gone and self._identity is not None and not kernel.exists(self._journal_path):
             return self.gone_error()
         return BackendUnavailable(f"{self.path}: {describe(error)}")
 
@@ -295,8 +296,8 @@ class Folder:
 
     def _note(self, path: str, text: str) -> None:
         """The file at `path` says so, wholly or not at all."""
-        new = f"{path}.{os.getpid()}.tmp"
-        with open(new, "w", encoding="utf-8") as file:
+        new = f"{path}.{kernel.getpid()}.tmp"
+        with kernel.open_file(new, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             if self._power:
@@ -307,7 +308,7 @@ class Folder:
 
 def _lives(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
+        kernel.kill(pid, 0)
     except ProcessLookupError as error:
         let_through(error)
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from lowq import kernel
 from lowq.backends.files.content import Wrong, of_entry, read
 from lowq.backends.files.folder import NEW, Folder
 from lowq.backends.files.index import Index
@@ -41,7 +42,7 @@ class Inbox:
     def take_in(self, index: Index) -> None:
         """What was dropped are tasks; from inside `Ledger.alone`. A directory that cannot be read holds up nobody."""
         with Suppressed(OSError):
-            changed = os.stat(self._path).st_mtime_ns
+            changed = kernel.stat(self._path).st_mtime_ns
             if changed == self._seen:
                 return
             now = SystemClock().now().timestamp()

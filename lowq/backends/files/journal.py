@@ -18,6 +18,7 @@ from functools import cache
 from hashlib import blake2b
 from zlib import crc32
 
+from lowq import kernel
 from lowq.process.handlers import Suppressed
 
 Change = tuple[str, str]
@@ -139,7 +140,7 @@ def boot_id() -> bytes:
         if sys.platform == "darwin":
             text = _session()
         else:
-            with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            with kernel.open_file("/proc/sys/kernel/random/boot_id", "rb") as file:
                 text = file.read()
     return blake2b(text, digest_size=8).digest() if text else bytes(8)
 

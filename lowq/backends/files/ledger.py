@@ -18,6 +18,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+from lowq import kernel
 from lowq.backend import CorruptQueue, LowqError
 from lowq.backends.files.folder import BAD, TMP, Folder
 from lowq.backends.files.index import Index
@@ -180,7 +181,7 @@ class Ledger:
             base = base[: _LONGEST // 4]
         target = f"{BAD}/{base}"
         while self.folder.exists(target):
-            target = f"{BAD}/{os.urandom(4).hex()}-{base}"
+            target = f"{BAD}/{kernel.urandom(4).hex()}-{base}"
         with Suppressed(OSError):
             note = self.folder.write(f"{base}: {why}\n".encode(errors="backslashreplace"))
             self.folder.rename(note, f"{target}.why.txt")

@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import CorruptQueue, InvalidLocation, LowqError
 from lowq.process.handlers import Suppressed, let_through
 from lowq.rules.origin import let_through_strange
@@ -17,7 +18,7 @@ INNER = ".lowq"
 def settings_at(path: str) -> dict[str, Any] | None:
     """How the queue was made, or None where there is none."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with kernel.open_file(path, encoding="utf-8") as file:
             known = json.load(file)
     except (FileNotFoundError, NotADirectoryError) as error:
         let_through(error)

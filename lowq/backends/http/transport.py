@@ -8,7 +8,6 @@ answers it then as it did before, and does nothing twice.
 from __future__ import annotations
 
 import json
-import os
 import socket
 import ssl
 import weakref
@@ -18,6 +17,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
 from lowq.clock import SystemClock
 from lowq.process.handlers import is_of_a_handler, let_through
@@ -38,7 +38,7 @@ class _Connection:
 
     def __init__(self, made: HTTPConnection) -> None:
         self.made = made
-        self.pid = os.getpid()
+        self.pid = kernel.getpid()
 
     def close(self) -> None:
         """Nothing is left of it in this process."""
@@ -165,7 +165,7 @@ class Transport:
                 connection = self._idle.pop()
             except IndexError:
                 break
-            if connection.pid == os.getpid() and connection.made.sock is not None:
+            if connection.pid == kernel.getpid() and connection.made.sock is not None:
                 connection.made.timeout = timeout
                 connection.made.sock.settimeout(timeout)
                 return connection

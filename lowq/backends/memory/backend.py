@@ -5,7 +5,6 @@ Long: each verb of the contract is a method with its step.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import ClassVar, cast
 
+from lowq import kernel
 from lowq.backend import (
     NOW,
     Acked,
@@ -284,13 +284,13 @@ class MemoryBackend:
     def close(self) -> None:
         """This client is closed; the queue is gone with the last client of its location."""
         place, self._place = self._place, None
-        if place is not None and place.pid == os.getpid():
+        if place is not None and place.pid == kernel.getpid():
             self._queue.announce()  # for a claim of this client that waits
 
     def _open(self) -> Queue:
         if self._place is None:
             raise QueueClosed("this client was closed; open the queue again")
-        if self._place.pid != os.getpid():
+        if self._place.pid != kernel.getpid():
             raise BackendUnavailable(
                 "a memory queue stays in its process: this one belongs to the parent of the fork"
             )
@@ -358,7 +358,7 @@ class MemoryBackend:
             except Unreadable as error:  # an int of more digits than the interpreter was told to read since
                 kept.state, kept.due, kept.reason = State.DEAD, None, reason_of(error)
                 continue
-            kept.token = os.urandom(8).hex()
+            kept.token = kernel.urandom(8).hex()
             kept.attempts += 1
             self._queue.hold(kept, until)
             return Lease(self._task(kept), kept.token, to_datetime(until))

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, Dedupe, State
 from lowq.framelock import NESTED, FrameLock
 from lowq.rules.entry import Entry
@@ -212,7 +213,7 @@ class Place:
     """All the queues of one `memory://` location; it lives as long as one client of it."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.pid = kernel.getpid()
         self.numbers = count(1)
         self.queues: dict[str, Queue] = {}
         self.token = object()

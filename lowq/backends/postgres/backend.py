@@ -5,12 +5,12 @@ Long: each verb of the contract is a method with its statement.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, cast, get_args
 
+from lowq import kernel
 from lowq.backend import (
     NOW,
     Acked,
@@ -495,7 +495,7 @@ class PostgresBackend:
 
 def _new_token() -> str:
     """The beginning of the tokens of one claim, told apart by their ids."""
-    return f"{os.urandom(8).hex()}-"
+    return f"{kernel.urandom(8).hex()}-"
 
 
 def _arrays(batch: list[Entry]) -> list[Array]:

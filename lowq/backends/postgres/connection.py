@@ -18,6 +18,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from lowq import kernel
 from lowq.backend import InvalidLocation
 from lowq.backends.postgres.rows import Array, Row, Value, from_server, to_server
 from lowq.clock import SystemClock
@@ -83,7 +84,7 @@ class Connection:
 
     def __init__(self, settings: bytes, left: Left) -> None:
         self._pq = load_psycopg()
-        self._pid = os.getpid()
+        self._pid = kernel.getpid()
         self._asked: dict[str, int] = {}
         self._prepared: dict[str, bytes] = {}
         self.heard = False
@@ -120,7 +121,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether it is this process's, and the server has not closed it; what it sent meanwhile is read."""
-        if self._pid != os.getpid():
+        if self._pid != kernel.getpid():
             return False
         try:
             while self._poll(select.POLLIN, 0):
@@ -196,7 +197,7 @@ class Connection:
     def close(self) -> None:
         """The connection is let go; twice is fine."""
         forget(self)
-        if self._pid == os.getpid():
+        if self._pid == kernel.getpid():
             self._pg.finish()
 
     def cut_off(self) -> None:
@@ -283,7 +284,7 @@ class Connection:
         return self._poll(events, max(0.0, left().total_seconds()))
 
     def _poll(self, events: int, seconds: float) -> bool:
-        poll = select.poll()
+        poll = kernel.poll()
         try:
             poll.register(self._pg.socket, events)
         except self._errors() as error:

@@ -6,12 +6,12 @@ keys of a queue have its name as their hash tag, so that one node of a cluster h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
+from lowq import kernel
 from lowq.backend import (
     NOW,
     Acked,
@@ -356,7 +356,7 @@ class RedisSocketBackend(RedisBackend):
 
 
 def _token() -> bytes:
-    return os.urandom(8).hex().encode()
+    return kernel.urandom(8).hex().encode()
 
 
 def _pack(new: Entry) -> tuple[bytes, ...]:

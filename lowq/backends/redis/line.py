@@ -5,13 +5,13 @@ Each line has a name, and its calls are numbered: so a call that is sent again o
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Line:
 
     def rename(self) -> None:
         """The calls of this line are no continuation of those before."""
-        self.name = os.urandom(8).hex().encode()
-        self.pid = os.getpid()
+        self.name = kernel.urandom(8).hex().encode()
+        self.pid = kernel.getpid()
 
     def open(self, address: Address, timeout: float) -> Facts:
         """The server at the address listens: what it says of itself. Raises what redis-py does, or ours."""
@@ -74,9 +74,9 @@ class Line:
     def is_fresh(self) -> bool:
         """Whether the connection is there, and the server has neither closed it nor said what nobody asked for."""
         made = self.made
-        if made is None or self.pid != os.getpid():
+        if made is None or self.pid != kernel.getpid():
             return False
-        poll = select.poll()
+        poll = kernel.poll()
         with suppress(OSError, ValueError, AttributeError):
             poll.register(_sock(made).fileno(), select.POLLIN)
             return not poll.poll(0)

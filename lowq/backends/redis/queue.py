@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, cast, get_args
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, CorruptQueue, Dedupe, InvalidLocation, QueueGone
 from lowq.backends.redis.line import Facts, Line
 from lowq.backends.redis.scripts import script
@@ -55,7 +55,7 @@ class Queue:
         refuse_eviction(facts, shown)
         if facts.replica:
             raise InvalidLocation(f"{shown}: this server is a read-only replica; name its primary")
-        made = os.urandom(12).hex().encode()
+        made = kernel.urandom(12).hex().encode()
         arguments = [made, (dedupe or "until_done").encode(), b"1" if create else b"0", b"%d" % LAYOUT]
         kind, *said = server.run(script("open"), 9, lambda _, __: [*self._keys, *arguments])
         if kind == b"none":

@@ -12,7 +12,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import LowqError, QueueClosed
 from lowq.backends.redis.address import Address
 from lowq.backends.redis.errors import Away, Moved, translate, unavailable
@@ -106,7 +106,7 @@ class Transport:
         self._let_go_of_idle()
         for each in list(self._lines.values()):
             line = each()
-            if line is not None and line.pid == os.getpid():
+            if line is not None and line.pid == kernel.getpid():
                 line.wake()
         forget(self)
 

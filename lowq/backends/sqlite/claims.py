@@ -5,9 +5,9 @@ The caller's transaction holds the write lock.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 
+from lowq import kernel
 from lowq.backend import Lease
 from lowq.backends.numbers import number
 from lowq.backends.sqlite.rows import COLUMNS, fetch, read_claimed
@@ -79,7 +79,7 @@ def _take(db: sqlite3.Cursor, queue: int, until: int, limit: int, *, mended: boo
 
 def _lease(db: sqlite3.Cursor, queue: int, until: int, limit: int, unless_due: int | None) -> list[Lease]:
     """One token for all of them, told apart by their ids."""
-    token = f"{os.urandom(8).hex()}-"
+    token = f"{kernel.urandom(8).hex()}-"
     expires = to_datetime(until)
     leases: list[Lease] = []
     while (wanted := limit - len(leases)) > 0:

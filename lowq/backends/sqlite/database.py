@@ -33,6 +33,7 @@ from math import ceil
 from types import FrameType
 from typing import ClassVar, Literal, TypeVar
 
+from lowq import kernel
 from lowq.backend import (
     BackendUnavailable,
     CorruptQueue,
@@ -281,11 +282,11 @@ class Database:
 
     def _check_path(self, create: bool) -> None:
         folder = os.path.dirname(self.path)
-        if os.path.isdir(self.path):
+        if kernel.is_folder(self.path):
             raise InvalidLocation(f"{self.path} is a directory; name a file in it")
-        if os.path.exists(self.path):
+        if kernel.exists(self.path):
             return
-        if not os.path.isdir(folder):
+        if not kernel.is_folder(folder):
             raise InvalidLocation(f"{self.path}: the directory {folder} does not exist; make it first")
         if not create:
             raise InvalidLocation(f"{self.path}: there is no queue here; a push makes one")
@@ -296,7 +297,7 @@ class Database:
             raise QueueClosed(f"this client of {self.path} was closed; open the queue again")
         cursor = self._cursor or self._connect()
         try:
-            status = os.stat(self.path)
+            status = kernel.stat(self.path)
         except FileNotFoundError as error:
             raise QueueGone(f"{self.path} is gone ({error.strerror}); open the queue again") from None
         except OSError as error:
@@ -311,7 +312,7 @@ class Database:
                 f"{self.path}: an exception of a signal handler kept a connection open while this process was forked,"
                 " and SQLite would believe here in locks that the parent holds; start a process afresh"
             )
-        if self._identity is not None and not os.path.exists(self.path):
+        if self._identity is not None and not kernel.exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
         if any(each._handle.descriptors.are_lost() for each in _standing() if each.path == self.path):
@@ -321,7 +322,7 @@ class Database:
             _make_file(self.path)
         cursor = self._handle.open(self.path, timeout, self._prepare)
         if self._identity is None:
-            status = os.stat(self.path)
+            status = kernel.stat(self.path)
             self._identity = (status.st_dev, status.st_ino)
         self._cursor = cursor
         return cursor

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from lowq import kernel
 from lowq.framelock import NESTED, FrameLock
 from lowq.process.descriptors import Descriptors, File
 from lowq.process.forking import file_at
@@ -75,6 +76,6 @@ def _find_open() -> dict[int, File]:
 
 def _file_of(path: str) -> File | None:
     with suppress(OSError):
-        status = os.stat(path)
+        status = kernel.stat(path)
         return status.st_dev, status.st_ino
     return None

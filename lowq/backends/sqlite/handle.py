@@ -47,7 +47,7 @@ class Handle:
         return cursor
 
     def _connect(self, path: str, timeout: float) -> sqlite3.Cursor:
-        connect = partial(sqlite3.connect, timeout=timeout, isolation_level=None, check_same_thread=False)
+        connect = partial(sqlite3.Connection, timeout=timeout, isolation_level=None, check_same_thread=False)
         # One call into C: no connection is open that is not written down.
         self._cursors.extend(map(methodcaller("cursor", self._kind), map(connect, (path,))))
         cursor = next(iter(self._cursors), None)

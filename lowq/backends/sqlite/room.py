@@ -7,7 +7,6 @@ An older file has no map of its pages, and keeps its size until it is written an
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -16,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
+from lowq import kernel
 from lowq.backend import InvalidLocation, LowqError
 from lowq.backends.sqlite.database import LOG_KEPT, Database
 from lowq.backends.sqlite.errors import translate
@@ -122,7 +122,7 @@ def _checkpoint(db: sqlite3.Cursor, *, how: str, wait: timedelta) -> None:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return kernel.stat(path).st_size
     except OSError:
         return 0
 
@@ -134,13 +134,13 @@ def compact(path: str, *, rewrite: bool) -> tuple[int, int]:
     from then on it is as a new one. Raises InvalidLocation where that is needed and was not said, and where there is
     no queue.
     """
-    if not os.path.isfile(path):
+    if not kernel.is_file(path):
         raise InvalidLocation(f"{path}: there is no queue here")
     before = _size(path)
     try:
         connect = f"file:{quote(path)}?mode=rw"
         with closing(
-            sqlite3.connect(connect, uri=True, isolation_level=None, timeout=_PATIENCE.total_seconds())
+            sqlite3.Connection(connect, uri=True, isolation_level=None, timeout=_PATIENCE.total_seconds())
         ) as connection:
             db = connection.cursor()
             if version_of(db, path) == 0:

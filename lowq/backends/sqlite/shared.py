@@ -12,6 +12,7 @@ from datetime import timedelta
 from secrets import randbits
 from typing import Any
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, CorruptQueue, Dedupe, InvalidLocation, NoTransaction, Pushed
 from lowq.backends.sqlite.database import Database
 from lowq.backends.sqlite.descriptors import list_open_files
@@ -40,9 +41,9 @@ class SharedDatabase(Database):
         parent, closing, would delete the log under the child.
         """
         self.rest()
-        if not os.path.exists(f"{self.path}-wal"):
+        if not kernel.exists(f"{self.path}-wal"):
             return
-        status = os.stat(self.path)
+        status = kernel.stat(self.path)
         if (status.st_dev, status.st_ino) in list_open_files().values():
             raise BackendUnavailable(
                 f"start(): this process has {self.path} open by another connection, and the file is in WAL mode,"
@@ -126,7 +127,7 @@ def _check_same(databases: list[tuple[Any, ...]], path: str) -> None:
     """Raise NoTransaction unless the connection's main database is the file at that path."""
     found = next((file for _, name, file in databases if name == "main"), None)
     try:
-        if found and os.path.samestat(os.stat(found), os.stat(path)):
+        if found and os.path.samestat(kernel.stat(found), kernel.stat(path)):
             return
     except OSError:
         pass

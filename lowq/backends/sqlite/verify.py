@@ -6,13 +6,13 @@ its key or work decides what is equal, and the other covers work, key and header
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, get_args
 from urllib.parse import quote
 
+from lowq import kernel
 from lowq.backend import BackendUnavailable, Dedupe, InvalidLocation
 from lowq.backends.sqlite.rows import as_held, read_claimed, text_of
 from lowq.backends.sqlite.schema import version_of
@@ -31,10 +31,10 @@ _MOST = 100
 
 def verify(path: str) -> list[Finding]:
     """What is wrong in the file, which is only read. Raises InvalidLocation, BackendUnavailable."""
-    if not os.path.isfile(path):
+    if not kernel.is_file(path):
         raise InvalidLocation(f"{path}: there is no queue here")
     try:
-        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as db:
+        with closing(sqlite3.Connection(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as db:
             db.text_factory = text_of
             if version_of(db, path) == 0:
                 raise InvalidLocation(f"{path}: there is no queue here; the file is empty")
