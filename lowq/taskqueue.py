@@ -34,10 +34,10 @@ from datetime import datetime, timedelta
 from functools import update_wrapper
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from lowq import override
-from lowq.backend import NO_HEADERS, Backend, Dedupe, Item, LowqError, Pushed, State, Work
+from lowq.backend import NO_HEADERS, Backend, Dedupe, InvalidLocation, Item, LowqError, Pushed, State, Work
 from lowq.clock import Clock, SystemClock
 from lowq.current_task import CurrentTask, NoTask, current
 from lowq.declaration import check_settings, check_spelling, decide, is_late, takes_nothing, unknown_option
@@ -61,6 +61,10 @@ from lowq.worker.worker import Worker
 Path: TypeAlias = str | os.PathLike[str] | Location | Callable[..., str | os.PathLike[str] | Location]
 
 _SETTINGS = ("name", "dedupe", "options", "clock", "lease_for", "retry", "time_limit", "linger", "on_dead")
+
+
+_OWN = ("_kept", "_opening", "_deciding", "_asked", "_source")
+"""What a copy of a queue has of its own."""
 
 
 class UnattendedWarning(UserWarning):
@@ -124,6 +128,8 @@ class TaskQueue:
         self._kept: Backend | None = None
         self._latest: datetime | None = None
         self._opening = threading.Lock()
+        self._deciding = threading.RLock()
+        self._asked = False
         self._location: Location | None = None
         if not late and self.path is not None and not callable(self.path):
             self._decide(locate(self.path))
@@ -131,22 +137,34 @@ class TaskQueue:
     @property
     def location(self) -> Location:
         """Where the queue is. A path that is decided late is asked for now, once. Raises InvalidLocation."""
-        return self._location or self._decide(decide(self, self._title()))
+        if self._location is None:
+            with self._deciding:  # one thread asks, the others have its answer
+                if self._location is None:
+                    self._decide(self._ask())
+        return cast(Location, self._location)
 
-    def _decide(self, location: Location) -> Location:
-        with self._opening:
-            if self._location is None:
-                register(location, self.name, self._handler())
-                self._location = location
-            return self._location
+    def _ask(self) -> Location:
+        if self._asked:
+            what = f"{self._title()}: path"
+            raise InvalidLocation(f"{what}: what decides it uses this queue, whose path is not known yet")
+        self._asked = True
+        try:
+            return decide(self, self._title())
+        finally:
+            self._asked = False
+
+    def _decide(self, location: Location) -> None:
+        register(location, self.name, self._handler())
+        self._location = location
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, in this process or in another, opens the queue by itself."""
-        state = {name: value for name, value in vars(self).items() if name not in ("_kept", "_opening", "_source")}
+        state = {name: value for name, value in vars(self).items() if name not in _OWN}
         return {**state, "_latest": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _kept=None, _opening=threading.Lock(), _source=Source(self._handler()))
+        locks = {"_opening": threading.Lock(), "_deciding": threading.RLock()}
+        vars(self).update(state, _kept=None, _asked=False, _source=Source(self._handler()), **locks)
 
     def __lowq_process__(self) -> Callable[[Work], Any]:
         """What runs the tasks, for a Worker that was given the queue."""

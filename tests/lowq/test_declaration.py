@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,38 @@ class TestAPathDecidedLate:
         def send(queue: TaskQueue, work: Any) -> None: ...
 
         with pytest.raises(InvalidLocation, match=text):
+            send.queue.push(1)
+
+    def test_by_a_function_once_for_all_threads(self) -> None:
+        asked = []
+        together = threading.Barrier(4)
+
+        def decide() -> str:
+            asked.append(threading.get_ident())
+            threading.Event().wait(0.05)  # the others come meanwhile
+            return f"{len(asked)}.db"
+
+        @task_queue(decide)
+        def send(queue: TaskQueue, work: Any) -> None: ...
+
+        def use() -> None:
+            together.wait()
+            send.queue.push(threading.get_ident())
+
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(asked) == 1
+        assert send.queue.backend.count().ready == 4
+
+    def test_who_decides_by_the_queue_itself_is_told(self) -> None:
+        @task_queue(lambda: f"{send.queue.location}2")
+        def send(queue: TaskQueue, work: Any) -> None: ...
+
+        with pytest.raises(InvalidLocation, match="what decides it uses this queue, whose path is not known yet"):
             send.queue.push(1)
 
     def test_two_handlers_of_one_are_told_when_it_is_decided(self) -> None:
