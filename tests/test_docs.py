@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from nested import environment
 
 DOCS = Path(__file__).parent.parent / "docs"
 ELSEWHERE = {"testing.md", "peers.md"}
@@ -41,11 +41,10 @@ PROGRAMS = [page for page in PAGES if any(block.language == "python" for block i
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     tool = {"python": [], "pytest": ["-m", "pytest"], "lowq": ["-m", "lowq"]}[command[0]]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
         [sys.executable, *tool, *command[1:]],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=180,

@@ -1,6 +1,5 @@
 """The README is true: its programs run, its links lead somewhere, its commands are the ones that the gate runs."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from nested import environment
 
 import lowq
 
@@ -39,11 +39,10 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     (file,) = (word.partition(":")[0] for word in command if ".py" in word)
     (folder / file).write_text(block.text, encoding="utf-8")
     tool = {"python": [], "pytest": ["-m", "pytest"], "lowq": ["-m", "lowq"]}[command[0]]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
         [sys.executable, *tool, *command[1:]],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,

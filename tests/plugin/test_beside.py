@@ -6,6 +6,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+BESIDE = ("asyncio", "anyio", "django", "pytest_cov", "randomly")
+
 APP = """
     from datetime import UTC, datetime
 

@@ -11,6 +11,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+BESIDE = ("django",)
+
 GUIDE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 FILES, OF_DJANGO = (
     dict(re.findall(rf"<!-- {word}: (\S+) -->\n```python\n(.*?)^```$", GUIDE, re.M | re.S))

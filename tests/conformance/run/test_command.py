@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.progress import write_lines
+from nested import environment
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
@@ -27,7 +28,9 @@ def check(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complete
 
 def pytest_of_the_suite(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "--pyargs", "lowq_conformance", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, cwd=cwd)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=100, cwd=cwd, env=environment()
+    )
 
 
 def test_a_kept_queue_leaves_with_0_and_writes_the_report(tmp_path: Path) -> None:

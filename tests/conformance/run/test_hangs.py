@@ -13,6 +13,7 @@ import pytest
 from lowq_conformance.subject.program import Journal, read_open_call
 from lowq_conformance.support.own_frames import SUITE
 from lowq_conformance.support.standing import ASK, answer_to, ask, find_strangers
+from nested import environment
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 STAND = {"Hangs": "claim", "BlocksInStart": "start", "BlocksInOpen": "open"}
@@ -44,7 +45,7 @@ def test_a_call_that_hangs_is_told_with_its_line_also_where_output_goes_to_a_fil
     for name, command in commands.items():
         with (tmp_path / name).open("wb") as file:
             arguments = [sys.executable, "-m", *command]
-            checking[name] = subprocess.Popen(arguments, stdout=file, stderr=file, cwd=tmp_path)
+            checking[name] = subprocess.Popen(arguments, stdout=file, stderr=file, cwd=tmp_path, env=environment())
     end = time.monotonic() + 300
     while any(where[name] not in (tmp_path / name).read_text() for name in where) and time.monotonic() < end:
         time.sleep(0.1)

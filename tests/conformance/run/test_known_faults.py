@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nested import environment
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 URL = "https://example.org/issues/167"
@@ -23,8 +24,9 @@ def check(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def pytest_of_the_suite(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "--pyargs", "lowq_conformance", "-p", "no:cacheprovider"]
     command += ["-p", "no:randomly", "--lowq-only=ORDER-11", "--lowq-profile=quick", *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, cwd=cwd, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=200, cwd=cwd, env=environment()
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from lowq_conformance.report.report import show
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.durations import BadLength, seconds_of
 from lowq_conformance.storm.storms import name_of_run
+from nested import environment
 from rich.console import Console
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
@@ -48,9 +49,9 @@ def test_quick_looks_at_no_more_than_the_default_and_thorough_at_no_less(field: 
 
 def test_the_pytest_option_knows_the_profiles(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--help", "-p", "no:cacheprovider"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment())
 
-    assert f"--lowq-profile={{{','.join(PROFILES)}}}" in told
+    assert f"--lowq-profile={{{','.join(PROFILES)}}}" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["memory", "sqlite"])
@@ -70,7 +71,9 @@ def test_the_workers_of_xdist_say_together_what_one_process_says(tmp_path: Path)
     only = "--lowq-only=DELIVER,ORDER,DEDUPE,RACE-2"
     command = [sys.executable, "-m", "pytest", "--pyargs", "lowq_conformance", "-p", "no:cacheprovider", only]
     command += ["--lowq-harness=memory", "--lowq-profile=quick", "-n", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path, env=environment()
+    )
 
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("memory: kept") == 1
@@ -82,7 +85,9 @@ def test_the_workers_of_xdist_say_together_what_one_process_says(tmp_path: Path)
 def test_a_worker_of_xdist_that_dies_has_broken_the_clause_of_its_test(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "--pyargs", "lowq_conformance", "-p", "no:cacheprovider"]
     command += [f"--lowq-harness={HARNESSES}:Dies", "--lowq-only=DELIVER-5", "-n", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path, env=environment()
+    )
 
     assert done.returncode == 1, done.stdout
     assert re.search("^DELIVER-5 +✗ broken", done.stdout, re.MULTILINE), done.stdout
