@@ -1,4 +1,4 @@
-"""Handlers that need no Python: a command that gets the work on its standard input; a log file that gets a line."""
+"""A handler that needs no Python: a command that gets the work on its standard input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from typing import IO
 
 from lowq import kernel
 from lowq.backend import Work
-from lowq.clock import SystemClock
 from lowq.current_task import current
 from lowq.process.warden import Warden, signal_group
 from lowq.rules.canonical import encode
-from lowq.wire import write_instant
 from lowq.worker.failure import TaskFailed, time_is_up
 from lowq.worker.stopping import Stopping
 
@@ -60,22 +58,6 @@ def running(
             raise TaskFailed(failure)
 
     return run
-
-
-def logging_to(file: str) -> Callable[[Work], None]:
-    """A handler that adds a line for each work to the file: the time, and the work as JSON."""
-
-    def log(work: Work) -> None:
-        line = f"{write_instant(SystemClock().now())} {encode(work)}\n".encode()
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            written = os.write(descriptor, line)  # one call: lines of several workers do not mix
-            if written != len(line):
-                raise OSError(f"{file}: {written} of {len(line)} bytes could be written; is the disk full?")
-        finally:
-            os.close(descriptor)
-
-    return log
 
 
 def _run(

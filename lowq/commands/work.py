@@ -127,8 +127,9 @@ def work(
 
     command: list[str] | None = ctx.meta.get(_COMMAND)
     location: str | None
+    stop = Stop(SystemClock(), GRACE)
     if command is not None or log is not None:
-        location, handlers = _without_python(targets, name, command, log, time_limit)
+        location, handlers = _without_python(targets, name, command, log, time_limit, stop, drain)
     else:
         location, handlers = _understand(targets, name)
     if batch > 1 and len(handlers) > 1:
@@ -137,7 +138,6 @@ def work(
         raise click.UsageError("--batch holds several tasks, and --delay would keep the others waiting: give one")
     patience = timedelta(0) if drain else PATIENCE
     told = Told(as_json=as_json, sources=[source_of(found.function) for found in handlers])
-    stop = Stop(SystemClock(), GRACE)
     waiting = Patience(SystemClock(), patience, stop)
     with ExitStack() as stack:
         loops = []
@@ -184,18 +184,29 @@ def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Cal
 
 
 def _without_python(
-    targets: tuple[str, ...], name: str | None, command: list[str] | None, log: str | None, limit: timedelta | None
+    targets: tuple[str, ...],
+    name: str | None,
+    command: list[str] | None,
+    log: str | None,
+    limit: timedelta | None,
+    stop: Stop,
+    drain: bool,
 ) -> tuple[str, list[Handler]]:
     """The location, and the handler that runs a command or writes a log."""
     from lowq.commands.handler import Handler
-    from lowq.commands.shell_handlers import logging_to, running
+    from lowq.commands.log_handler import FOREVER, check_log, logging_to
+    from lowq.commands.shell_handlers import running
 
     if len(targets) != 1:
         raise click.UsageError("with --log or a COMMAND, name one LOCATION and no handler")
     if command is not None and log is not None:
         raise click.UsageError("--log and a COMMAND both say what to do with a task: give one of them")
     if log is not None:
-        return targets[0], [Handler(f"--log {log}", logging_to(os.path.abspath(log)))]
+        if not log:
+            raise click.UsageError("--log names no file")
+        file = os.path.abspath(log)
+        check_log(file)
+        return targets[0], [Handler(f"--log {log}", logging_to(file, stop, timedelta(0) if drain else FOREVER))]
     if not command:
         raise click.UsageError("-- is followed by a command: lowq work jobs.db -- ./send-mail")
     run = running(command, name or "default", targets[0], limit)

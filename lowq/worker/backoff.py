@@ -26,10 +26,11 @@ class Patience:
     with the error that names it. What is deleted, damaged or misused ends it at once.
     """
 
-    def __init__(self, clock: Clock, longest: timedelta, stop: Stop) -> None:
+    def __init__(self, clock: Clock, longest: timedelta, stop: Stop, what: str = "the queue") -> None:
         self._clock = clock
         self._longest = longest
         self._stop = stop
+        self._what = what
 
     def __call__(self, verb: Callable[[], Answer]) -> Answer:
         """What `verb` answered. Raises its BackendUnavailable when patience is over or the worker is to stop."""
@@ -43,7 +44,7 @@ class Patience:
             except BackendUnavailable as error:
                 if self._stop.requested or left() <= timedelta(0):
                     raise
-                _log.warning("waiting %g s for the queue: %s", delay.total_seconds(), error)
+                _log.warning("waiting %g s for %s: %s", delay.total_seconds(), self._what, error)
             self._pause(min(delay, max(left(), timedelta(0))))
             delay = min(2 * delay, _LONGEST)
 

@@ -1,10 +1,14 @@
-"""A whole queue for shells: claim and settle, commands as handlers, a log, and a worker in sh that may be killed."""
+"""A whole queue for shells: claim and settle, commands as handlers, a log, and a worker in sh that may be killed.
+
+Long: each way in which a command or a log can fail is tried on its own.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -276,12 +280,79 @@ class TestLog:
         assert "does not answer" in said
         assert code == 0
 
-    def test_a_log_that_cannot_be_written_completes_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("log", ["nowhere/log.txt", "folder", ""])
+    @pytest.mark.parametrize("options", [[], ["--drain"]])
+    def test_a_log_that_cannot_be_written_ends_it_before_a_task_is_taken(
+        self, tmp_path: Path, log: str, options: list[str]
+    ) -> None:
+        (tmp_path / "folder").mkdir()
         pushed(tmp_path / "q.db", 1)
 
-        done = lowq("work", "q.db", "--log", "nowhere/log.txt", "--drain", cwd=tmp_path)
+        done = lowq("work", "q.db", "--log", log, *options, cwd=tmp_path)
 
-        assert (done.returncode, counted(tmp_path / "q.db")) == (1, Counts(scheduled=1))
+        assert (done.returncode, log in done.stderr) == (3 if log else 2, True)
+        assert "Traceback" not in done.stderr
+        assert (counted(tmp_path / "q.db"), first(tmp_path / "q.db").attempts) == (Counts(ready=1), 0)
+
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk here that is always full")
+    def test_a_full_disk_is_waited_for_and_costs_no_attempt(self, tmp_path: Path) -> None:
+        (tmp_path / "log.txt").symlink_to("/dev/full")
+        pushed(tmp_path / "q.db", *range(3))
+
+        with started("work", "q.db", "--log", "log.txt", cwd=tmp_path) as worker:
+            assert worker.stderr is not None
+            while "No space" not in worker.stderr.readline():
+                pass
+            worker.send_signal(signal.SIGTERM)
+            stopped = worker.wait(BOUND)
+        waiting = (counted(tmp_path / "q.db"), first(tmp_path / "q.db").attempts)
+        with started("work", "q.db", "--log", "log.txt", cwd=tmp_path) as worker:
+            assert worker.stderr is not None
+            while "No space" not in worker.stderr.readline():
+                pass
+            (tmp_path / "log.txt").unlink()
+            wait_for(lambda: counted(tmp_path / "q.db") == Counts())
+
+        assert (stopped, waiting) == (0, (Counts(ready=3), 0))
+        assert [line.split()[1] for line in (tmp_path / "log.txt").read_text().splitlines()] == ["0", "1", "2"]
+
+    def test_a_line_that_does_not_fit_leaves_none_of_it(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", "short", "long" * 100)
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200, resource.RLIM_INFINITY))
+
+        with served(tmp_path / "q.db", name="default") as url:
+            done = subprocess.run(
+                [sys.executable, "-m", "lowq", "work", url, "--log", "log.txt", "--drain"], preexec_fn=limit,
+                cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False,
+            )  # fmt: skip
+
+        assert done.returncode == 1
+        assert re.fullmatch(f'{STAMP} "short"\n', (tmp_path / "log.txt").read_text())
+        assert re.search("disk full|too large", first(tmp_path / "q.db").reason or "")
+
+    def test_a_line_is_its_own_where_a_killed_worker_left_half_of_one(self, tmp_path: Path) -> None:
+        (tmp_path / "log.txt").write_text('2030-01-01T00:00:00Z {"ma')
+        pushed(tmp_path / "q.db", 1)
+
+        lowq("work", "q.db", "--log", "log.txt", "--drain", cwd=tmp_path)
+
+        assert re.fullmatch(f'2030-01-01T00:00:00Z {{"ma\n{STAMP} 1\n', (tmp_path / "log.txt").read_text())
+
+    @pytest.mark.parametrize("options", [[], ["--processes", "2"]])
+    def test_a_fifo_that_nobody_reads_holds_up_no_stop(self, tmp_path: Path, options: list[str]) -> None:
+        os.mkfifo(tmp_path / "log.txt")
+        pushed(tmp_path / "q.db", 1)
+
+        with started("work", "q.db", "--log", "log.txt", *options, cwd=tmp_path) as worker:
+            assert worker.stderr is not None
+            while "nobody reads" not in worker.stderr.readline():
+                pass
+            worker.send_signal(signal.SIGTERM)
+            code = worker.wait(BOUND)
+
+        assert (code, counted(tmp_path / "q.db"), first(tmp_path / "q.db").attempts) == (0, Counts(ready=1), 0)
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="there is no sh here")
