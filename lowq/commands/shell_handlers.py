@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import IO
 
 from lowq import kernel
 from lowq.backend import Work
+from lowq.commands.pipes import Errors, Input
 from lowq.current_task import current
 from lowq.process.warden import Warden, signal_group
 from lowq.rules.canonical import encode
@@ -74,12 +73,10 @@ def _run(
         )
     except (OSError, ValueError) as error:
         return f"{command[0]} cannot be run: {error}"
+    assert process.stdin is not None
+    assert process.stderr is not None
     with process:
-        tail = bytearray()
-        reader = threading.Thread(target=_keep_tail, args=(process.stderr, tail), daemon=True)
-        writer = threading.Thread(target=_send, args=(process.stdin, work), daemon=True)
-        reader.start()
-        writer.start()
+        given, errors = Input(process.stdin, work + b"\n"), Errors(process.stderr, _TAIL)
         try:
             how = _ending(process.wait(None if limit is None else limit.total_seconds()))
         except subprocess.TimeoutExpired:
@@ -95,9 +92,8 @@ def _run(
             process.wait()
             raise
         finally:
-            for each in (writer, reader):
-                each.join(_GRACE.total_seconds())
-    said = bytes(tail).decode("utf-8", "backslashreplace").rstrip("\n")
+            given.end()
+            said = errors.end(_GRACE)
     return f"{said}\n({how})" if how and said else how
 
 
@@ -115,22 +111,6 @@ def _headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.replace("-", "_").isidentifier() and name.isascii() and "\0" not in value
     }
-
-
-def _send(stream: IO[bytes] | None, data: bytes) -> None:
-    """The work is on the command's standard input, or the command did not want it."""
-    if stream is not None:
-        with suppress(OSError, ValueError), stream:
-            stream.write(data + b"\n")
-
-
-def _keep_tail(stream: IO[bytes] | None, tail: bytearray) -> None:
-    """What the command says as errors goes where ours go; its end is kept."""
-    while stream is not None and (part := os.read(stream.fileno(), 65536)):
-        with suppress(OSError):
-            os.write(2, part)
-        tail += part
-        del tail[:-_TAIL]
 
 
 def _name(number: int) -> str:

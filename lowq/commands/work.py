@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -209,6 +210,10 @@ def _without_python(
         return targets[0], [Handler(f"--log {log}", logging_to(file, stop, timedelta(0) if drain else FOREVER))]
     if not command:
         raise click.UsageError("-- is followed by a command: lowq work jobs.db -- ./send-mail")
+    if shutil.which(command[0]) is None:
+        raise click.UsageError(
+            f"there is no command {command[0]!r} that may be run; is it spelt right, and executable?"
+        )
     run = running(command, name or "default", targets[0], limit)
     return targets[0], [Handler(command[0], run)]
 

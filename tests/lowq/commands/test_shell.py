@@ -151,13 +151,24 @@ class TestCommands:
         task = first(tmp_path / "q.db")
         assert (done.returncode, task.state, task.reason) == (1, "scheduled", "no such user\n(exit status 3)")
 
-    @pytest.mark.parametrize("command", [["no-such-command-here"], ["/"], ["sh", "-c", "kill -9 $$"]])
+    @pytest.mark.parametrize("command", [["./command"], ["sh", "-c", "kill -9 $$"], ["sh", "-c", "kill -40 $$"]])
     def test_a_command_that_cannot_run_or_is_killed_is_a_failure(self, tmp_path: Path, command: list[str]) -> None:
         pushed(tmp_path / "q.db", 1)
+        (tmp_path / "command").write_bytes(b"\0\1")  # found, and no program
+        (tmp_path / "command").chmod(0o755)
 
         done = lowq("work", "q.db", "--drain", "--max-attempts", "1", "--", *command, cwd=tmp_path)
 
         assert (done.returncode, counted(tmp_path / "q.db")) == (1, Counts(dead=1))
+
+    @pytest.mark.parametrize("command", ["no-such-command-here", "/", "./q.db", ""])
+    def test_a_command_that_is_not_there_ends_it_before_a_task_is_taken(self, tmp_path: Path, command: str) -> None:
+        pushed(tmp_path / "q.db", 1)
+
+        done = lowq("work", "q.db", "--drain", "--", command, cwd=tmp_path)
+
+        assert (done.returncode, f"no command {command!r}" in done.stderr) == (2, True)
+        assert counted(tmp_path / "q.db") == Counts(ready=1)
 
     def test_a_command_that_reads_nothing_of_a_large_work_is_done(self, tmp_path: Path) -> None:
         pushed(tmp_path / "q.db", "x" * 1_000_000)
@@ -200,6 +211,24 @@ class TestCommands:
         pid = int((tmp_path / "pid").read_text())
         assert (done.returncode, _lives(pid)) == (0, True)
         os.kill(pid, signal.SIGKILL)
+
+    def test_what_it_leaves_running_with_its_streams_holds_up_no_task(self, tmp_path: Path) -> None:
+        pushed(tmp_path / "q.db", "x" * 1_000_000, *range(8))
+        script = (
+            "[ -e left ] && exit 3; touch left;"
+            " (while [ ! -e go ]; do sleep 0.1; done; echo late >&2; echo later >&2; touch said) <&0 & exit 0"
+        )
+
+        with started("work", "q.db", "--max-attempts", "1", "--", "sh", "-c", script, cwd=tmp_path) as worker:
+            assert worker.stderr is not None
+            wait_for(lambda: counted(tmp_path / "q.db") == Counts(dead=8))
+            (tmp_path / "go").touch()
+            wait_for((tmp_path / "said").exists)
+            worker.send_signal(signal.SIGTERM)
+            _, says = worker.communicate(timeout=BOUND)
+
+        assert "late\nlater\n" in says
+        assert "Traceback" not in says
 
     @pytest.mark.parametrize("options", [(), ("--time-limit", "1h")])
     def test_a_second_sigterm_is_passed_on_and_the_task_given_back(
