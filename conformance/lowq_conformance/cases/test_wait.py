@@ -24,7 +24,7 @@ from lowq_conformance.cases.expect import claim, require, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.cases.waiting import WAIT, InProcess, Missed, Processes, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import Points
-from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
@@ -37,6 +37,8 @@ EARLY = timedelta(milliseconds=20)
 """By how much clocks of one machine may differ over a short wait."""
 DAY = timedelta(days=1)
 CROWD = 3
+STILL = 1.0
+"""Seconds after which those go on that stand still, where one of them has a lock for which a push waits."""
 
 each_way = pytest.mark.parametrize(
     "how",
@@ -265,6 +267,56 @@ def test_as_many_are_woken_as_tasks_are_pushed(confirm: Confirmed, how: str, pus
             waiter.settle()
 
     confirm(scene)
+
+
+@pytest.mark.clause("WAIT-4")
+@pytest.mark.needs("processes")
+@pytest.mark.parametrize("pushed", ["one by one", "together"])
+def test_one_that_hears_of_all_pushes_leaves_the_others_theirs(confirm: Confirmed, pushed: str) -> None:
+    """All who wait stand still while tasks are pushed. One goes on and is done; then the others do."""
+
+    def scene(stage: Stage) -> None:
+        q = stage.open()
+        if q.subject.traits.one_at_a_time:
+            raise NotPromised("it hands out one task at a time")
+        if pushed == "together":
+            needs(q, "batch")
+        waiters = [stage.process(keeps=True) for _ in range(CROWD)]
+        for waiter in waiters:
+            waiter.asleep()
+        works = [f"work {number}" for number in range(CROWD)]
+        for waiter in waiters:
+            waiter.stand_still()
+        stage.subject.journal.note("all who wait stand still (SIGSTOP)")
+        sent_on = threading.Timer(STILL, send_on, [waiters])
+        sent_on.start()
+        try:
+            if pushed == "together":
+                q.push_many([Item(work) for work in works])
+            else:
+                for work in works:
+                    q.push(work)
+        except Refused:
+            return  # one of them stands still with a lock, and another clause is about that
+        finally:
+            sent_on.cancel()
+            sent_on.join()
+        for waiter in waiters:
+            stage.subject.journal.note(f"{waiter.name} goes on")
+            waiter.go_on()
+            if waiter is waiters[0]:
+                stage.returns(waiter)  # or not: one of the others may stand still with a lock
+        left = list(works)
+        for waiter in waiters:
+            left.remove(stage.require_woken(waiter, q, *left, settle=False))
+
+    confirm(scene)
+
+
+def send_on(waiters: list[InProcess]) -> None:
+    """All of them go on."""
+    for waiter in waiters:
+        waiter.go_on()
 
 
 def needs(q: Client, promise: str) -> None:

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from os import kill
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +39,8 @@ LEAST = 0.3
 """Seconds that a client may be late in any case, and how much more where the thread that only sleeps was late."""
 TIMES = 20
 ATTEMPTS = 3
+KEEPS = 600.0
+"""Seconds after which a process that keeps what it has would end, if it were not killed."""
 BEGINS = 30.0
 """Seconds within which a process has begun to wait."""
 
@@ -130,20 +134,15 @@ class InThread:
 
 
 class InProcess:
-    """A claim that waits in a process of its own, and is settled there."""
+    """A claim that waits in a process of its own, and is settled there, unless the process `keeps` what it gets."""
 
-    def __init__(self, agents: Agents, agent: Agent, logs: Path, name: str, wait: timedelta) -> None:
+    def __init__(
+        self, agents: Agents, agent: Agent, logs: Path, name: str, wait: timedelta, *, keeps: bool = False
+    ) -> None:
         self.agent, self._agents, self._logs = agent, agents, logs
         self.name = f"claim in process {agent.pid}"
-        agent.do(
-            [
-                {
-                    "client": name,
-                    "slot": 0,
-                    "steps": [["open"], ["await", wait.total_seconds()], ["settle_all"], ["close"]],
-                }
-            ]
-        )
+        after = [["nap", KEEPS]] if keeps else [["settle_all"], ["close"]]
+        agent.do([{"client": name, "slot": 0, "steps": [["open"], ["await", wait.total_seconds()], *after]}])
 
     @property
     def call(self) -> RecordedCall | None:
@@ -179,6 +178,14 @@ class InProcess:
         with suppress(TimeoutError):
             while self.agent.busy and self.agent.heard():
                 pass
+
+    def stand_still(self) -> None:
+        """The process stands still, wherever it is."""
+        kill(self.agent.pid, SIGSTOP)
+
+    def go_on(self) -> None:
+        """The process goes on."""
+        kill(self.agent.pid, SIGCONT)
 
     def let_go(self) -> None:
         """The process is killed."""
@@ -242,17 +249,21 @@ class Stage:
         self, how: str, wait: timedelta = WAIT, client: Client | None = None, lease: timedelta = MINUTE
     ) -> Waiter:
         """Somebody who begins to wait for a task, in a thread or a process."""
-        waiter: Waiter
-        if how == "threads":
-            waiter = InThread(self.open() if client is None else client, wait)
-        else:
-            subject, name = self.subject, f"waiter {len(self._waiters)}"
-            logs = self._logs / name
-            logs.mkdir()
-            agents = self._processes.agents
-            agent = agents.starting(Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease))
-            waiter = InProcess(agents, agent, logs, name, wait)
-            subject.journal.note(f"process {agent.pid}: open(place).claim(wait={format_value(wait)})")
+        if how == "processes":
+            return self.process(wait, lease)
+        waiter = InThread(self.open() if client is None else client, wait)
+        self._waiters.append(waiter)
+        return waiter
+
+    def process(self, wait: timedelta = WAIT, lease: timedelta = MINUTE, *, keeps: bool = False) -> InProcess:
+        """A process that begins to wait for a task, and settles what it gets unless it `keeps` that."""
+        subject, name = self.subject, f"waiter {len(self._waiters)}"
+        logs = self._logs / name
+        logs.mkdir()
+        agents = self._processes.agents
+        agent = agents.starting(Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease))
+        waiter = InProcess(agents, agent, logs, name, wait, keeps=keeps)
+        subject.journal.note(f"process {agent.pid}: open(place).claim(wait={format_value(wait)})")
         self._waiters.append(waiter)
         return waiter
 
