@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections import Counter as Tally
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -14,6 +15,7 @@ from typing import Any
 import lowq_conformance
 from lowq_conformance.cases.waiting import WAIT, InThread, Stage
 from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.storm.cut_points import EVENLY, evenly
 from lowq_conformance.support.tracepoints import Counter, trace
 
 SUITE = str(Path(lowq_conformance.__file__).parent)
@@ -49,6 +51,17 @@ def is_own(file: str) -> bool:
     return file.startswith(SUITE) and not file.startswith(QUEUES)
 
 
+def in_order(lines: Sequence[Hashable], random: Random) -> list[int]:
+    """The numbers of the lines that were come to, from 1, of which however many of the first lie evenly over all."""
+    times = Tally[Hashable]()
+    numbers: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        times[line] += 1
+        if times[line] <= OFTEN:
+            numbers.append(number)
+    return evenly(numbers, random)
+
+
 class Points:
     """The lines of a claim on its way into the wait."""
 
@@ -59,20 +72,14 @@ class Points:
         self._wait(None)
 
     def draw(self, random: Random, seconds: float) -> Iterator[int]:
-        """Lines by their numbers, for so many seconds: each once, and then those again that a claim runs again."""
+        """Lines by their numbers, for so many seconds `EVENLY` of them in any case, which lie evenly over it."""
         lines = Lines()
         self._wait(lines)
-        numbers: dict[Hashable, list[int]] = {}
-        for number, line in enumerate(lines.seen, start=1):
-            if len(numbers.setdefault(line, [])) < OFTEN:
-                numbers[line].append(number)
         end = time.monotonic() + seconds
-        for _ in range(OFTEN):
-            for line in random.sample(list(numbers), len(numbers)):
-                if time.monotonic() > end:
-                    return
-                if numbers[line]:
-                    yield numbers[line].pop(random.randrange(len(numbers[line])))
+        for drawn, line in enumerate(in_order(lines.seen, random)):
+            if drawn >= EVENLY and time.monotonic() > end:
+                return
+            yield line
 
     def at(self, number: int) -> None:
         """A push while the client stands before that line wakes it. Raises Missed where it does not."""

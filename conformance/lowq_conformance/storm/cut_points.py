@@ -6,11 +6,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import zip_longest
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 EVENLY = 6
 """Points of each verb that come first, and are met however long it takes: they lie evenly over the call, so that a
 state which lasts for a quarter of it is met for sure, and by no luck."""
+
+T = TypeVar("T")
 
 Point = list[Any]
 Cut = tuple[str, Point | None, float | None]
@@ -36,13 +38,13 @@ def in_order(calls: Sequence[Sequence[Cut]], random: Random) -> list[Cut]:
     return [*first, *lines, *again]
 
 
-def evenly(cuts: Sequence[Cut], random: Random) -> list[Cut]:
+def evenly(points: Sequence[T], random: Random) -> list[T]:
     """All of them, in an order of which any beginning lies evenly over the call, from a place that is drawn: each
     step is the golden section of the whole, after which one of the widest gaps is met next."""
-    left, at, found = list(range(len(cuts))), random.random(), list[Cut]()
+    left, at, found = list(range(len(points))), random.random(), list[T]()
     while left:
-        index = bisect_left(left, int(at * len(cuts)))
-        found.append(cuts[left.pop(index if index < len(left) else -1)])
+        index = bisect_left(left, int(at * len(points)))
+        found.append(points[left.pop(index if index < len(left) else -1)])
         at = (at + GOLDEN) % 1
     return found
 
