@@ -12,6 +12,7 @@ from lowq.backend import Backend, Dedupe, InvalidLocation, LowqError
 from lowq.beside import true_path
 from lowq.clock import Clock
 from lowq.excerpt import excerpt
+from lowq.rules.options import flag_of
 from lowq.rules.server_url import SECRETS, hide_password, identity_of
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def verify(location: str | os.PathLike[str] | Location) -> list[Finding]:
         raise InvalidLocation(
             f"location: {where}: a queue of this kind has no file to verify; {'; '.join(_VERIFIERS)}"
         )
-    found: list[Finding] = import_module(_VERIFIERS[where.scheme]).verify(where.place)
+    found: list[Finding] = import_module(_VERIFIERS[where.scheme]).verify(where.place, shared=is_shared(where))
     return found
 
 
@@ -234,8 +235,15 @@ def compact(location: str | os.PathLike[str] | Location, *, rewrite: bool = Fals
         raise InvalidLocation(
             f"location: {where}: a queue of this kind has no file to compact; {'; '.join(_COMPACTERS)}"
         )
+    if is_shared(where):
+        raise InvalidLocation(f"{where}: the file is the application's, and so is its room: VACUUM makes it smaller")
     sizes: tuple[int, int] = import_module(_COMPACTERS[where.scheme]).compact(where.place, rewrite=rewrite)
     return sizes
+
+
+def is_shared(where: Location) -> bool:
+    """Whether the queue is beside the tables of an application, in a file of the application's."""
+    return flag_of(dict(where.options).get("shared", False), "shared")
 
 
 def open_backend(

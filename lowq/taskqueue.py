@@ -48,7 +48,7 @@ from lowq.hooks import push_within
 from lowq.location import Location, locate, open_backend
 from lowq.registry import register
 from lowq.rules.own_work import level_outside, warn_of_own_work
-from lowq.rules.transaction import find_joined, is_joined
+from lowq.rules.transaction import find_joined, is_joined, opening_for
 from lowq.run import Run
 from lowq.worker import background
 from lowq.worker.connections import begin_after_commit
@@ -226,7 +226,9 @@ class TaskQueue:
                 session.add(order)
                 queue.push({"order": order.number})
         """
-        return self.backend.within(connection)
+        with opening_for(connection):
+            backend = self.backend
+        return backend.within(connection)
 
     def start(self, *, output: background.HasFileno | None = None) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already.

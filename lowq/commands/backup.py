@@ -11,7 +11,7 @@ import click
 from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.commands.output import visible
 from lowq.commands.parameters import location_argument
-from lowq.location import locate
+from lowq.location import is_shared, locate
 from lowq.rules.server_url import hide_password
 
 _OURS = int.from_bytes(b"lowq")
@@ -33,6 +33,11 @@ def backup(location: str, to: str) -> int:
     where = locate(location)
     if where.scheme != "sqlite":
         raise InvalidLocation(f"{where} is no SQLite file: its own tools make copies of it")
+    if is_shared(where):
+        raise InvalidLocation(
+            f"{where}: the file is the application's, and its copies have the queues in them; make one as the"
+            " application's are made, such as: sqlite3 FILE '.backup COPY'"
+        )
     if os.path.lexists(to):
         raise InvalidLocation(f"{to} stands there already; name a file that is new")
     if not os.path.isfile(where.place):

@@ -6,16 +6,18 @@ or a child that outlives the block pushes by itself again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 from lowq import kernel
 from lowq.backend import Backend, NoTransaction
-from lowq.rules.callers import Caller
+from lowq.rules.callers import Caller, caller_of
 
 _joined: ContextVar[tuple[Joined, ...]] = ContextVar("lowq_joined", default=())
+
+_opening: ContextVar[Callable[[], opening_for | None]] = ContextVar("lowq_opening", default=lambda: None)
 
 Queue = tuple[object, ...]
 
@@ -23,12 +25,13 @@ Queue = tuple[object, ...]
 class Joined:
     """A block in which the pushes to one queue are part of the transaction on the caller's connection."""
 
-    def __init__(self, queue: Queue, caller: Caller) -> None:
+    def __init__(self, queue: Queue, caller: Caller, block: Callable[[], object]) -> None:
         self.queue = queue
         self.caller = caller
         self.known = False
         """Whether the connection was found to be one to the queue's own database."""
         self.over = False
+        self._block = block
         self._pid = kernel.getpid()
         self._rings: list[Callable[[], object]] = []
         self._at_end: list[Callable[[bool], object]] = []
@@ -36,7 +39,7 @@ class Joined:
     @property
     def stands(self) -> bool:
         """Whether its block runs, in this process."""
-        return not self.over and self._pid == kernel.getpid()
+        return not self.over and self._pid == kernel.getpid() and self._block() is not None
 
     def call_after_commit(self, call: Callable[[], object], otherwise: Callable[[], object]) -> None:
         """`call` is called when the transaction was committed.
@@ -64,17 +67,26 @@ class Joined:
                 call(over)
 
 
-@contextmanager
-def joining(queue: Queue, caller: Caller) -> Iterator[None]:
-    """Inside, `find_joined` of this queue, as `queue_of` names it, is this caller's connection."""
-    joined = Joined(queue, caller)
-    token = _joined.set((joined, *_joined.get()))
-    try:
-        yield
-    finally:
-        joined.over = True
-        _joined.reset(token)
-    joined.end()
+class joining:  # noqa: N801  # it is used as a function is
+    """A block in which `find_joined` of this queue, as `queue_of` names it, is this caller's connection.
+
+    The `with` statement alone holds it. So a block whose beginning or end an exception cuts off stands no more,
+    at whichever instruction it came: what is pushed afterwards is in nobody's transaction.
+    """
+
+    def __init__(self, queue: Queue, caller: Caller) -> None:
+        self._joined = Joined(queue, caller, weakref.ref(self))
+        self._token: Token[tuple[Joined, ...]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _joined.set((self._joined, *(each for each in _joined.get() if each.stands)))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._joined.over = True
+        if self._token is not None:
+            _joined.reset(self._token)
+        if kind is None:
+            self._joined.end()
 
 
 def find_joined(backend: Backend | Any) -> Joined | None:
@@ -84,6 +96,29 @@ def find_joined(backend: Backend | Any) -> Joined | None:
         return None
     queue = queue_of(backend)
     return next((each for each in standing if each.queue == queue and each.stands), None)
+
+
+class opening_for:  # noqa: N801  # it is used as a function is
+    """A block in which a queue is opened to push in the transaction on the connection: see `callers_here`."""
+
+    def __init__(self, connection: object) -> None:
+        self.connection = connection
+        self._token: Token[Callable[[], opening_for | None]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _opening.set(weakref.ref(self))
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _opening.reset(self._token)
+
+
+def callers_here(dialect: str) -> list[Caller]:
+    """The connections of this context's blocks, and the one that a queue is opened for."""
+    callers = [each.caller for each in _joined.get() if each.stands and each.caller.dialect == dialect]
+    if (opening := _opening.get()()) is not None:
+        callers.append(caller_of(opening.connection, dialect))
+    return callers
 
 
 def is_joined() -> bool:

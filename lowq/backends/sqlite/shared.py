@@ -10,18 +10,24 @@ import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from secrets import randbits
-from typing import Any
+from typing import Any, TypeVar
 
 from lowq import kernel
 from lowq.backend import BackendUnavailable, CorruptQueue, Dedupe, InvalidLocation, NoTransaction, Pushed
 from lowq.backends.sqlite.database import Database
 from lowq.backends.sqlite.descriptors import list_open_files
+from lowq.backends.sqlite.errors import is_busy
 from lowq.backends.sqlite.names import SharedCursor, in_shared_tables
 from lowq.backends.sqlite.pushes import INSERT_UNLESS, STANDING, row_of, same_as
 from lowq.backends.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from lowq.rules.callers import Caller
 from lowq.rules.entry import Entry
-from lowq.rules.transaction import Joined
+from lowq.rules.transaction import Joined, callers_here
 
+T = TypeVar("T")
+
+_SHORT = timedelta(seconds=1)
+"""How long a call waits for the write lock that its own thread may have, as nobody can tell whose it is."""
 _GAP = 30
 """Bits: ids of a push that is rolled back come back in SQLite's sequence, so that none may follow soon behind it."""
 
@@ -30,6 +36,32 @@ class SharedDatabase(Database):
     """The application's file, of which only our tables are ours."""
 
     cursor_class = SharedCursor
+
+    def _run(self, begin: str, body: Callable[[sqlite3.Cursor], T]) -> T:
+        """As Database._run; who may wait for a transaction of his own thread is refused soon."""
+        if not self._patience or (begin == "BEGIN" and self._identity is not None):
+            return super()._run(begin, body)
+        callers = callers_here("sqlite")
+        if not any(each.in_transaction() and _is_to(each, self.path) for each in callers):
+            return super()._run(begin, body)
+        patience = self._patience
+        self.rest()  # the patience is the connection's
+        self._patience = min(patience, _SHORT)
+        try:
+            return super()._run(begin, body)
+        except BackendUnavailable as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.Error) or not is_busy(cause):
+                raise
+            raise BackendUnavailable(
+                f"{self.path} is locked, as far as is known by the transaction that is open on the connection of this"
+                " block (within), for which this call would wait in vain; push inside the queue's own `within`, or do"
+                " it after the commit. Where the queue is new: use it once (queue.backend) before the transaction,"
+                " since that makes its tables"
+            ) from None
+        finally:
+            self.rest()
+            self._patience = patience
 
     def give_room_back(self, longest: timedelta, is_wanted: Callable[[], bool]) -> None:
         """The room is the application's."""
@@ -54,13 +86,13 @@ class SharedDatabase(Database):
     def _prepare(self, cursor: sqlite3.Cursor) -> None:
         """Our tables are there, in this version."""
         cursor.execute("BEGIN")
-        version = _version_of(cursor, self.path)
+        version = version_in_shared(cursor, self.path)
         cursor.execute("COMMIT")
         if not version and not self._create:
             raise InvalidLocation(f"{self.path}: there is no queue in this database; a push makes one")
         if version < SCHEMA_VERSION:
             cursor.execute("BEGIN IMMEDIATE")
-            if not _version_of(cursor, self.path):
+            if not version_in_shared(cursor, self.path):
                 for statement in (*SCHEMA, *_ABOUT):
                     cursor.execute(statement)
             cursor.execute("COMMIT")
@@ -74,7 +106,7 @@ _ABOUT = (
 )
 
 
-def _version_of(cursor: sqlite3.Cursor, path: str) -> int:
+def version_in_shared(cursor: sqlite3.Cursor, path: str) -> int:
     """The version of our tables in this file; 0: there are none."""
     if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
         raise InvalidLocation(f"{path} is a queue's own file, not an application's; leave out shared=1")
@@ -121,6 +153,15 @@ def _keep(joined: Joined, queue: int, dedupe: Dedupe, new: Entry, now: int) -> P
         return Pushed(str(rows[0][0]), True)
     ((found,),) = joined.caller.run(in_shared_tables(STANDING), same)
     return Pushed(str(found), False)
+
+
+def _is_to(caller: Caller, path: str) -> bool:
+    """Whether the caller's connection is to that file."""
+    try:
+        _check_same(caller.run("PRAGMA database_list"), path)
+    except NoTransaction:
+        return False
+    return True
 
 
 def _check_same(databases: list[tuple[Any, ...]], path: str) -> None:

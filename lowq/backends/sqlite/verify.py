@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 from lowq import kernel
 from lowq.backend import BackendUnavailable, Dedupe, InvalidLocation
+from lowq.backends.sqlite.names import SharedCursor
 from lowq.backends.sqlite.rows import as_held, read_claimed, text_of
 from lowq.backends.sqlite.schema import version_of
+from lowq.backends.sqlite.shared import version_in_shared
 from lowq.clock import LAST_MICROS
 from lowq.rules.canonical import digest
 from lowq.rules.damage import Finding, Unreadable
@@ -29,16 +31,22 @@ _MOST = 100
 """SQLite's own findings at most."""
 
 
-def verify(path: str) -> list[Finding]:
-    """What is wrong in the file, which is only read. Raises InvalidLocation, BackendUnavailable."""
+def verify(path: str, *, shared: bool = False) -> list[Finding]:
+    """What is wrong in the file, which is only read; `shared`: our tables are beside an application's.
+
+    Raises InvalidLocation, BackendUnavailable.
+    """
     if not kernel.is_file(path):
         raise InvalidLocation(f"{path}: there is no queue here")
     try:
         with closing(sqlite3.Connection(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as db:
             db.text_factory = text_of
-            if version_of(db, path) == 0:
+            cursor = db.cursor(SharedCursor if shared else sqlite3.Cursor)
+            if shared and version_in_shared(cursor, path) == 0:
+                raise InvalidLocation(f"{path}: there is no queue in this database")
+            if not shared and version_of(db, path) == 0:
                 raise InvalidLocation(f"{path}: there is no queue here; the file is empty")
-            return list(_findings(db))
+            return list(_findings(cursor))
     except UnicodeDecodeError as error:
         let_through_strange(error)
         return [Finding(f"SQLite cannot read the file, and its message cannot be read: {error}")]
@@ -51,7 +59,7 @@ def verify(path: str) -> list[Finding]:
         raise BackendUnavailable(f"{path} cannot be read: {error}") from None
 
 
-def _findings(db: sqlite3.Connection) -> Iterator[Finding]:
+def _findings(db: sqlite3.Cursor) -> Iterator[Finding]:
     db.execute("BEGIN")
     found: list[Finding] = []
     for (message,) in _rows(db, f"PRAGMA integrity_check({_MOST})", found):
@@ -62,7 +70,7 @@ def _findings(db: sqlite3.Connection) -> Iterator[Finding]:
         names[id] = name if isinstance(name, str) else ascii(name)
         if not isinstance(name, str) or dedupe not in get_args(Dedupe):
             yield Finding("what is said of this queue is no name and no dedupe window", names[id])
-    there = {row[1] for row in _rows(db, "PRAGMA table_info(task)", found)}
+    there = {row[1] for row in _rows(db, "SELECT * FROM pragma_table_info('task')", found)}
     columns = [name if name in there else f"{_NEW.get(name, 'NULL')} AS {name}" for name in _COLUMNS]
     for row in _rows(db, f"SELECT {', '.join(columns)} FROM task NOT INDEXED ORDER BY id", found):
         values = dict(zip(_COLUMNS, row, strict=True))
@@ -71,7 +79,7 @@ def _findings(db: sqlite3.Connection) -> Iterator[Finding]:
     yield from found
 
 
-def _rows(db: sqlite3.Connection, statement: str, found: list[Finding]) -> Iterator[Any]:
+def _rows(db: sqlite3.Cursor, statement: str, found: list[Finding]) -> Iterator[Any]:
     """The rows as far as SQLite can read them; where it cannot, that is found."""
     try:
         yield from map(as_held, db.execute(statement))
