@@ -23,6 +23,7 @@ from lowq.commands.output import CELL, console, one_line, visible, write_json
 from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
 from lowq.error_text import show_error
 from lowq.location import locate
+from lowq.process.init import leave_first_place
 from lowq.rules.server_url import hide_password
 from lowq.wire import write_instant
 from lowq.worker.retry import Retry
@@ -126,6 +127,7 @@ def work(
     from lowq.worker.turns import Turns
     from lowq.worker.worker import GRACE, PATIENCE, Worker
 
+    leave_first_place()
     command: list[str] | None = ctx.meta.get(_COMMAND)
     location: str | None
     stop = Stop(SystemClock(), GRACE)

@@ -88,6 +88,14 @@ class SyncWorker:
         `process` is a function of one work, or a queue, whose handler it then is. The task is in no queue of the
         application.
         """
+        run = self._perform(process, work, attempt, retry)
+        if self._twice and run.outcome == "done":
+            self._must_bear(run, self._perform(process, work, attempt + 1, retry))
+        return run
+
+    def _perform(
+        self, process: QueueRef | Callable[[Work], Any], work: Work, attempt: int, retry: Retry | None = None
+    ) -> Run:
         _number(attempt, "attempt", 1, MAX_RUNS)
         if retry is not None:
             check_retry(retry)
@@ -135,12 +143,13 @@ class SyncWorker:
         self._ran.append((kept, run))
         self._deliveries.append(run_line(kept.backend.title, run))
         if self._twice and run.outcome == "done":
-            again = self.redeliver(run)
-            if again.error is not None:
-                note = f"at the second delivery of the work {run.task.work!r}, which was done before"
-                annotate(again.error, note)
-                raise again.error
+            self._must_bear(run, self.redeliver(run))
         return run
+
+    def _must_bear(self, run: Run, again: Run) -> None:
+        if again.error is not None:
+            annotate(again.error, f"at the second delivery of the work {run.task.work!r}, which was done before")
+            raise again.error
 
     def drain(self, queue: QueueRef = None) -> list[Run]:
         """Everything that is due was run, what was pushed meanwhile included; the clock stands where it stood.
@@ -259,7 +268,7 @@ class SyncWorker:
                     raise ValueError(
                         f"run: expected one that is done, got {run.outcome}; it will be delivered again anyway"
                     )
-                again = self.perform(kept.backend, run.task.work, run.task.attempts + 1)
+                again = self._perform(kept.backend, run.task.work, run.task.attempts + 1)
                 told = replace(again, task=replace(again.task, id=run.task.id))
                 self._deliveries.append(f"{run_line(kept.backend.title, told)}  (delivered once more)")
                 return again

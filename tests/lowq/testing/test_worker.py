@@ -419,6 +419,16 @@ class TestRedeliver:
 
         assert error.value.__notes__ == ["at the second delivery of the work 'ann', which was done before"]
 
+    def test_twice_performs_twice(self, store: TempQueue, ran: list[Any]) -> None:
+        worker = SyncWorker(store, twice=True)
+
+        run = worker.perform(ran.append, "a")
+
+        assert (run.outcome, run.task.attempts, ran) == ("done", 1, ["a", "a"])
+        with pytest.raises(KeyError) as error:
+            worker.perform({"ann"}.remove, "ann")
+        assert error.value.__notes__ == ["at the second delivery of the work 'ann', which was done before"]
+
     def test_only_runs_of_this_worker_that_are_done(self, store: TempQueue, worker: SyncWorker) -> None:
         store.handle(None, fail)
         store.backend().push("a")
