@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from lowq_conformance.run.interrupt import Interruption
 from lowq_conformance.run.wire import INI, STACKS
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
+from lowq_conformance.support.readiness import find_readable
 from lowq_conformance.support.standing import Frame, ask
 
 STARTING = 120.0
@@ -142,7 +142,7 @@ class Hosts:
         ]
         for host in self.hosts:
             watched: list[Any] = [host, self.interruption]
-            found, _, _ = select.select(watched, [], [], STARTING)
+            found = find_readable(watched, STARTING)
             if self.interruption.seen:
                 self.stop()
                 return

@@ -6,7 +6,6 @@ Tests that look at one and the same thing that was made for them are one lot, so
 from __future__ import annotations
 
 import re
-import select
 import signal
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from lowq_conformance.run.hangs import Standing, look_at
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
 from lowq_conformance.run.wire import NO_LOT
 from lowq_conformance.subject.program import SILENT, read
+from lowq_conformance.support.readiness import find_readable
 
 Watch = Callable[[Tally, str], None]
 LOADING = 120.0
@@ -95,7 +95,7 @@ class Scheduler:
                 ends.append(self.ends)
                 watched.append(self.hosts.interruption)
             timeout = min(ends) - time.monotonic()
-            found, _, _ = select.select(watched, [], [], None if timeout == inf else max(0.0, timeout))
+            found = find_readable(watched, timeout)
             if not self.stopping and (self.hosts.interruption.seen or time.monotonic() >= self.ends):
                 self._stop()
             for share in running:

@@ -7,7 +7,6 @@ to wait for one's turn.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import threading
@@ -23,6 +22,7 @@ from lowq_conformance.storm.performer import Equipment
 from lowq_conformance.storm.recorder import calls_of, pushes_added
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.points import Gate, Point, Reach
+from lowq_conformance.support.readiness import find_readable
 
 NAMES = ("first", "second")
 """What the two clients are called."""
@@ -56,7 +56,7 @@ class Partner:
         """The next thing that it tells, or None where it tells nothing for so long. Raises Stuck where it is gone."""
         end = time.monotonic() + seconds
         while not self._answers:
-            ready, _, _ = select.select([self.talk], [], [], max(0.0, end - time.monotonic()))
+            ready = find_readable([self.talk], end - time.monotonic())
             if not ready:
                 return None
             events = self.talk.hear()

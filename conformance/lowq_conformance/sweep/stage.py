@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import BOUND, Agent, AgentFailed, Agents
+from lowq_conformance.support.readiness import find_readable
 from lowq_conformance.sweep.schedule import How
 
 
@@ -96,7 +96,7 @@ class Stage:
         """The next thing that is told, or None where nothing is for so long, or nobody is there to tell it."""
         first, end = self._crew[0], time.monotonic() + seconds
         while not self._answers:
-            ready, _, _ = select.select([first], [], [], max(0.0, end - time.monotonic()))
+            ready = find_readable([first], end - time.monotonic())
             events = first.talk.hear() if ready else None
             if events is None:
                 return None
@@ -110,5 +110,4 @@ class Stage:
 
     def _alive(self) -> bool:
         """Whether the first client's process is there: it closes its end of the channel when it goes."""
-        ready, _, _ = select.select([self._crew[0]], [], [], 0)
-        return not ready
+        return not find_readable([self._crew[0]], 0)

@@ -19,6 +19,8 @@ from lowq import Clock, Lease
 from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 
 NOW = timedelta(0)
+MOST = 86400.0
+"""Seconds that are waited for at once: a poll counts in milliseconds of 32 bits."""
 
 
 class Waiting(Queue):
@@ -63,7 +65,9 @@ class Waiting(Queue):
 
     def heard(self, fd: int, seconds: float) -> bool:
         """Whether something was written into the pipe, within so many seconds; it is read."""
-        if not select.select([fd], [], [], max(0.0, seconds))[0]:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(1000 * max(0.0, min(seconds, MOST))):
             return False
         with suppress(BlockingIOError):
             os.read(fd, 65536)

@@ -1,0 +1,35 @@
+"""What is left of a subject that was closed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lowq_conformance.queues.sound import less
+from lowq_conformance.subject.loading import load
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("queue", [less.SQLite, less.Memory])
+def test_a_client_without_close_is_forgotten_with_its_files(queue: type[less.Less], tmp_path: Path) -> None:
+    """Else a process that runs hundreds of tests has them all open, and a queue is accused of opening no more."""
+    subject = load(less.lacking(queue, ["close"])).fresh()
+    client = subject.open(tmp_path)
+    client.push("a")
+    raw = weakref.ref(client.raw)
+
+    del client
+    subject.close()
+
+    assert raw() is None
