@@ -11,7 +11,7 @@ from lowq.backends.files.folder import Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change
 from lowq.backends.files.ledger import Ledger
-from lowq.backends.files.names import Name, number, parse, stamp
+from lowq.backends.files.names import MOST_ATTEMPTS, Name, number, parse, stamp
 from lowq.backends.files.tasks import Tasks
 from lowq.clock import to_datetime
 from lowq.process.handlers import let_through
@@ -60,7 +60,9 @@ class Claims:
                 self._ledger.set_aside(index, text, str(error))
                 continue
             token = kernel.urandom(8).hex()
-            after = name._replace(state="leased", due=due, attempts=name.attempts + 1, token=token)
+            after = name._replace(
+                state="leased", due=due, attempts=min(name.attempts + 1, MOST_ATTEMPTS), token=token
+            )
             changes.append((text, str(after)))
             leases.append(Lease(self._tasks.task(after, content, State.LEASED), token, expires))
             if len(changes) >= TOGETHER:

@@ -110,7 +110,11 @@ class Folder:
         """The directories are there, and known to the disk."""
         for path in (self.root, self.path, *(os.path.join(self.path, part) for part in (INNER, TMP, NEW, BAD))):
             if not kernel.is_folder(path):
-                os.makedirs(path, exist_ok=True)
+                try:
+                    os.makedirs(path, exist_ok=True)
+                except FileExistsError as error:
+                    let_through(error)
+                    raise BackendUnavailable(f"{path} is no directory, and lowq keeps one there: move it") from None
                 self.sync_folder(os.path.dirname(path))
         path = os.path.join(self.root, "README")
         if not os.path.lexists(path):

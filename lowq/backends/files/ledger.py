@@ -27,6 +27,7 @@ from lowq.backends.files.names import LAST_NUMBER, is_meant, is_task, number
 from lowq.backends.files.recall import LEAST, note, recall
 from lowq.backends.files.settings import INNER
 from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
+from lowq.rules.origin import let_through_strange
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ _LONGEST = 220
 """Bytes of a name that others are made of: 255 are the most that file systems take."""
 _FEW = 100
 """So many changes of others are looked up in the noted names; for more, they are noted anew."""
+_FAR = 10**12
+"""So many numbers a loss of power may take from `numbers` at most, and more than any queue ever gives."""
 _RESERVE = 1_000
 """So many numbers are set aside with one write that is synced."""
 
@@ -314,8 +317,13 @@ class Ledger:
         return index
 
     def _names(self) -> tuple[list[str], list[tuple[str, str]]]:
-        """The names of the task files, and the names that mean to be some and are none, each with what is wrong."""
+        """The names of the task files, and the names that mean to be some and are none, each with what is wrong.
+
+        A number far beyond those that were reserved (0: it is not known) would leave none for the tasks to come.
+        """
+        reserved = self.folder.reserve()
         names: dict[str, str] = {}
+        last = f"{reserved + _FAR:016}" if reserved else "~"
         wrong: list[tuple[str, str]] = []
         with os.scandir(self.folder.path) as entries:
             for entry in entries:
@@ -325,6 +333,8 @@ class Ledger:
                         wrong.append((name, "its name is like a task's, and is none; the README says how they are"))
                 elif not entry.is_file(follow_symlinks=False):
                     wrong.append((name, "it is no regular file"))
+                elif number(name) > last:
+                    wrong.append((name, f"its number is none that this queue has given, and the last is {reserved}"))
                 elif (other := names.setdefault(number(name), name)) != name:
                     wrong.append((name, f"it says that it is the same task as {other}, and a task is one file"))
         return list(names.values()), wrong
@@ -336,8 +346,13 @@ class Ledger:
         except FileNotFoundError as error:
             let_through(error)
             return False
-        parts = data.decode().split("\0")
-        changes = list(zip(parts[::2], parts[1::2], strict=True))
+        try:
+            parts = data.decode().split("\0")
+            changes = list(zip(parts[::2], parts[1::2], strict=True))
+        except ValueError as error:  # it was published whole, so that somebody else damaged it since
+            let_through_strange(error)
+            self.folder.rename(BATCH, f"{BAD}/batch-{os.urandom(4).hex()}")
+            return True
         try:
             self._finish(changes)
             self.folder.sync(TMP)

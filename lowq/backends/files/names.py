@@ -21,6 +21,7 @@ from lowq.rules.origin import let_through_strange
 
 TOP = 2**31 - 1
 LAST_NUMBER = 10**15
+MOST_ATTEMPTS = 10**9 - 1
 _LAST_RANK = f"{2**32 - 1}"
 DIGEST = 12
 """Characters of the digest in a name; where two agree in them, the files themselves are compared."""

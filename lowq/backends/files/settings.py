@@ -9,6 +9,7 @@ from typing import Any
 from lowq import kernel
 from lowq.backend import CorruptQueue, InvalidLocation, LowqError
 from lowq.process.handlers import Suppressed, let_through
+from lowq.rules.names import check_dedupe
 from lowq.rules.origin import let_through_strange
 
 FORMAT = 1
@@ -23,7 +24,7 @@ def settings_at(path: str) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError) as error:
         let_through(error)
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         let_through_strange(error)
         raise CorruptQueue(f"{path} is damaged ({error}); restore it from a copy") from None
     if not isinstance(known, dict) or not isinstance(known.get("lowq"), int) or "dedupe" not in known:
@@ -33,6 +34,12 @@ def settings_at(path: str) -> dict[str, Any] | None:
             f"{os.path.dirname(os.path.dirname(path))} was made by a newer lowq (format {known['lowq']}, this lowq "
             f"knows {FORMAT}); upgrade lowq"
         )
+    try:
+        made: Any = known["dedupe"] or ""
+        check_dedupe(made)
+    except ValueError as error:
+        let_through_strange(error)
+        raise CorruptQueue(f"{path} is damaged: {error}") from None
     return known
 
 

@@ -14,7 +14,7 @@ import pytest
 from directory import WRONG, bad, claimed, drained, file_of, opened
 from processes import answer, python
 
-from lowq import Counts, LeaseLost, Pushed
+from lowq import BackendUnavailable, CorruptQueue, Counts, Item, LeaseLost, Pushed
 
 
 @pytest.fixture
@@ -253,3 +253,72 @@ def test_a_person_may_delete_a_task_while_the_queue_is_open(path: Path) -> None:
         assert queue.push(2).added
         assert drained(other) == [3, 2]
         assert queue.count() == other.count() == Counts()
+
+
+def test_half_a_character_in_a_task_file_is_set_aside(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        for n in range(4):
+            queue.push(n)
+    texts = ('"work": "\\ud83d\\ude00"', '"work": ["\\uDC00"]', '"work": 2, "headers": {"a": "\\ud800"}', '"work": 3')
+    for n, text in enumerate(texts):
+        file_of(path, n).write_text(f"{{{text}}}")
+
+    with closing(opened(path)) as queue:
+        assert drained(queue) == ["\U0001f600", 3]
+    assert len(bad(path)) == 2
+
+
+def test_a_number_that_was_never_given_leaves_numbers_for_the_tasks_to_come(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        queue.push(0)
+        queue.push(1)
+    file = file_of(path, 1)
+    file.rename(path / (forged := file.name.replace(f"{2:016}", f"{10**15 - 1:016}")))
+
+    with closing(opened(path)) as queue:
+        assert queue.push(2).added
+        assert drained(queue) == [0, 2]
+    assert "its number" in bad(path)[forged]
+
+
+def test_the_highest_count_of_attempts_is_claimed_and_settled(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        queue.push(0)
+    file = file_of(path, 0)
+    file.rename(path / file.name.replace("-0.json", f"-{10**9 - 1}.json"))
+
+    with closing(opened(path)) as queue:
+        assert drained(queue) == [0]
+        assert queue.count() == Counts()
+
+
+@pytest.mark.parametrize("data", [b"zz", b"\xff\0zz", b"", b"\0" * 4096])
+def test_a_batch_file_that_is_damaged_wedges_nothing(path: Path, data: bytes) -> None:
+    with closing(opened(path)) as queue:
+        queue.push(0)
+    (path / ".lowq" / "batch").write_bytes(data)
+    (path / ".lowq" / "journal").unlink()  # so that it is looked for, as after a start of the machine
+
+    with closing(opened(path)) as queue:
+        assert drained(queue) == [0]
+        queue.push_many([Item(1), Item(2)])
+    with closing(opened(path)) as queue:
+        assert drained(queue) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "[" * 100_000, "[]", '{"lowq": 1, "name": "default", "dedupe": 7}'])
+def test_settings_that_are_damaged_are_named(path: Path, text: str) -> None:
+    opened(path).close()
+    (path / ".lowq" / "queue.json").write_text(text)
+
+    with pytest.raises(CorruptQueue, match=r"queue\.json is damaged"):
+        opened(path)
+
+
+def test_a_file_in_the_place_of_a_directory_of_ours_is_named(path: Path) -> None:
+    opened(path).close()
+    (path / "new").rmdir()
+    (path / "new").touch()
+
+    with pytest.raises(BackendUnavailable, match="new is no directory"):
+        opened(path)
