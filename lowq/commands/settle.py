@@ -18,7 +18,7 @@ from lowq.clock import SystemClock, to_datetime
 from lowq.commands.output import escape_json, write_json
 from lowq.commands.parameters import duration, instant, lasting, of_a_queue, open_queue
 from lowq.error_text import fitting
-from lowq.rules.canonical import encode
+from lowq.rules.canonical import encode, surrogate_fault
 from lowq.wire import write_lease
 
 
@@ -30,7 +30,7 @@ class _LeaseWord(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ol
         if isinstance(value, Lease):
             return value
         id, colon, token = str(value).partition(":")
-        if not id or not colon or not token:
+        if not id or not colon or not token or surrogate_fault(str(value)) is not None:  # a byte that is not UTF-8
             self.fail(f"{value!r} is no lease; give the word that lowq claim printed", param, ctx)
         end = to_datetime(0)
         task = Task(unquote(id), None, None, 0, None, 0, State.LEASED, None, end, NO_HEADERS)

@@ -221,7 +221,7 @@ def is_local(host: str) -> bool:
         pass
     try:
         found = socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):  # there is none such, or there can be none
         return False
     return all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
 

@@ -119,7 +119,7 @@ class TestVerbs:
         assert lowq("dead-letter", "q.db", word, "--reason", "no such user", cwd=tmp_path).returncode == 0
         assert (first(tmp_path / "q.db").state, first(tmp_path / "q.db").reason) == ("dead", "no such user")
 
-    @pytest.mark.parametrize("word", ["", "1", ":", "1:", ":x", "x:y", "%00:%00", "1:\u00e9"])
+    @pytest.mark.parametrize("word", ["", "1", ":", "1:", ":x", "x:y", "%00:%00", "1:\u00e9", "1:\udcff"])
     def test_a_word_that_is_no_lease_settles_nothing(self, tmp_path: Path, word: str) -> None:
         pushed(tmp_path / "q.db", 1)
         lowq("claim", "q.db", cwd=tmp_path)

@@ -106,6 +106,8 @@ class TestCommand:
             ([], "LOCATION = 'a.db'\nTOKEN = 'x'\n", "did you mean TOKENS?"),
             (["foo://x"], None, "unknown kind of queue"),
             (["jobs.db", "--host", "no such host"], None, "no such host"),
+            (["jobs.db", "--host", "no..such.host"], None, "no..such.host"),
+            (["jobs.db", "--host", "no..such.host", "--no-auth"], None, "no..such.host"),
         ],
     )
     def test_what_is_wrong_is_said_at_the_start(
