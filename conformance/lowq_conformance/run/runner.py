@@ -50,12 +50,15 @@ def run(
     budget: float | None = None,
     schedule: Schedule | None = None,
     known: Mapping[str, Fault] | None = None,
+    until_broken: bool = False,
 ) -> list[Report]:
     """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
     `watch` is told of each event; `bound` are seconds for one test, else those of the profile; the tests of a target
     are shared out among `jobs` processes, else as many as the profile says.
 
     `known` are faults that are known beside those that a harness states, by clause; they count more than its own.
+
+    `until_broken`: a target whose selected clauses are all broken is asked nothing more.
 
     With a `schedule` nothing is looked at but that, and the clauses that it is about.
 
@@ -90,7 +93,7 @@ def run(
             )
             found[-1].schedule = "" if schedule is None else str(schedule)
             share = time.monotonic() + (ends - time.monotonic()) / (len(targets) - number)
-            _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share)
+            _check(found[-1], hosts, watch, profile.bound if bound is None else bound, share, until_broken)
             found[-1].end()
             if interruption.seen:
                 found[-1].interrupted = True
@@ -102,11 +105,20 @@ def run(
     return [each.report() for each in found]
 
 
-def _check(run: Tally, hosts: Hosts, watch: Callable[[Tally, str], None] | None, bound: float, ends: float) -> None:
+def _check(
+    run: Tally,
+    hosts: Hosts,
+    watch: Callable[[Tally, str], None] | None,
+    bound: float,
+    ends: float,
+    until_broken: bool,
+) -> None:
     """The run was filled with what the tests said, with one seed after the other."""
     number = 0
     while number == 0 or (number < run.profile.seeds if ends == inf else time.monotonic() < ends):
-        sharing = Scheduler(hosts, run, run.seed + number, bound, watch, ends, again=number > 0)
+        sharing = Scheduler(
+            hosts, run, run.seed + number, bound, watch, ends, again=number > 0, until_broken=until_broken
+        )
         try:
             finished = sharing.carry_out()
         except BrokenHarness as error:

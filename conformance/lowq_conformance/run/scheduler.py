@@ -56,7 +56,8 @@ class Share:
 @dataclass(slots=True)
 class Scheduler:
     """One run with one seed. `ends` is the `time.monotonic()` at which the budget is used up; `again`: the run was
-    made with another seed before, so that only what depends on the seed is looked at."""
+    made with another seed before, so that only what depends on the seed is looked at. `until_broken`: no lot is begun
+    when all that is selected is broken."""
 
     hosts: Hosts
     run: Tally
@@ -65,6 +66,7 @@ class Scheduler:
     watch: Watch | None = None
     ends: float = inf
     again: bool = False
+    until_broken: bool = False
     shares: list[Share] = field(default_factory=list)
     lots: deque[str] | None = None
     tests: int = 0
@@ -211,6 +213,9 @@ class Scheduler:
     def _give(self, share: Share) -> None:
         """The host was told of the lot at which its process died, else of the next one, or that there is none."""
         assert self.lots is not None
+        if self.until_broken and self.run.selected <= self.run.find_broken():
+            share.resumes = False
+            self.lots.clear()
         if not (share.resumes and share.lot in share.lots):
             share.lot = self.lots.popleft() if self.lots and not self.stopping else NO_LOT
         share.resumes = False

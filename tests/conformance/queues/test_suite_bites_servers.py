@@ -27,7 +27,7 @@ SOUND = [LINES, *(target for target, package in NEEDS.items() if find_spec(packa
 
 @pytest.mark.parametrize("queue", SERVED if EXHAUSTIVE else FIRST.values(), ids=lambda queue: queue.name)
 def test_every_queue_that_does_wrong_without_its_server_is_accused_of_it(queue: BrokenQueue) -> None:
-    (report,) = run([queue.target], only=queue.clauses, seed=1, profile=QUICK)
+    (report,) = run([queue.target], only=queue.clauses, seed=1, profile=QUICK, jobs=1, until_broken=True)
 
     assert {id: report[id].verdict for id in queue.clauses} == dict.fromkeys(queue.clauses, Verdict.BROKEN)
 

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.profile import QUICK
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.report.report import worst
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.runner import run
@@ -32,6 +34,20 @@ def test_a_broken_clause_is_shown_as_the_calls_that_break_it() -> None:
     assert "q.push('b')" in report["ORDER-1"].evidence
     assert "expected 'a'" in report["ORDER-1"].evidence
     assert shlex.split(report["ORDER-1"].rerun) == ["lowq", "check", target, "--only", "ORDER-1", "--seed", "7"]
+
+
+def test_what_is_broken_is_asked_no_more_where_that_is_enough() -> None:
+    queue, said = BROKEN["CountsOnce"], dict[bool, list[str]]()
+    for until_broken in (True, False):
+
+        def watch(found: Tally, _: str, key: bool = until_broken) -> None:
+            said[key] = [side.verdict for sides in found.sides.values() for side in sides]
+
+        run([queue.target], only=queue.clauses, seed=1, watch=watch, jobs=1, profile=QUICK, until_broken=until_broken)
+
+    assert "broken" in said[True]
+    assert said[True] == said[False][: len(said[True])]
+    assert len(said[True]) < len(said[False])
 
 
 def test_a_queue_that_ends_the_process_is_broken_and_the_rest_is_checked() -> None:
@@ -68,8 +84,8 @@ def test_where_no_target_can_be_loaded_nothing_is_reported() -> None:
 
 
 def test_the_tests_of_a_target_are_shared_out_and_its_verdicts_are_the_same() -> None:
-    target = f"{HARNESSES}:Dies"
-    alone, shared = (run([target], only=["DELIVER", "ORDER", "INPUT"], seed=1, jobs=jobs)[0] for jobs in (1, 3))
+    target, only = f"{HARNESSES}:Dies", ["DELIVER-2", "DELIVER-4", "DELIVER-5", "ORDER", "INPUT-1"]
+    alone, shared = (run([target], only=only, seed=1, jobs=jobs)[0] for jobs in (1, 3))
 
     assert [(each.id, each.verdict) for each in shared.clauses] == [(each.id, each.verdict) for each in alone.clauses]
     assert "DELIVER-2" in shared.ids("broken")
