@@ -75,6 +75,18 @@ class FrameLock:
                     self._waited_for = True  # perhaps by others too
                 return CLEAN if holder is None else CUT_OFF
 
+    def take_if_free(self, frame: FrameType) -> bool:
+        """Whether the lock is held by `frame` now, until it leaves or ends; False: a call under way has it."""
+        mine = {"frame": frame}
+        while True:
+            last = self._latest()
+            holder = last.get("frame")
+            if holder is not None and _is_running(holder):
+                return False
+            if last.setdefault("next", mine) is mine:
+                self._last = mine
+                return True
+
     def leave(self, frame: FrameType) -> None:
         """`frame` does not hold the lock; where another does, that one still holds it."""
         last = self._last

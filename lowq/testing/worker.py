@@ -377,7 +377,11 @@ class _Direct:
 
     def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None) or raised."""
-        return outside_of_loops(partial(attempt, self._handler, current, self._stop, self._coroutines))
+
+        def cancel(reason: BaseException) -> bool:
+            return current.flight is not None and current.flight.cancel(reason)
+
+        return outside_of_loops(partial(attempt, self._handler, current, self._stop, self._coroutines), cancel)
 
     def close(self) -> None:
         """Nothing to end."""

@@ -14,13 +14,13 @@ from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
 from inspect import iscoroutine
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lowq.clock import SystemClock, monotonic
+from lowq.clock import SystemClock
 from lowq.current_task import CurrentTask
 from lowq.error_text import is_a
-from lowq.process.descriptors import Descriptors
-from lowq.process.forking import file_at
+from lowq.worker.event_loops import EventLoops, descriptors_of, heard, wake_by_signals
 from lowq.worker.failure import NotRun
 from lowq.worker.returned import is_awaitable, not_run, way_to_wait
 from lowq.worker.stopping import Stopping
@@ -96,8 +96,7 @@ class Coroutines:
     """Runs what handlers return, one at a time; the loop is this worker's alone, and `close` ends it."""
 
     def __init__(self) -> None:
-        self._loop: AbstractEventLoop | None = None
-        self._descriptors = Descriptors()
+        self._loops = EventLoops()
 
     def finish(self, returned: Any, current: CurrentTask | None = None, stop: Canceller | None = None) -> None:
         """Nothing of what a handler returned is left to run. Raises what it raised, or NotRun: nobody can run it."""
@@ -118,28 +117,7 @@ class Coroutines:
 
     def close(self) -> None:
         """What was left on the loop is cancelled, async generators are closed, and the loop is."""
-        self._drop_lost()
-        loop, self._loop = self._loop, None
-        if loop is None or loop.is_closed():
-            return
-        import asyncio
-
-        async def clean_up() -> None:
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks, timeout=_CLEANING)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(loop.shutdown_asyncgens(), _CLEANING)
-
-        def end() -> None:
-            try:
-                loop.run_until_complete(clean_up())
-            finally:
-                loop.close()
-
-        outside_of_loops(end)
+        self._loops.close(lambda loop: outside_of_loops(lambda: _clean_up(loop)))
 
     def _await(self, awaitable: Any, current: CurrentTask | None, stop: Canceller | None) -> Any:
         import asyncio
@@ -154,27 +132,36 @@ class Coroutines:
                     "itself, which then runs on the worker's loop"
                 )
             return asyncio.run_coroutine_threadsafe(_await_it(awaitable), theirs).result()
-        loop = theirs or self._open_loop()
-        if loop.is_running():  # by another thread of a test, or around a handler that runs a task itself
-            other = Coroutines()
-            try:
-                return other._await(awaitable, current, stop)
-            finally:
-                other.close()
-        flight = Flight(loop, aside=_running_loop() is not None or _in_trio())
-        if current is not None:
-            current.flight = flight
-            if current.lost:
-                flight.cancel(_lost_error(current))
-        if stop is not None:
-            stop.cancel = lambda: flight.cancel(Stopping())
-            if stop.requested and stop.urgent:
-                stop.cancel()
-        context = copy_context()
+        if theirs is not None:
+            return self._run(theirs, awaitable, current, stop, descriptors_of(theirs).are_lost)
+        own = self._loops.take(sys._getframe())
         try:
-            return outside_of_loops(lambda: context.run(_fly, loop, awaitable, flight))
+            return self._run(own.get(), awaitable, current, stop, own.has_lost)
+        finally:
+            self._loops.leave(own, sys._getframe())
+
+    def _run(
+        self,
+        loop: AbstractEventLoop,
+        awaitable: Any,
+        current: CurrentTask | None,
+        stop: Canceller | None,
+        has_lost: Callable[[], bool],
+    ) -> Any:
+        flight = Flight(loop, aside=_running_loop() is not None or _in_trio())
+        try:
+            if current is not None:
+                current.flight = flight
+                if current.lost:
+                    flight.cancel(_lost_error(current))
+            if stop is not None:
+                stop.cancel = lambda: flight.cancel(Stopping())
+                if stop.requested and stop.urgent:
+                    stop.cancel()
+            context = copy_context()
+            return outside_of_loops(lambda: context.run(_fly, loop, awaitable, flight, has_lost), flight.cancel)
         except BaseException as error:
-            if flight.reason is None or not flight.delivered or is_a(error, KeyboardInterrupt):
+            if flight.reason in (None, error) or not flight.delivered or is_a(error, KeyboardInterrupt):
                 raise
             raise flight.reason from error
         finally:
@@ -182,41 +169,6 @@ class Coroutines:
                 current.flight = None
             if stop is not None:
                 stop.cancel = None
-
-    def _drop_lost(self) -> None:
-        """There is no loop whose descriptors a handler has closed: it cannot run what is left on it."""
-        loop = self._loop
-        if loop is None or not self._descriptors.is_highest_lost():
-            return
-        import asyncio
-
-        self._loop = None
-        for task in asyncio.all_tasks(loop):
-            coroutine = task.get_coro()
-            with suppress(Exception):
-                if iscoroutine(coroutine):
-                    coroutine.close()
-        with self._descriptors.made_harmless(), suppress(Exception):
-            loop.close()
-
-    def _open_loop(self) -> AbstractEventLoop:
-        self._drop_lost()
-        if self._loop is None or self._loop.is_closed():
-            import asyncio
-            from concurrent.futures import ThreadPoolExecutor
-
-            class Threads(ThreadPoolExecutor):
-                """Threads for `run_in_executor`, in which the current task is known."""
-
-                def submit(self, call: Any, /, *args: Any, **kwargs: Any) -> Any:
-                    return super().submit(copy_context().run, call, *args, **kwargs)
-
-            self._loop = asyncio.new_event_loop()
-            with suppress(AttributeError):  # a loop written in C has a clock of its own
-                self._loop.time = monotonic  # type: ignore[method-assign]  # or it stands still where a test froze time
-            self._descriptors = _descriptors_of(self._loop)
-            self._loop.set_default_executor(Threads(thread_name_prefix="lowq-handler"))
-        return self._loop
 
 
 def lose(current: CurrentTask) -> None:
@@ -226,16 +178,18 @@ def lose(current: CurrentTask) -> None:
         flight.cancel(_lost_error(current))
 
 
-def outside_of_loops(call: Callable[[], Answer]) -> Answer:
+def outside_of_loops(call: Callable[[], Answer], cancel: Callable[[BaseException], bool] | None = None) -> Answer:
     """What `call` answers or raises; where an event loop runs in this thread, it was called in another, meanwhile.
 
-    A worker has no event loop, so a handler may use `asyncio.run`, which a thread with a running loop refuses.
+    A worker has no event loop, so a handler may use `asyncio.run`, which a thread with a running loop refuses. An
+    exception that a signal handler raises here meanwhile is given to `cancel`; True: the call is about to end.
     """
     loop = _running_loop()
     if loop is None and not _in_trio():
         return call()
     answers: list[Answer] = []
     errors: list[BaseException] = []
+    ended: SimpleQueue[None] = SimpleQueue()
 
     def run() -> None:
         try:
@@ -243,12 +197,19 @@ def outside_of_loops(call: Callable[[], Answer]) -> Answer:
             answers.append(call())
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.put(None)
 
     thread = threading.Thread(target=copy_context().run, args=(run,), name="lowq-handler")
     _blocked.append(loop)
     try:
         thread.start()
+        heard(ended)  # and no `join`: cut off, it takes the thread for ended
         thread.join()
+    except BaseException as interruption:
+        if cancel is not None and not (answers or errors) and cancel(interruption):
+            heard(ended, _CLEANING)
+        raise
     finally:
         _blocked.remove(loop)
     for error in errors:
@@ -260,38 +221,74 @@ _blocked: list[AbstractEventLoop | None] = []
 """The loops whose thread waits here for a handler."""
 
 
-def _descriptors_of(loop: AbstractEventLoop) -> Descriptors:
-    """What a loop of asyncio's has open; nothing is known of another library's."""
-    known = {}
-    for name in ("_selector", "_ssock", "_csock"):
-        with suppress(Exception):
-            number = getattr(loop, name).fileno()
-            if (file := file_at(number)) is not None:
-                known[number] = file
-    return Descriptors(known)
+def _clean_up(loop: AbstractEventLoop) -> None:
+    import asyncio
+
+    async def clean_up() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLEANING)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(loop.shutdown_asyncgens(), _CLEANING)
+
+    loop.run_until_complete(clean_up())
 
 
-def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight) -> Any:
+def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight, has_lost: Callable[[], bool]) -> Any:
     """What the awaitable answered; what it left behind on the loop may go on when the loop next runs."""
     import asyncio
 
-    task: Future[Any] = (
-        awaitable
-        if isinstance(awaitable, asyncio.Future)
-        else loop.create_task(_await_it(awaitable), name="lowq-handler")
-    )
-    flight.begin(task)
-    _leave_library()
-    try:
-        return loop.run_until_complete(task)
-    except BaseException as error:
-        if isinstance(error, OSError) and task.done():  # the loop's, whose descriptors it has closed
-            return task.result()
-        if not task.done():  # KeyboardInterrupt, or SystemExit in something beside it: it may clean up
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
+    task: Future[Any] | None = awaitable if isinstance(awaitable, asyncio.Future) else None
+    running = None if task is not None else _await_it(awaitable)
+    hooks = sys.get_asyncgen_hooks()
+    with wake_by_signals(loop):
+        try:
+            if running is not None:
+                task = loop.create_task(running, name="lowq-handler")
+            assert task is not None
+            flight.begin(task)
+            _leave_library()
+            return loop.run_until_complete(task)
+        except BaseException as error:
+            sys.set_asyncgen_hooks(*hooks)
+            _stand_still(loop)
+            if task is None:  # cut off just when it was made; left alone, it would run with the next one
+                task = next((each for each in asyncio.all_tasks(loop) if each.get_coro() is running), None)
+            if task is None:
+                if running is not None:
+                    running.close()
+                raise
+            if isinstance(error, OSError) and task.done() and has_lost():  # the loop's, whose descriptors it closed
+                return task.result()
+            _let_end(loop, task)  # KeyboardInterrupt, or SystemExit in something beside it: it may clean up
+            raise
+
+
+def _stand_still(loop: AbstractEventLoop) -> None:
+    """The loop, whose run is over, does not say that it runs: a signal may cut it off just before it says so."""
+    import asyncio
+
+    if _running_loop() is loop:
+        asyncio._set_running_loop(None)
+    if getattr(loop, "_thread_id", None) == threading.get_ident():
+        loop._thread_id = None  # type: ignore[attr-defined]
+
+
+def _let_end(loop: AbstractEventLoop, task: Future[Any]) -> None:
+    """The task was cancelled, unless it had ended, and had its time to clean up; the loop is fit to run again."""
+    import asyncio
+
+    if not task.done():
+        task.cancel()
+    for _ in range(3):
+        with suppress(asyncio.CancelledError, Exception):
+            loop.stop()  # a run that was cut off may have left this to do, and would so stop one of the next
+            loop.run_forever()
+            if not task.done():
                 loop.run_until_complete(asyncio.wait([task], timeout=_CLEANING))
-        raise
+            return
 
 
 async def _await_it(awaitable: Any) -> Any:

@@ -16,6 +16,7 @@ from operator import methodcaller
 from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
+from lowq.worker.event_loops import LOOK
 from lowq.worker.failure import NotRun
 
 _ITERATORS = frozenset({"map", "filter", "zip", "enumerate", "callable_iterator"})
@@ -91,16 +92,21 @@ def _result(future: Any) -> Any:
 
 
 def _get(result: Any) -> Any:
+    while not result.ready():
+        result.wait(LOOK)
     return result.get()
 
 
 def _join(thread: Any) -> None:
     if thread is not sys.modules["threading"].current_thread():
-        thread.join()
+        while thread.is_alive():
+            thread.join(LOOK)
 
 
 def _join_process(process: Any) -> None:
-    process.join()
+    process.join(LOOK)
+    while process.exitcode is None:
+        process.join(LOOK)
     if process.exitcode:
         raise NotRun(f"the handler returned a process, which ended with exit code {process.exitcode}")
 

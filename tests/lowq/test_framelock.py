@@ -111,3 +111,21 @@ def test_a_hold_leaves_no_garbage() -> None:
         assert hold()() is None
     finally:
         gc.enable()
+
+
+def test_whoever_does_not_wait_has_it_only_if_no_call_under_way_does() -> None:
+    lock, found = FrameLock(), list[bool]()
+
+    def take() -> None:
+        found.append(lock.take_if_free(sys._getframe()))
+
+    take()  # and ends without leaving it
+    lock.take(sys._getframe())
+    take()
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(BOUND)
+    lock.leave(sys._getframe())
+    take()
+
+    assert found == [True, False, False, True]
