@@ -19,6 +19,7 @@ from lowq_conformance.checker.model_tasks import Mismatch
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support import local_constants
 
 STEPS = 25
 
@@ -50,20 +51,21 @@ def explore(
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))
     set_hypothesis_home_dir(folder)  # it would leave a folder where the user stands
     try:
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                database=None,
-                deadline=None,
-                max_examples=examples,
-                stateful_step_count=STEPS,
-                suppress_health_check=list(HealthCheck),
-                phases=(Phase.generate, Phase.shrink),
-                verbosity=Verbosity.quiet,
-                print_blob=False,
-                report_multiple_bugs=False,
-            ),
-        )
+        with local_constants.ignored():
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    database=None,
+                    deadline=None,
+                    max_examples=examples,
+                    stateful_step_count=STEPS,
+                    suppress_health_check=list(HealthCheck),
+                    phases=(Phase.generate, Phase.shrink),
+                    verbosity=Verbosity.quiet,
+                    print_blob=False,
+                    report_multiple_bugs=False,
+                ),
+            )
     except (Mismatch, Flaky, ExceptionGroup, Spent):
         if not search.found and not search.spent:
             raise
