@@ -120,14 +120,13 @@ def test_what_is_committed_comes_out_in_the_order_of_the_commits(q: Client, subj
 
 @pytest.mark.clause("TX-4")
 def test_a_program_that_dies_before_the_commit_leaves_nothing(
-    q: Client, subject: Subject, place: Path, tmp_path: Path
+    q: Client, subject: Subject, place: Path, tmp_path: Path, agents: Agents
 ) -> None:
     orders = Orders(subject.target, subject.promises, subject.traits, place, tmp_path, MINUTE)
-    with Agents() as agents:
-        agent = agents.start(orders)
-        subject.journal.note(f"process {agent.pid}: with transaction(place) as tx: tx.push('a'), and kill -9")
-        agent.do([{"client": "dies", "slot": 0, "steps": [["transact", ["a"]], ["die"]]}])
-        agents.bury(agent)
+    agent = agents.start(orders)
+    subject.journal.note(f"process {agent.pid}: with transaction(place) as tx: tx.push('a'), and kill -9")
+    agent.do([{"client": "dies", "slot": 0, "steps": [["transact", ["a"]], ["die"]]}])
+    agents.bury(agent)
     if not (tmp_path / "transacted").exists():
         raise NotObserved("the process could not push in a transaction")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from os import kill
 from pathlib import Path
@@ -22,10 +22,11 @@ import pytest
 from lowq import Item
 from lowq_conformance.cases.expect import claim, require, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
-from lowq_conformance.cases.waiting import WAIT, InProcess, Missed, Processes, Stage, Waiter, confirm_scene
+from lowq_conformance.cases.waiting import WAIT, InProcess, Missed, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import Points
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
@@ -49,18 +50,10 @@ each_way = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="session")
-def processes() -> Iterator[Processes]:
-    """Where processes come from."""
-    made = Processes()
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def confirm(subject: Subject, place: Path, processes: Processes) -> Confirmed:
+def confirm(subject: Subject, place: Path, agents: Agents) -> Confirmed:
     """Carries out a scene, and again where it fails."""
-    return lambda scene: confirm_scene(subject, place, processes, scene)
+    return lambda scene: confirm_scene(subject, place, agents, scene)
 
 
 @pytest.fixture
@@ -118,12 +111,12 @@ def test_who_waits_after_the_push_does_not_wait(confirm: Confirmed, how: str) ->
 @pytest.mark.clause("WAIT-1")
 @pytest.mark.needs("threads")
 def test_no_push_is_missed_on_the_way_into_the_wait(
-    subject: Subject, place: Path, processes: Processes, confirm: Confirmed, random: Random, profile: Profile
+    subject: Subject, place: Path, agents: Agents, confirm: Confirmed, random: Random, profile: Profile
 ) -> None:
     """The waiter stands still before one of its lines, another client pushes, and the waiter goes on."""
     line = 0
     try:
-        with Stage(subject, place / "first", processes) as stage:
+        with Stage(subject, place / "first", agents) as stage:
             points = Points(stage)
             if subject.asynchronous:
                 raise NotPromised("what its coroutines do is traced in no thread of theirs")

@@ -168,14 +168,16 @@ def test_no_start_makes_a_worker_too_many(q: Client, workers: Workers) -> None:
 
 
 @pytest.mark.clause("WORKER-5")
-def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_path: Path, profile: Profile) -> None:
+def test_many_that_start_at_once_make_no_worker_too_many(
+    workers: Workers, tmp_path: Path, profile: Profile, agents: Agents
+) -> None:
     allowed = count_allowed(workers)
     logs = tmp_path / "logs"
     logs.mkdir()
     works = [task(number, does="take", seconds=TURN) for number in range(STARTERS * profile.starts)]
     workers.note(f"{STARTERS} processes at once, {profile.starts} times each: q.push(…); start(place, handler)")
-    with Agents() as agents:
-        crew = [agents.starting(orders(workers, logs, STARTERS)) for _ in range(STARTERS)]
+    crew = [agents.starting(orders(workers, logs, STARTERS)) for _ in range(STARTERS)]
+    try:
         for slot, agent in enumerate(crew):
             steps: list[Step] = [["open"]]
             for number, work in enumerate(works[slot::STARTERS]):
@@ -196,6 +198,9 @@ def test_many_that_start_at_once_make_no_worker_too_many(workers: Workers, tmp_p
         workers.run(*works)
         expect_at_most(workers, allowed)
         workers.kill()
+    finally:
+        for agent in crew:
+            agents.kill(agent)
 
 
 def count_allowed(workers: Workers) -> int:

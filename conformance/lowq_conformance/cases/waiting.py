@@ -195,30 +195,11 @@ class InProcess:
 Waiter = InThread | InProcess
 
 
-class Processes:
-    """Where processes that wait come from; none is started before one is asked for."""
-
-    def __init__(self) -> None:
-        self._agents: Agents | None = None
-
-    @property
-    def agents(self) -> Agents:
-        """What starts them."""
-        if self._agents is None:
-            self._agents = Agents()
-        return self._agents
-
-    def close(self) -> None:
-        """No process is left."""
-        if self._agents is not None:
-            self._agents.close()
-
-
 class Stage:
     """One attempt: a place, those who wait at it, and how late the machine is meanwhile."""
 
-    def __init__(self, subject: Subject, place: Path, processes: Processes) -> None:
-        self.subject, self.place, self._processes = subject, place / "place", processes
+    def __init__(self, subject: Subject, place: Path, agents: Agents) -> None:
+        self.subject, self.place, self._agents = subject, place / "place", agents
         self._logs = place / "logs"
         for folder in (self.place, self._logs):
             folder.mkdir(parents=True)
@@ -260,9 +241,8 @@ class Stage:
         subject, name = self.subject, f"waiter {len(self._waiters)}"
         logs = self._logs / name
         logs.mkdir()
-        agents = self._processes.agents
-        agent = agents.starting(Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease))
-        waiter = InProcess(agents, agent, logs, name, wait, keeps=keeps)
+        agent = self._agents.starting(Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease))
+        waiter = InProcess(self._agents, agent, logs, name, wait, keeps=keeps)
         subject.journal.note(f"process {agent.pid}: open(place).claim(wait={format_value(wait)})")
         self._waiters.append(waiter)
         return waiter
@@ -314,12 +294,12 @@ class Stage:
         return got[0]
 
 
-def confirm_scene(subject: Subject, place: Path, processes: Processes, scene: Callable[[Stage], None]) -> None:
+def confirm_scene(subject: Subject, place: Path, agents: Agents, scene: Callable[[Stage], None]) -> None:
     """The scene goes as it should, in one of several attempts. Raises Broken where it does in none."""
     for attempt in range(ATTEMPTS):
         subject.journal.calls.clear()
         try:
-            with Stage(subject, place / f"attempt {attempt}", processes) as stage:
+            with Stage(subject, place / f"attempt {attempt}", agents) as stage:
                 scene(stage)
             return
         except Missed as missed:

@@ -1,12 +1,13 @@
 """The interpreter in which agents run: a clean one, started by `agents.py`, that forks once for each agent.
 
-It has imported the suite and nothing else, runs one thread and has no queue open, so that its forks are as good as
-new interpreters and cost a tenth. Each agent is told over a socket what to do; when the other end of the socket is
-gone, however that came about, the agent is gone too. PYTEST_DONT_REWRITE
+It has imported the suite and what it is told is harmless, but nothing of the queue's own, runs one thread and has no
+queue open, so that its forks are as good as new interpreters and cost a tenth. Each agent is told over a socket what
+to do; when the other end of the socket is gone, however that came about, the agent is gone too. PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -14,8 +15,10 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from math import inf
 from pathlib import Path
 
@@ -69,6 +72,11 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     children: set[int] = set()
     signal.signal(signal.SIGINT, lambda *_: None)  # who started this one decides when it ends
+    for name in sys.argv[2:]:
+        with suppress(Exception):  # whoever needs it will say so
+            import_module(name)
+    gc.collect()
+    gc.freeze()  # so that no fork copies what none of them frees
     try:
         while True:
             data, sockets, _, _ = socket.recv_fds(control, 64, 2)

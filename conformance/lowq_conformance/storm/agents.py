@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lowq_conformance.contract.promises import BrokenHarness
@@ -21,6 +22,9 @@ BOUND = 30.0
 
 
 PROGRAM = "from lowq_conformance.storm.agent_process import main; main()"
+HARMLESS = sys.stdlib_module_names | {"lowq"}
+"""Packages that may be imported before a fork, as nothing of theirs takes two processes for one afterwards. Of a
+queue's own modules nobody knows: one that notes its process id as it is imported would be accused wrongly."""
 
 
 class AgentFailed(Exception):
@@ -71,16 +75,21 @@ class Agents:
     """Starts agents, and ends all of them when it is left."""
 
     def __init__(self) -> None:
+        self._living: list[Agent] = []
+
+    @cached_property
+    def _process(self) -> subprocess.Popen[bytes]:
+        """The interpreter that they come from, started when the first one is asked for."""
         mine, its = socket.socketpair()
         with its:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno())],
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno()), *imported()],
                 pass_fds=(its.fileno(),),
                 stdin=subprocess.DEVNULL,
             )
         mine.settimeout(BOUND)
         self._control = mine
-        self._living: list[Agent] = []
+        return process
 
     def __enter__(self) -> Agents:
         return self
@@ -102,6 +111,7 @@ class Agents:
 
     def starting(self, orders: Orders, *others: socket.socket) -> Agent:
         """An agent that will be ready; what it is told meanwhile it does then. It is given the other sockets, too."""
+        assert self._process is not None  # it is started here
         mine, its = socket.socketpair()
         with its:
             socket.send_fds(self._control, [b"fork"], [its.fileno(), *(each.fileno() for each in others)])
@@ -129,6 +139,8 @@ class Agents:
 
     def close(self) -> None:
         """No agent is left, nor the interpreter that they came from."""
+        if "_process" not in vars(self):
+            return
         self._control.close()
         try:
             self._process.wait(BOUND)
@@ -147,3 +159,8 @@ class Agents:
                 raise AgentFailed("the interpreter from which agents are forked died", "as it forked a process")
             line += byte
         return line
+
+
+def imported() -> list[str]:
+    """The harmless modules that this process has imported: what agents would import, one after the other."""
+    return [name for name in list(sys.modules) if name.partition(".")[0] in HARMLESS]
