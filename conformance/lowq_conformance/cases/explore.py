@@ -51,7 +51,7 @@ def explore(
     machine = seed(number)(type("Machine", (QueueMachine,), {"search": search}))
     set_hypothesis_home_dir(folder)  # it would leave a folder where the user stands
     try:
-        with local_constants.ignored():
+        with local_constants.ignore():
             run_state_machine_as_test(
                 machine,
                 settings=settings(

@@ -83,7 +83,7 @@ class Agents:
         mine, its = socket.socketpair()
         with its:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno()), *imported()],
+                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno()), *list_harmless()],
                 pass_fds=(its.fileno(),),
                 stdin=subprocess.DEVNULL,
             )
@@ -161,6 +161,6 @@ class Agents:
         return line
 
 
-def imported() -> list[str]:
+def list_harmless() -> list[str]:
     """The harmless modules that this process has imported: what agents would import, one after the other."""
     return [name for name in list(sys.modules) if name.partition(".")[0] in HARMLESS]

@@ -18,7 +18,7 @@ draw nothing from modules."""
 
 
 @contextmanager
-def ignored() -> Iterator[None]:
+def ignore() -> Iterator[None]:
     """No module is read meanwhile."""
     try:
         home: Any = import_module(HOME)
