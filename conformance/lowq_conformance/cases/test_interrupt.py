@@ -10,16 +10,18 @@ from tempfile import mkdtemp
 import pytest
 
 from lowq_conformance.cases.fixtures import loaded_key, profile_key, seed_key
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.interruptions import Interruptions
 
 
 @pytest.fixture(scope="session")
-def interruptions(request: pytest.FixtureRequest, places: Path) -> Iterator[Interruptions]:
+def interruptions(request: pytest.FixtureRequest, places: Path, agents: Agents) -> Iterator[Interruptions]:
     """The calls that are interrupted, all when the first clause is asked about."""
     stash = request.config.stash
     subject = stash[loaded_key].fresh()
     random = Random(f"{stash[seed_key]} interruptions")
-    yield Interruptions(subject, lambda: Path(mkdtemp(dir=places)), stash[profile_key], random)
+    folder = lambda: Path(mkdtemp(dir=places))  # noqa: E731  where calls are interrupted
+    yield Interruptions(subject, folder, stash[profile_key], random, agents=agents)
     subject.close()
 
 

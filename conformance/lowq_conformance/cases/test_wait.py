@@ -30,6 +30,8 @@ from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
+pytestmark = pytest.mark.waits
+
 Scene = Callable[[Stage], None]
 Confirmed = Callable[[Scene], None]
 

@@ -41,6 +41,8 @@ from lowq_conformance.subject.workers import Workers
 
 __all__ = ["q", "reaper", "workers"]
 
+pytestmark = pytest.mark.waits
+
 MANY = 40
 BUSY = 6.0
 """Seconds for which they are met at most: far more than it takes where the machine is not busy."""

@@ -15,6 +15,8 @@ from lowq_conformance.subject.workers import Workers
 
 __all__ = ["q", "reaper", "workers"]
 
+pytestmark = pytest.mark.waits
+
 LONGER = 1.5
 """How many times the queue's patience its server is away."""
 TASKS = 2

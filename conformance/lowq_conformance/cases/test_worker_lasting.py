@@ -47,6 +47,8 @@ from lowq_conformance.subject.workers import Workers, describe_turns, most_at_on
 
 __all__ = ["q", "reaper", "workers"]
 
+pytestmark = pytest.mark.waits
+
 LONG = 1.7
 """Leases that a long task takes: so that one that was renewed once is over, too."""
 STEPS = 12

@@ -241,7 +241,9 @@ class Stage:
         subject, name = self.subject, f"waiter {len(self._waiters)}"
         logs = self._logs / name
         logs.mkdir()
-        agent = self._agents.starting(Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease))
+        agent = self._agents.starting(
+            Orders(subject.target, subject.promises, subject.traits, self.place, logs, lease)
+        )
         waiter = InProcess(self._agents, agent, logs, name, wait, keeps=keeps)
         subject.journal.note(f"process {agent.pid}: open(place).claim(wait={format_value(wait)})")
         self._waiters.append(waiter)

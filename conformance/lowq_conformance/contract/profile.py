@@ -25,8 +25,7 @@ class Deaths:
 class Profile:
     """The sizes of a run.
 
-    `jobs` is how many processes share the tests where nobody says, `seeds` how many seeds the random parts are made
-    with, `bound` the seconds after which a test hangs.
+    `seeds` is how many seeds the random parts are made with, `bound` the seconds after which a test hangs.
 
     A storm has `clients` that carry out `rounds` for `seconds` at most, and is made again, `again` times at most,
     until it has shown what the clauses ask about; one in which clients close has `closing` rounds. One process after
@@ -55,7 +54,6 @@ class Profile:
 
     name: str
     says: str
-    jobs: int = 1
     seeds: int = 1
     bound: float = 120.0
     clients: int = 4
@@ -91,12 +89,11 @@ class Profile:
     shrinking: float = 5.0
 
 
-DEFAULT = Profile("default", "some 30 s for sqlite with -n 2")
+DEFAULT = Profile("default", "some 30 s for sqlite")
 QUICK = replace(
     DEFAULT,
     name="quick",
     says="some 13 s for sqlite",
-    jobs=2,
     scenes=3,
     sweeping=5.0,
     stills=1,

@@ -46,7 +46,7 @@ def _schedule(_: click.Context, __: click.Parameter, value: str | None) -> Sched
 
 
 def _number(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
-    """How many processes: auto is as many as there are cores, None what the profile says."""
+    """How many processes: auto is as many as there are cores, None where nobody said."""
     if value is None:
         return None
     if value == "auto":
@@ -56,6 +56,8 @@ def _number(_: click.Context, __: click.Parameter, value: str | None) -> int | N
     return int(value)
 
 
+JOBS = 2
+"""How many processes share the tests where nobody says."""
 HARNESS = 2
 FAILED = 70
 INTERRUPTED = 130
@@ -147,7 +149,7 @@ Exit status with --history
     "jobs",
     callback=_number,
     metavar="N",
-    help="Share the tests of a TARGET among N processes; auto: one a core. Default: 1, and 2 with --quick.",
+    help=f"Share the tests of a TARGET among N processes; auto: one a core. Default: {JOBS}.",
 )
 @click.option(
     "--budget",
@@ -260,7 +262,7 @@ def check(
                     seed=seed,
                     promises=promises,
                     profile=PROFILES[profile or DEFAULT.name],
-                    jobs=jobs,
+                    jobs=jobs or JOBS,
                     budget=budget,
                     schedule=schedule,
                 )

@@ -71,13 +71,21 @@ class Host:
 
 @dataclass(slots=True)
 class Hosts:
-    """As many hosts as there are to be, started when they are first needed; none is left at the end."""
+    """As many hosts as there are to be, started when they are first needed; none is left at the end.
+
+    Where there are several, there is one more that runs what mostly waits, while the others need the processor.
+    """
 
     folder: Path
-    number: int
+    jobs: int
     interruption: Interruption
     hosts: list[Host] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return self.jobs + (self.jobs > 1)
 
     def __enter__(self) -> Hosts:
         (self.folder / "pytest.ini").write_text(INI)

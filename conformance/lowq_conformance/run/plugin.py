@@ -80,6 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "judges(*ids): the clauses that this test may find broken")
     config.addinivalue_line("markers", "needs(*promises): what this side of the clause takes beside the clause's own")
     config.addinivalue_line("markers", "together(run): tests that look at one run, which is made once")
+    config.addinivalue_line("markers", "waits: what the test does takes long, and hardly ever the processor")
     promised = tuple(config.getoption("lowq_promise"))
     asked_seed = config.getoption("lowq_seed")
     try:
@@ -215,7 +216,14 @@ def lot(item: pytest.Item) -> str:
     runs = [run for mark in item.iter_markers("together") for run in mark.args]
     if runs:
         return name_of_run(" ".join(runs), item.config.stash[loaded_key].promises)
+    if waits(item):
+        return f"{item.path.stem} {item.name}"
     return item.name if is_seeded(item) else item.path.stem
+
+
+def waits(item: pytest.Item) -> bool:
+    """Whether the test mostly waits."""
+    return item.get_closest_marker("waits") is not None
 
 
 def judges(item: pytest.Item) -> bool:

@@ -46,7 +46,7 @@ def run(
     watch: Callable[[Tally, str], None] | None = None,
     bound: float | None = None,
     profile: Profile = DEFAULT,
-    jobs: int | None = None,
+    jobs: int = 1,
     budget: float | None = None,
     schedule: Schedule | None = None,
     known: Mapping[str, Fault] | None = None,
@@ -54,7 +54,7 @@ def run(
 ) -> list[Report]:
     """The report on each target. `only` are the clauses and groups to look at, of all targets or of each;
     `watch` is told of each event; `bound` are seconds for one test, else those of the profile; the tests of a target
-    are shared out among `jobs` processes, else as many as the profile says.
+    are shared out among `jobs` processes, and where these are several, one more that does what mostly waits.
 
     `known` are faults that are known beside those that a harness states, by clause; they count more than its own.
 
@@ -85,7 +85,7 @@ def run(
     with (
         Interruption() as interruption,
         places as folder,
-        Hosts(Path(folder), jobs or profile.jobs, interruption) as hosts,
+        Hosts(Path(folder), jobs, interruption) as hosts,
     ):
         for number, target in enumerate(targets):
             found.append(

@@ -37,10 +37,12 @@ class Share:
     was.
 
     It was `heard` last at that instant of `time.monotonic()`; `standing` is where it stands still since.
-    `resumes`: the lot is to be gone on with by a new process, which has these `lots`.
+    `resumes`: the lot is to be gone on with by a new process, which has these `lots`. One that `waits` is given only
+    what mostly waits.
     """
 
     host: Host
+    waits: bool = False
     end: float = inf
     lot: str | None = None
     resumes: bool = False
@@ -69,6 +71,8 @@ class Scheduler:
     until_broken: bool = False
     shares: list[Share] = field(default_factory=list)
     lots: deque[str] | None = None
+    waiting: deque[str] = field(default_factory=deque)
+    """The lots that mostly wait, where there is somebody apart for them."""
     tests: int = 0
     stopping: bool = False
 
@@ -77,11 +81,15 @@ class Scheduler:
 
         Raises BrokenHarness and SuiteFailed; tests may be running then, and end with `stop`.
         """
-        self.shares = [Share(host) for host in self.hosts.ready()]
-        for share in self.shares:
-            self._begin(share)
+        self._begin_with(self.hosts.ready()[:1])  # what it has to do says who else is needed
         self._listen()
         return not self.stopping and not self.hosts.interruption.seen
+
+    def _begin_with(self, hosts: Sequence[Host], *, waits: bool = False) -> None:
+        """The hosts, too, take lots."""
+        for host in hosts:
+            self.shares.append(Share(host, waits))
+            self._begin(self.shares[-1])
 
     def stop(self) -> None:
         """No test runs any more."""
@@ -189,7 +197,7 @@ class Scheduler:
 
     def _plan(self, share: Share, event: dict[str, Any]) -> None:
         """The lots are known, the long ones first where several hosts share them."""
-        share.lots = frozenset(name for name, _, _ in event["lots"])
+        share.lots = frozenset(name for name, *_ in event["lots"])
         if self.lots is not None:
             return
         run = self.run
@@ -198,13 +206,19 @@ class Scheduler:
             run.known = {id: Fault(*told) for id, told in event["known"].items()}
             run.planned = {test: tuple(ids) for test, ids in event["planned"].items()}
         lots = [lot for lot in event["lots"] if not self.again or self._worth(*lot)]
-        if len(self.shares) > 1:
-            lots.sort(key=lambda lot: not lot[2])
-        self.tests = sum(len(tests) for _, tests, _ in lots)
+        self.tests = sum(len(tests) for _, tests, *_ in lots)
         run.expected += self.tests
-        self.lots = deque(name for name, _, _ in lots)
+        apart = self.hosts.jobs > 1
+        if apart:
+            lots.sort(key=lambda lot: not lot[2])
+        self.lots = deque(name for name, _, _, waits in lots if not (waits and apart))
+        self.waiting = deque(name for name, _, _, waits in lots if waits and apart)
+        if apart and not self.stopping:
+            *others, last = self.hosts.ready()[1:]
+            self._begin_with(others[: max(0, len(self.lots) - 1)])
+            self._begin_with([last] if self.waiting else [], waits=True)
 
-    def _worth(self, _: str, tests: Sequence[str], seeded: bool) -> bool:
+    def _worth(self, _: str, tests: Sequence[str], seeded: bool, __: bool) -> bool:
         """Whether another seed may show something new: not of what does not depend on it, nor of what is broken."""
         broken = self.run.find_broken()
         planned = [self.run.planned.get(test, ()) for test in tests]
@@ -217,7 +231,8 @@ class Scheduler:
             share.resumes = False
             self.lots.clear()
         if not (share.resumes and share.lot in share.lots):
-            share.lot = self.lots.popleft() if self.lots and not self.stopping else NO_LOT
+            mine = self.waiting if share.waits else self.lots or self.waiting
+            share.lot = mine.popleft() if mine and not self.stopping else NO_LOT
         share.resumes = False
         share.host.tell(lot=share.lot)
 

@@ -181,7 +181,8 @@ class EventSender:
         for item in session.items:
             lots.setdefault(suite.lot(item), []).append(item)
         told = [
-            (name, [item.nodeid for item in items], any(map(suite.is_seeded, items))) for name, items in lots.items()
+            (name, [item.nodeid for item in items], any(map(suite.is_seeded, items)), any(map(suite.waits, items)))
+            for name, items in lots.items()
         ]
         known = {id: (fault.link, fault.sometimes) for id, fault in run.known.items()}
         tell(self._talk, planned=run.planned, lacks=run.lacks, known=known, lots=told)

@@ -26,6 +26,7 @@ from lowq_conformance.contract.promises import Traits
 from lowq_conformance.storm.actor import Ledger
 from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.director import play
+from lowq_conformance.storm.interrupted import obey
 from lowq_conformance.storm.performer import Equipment, NoJournal, Performer, SharedClient, Step, trouble_of
 from lowq_conformance.storm.recorder import Log
 from lowq_conformance.subject.subject import Subject
@@ -39,7 +40,8 @@ class Orders:
     """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns.
 
     One that `acts` does one step after the other, as it is told: as one of two "processes", which its slot says, as
-    two "threads", as two "coroutines" of one client, as both sides of a "fork", or "alone".
+    two "threads", as two "coroutines" of one client, as both sides of a "fork", or "alone"; or as one whose calls are
+    "interrupted".
     """
 
     target: str
@@ -133,6 +135,9 @@ class AgentProcess:
             meeting = None if orders.meeting is None else Barrier(orders.meeting, orders.slots)
         except Exception as error:
             self._fail(error)
+            return
+        if orders.acts == "interrupted":
+            obey(self._talk, subject, orders.place)
             return
         if orders.acts:
             equipment = Equipment(subject, orders.place, orders.logs, Ledger(""), orders.lease, slot=orders.slot)

@@ -6,14 +6,9 @@ ends it where it does not answer. PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import os
-import pickle
 import signal
-import socket
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -22,14 +17,13 @@ from typing import Any
 
 from lowq import Item
 from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
-from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.aftermath import BATCH
-from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.performer import trouble_of
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import Journal
+from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.interrupts import Cut, Interrupted, Interruptible, Own, Point, own_files
-from lowq_conformance.support.own_frames import where_of
 
 WAIT = timedelta(seconds=2)
 """How long a claim waits that an alarm cuts off."""
@@ -37,34 +31,25 @@ WAIT = timedelta(seconds=2)
 Told = dict[str, Any]
 
 
-def main() -> None:
+def obey(talk: Channel, subject: Subject, place: Path) -> None:
     """Do what is told until nobody tells anything any more."""
-    own = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started this one decides when it ends
-    with own.makefile("rb") as file:
-        orders: Orders = pickle.loads(bytes.fromhex(file.readline().decode()))
-    os.chdir(orders.folder)
-    talk = Channel(own)
     try:
-        hand = Hand(orders)
+        hand = Hand(subject, place)
         talk.tell({"ready": True})
         while (told := talk.next()) is not None:
             talk.tell(hand.do(told))
-    except BrokenHarness as error:
-        talk.tell({"broken_harness": str(error)})
     except Exception as error:
-        talk.tell({"failed": "".join(traceback.format_exception(error)), "where": where_of(error)})
-    sys.stdout.flush()
-    os._exit(0)
+        talk.tell(trouble_of(error))
 
 
 class Hand:
     """One client, and what it has in hand."""
 
-    def __init__(self, orders: Orders) -> None:
-        self.subject = orders.subject()
+    def __init__(self, subject: Subject, place: Path) -> None:
+        self.subject = subject
         self.subject.journal = Journal()
-        self.place = orders.place
+        self.place = place
         self.label = ""
         self.held: Held | None = None
         self.id: Any = None

@@ -8,13 +8,10 @@ each work comes out is counted: never more often than it was pushed, nor less of
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,16 +20,13 @@ from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.aftermath import FREE, USABLE, WHOLE, Said, Tally
-from lowq_conformance.storm.agent_process import Orders, encode_orders
-from lowq_conformance.storm.agents import BOUND, AgentFailed
+from lowq_conformance.storm.agent_process import Orders
+from lowq_conformance.storm.agents import BOUND, AgentFailed, Agents
 from lowq_conformance.storm.cut_points import EVENLY, Cut, Point, in_order
 from lowq_conformance.storm.interrupted import Told
 from lowq_conformance.subject.client import MINUTE
 from lowq_conformance.subject.program import ProgramCall, format_program
 from lowq_conformance.subject.subject import Subject
-from lowq_conformance.support.channel import Channel
-
-PROGRAM = "from lowq_conformance.storm.interrupted import main; main()"
 
 EACH = 40
 """Scenes at one place."""
@@ -58,16 +52,9 @@ class WaitsForEver(Exception):
 class Side:
     """A process that was started and is told what to do."""
 
-    def __init__(self, orders: Orders, bound: float, calls: list[ProgramCall]) -> None:
-        mine, its = socket.socketpair()
-        with its:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno())],
-                pass_fds=(its.fileno(),),
-                stdin=subprocess.DEVNULL,
-            )
-        self._talk = Channel(mine)
-        self._talk.send(encode_orders(orders))
+    def __init__(self, agents: Agents, orders: Orders, bound: float, calls: list[ProgramCall]) -> None:
+        self._agents, self._agent = agents, agents.starting(orders)
+        self._talk = self._agent.talk
         self._calls, self._bound = calls, bound
         self._ready = False
         self._label, self._doing = "", ""
@@ -104,9 +91,7 @@ class Side:
 
     def end(self) -> None:
         """The process is gone."""
-        self._talk.close()
-        self._process.kill()
-        self._process.wait()
+        self._agents.kill(self._agent)
 
 
 @dataclass(slots=True)
@@ -119,6 +104,8 @@ class Interruptions:
     random: Random
     wanted: frozenset[str] = frozenset({WHOLE, USABLE, FREE})
     """The clauses that are looked for: once each of them is found broken, no more is done."""
+    agents: Agents | None = None
+    """Where the processes come from; None: from an interpreter of their own."""
     faults: dict[str, Fault] = field(default_factory=dict)
     interrupted: int = 0
     ended: bool = False
@@ -142,7 +129,14 @@ class Interruptions:
             raise NotObserved("no call was interrupted")
 
     def _look(self) -> None:
-        stage = Stage(self.subject, self.folder(), self.profile)
+        if self.agents is not None:
+            self._look_with(self.agents)
+            return
+        with Agents() as agents:
+            self._look_with(agents)
+
+    def _look_with(self, agents: Agents) -> None:
+        stage = Stage(agents, self.subject, self.folder(), self.profile)
         try:
             plan = stage.plan(self.random, self.profile.interruptions)
             end = time.monotonic() + self.profile.interrupting  # however long the processes took to start
@@ -166,7 +160,7 @@ class Interruptions:
                 if len(self._bad) == MOST or self.wanted <= set(self.faults):
                     self.ended = True
                     return
-                stage = Stage(self.subject, self.folder(), self.profile)
+                stage = Stage(agents, self.subject, self.folder(), self.profile)
                 stage.open()
         finally:
             stage.close()
@@ -175,22 +169,24 @@ class Interruptions:
 class Stage:
     """The two sides at one place."""
 
-    def __init__(self, subject: Subject, place: Path, profile: Profile) -> None:
-        self.subject, self.place = subject, place
+    def __init__(self, agents: Agents, subject: Subject, place: Path, profile: Profile) -> None:
+        self.agents, self.subject, self.place = agents, subject, place
         self.calls: list[ProgramCall] = []
         self.claimed: list[Any] = []
         self.number = 0
         self._batches = 0
         """Batches that were interrupted. The first are not pushed again, nor each second one of the others: pushed
         again, one that was torn is whole."""
-        self._orders = orders = Orders(subject.target, subject.promises, subject.traits, place, place, MINUTE)
+        self._orders = orders = Orders(
+            subject.target, subject.promises, subject.traits, place, place, MINUTE, acts="interrupted"
+        )
         patience = subject.traits.patience.total_seconds()
         self.patience = 0.0 if "prompt" in subject.promises else patience
         self._bound = min(profile.bound / 3, profile.stuck + patience)
-        self.first = Side(orders, self._bound, self.calls)
+        self.first = Side(agents, orders, self._bound, self.calls)
         self.second: Side | None = None
         if {"processes", "persistent"} <= subject.promises:
-            self.second = Side(replace(orders), self._bound, self.calls)
+            self.second = Side(agents, orders, self._bound, self.calls)
         self.threads = self.second is None and "threads" in subject.promises
 
     def close(self) -> None:
@@ -289,7 +285,7 @@ class Stage:
                 if self.second is None:
                     return
                 self.second.end()
-                self.second, gone = Side(self._orders, self._bound, self.calls), True
+                self.second, gone = Side(self.agents, self._orders, self._bound, self.calls), True
         renewed = gone
         try:
             for fault in self._afterwards(tally):

@@ -147,6 +147,7 @@ class Subject(UnderTest):
             while self._served:
                 self._served.pop().close()
             self._places.clear()
+            self._clients.clear()  # a ring that would keep what the harness has open until somebody looks for garbage
             for loop in self._loops.values():
                 loop.close()
             self.journal.close()
