@@ -15,6 +15,7 @@ from io import FileIO
 from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation
 from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
+from lowq.process.paths import exists, is_folder
 
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -59,7 +60,7 @@ def _names(real: str) -> tuple[list[str], int]:
         let_through(error)
         return [], 0
     # The log is away while a process forks or is about to open the file; a worker's lock stays where it was made.
-    in_use = [name for name in names if kernel.exists(f"{name}-wal")] or [
+    in_use = [name for name in names if exists(f"{name}-wal")] or [
         name for name in names if any(entry.path.startswith(f"{name}-lock") for entry in found)
     ]
     return in_use or names, status.st_nlink - len(names)
@@ -126,7 +127,7 @@ def _open(path: str, flags: int) -> FileIO | None:
     One call into C opens it and gives it to its owner: an exception that a signal raises cannot come between the two,
     and so leaves no descriptor behind.
     """
-    if kernel.is_folder(path):  # which FileIO would refuse after it was opened, and leave open
+    if is_folder(path):  # which FileIO would refuse after it was opened, and leave open
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     mode = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
     try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from stat import S_ISREG
 from types import ModuleType
 from typing import Protocol, TypeGuard
 
@@ -238,12 +239,19 @@ def _path_of_clock(path: str | os.PathLike[str]) -> str:
 
 
 def _open(path: str) -> int:
-    if kernel.exists(path) and not kernel.is_file(path):
+    if _is_special(path):  # a fifo, say: opening it would wait
         raise InvalidLocation(f"path: expected a regular file, got {excerpt(path)}")
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
         raise InvalidLocation(f"path: expected a file that can hold a clock, got {excerpt(path)}: {error}") from None
+
+
+def _is_special(path: str) -> bool:
+    try:
+        return not S_ISREG(kernel.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False  # none yet, or one of which opening it says what is wrong
 
 
 def _unnamed_file() -> int:

@@ -1,4 +1,7 @@
-"""A handler that needs no Python: a command that gets the work on its standard input."""
+"""A handler that needs no Python: a command that gets the work on its standard input.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -45,12 +46,15 @@ def cut_before(
     """Where the handler was cut off, which ran `lines` lines of its own function: the next one, as file, number and
     text. None where it has returned instead. Raises CrashMissed where it caught the crash."""
     cut = _Cut(lines, _body_of(handler, work))
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # what a collection calls would be taken for the handler, and drops what is raised in it
     sys.settrace(cut.enter)
     try:
         error = next(_run(cut, handler, work, finish))
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     if isinstance(error, Crashed):
         return cut.place
     if error is not None:

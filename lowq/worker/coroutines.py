@@ -3,6 +3,8 @@
 The loop is made when a handler first returns something to await, runs in the thread that runs the handlers, and is
 kept between tasks, so that a client that is bound to a loop lives on. Where a loop runs in that thread already (a
 test that is a coroutine), the worker's is run in another thread meanwhile.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from lowq import kernel
 from lowq.backend import BackendUnavailable
 from lowq.beside import open_beside
 from lowq.process.forking import file_at
+from lowq.process.paths import exists
 
 LARGEST = 1 << 20
 """Bytes above which a log is set aside; the one set aside before is then gone."""
@@ -30,7 +31,7 @@ _PART = 1 << 16
 def open_log(path: Path, database: str | os.PathLike[str] | None = None) -> int:
     """A descriptor that appends to the log; a log grown too large is ``…~`` afterwards, so nobody has to tidy up."""
     try:
-        if kernel.exists(path) and kernel.lstat(path).st_size > LARGEST:
+        if exists(path) and kernel.lstat(path).st_size > LARGEST:
             path.replace(aside(path))
         with open_beside(path, database, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
             return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 3)

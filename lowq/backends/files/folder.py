@@ -28,6 +28,7 @@ from lowq.backends.files.settings import FORMAT, INNER, names_at, settings_at
 from lowq.clock import SystemClock
 from lowq.location import folder_of
 from lowq.process.handlers import Suppressed, is_of_a_handler, let_through
+from lowq.process.paths import exists, is_folder
 from lowq.rules.names import check_same_dedupe, no_queue
 
 Durability = Literal["power", "process", "none"]
@@ -71,9 +72,9 @@ class Folder:
 
     def adopt(self, dedupe: Dedupe | None, create: bool) -> Dedupe:
         """The dedupe of the queue of this name, which is made where it is new, and open."""
-        if os.path.lexists(self.root) and not kernel.is_folder(self.root):
+        if os.path.lexists(self.root) and not is_folder(self.root):
             raise InvalidLocation(f"{self.root} is a file, and files:// keeps a queue in a directory; name another")
-        if not create and not kernel.is_folder(self.root):
+        if not create and not is_folder(self.root):
             raise InvalidLocation(f"{self.root}: there is no queue here; a push makes one")
         try:
             try:
@@ -109,7 +110,7 @@ class Folder:
     def _make_folders(self) -> None:
         """The directories are there, and known to the disk."""
         for path in (self.root, self.path, *(os.path.join(self.path, part) for part in (INNER, TMP, NEW, BAD))):
-            if not kernel.is_folder(path):
+            if not is_folder(path):
                 try:
                     os.makedirs(path, exist_ok=True)
                 except FileExistsError as error:
@@ -270,7 +271,7 @@ class Folder:
                 f"{self.path} cannot be written ({error.strerror}); check the permissions of it and what is in it"
             )
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
-        if gone and self._identity is not None and not kernel.exists(self._journal_path):
+        if gone and self._identity is not None and not exists(self._journal_path):
             return self.gone_error()
         return BackendUnavailable(f"{self.path}: {describe(error)}")
 

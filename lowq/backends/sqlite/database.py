@@ -47,6 +47,8 @@ from lowq.backends.sqlite.handle import Handle
 from lowq.backends.sqlite.schema import SCHEMA_VERSION, bring_up_to_date, version_of
 from lowq.clock import SystemClock
 from lowq.framelock import CLEAN, NESTED, FrameLock
+from lowq.process.handlers import let_through
+from lowq.process.paths import exists, is_folder
 from lowq.rules.options import check_choice
 from lowq.rules.origin import let_through_strange
 
@@ -282,11 +284,11 @@ class Database:
 
     def _check_path(self, create: bool) -> None:
         folder = os.path.dirname(self.path)
-        if kernel.is_folder(self.path):
+        if is_folder(self.path):
             raise InvalidLocation(f"{self.path} is a directory; name a file in it")
-        if kernel.exists(self.path):
+        if exists(self.path):
             return
-        if not kernel.is_folder(folder):
+        if not is_folder(folder):
             raise InvalidLocation(f"{self.path}: the directory {folder} does not exist; make it first")
         if not create:
             raise InvalidLocation(f"{self.path}: there is no queue here; a push makes one")
@@ -299,8 +301,10 @@ class Database:
         try:
             status = kernel.stat(self.path)
         except FileNotFoundError as error:
+            let_through(error)
             raise QueueGone(f"{self.path} is gone ({error.strerror}); open the queue again") from None
         except OSError as error:
+            let_through(error)
             raise BackendUnavailable(f"{self.path} cannot be reached: {error.strerror}") from None
         if (status.st_dev, status.st_ino) != self._identity:
             raise QueueGone(f"{self.path} was replaced by another file; open the queue again")
@@ -312,7 +316,7 @@ class Database:
                 f"{self.path}: an exception of a signal handler kept a connection open while this process was forked,"
                 " and SQLite would believe here in locks that the parent holds; start a process afresh"
             )
-        if self._identity is not None and not kernel.exists(self.path):
+        if self._identity is not None and not exists(self.path):
             raise QueueGone(f"{self.path} is gone; open the queue again")
         self._disconnect()
         if any(each._handle.descriptors.are_lost() for each in _standing() if each.path == self.path):

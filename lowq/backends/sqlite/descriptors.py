@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from lowq import kernel
 from lowq.framelock import NESTED, FrameLock
 from lowq.process.descriptors import Descriptors, File
 from lowq.process.forking import file_at
+from lowq.process.handlers import Suppressed
 
 T = TypeVar("T")
 
@@ -69,13 +69,13 @@ def list_open_files() -> dict[int, File]:
 
 
 def _find_open() -> dict[int, File]:
-    with suppress(OSError, ValueError):
+    with Suppressed(OSError, ValueError):
         return list_open_files()
     return {}
 
 
 def _file_of(path: str) -> File | None:
-    with suppress(OSError):
+    with Suppressed(OSError):
         status = kernel.stat(path)
         return status.st_dev, status.st_ino
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -22,6 +22,8 @@ from lowq.backends.sqlite.errors import translate
 from lowq.backends.sqlite.rows import fetch
 from lowq.backends.sqlite.schema import version_of
 from lowq.clock import SystemClock
+from lowq.process.handlers import Suppressed, let_through
+from lowq.process.paths import is_file
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class BoundedDatabase(Database):
         clock = SystemClock()
         left = clock.countdown(max(_AT_ONCE, longest))
         log = _LOG if longest > timedelta(0) else LOG_KEPT
-        with suppress(LowqError):  # the next call meets it too, and it matters there
+        with Suppressed(LowqError):  # the next call meets it too, and it matters there
             while self._give_back(log) and left() > timedelta(0) and not is_wanted():
                 clock.sleep(_BETWEEN)
 
@@ -92,7 +94,7 @@ class BoundedDatabase(Database):
         if self._wait_left is None or self._wait_left() <= timedelta(0):
             wait = min(_READERS * (size / _LONG_LOG), _LONGEST_READERS)
             left = SystemClock().countdown(wait)
-            with suppress(LowqError):  # a reader that does not end
+            with Suppressed(LowqError):  # a reader that does not end
                 super().alone(partial(_checkpoint, how="RESTART", wait=wait))
             self._wait_left = SystemClock().countdown(2 * (wait - left()))
 
@@ -123,7 +125,8 @@ def _checkpoint(db: sqlite3.Cursor, *, how: str, wait: timedelta) -> None:
 def _size(path: str) -> int:
     try:
         return kernel.stat(path).st_size
-    except OSError:
+    except OSError as error:
+        let_through(error)
         return 0
 
 
@@ -134,7 +137,7 @@ def compact(path: str, *, rewrite: bool) -> tuple[int, int]:
     from then on it is as a new one. Raises InvalidLocation where that is needed and was not said, and where there is
     no queue.
     """
-    if not kernel.is_file(path):
+    if not is_file(path):
         raise InvalidLocation(f"{path}: there is no queue here")
     before = _size(path)
     try:

@@ -20,6 +20,8 @@ from lowq.backends.sqlite.errors import is_busy
 from lowq.backends.sqlite.names import SharedCursor, in_shared_tables
 from lowq.backends.sqlite.pushes import INSERT_UNLESS, STANDING, row_of, same_as
 from lowq.backends.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from lowq.process.handlers import let_through
+from lowq.process.paths import exists
 from lowq.rules.callers import Caller
 from lowq.rules.entry import Entry
 from lowq.rules.transaction import Joined, callers_here
@@ -73,7 +75,7 @@ class SharedDatabase(Database):
         parent, closing, would delete the log under the child.
         """
         self.rest()
-        if not kernel.exists(f"{self.path}-wal"):
+        if not exists(f"{self.path}-wal"):
             return
         status = kernel.stat(self.path)
         if (status.st_dev, status.st_ino) in list_open_files().values():
@@ -170,8 +172,8 @@ def _check_same(databases: list[tuple[Any, ...]], path: str) -> None:
     try:
         if found and os.path.samestat(kernel.stat(found), kernel.stat(path)):
             return
-    except OSError:
-        pass
+    except OSError as error:
+        let_through(error)
     raise NoTransaction(
         f"within: the connection is to {found or 'a database in memory'}, and the queue is in {path}; nothing was"
         " pushed"

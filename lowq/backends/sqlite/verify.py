@@ -12,13 +12,13 @@ from contextlib import closing
 from typing import Any, get_args
 from urllib.parse import quote
 
-from lowq import kernel
 from lowq.backend import BackendUnavailable, Dedupe, InvalidLocation
 from lowq.backends.sqlite.names import SharedCursor
 from lowq.backends.sqlite.rows import as_held, read_claimed, text_of
 from lowq.backends.sqlite.schema import version_of
 from lowq.backends.sqlite.shared import version_in_shared
 from lowq.clock import LAST_MICROS
+from lowq.process.paths import is_file
 from lowq.rules.canonical import digest
 from lowq.rules.damage import Finding, Unreadable
 from lowq.rules.origin import let_through_strange
@@ -36,7 +36,7 @@ def verify(path: str, *, shared: bool = False) -> list[Finding]:
 
     Raises InvalidLocation, BackendUnavailable.
     """
-    if not kernel.is_file(path):
+    if not is_file(path):
         raise InvalidLocation(f"{path}: there is no queue here")
     try:
         with closing(sqlite3.Connection(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)) as db:

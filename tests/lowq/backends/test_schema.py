@@ -235,8 +235,7 @@ def open_and_die(path: Path, before: int) -> None:
         def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]  # it is called without
             return super().cursor(Killing)
 
-    connect = sqlite3.connect
-    sqlite3.connect = lambda *arguments, **options: connect(*arguments, factory=Connection, **options)  # type: ignore[assignment]
+    sqlite3.Connection = Connection  # type: ignore[misc]
     open_backend(path).close()
 
 

@@ -67,10 +67,13 @@ def test_other_kinds_than_the_suppressed_are_raised(tmp_path: Path) -> None:
         (tmp_path / "none").read_bytes()
 
 
-def test_an_alarm_in_the_middle_of_any_call_of_a_directory_is_heard(kind: type[OSError], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "location", ["files://{}/q?durability=none", "sqlite://{}/q.db?durability=none", "memory://{}"]
+)
+def test_an_alarm_in_the_middle_of_any_call_is_heard(location: str, kind: type[OSError], tmp_path: Path) -> None:
     clock = FakeClock()
     scene = Scene(clock=clock, start=clock.now())
-    opened = partial(open_backend, f"files://{tmp_path}/q", clock=clock, durability="none")
+    opened = partial(open_backend, location.format(tmp_path), clock=clock)
     with closing(opened()) as queue:
         queue.push("first")  # what JSON's encoder can do is found out once, whatever is raised meanwhile
         heard = 0
@@ -81,6 +84,7 @@ def test_an_alarm_in_the_middle_of_any_call_of_a_directory_is_heard(kind: type[O
                     for task in other.tasks():
                         assert other.cancel(task.id)  # what was leased has run out
                 clock.move_to(scene["start"], back=True)
+                queue.count()  # a whole call: what it leaves to look at is as short as before the first cut
                 verb.prepare(queue, scene)
                 try:
                     reached = at_instruction(index, partial(verb.call, queue, scene), STRIKE)

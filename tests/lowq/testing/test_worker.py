@@ -5,6 +5,7 @@ Long: each call of that worker has a class of its own.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -324,6 +325,26 @@ class TestCrash:
         worker.crash(at="during", lines=0)
 
         assert charges == []
+
+    def test_what_a_collection_of_garbage_calls_is_not_taken_for_the_handler(
+        self, store: TempQueue, worker: SyncWorker, charges: list[str]
+    ) -> None:
+        store.backend().push("ann")
+
+        def called(phase: str, _: dict[str, int]) -> None:
+            """As Hypothesis measures the time of collections."""
+
+        before = gc.get_threshold()
+        gc.callbacks.append(called)
+        gc.set_threshold(1, 1, 1)
+        try:
+            worker.crash(at="during", lines=1)
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(called)
+
+        assert charges == ["charged ann"]
+        assert gc.isenabled()
 
     @pytest.mark.usefixtures("charges")
     def test_a_crash_that_is_never_reached_is_told(self, store: TempQueue, worker: SyncWorker) -> None:
