@@ -30,6 +30,22 @@ def let_through(error: BaseException) -> None:
         raise error
 
 
+def let_through_hidden(error: BaseException) -> None:
+    """Raise what a handler raised, where a library caught that and raised this error of its own instead.
+
+    What somebody handled already when the call began stands behind the error too; that one was caught elsewhere.
+    """
+    frames, trace = set[int](), error.__traceback__
+    while trace is not None:
+        frames.add(id(trace.tb_frame))
+        trace = trace.tb_next
+    hidden = error.__context__
+    while hidden is not None:
+        if hidden.__traceback__ is not None and id(hidden.__traceback__.tb_frame) in frames:
+            let_through(hidden)
+        hidden = hidden.__context__
+
+
 class Suppressed:
     """A block whose errors of these kinds are dropped, but not those that a handler raised."""
 

@@ -29,6 +29,7 @@ from lowq.backends.postgres.connection import Away, Connection, Left, Refused, U
 from lowq.backends.postgres.rows import Array, Row, Value
 from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, making, upgrading
 from lowq.clock import SystemClock
+from lowq.process.handlers import let_through
 
 T = TypeVar("T")
 
@@ -191,6 +192,7 @@ class Database:
                 raise QueueGone(f"{self.shown} is gone: {text}") from None
             raise Away(text) from None
         except OSError as error:
+            let_through(error)
             raise Away(str(error)) from None
         try:
             self._prepare_schema(connection, left)

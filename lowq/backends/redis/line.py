@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lowq import kernel
 from lowq.backend import BackendUnavailable, InvalidLocation
+from lowq.process.handlers import Suppressed
 
 if TYPE_CHECKING:
     from lowq.backends.redis.address import Address
@@ -77,7 +78,7 @@ class Line:
         if made is None or self.pid != kernel.getpid():
             return False
         poll = kernel.poll()
-        with suppress(OSError, ValueError, AttributeError):
+        with Suppressed(OSError, ValueError, AttributeError):
             poll.register(_sock(made).fileno(), select.POLLIN)
             return not poll.poll(0)
         return False

@@ -26,6 +26,7 @@ from lowq.backends.redis.errors import Away, Moved, translate, unavailable
 from lowq.backends.redis.line import Facts, Line
 from lowq.backends.redis.scripts import Script
 from lowq.clock import SystemClock
+from lowq.process.handlers import let_through, let_through_hidden
 from lowq.process.inherited import forget, look_after
 
 Arguments = Callable[[Line, Facts], list[bytes]]
@@ -192,6 +193,7 @@ class Transport:
             return None, error
         except (OSError, AttributeError) as error:  # the latter: another thread closed the connection
             line.close()
+            let_through(error)
             return None, Away(str(error))
         except Exception as error:
             from redis import exceptions
@@ -199,6 +201,9 @@ class Transport:
             if not isinstance(error, exceptions.RedisError):
                 line.close()
                 raise
+            if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError):
+                line.close()
+                let_through_hidden(error)
             found = translate(error, self.address, opening=self.opening, patterns=self._patterns)
             if "replica" in str(found) or isinstance(found, Away | Moved):
                 line.close()

@@ -17,7 +17,7 @@ from cutoff import at_instruction
 from scenes import VERBS, Scene
 
 from lowq import FakeClock, open_backend
-from lowq.process.handlers import Suppressed, let_through
+from lowq.process.handlers import Suppressed, let_through, let_through_hidden
 
 STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 251
 STRIKE = partial(signal.raise_signal, signal.SIGUSR1)
@@ -53,6 +53,39 @@ def test_what_a_handler_raises_is_let_through(kind: type[OSError]) -> None:
         call()
 
 
+def hide() -> None:
+    """As a client of a server does."""
+    try:
+        STRIKE()
+    except OSError:
+        raise KeyError("the server is away") from None
+
+
+def test_what_a_handler_raised_and_a_library_hid_is_let_through(kind: type[OSError]) -> None:
+    def call() -> None:
+        try:
+            hide()
+        except KeyError as error:
+            let_through_hidden(error)
+
+    with pytest.raises(kind, match="the alarm's"):
+        call()
+
+
+def test_what_a_handler_raised_before_is_handled_already(kind: type[OSError]) -> None:
+    def call() -> None:
+        try:
+            raise KeyError("the server is away")
+        except KeyError as error:
+            assert isinstance(error.__context__, kind)  # noqa: PT017
+            let_through_hidden(error)
+
+    try:
+        STRIKE()
+    except kind:
+        call()
+
+
 def test_what_the_system_raises_is_suppressed_and_not_let_through(kind: type[OSError], tmp_path: Path) -> None:
     with Suppressed(KeyError, FileNotFoundError):
         (tmp_path / "none").read_bytes()
@@ -68,12 +101,22 @@ def test_other_kinds_than_the_suppressed_are_raised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["files://{}/q?durability=none", "sqlite://{}/q.db?durability=none", "memory://{}"]
+    "location",
+    [
+        "files://{}/q?durability=none",
+        "sqlite://{}/q.db?durability=none",
+        "memory://{}",
+        "lowq_postgres",
+        "lowq_valkey",
+    ],
 )
-def test_an_alarm_in_the_middle_of_any_call_is_heard(location: str, kind: type[OSError], tmp_path: Path) -> None:
+def test_an_alarm_in_the_middle_of_any_call_is_heard(
+    location: str, kind: type[OSError], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     clock = FakeClock()
     scene = Scene(clock=clock, start=clock.now())
-    opened = partial(open_backend, location.format(tmp_path), clock=clock)
+    at = location.format(tmp_path) if "{" in location else request.getfixturevalue(location)
+    opened = partial(open_backend, at, clock=clock)
     with closing(opened()) as queue:
         queue.push("first")  # what JSON's encoder can do is found out once, whatever is raised meanwhile
         heard = 0
