@@ -89,11 +89,11 @@ class Profile:
     shrinking: float = 5.0
 
 
-DEFAULT = Profile("default", "some 30 s for sqlite")
+DEFAULT = Profile("default", "some 36 s for sqlite")
 QUICK = replace(
     DEFAULT,
     name="quick",
-    says="some 13 s for sqlite",
+    says="some 12 s for sqlite",
     scenes=3,
     sweeping=5.0,
     stills=1,
