@@ -367,8 +367,9 @@ class TaskQueue:
                 again = "" if run.next_due is None else f"{run.next_due:%Y-%m-%d %H:%M:%S}"
                 self.error(task, f"failed in attempt {run.task.attempts} and runs again at {again}{told}")
             case "dead":
-                attempts = f"{run.task.attempts} attempt{'' if run.task.attempts == 1 else 's'}"
-                self.error(task, f"is set aside after {attempts}{told}")
+                # The claim that finds all attempts used up is none itself.
+                number = min(run.task.attempts, self.retry.max_attempts)
+                self.error(task, f"is set aside after {number} attempt{'' if number == 1 else 's'}{told}")
             case "released":
                 self.warn(task, "was given back, because the worker was told to stop")
             case "lost":

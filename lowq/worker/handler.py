@@ -16,7 +16,7 @@ Handler = Callable[[Work], Any]
 def check_handler(handler: object, parameters: tuple[str, ...] = ("work",), what: str = "handler") -> None:
     """Raise TypeError unless `handler` can be called with such arguments, and does its work when it is."""
     if not callable(handler):
-        wanted = "one work" if len(parameters) == 1 else " and ".join(parameters) or "no arguments"
+        wanted = f"one {parameters[0]}" if len(parameters) == 1 else " and ".join(parameters) or "no arguments"
         raise TypeError(f"{what}: expected a function of {wanted}, got {type_name(handler)}")
     for function in (handler, getattr(handler, "__call__", None)):  # noqa: B004 (its code, not whether it can be called)
         if _yields(function):

@@ -153,6 +153,24 @@ class TestWorker:
             f"{stamp} ERROR task 2 is set aside after 2 attempts",
         ]
 
+    def test_the_claim_that_sets_aside_what_killed_its_workers_is_no_attempt(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        class Deadly(Jobs):
+            path = "memory://deadly"
+            clock = FakeClock(datetime(2030, 1, 1, tzinfo=UTC))
+            retry = Retry(max_attempts=2)
+
+        jobs = Deadly()
+        jobs.push(1)
+        for _ in range(2):
+            assert jobs.backend.claim(lease_for=timedelta(minutes=1)) is not None
+            Deadly.clock.advance(timedelta(minutes=1))
+
+        jobs.worker().drain()
+
+        assert "task 1 is set aside after 2 attempts" in capsys.readouterr().err
+
     def test_the_traceback_is_logged_also_of_a_child(self, capsys: pytest.CaptureFixture[str]) -> None:
         class Limited(Jobs):
             path = "memory://limited"
