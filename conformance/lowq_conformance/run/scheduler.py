@@ -230,6 +230,7 @@ class Scheduler:
         if self.until_broken and self.run.selected <= self.run.find_broken():
             share.resumes = False
             self.lots.clear()
+            self.waiting.clear()
         if not (share.resumes and share.lot in share.lots):
             mine = self.waiting if share.waits else self.lots or self.waiting
             share.lot = mine.popleft() if mine and not self.stopping else NO_LOT

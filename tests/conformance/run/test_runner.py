@@ -50,6 +50,18 @@ def test_what_is_broken_is_asked_no_more_where_that_is_enough() -> None:
     assert len(said[True]) < len(said[False])
 
 
+def test_what_is_broken_is_asked_no_more_of_what_waits_beside_the_rest() -> None:
+    queue, said = BROKEN["DeafToItsOwnProcess"], list[str]()
+
+    def watch(found: Tally, _: str) -> None:
+        said[:] = [side.verdict for sides in found.sides.values() for side in sides]
+
+    run([queue.target], only=queue.clauses, seed=1, watch=watch, jobs=2, profile=QUICK, until_broken=True)
+
+    assert "broken" in said
+    assert len(said) < 6, "all the tests of the clause were begun"
+
+
 def test_a_queue_that_ends_the_process_is_broken_and_the_rest_is_checked() -> None:
     (report,) = run([f"{HARNESSES}:Dies"], only=["DELIVER-2", "DELIVER-5"], seed=1)
 
