@@ -11,6 +11,7 @@ from datetime import timedelta
 from lowq.backend import BackendUnavailable, Work
 from lowq.clock import SystemClock
 from lowq.current_task import current
+from lowq.process.paths import exists, is_file
 from lowq.rules.canonical import encode
 from lowq.wire import write_instant
 from lowq.worker.backoff import Patience
@@ -77,7 +78,7 @@ def _open(file: str) -> int:
 
 def _is_regular(file: str) -> bool:
     """Whether it is a file, or there is none yet; opened for both, a FIFO would be its own reader."""
-    return os.path.isfile(file) or not os.path.exists(file)
+    return is_file(file) or not exists(file)
 
 
 def _ends_within_a_line(descriptor: int) -> bool:

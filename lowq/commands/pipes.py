@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import IO
 
+from lowq import kernel
 from lowq.clock import SystemClock
 
 _PART = 65536
@@ -38,7 +39,7 @@ class Input:
         self._thread.join()
 
     def _send(self) -> None:
-        poll = select.poll()
+        poll = kernel.poll()
         poll.register(self._fd, select.POLLOUT)
         with suppress(OSError):  # nobody reads it any more
             while self._work and not self._over:
@@ -73,7 +74,7 @@ class Errors:
             return self._closed or not self._is_waiting(0)
 
     def _is_waiting(self, milliseconds: int | None) -> bool:
-        poll = select.poll()
+        poll = kernel.poll()
         poll.register(self._fd, select.POLLIN)
         return bool(poll.poll(milliseconds))
 

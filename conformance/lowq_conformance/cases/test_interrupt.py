@@ -21,7 +21,7 @@ def interruptions(request: pytest.FixtureRequest, places: Path, agents: Agents) 
     subject = stash[loaded_key].fresh()
     random = Random(f"{stash[seed_key]} interruptions")
     folder = lambda: Path(mkdtemp(dir=places))  # noqa: E731  where calls are interrupted
-    yield Interruptions(subject, folder, stash[profile_key], random, agents=agents)
+    yield Interruptions(subject, folder, stash[profile_key], random, agents)
     subject.close()
 
 

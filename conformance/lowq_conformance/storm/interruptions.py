@@ -102,10 +102,10 @@ class Interruptions:
     folder: Callable[[], Path]
     profile: Profile
     random: Random
+    agents: Agents
+    """Where the processes come from."""
     wanted: frozenset[str] = frozenset({WHOLE, USABLE, FREE})
     """The clauses that are looked for: once each of them is found broken, no more is done."""
-    agents: Agents | None = None
-    """Where the processes come from; None: from an interpreter of their own."""
     faults: dict[str, Fault] = field(default_factory=dict)
     interrupted: int = 0
     ended: bool = False
@@ -129,14 +129,7 @@ class Interruptions:
             raise NotObserved("no call was interrupted")
 
     def _look(self) -> None:
-        if self.agents is not None:
-            self._look_with(self.agents)
-            return
-        with Agents() as agents:
-            self._look_with(agents)
-
-    def _look_with(self, agents: Agents) -> None:
-        stage = Stage(agents, self.subject, self.folder(), self.profile)
+        stage = Stage(self.agents, self.subject, self.folder(), self.profile)
         try:
             plan = stage.plan(self.random, self.profile.interruptions)
             end = time.monotonic() + self.profile.interrupting  # however long the processes took to start
@@ -160,7 +153,7 @@ class Interruptions:
                 if len(self._bad) == MOST or self.wanted <= set(self.faults):
                     self.ended = True
                     return
-                stage = Stage(agents, self.subject, self.folder(), self.profile)
+                stage = Stage(self.agents, self.subject, self.folder(), self.profile)
                 stage.open()
         finally:
             stage.close()

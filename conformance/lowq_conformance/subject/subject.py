@@ -139,7 +139,9 @@ class Subject(UnderTest):
         for turns in self._turns.values():
             turns.close()
         while self._clients:
-            self._clients.pop(0).let_go()  # and forgotten: of a queue without close that alone frees its files
+            # And forgotten: of a queue without close that alone frees its files, and a ring would keep what the
+            # harness has open until somebody looks for garbage.
+            self._clients.pop(0).let_go()
         try:
             for place in self._places:
                 self.close_place(place)
@@ -147,7 +149,6 @@ class Subject(UnderTest):
             while self._served:
                 self._served.pop().close()
             self._places.clear()
-            self._clients.clear()  # a ring that would keep what the harness has open until somebody looks for garbage
             for loop in self._loops.values():
                 loop.close()
             self.journal.close()

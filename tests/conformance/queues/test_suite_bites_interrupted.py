@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues import broken as broken_queues
 from lowq_conformance.queues.broken import BROKEN, BrokenQueue
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.interruptions import Interruptions
 from lowq_conformance.subject.loading import load
 from lowq_conformance.support.interrupts import Cut, Interrupted, Interruptible
@@ -38,7 +39,7 @@ Look = Callable[..., Interruptions]
 
 
 @pytest.fixture
-def look(tmp_path: Path) -> Look:
+def look(tmp_path: Path) -> Iterator[Look]:
     """Interruptions of a target, so many at most; what waits for ever is found out sooner than in a real run."""
 
     def interruptions(
@@ -46,9 +47,10 @@ def look(tmp_path: Path) -> Look:
     ) -> Interruptions:
         profile = replace(DEFAULT, interruptions=number, interrupting=60.0, stuck=3.0)
         folder = partial(mkdtemp, dir=tmp_path)
-        return Interruptions(load(target), lambda: Path(folder()), profile, Random(1), frozenset(clauses))
+        return Interruptions(load(target), lambda: Path(folder()), profile, Random(1), agents, frozenset(clauses))
 
-    return interruptions
+    with Agents() as agents:
+        yield interruptions
 
 
 @pytest.mark.parametrize("queue", ASKED, ids=lambda queue: queue.name)
