@@ -55,9 +55,11 @@ def at_instruction(
     def enter(frame: FrameType, event: str, argument: Any) -> Any:
         if left < 0 or not frame.f_code.co_filename.startswith(package):
             return None
+        frame.f_trace = count  # else CPython 3.13 leaves out the first call of each function
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return count
 
+    sys._getframe().f_trace_opcodes = True  # else CPython 3.12 leaves out the first call of the process
     before, collects = sys.gettrace(), gc.isenabled()
     gc.disable()  # its finalizers run inside calls of sqlite3, and would be counted
     sys.settrace(enter)

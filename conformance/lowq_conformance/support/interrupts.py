@@ -16,6 +16,7 @@ import asyncio
 import dis
 import inspect
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import cache, partial, wraps
@@ -78,7 +79,6 @@ class Cut:
         code = frame.f_code
         if not self._own(code.co_filename):
             return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
         points, before = _points(code), -1
 
         def instruction(frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG001  likewise
@@ -89,6 +89,8 @@ class Cut:
                     self._come(frame, points[last, before])
             return instruction
 
+        frame.f_trace = instruction  # else CPython 3.13 leaves out the first call of each function
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return instruction
 
     def _come(self, frame: FrameType, line: int) -> None:
@@ -181,6 +183,7 @@ class Interruptible:
             cut, self.cut = self.cut, None
             if cut is None:
                 return method(*arguments, **keywords)
+            sys._getframe().f_trace_opcodes = True  # else CPython 3.12 leaves out the first call of the process
             trace(cut.frame)
             try:
                 answer = method(*arguments, **keywords)
