@@ -8,7 +8,7 @@ full        a process may write no file past some size: what was answered is so,
 flipped     bits of a file flip: each call answers or raises an error of ours, and no task is done twice
 readers     three read without a pause while one pushes: the log stays bounded, and nothing is lost
 
-Each prints one figure, and ends with exit code 1 where a promise was broken.
+Each prints one figure, and ends with exit code 1 where a promise was broken. Ctrl-C ends it early, with its figure so far.
 """
 
 from __future__ import annotations
@@ -54,10 +54,16 @@ class Storm:
         self.random = Random(seconds)
         self.left = SystemClock().countdown(timedelta(seconds=seconds))
         self.pushed = 0
+        self.over = False
 
     def going(self, reached: int = 0) -> bool:
-        """Whether the trial goes on: neither its time is over nor its number reached."""
-        return reached < self.number and self.left() > timedelta(0)
+        """Whether the trial goes on: neither ended by hand nor by its time, nor its number reached."""
+        return not self.over and reached < self.number and self.left() > timedelta(0)
+
+    def end(self, *_: object) -> None:
+        """Go on no longer, but tell the figure of what was done; who asks once more is in a hurry."""
+        self.over = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def push_and_start(self) -> None:
         """One more work, and a worker for it."""
@@ -215,6 +221,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lowq-trial-") as folder:
         storm = Storm(Path(folder), given.seconds, given.number)
+        signal.signal(signal.SIGINT, storm.end)
         figure, broken, numbers = TRIALS[given.trial](storm)
         storm.queue.close()
     told = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import BOUND
+from processes import BOUND, wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,3 +32,23 @@ def test_nothing_is_lost_in(storm: str) -> None:
     reached = [told[word] for word in ("kills", "starts", "works", "pushes", "disks", "files") if word in told]
     assert reached
     assert all(reached)
+
+
+def test_a_trial_that_is_ended_by_hand_tells_its_figure(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "bench.storms", "kills", "--seconds", "600", "--json"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        wait_for(lambda: any(tmp_path.glob("lowq-trial-*/book")))
+        running.send_signal(signal.SIGINT)
+        out, errors = running.communicate(timeout=3 * BOUND)
+
+    assert (running.returncode, errors) == (0, "")
+    assert json.loads(out)["lost"] == 0
+    assert json.loads(out)["pushes"] > 0
+    assert list(tmp_path.iterdir()) == []
