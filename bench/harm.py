@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -141,7 +142,7 @@ def _use(path: Path, done: Counter[object]) -> int:
             if lease is None:
                 break
             queue.ack(lease)
-            done[lease.id] += 1
+            done[json.dumps(lease.work, sort_keys=True)] += 1  # a flipped id is another's: the work tells
         except LowqError:
             refused += 1
     with suppress(LowqError):

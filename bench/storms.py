@@ -5,10 +5,11 @@ starts      each push and start comes when the task before was done, as the work
 duplicates  four processes push the same works at once: each is added once
 stopped     a worker is told to stop, and stopped by SIGSTOP past its lease, again and again: every push is run
 full        a process may write no file past some size: what was answered is so, what was refused is not
-flipped     bits of a file flip: each call answers or raises an error of ours, and no task is done twice
+flipped     bits of a file flip: each call answers or raises an error of ours, and no work is done twice
 readers     three read without a pause while one pushes: the log stays bounded, and nothing is lost
 
-Each prints one figure, and ends with exit code 1 where a promise was broken. Ctrl-C ends it early, with its figure so far.
+Each prints one figure, and ends with exit code 1 where a promise was broken. Ctrl-C ends it early, with
+its figure so far.
 """
 
 from __future__ import annotations
