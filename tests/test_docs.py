@@ -79,10 +79,14 @@ def test_the_queue_of_the_page_on_checking_is_broken_and_mended_as_it_says(tmp_p
             (tmp_path / block.comment.removeprefix("file: ")).write_text(block.text, encoding="utf-8")
     only = ["--quick", "--seed", "1", "--only", "DELIVER-3,ORDER-1,KEEP-1,LEASE"]
 
-    broken = run(["lowq", "check", "mine.py:Harness", *only], tmp_path)
+    shown = (tmp_path / "shows.py").read_text()
+    (tmp_path / "shows.py").unlink()
+
+    broken = run(["lowq", "check", "mine.py:Harness", *only, "--repro", "shows.py"], tmp_path)
     mended = run(["lowq", "check", "mended.py:Harness", *only], tmp_path)
 
     assert re.findall(r"^✗ (\S+):", broken.stdout, re.M) == ["LEASE-4", "LEASE-9", "LEASE-11"]
+    assert (tmp_path / "shows.py").read_text() == shown
     assert (mended.returncode, re.findall(r"broken", mended.stdout)) == (0, []), mended.stdout
 
 

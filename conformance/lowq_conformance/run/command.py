@@ -22,6 +22,7 @@ from lowq_conformance.run.judge_history import judge_file
 from lowq_conformance.run.output_file import Unwritable
 from lowq_conformance.run.outputs import Outputs
 from lowq_conformance.run.progress import progress
+from lowq_conformance.run.reproduction_files import ReproductionFiles
 from lowq_conformance.run.runner import Interrupted, SuiteFailed, run
 from lowq_conformance.sweep.schedule import BadSchedule, Schedule, parse
 
@@ -185,6 +186,12 @@ Exit status with --history
 @click.option("--html", metavar="FILE", help="Write the report as one page that needs no network and no script.")
 @click.option("--junit", metavar="FILE", help="Write the report as JUnit's XML, one test case a clause.")
 @click.option("--badge", metavar="FILE", help="Write a badge with the verdict, as SVG.")
+@click.option(
+    "--repro",
+    metavar="FILE",
+    help="Write a short program that shows a broken clause without the suite, run three times to see that it fails,"
+    " and beside it, as FILE.md, the text of an issue.",
+)
 @click.option("--hide-not-promised", is_flag=True, help="The table and the page leave out what is not promised.")
 @click.option("--clauses", is_flag=True, help="Show the clauses, and check nothing; with --json as data.")
 @click.option("--history", metavar="FILE", help="Judge a recorded history instead of a TARGET.")
@@ -207,6 +214,7 @@ def check(
     html: str | None,
     junit: str | None,
     badge: str | None,
+    repro: str | None,
     hide_not_promised: bool,
     clauses: bool,
     history: str | None,
@@ -225,7 +233,7 @@ def check(
     spec = {word: value for word, value in words.items() if value is not None}
     if clauses:
         asked: list[object] = [targets, only, promises, known, sometimes, hide_not_promised, seed, html, junit, badge]
-        asked += [history, profile, jobs, budget, schedule, lease, *spec.values()]
+        asked += [repro, history, profile, jobs, budget, schedule, lease, *spec.values()]
         if any(each is not None and each is not False and each != () for each in asked):
             raise click.UsageError("--clauses checks nothing, and takes --json only.")
         sys.exit(list_clauses(json))
@@ -241,22 +249,27 @@ def check(
             raise click.UsageError(
                 "--known and --sometimes are about one TARGET; with several, say it in each one's harness."
             )
+        if repro is not None and len(targets) > 1:
+            raise click.UsageError("--repro is about one TARGET.")
+        if repro is not None:
+            check_apart(repro, json=json, html=html, junit=junit, badge=badge)
     elif (
         targets
         or any((only, known, sometimes, hide_not_promised))
-        or any(each is not None for each in (seed, profile, jobs, budget, schedule, junit, badge))
+        or any(each is not None for each in (seed, profile, jobs, budget, schedule, junit, badge, repro))
     ):
         raise click.UsageError("--history takes no TARGET and nothing that is about checking one.")
     console = Console(highlight=False, stderr=json == "-")
     try:
         faults = read_options(known, sometimes)
-        with Outputs(json, html, junit, badge) as outputs:
+        with Outputs(json, html, junit, badge) as outputs, ReproductionFiles(repro, *targets[:1]) as files:
             if history is None:
                 code = check_targets(
                     targets,
                     console,
                     outputs,
                     hide_not_promised,
+                    files,
                     known=faults,
                     only=only,
                     seed=seed,
@@ -288,6 +301,14 @@ def list_clauses(json: str | None) -> int:
     return 0
 
 
+def check_apart(repro: str, **others: str | None) -> None:
+    """No other file of the report is that of a program, or of its issue. Raises UsageError."""
+    ours = {os.path.realpath(repro), os.path.realpath(f"{repro}.md")}
+    for name, path in others.items():
+        if path is not None and os.path.realpath(path) in ours:
+            raise click.UsageError(f"--{name} and --repro name the same file.")
+
+
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -298,6 +319,7 @@ def check_targets(
     console: Console,
     outputs: Outputs,
     hide_not_promised: bool,
+    files: ReproductionFiles,
     **asked: Any,
 ) -> int:
     """The targets were checked and reported on; the exit code."""
@@ -308,6 +330,12 @@ def check_targets(
     except Interrupted as interrupted:
         reports, code = interrupted.reports, INTERRUPTED
     outputs.write_reports(reports, console, format_command(), hide_not_promised=hide_not_promised)
+    if code != INTERRUPTED:
+        try:
+            for report in reports:
+                files.write(report, asked["promises"], console)
+        except KeyboardInterrupt:
+            return INTERRUPTED
     return code
 
 

@@ -20,7 +20,7 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import Journal, ProgramCall, format_call
 from lowq_conformance.subject.served_place import ServedPlace
 from lowq_conformance.subject.target import Maker, make_harness
-from lowq_conformance.subject.under_test import Place, UnderTest
+from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.subject.worker_client import WorkerClient, WorkerTurns
 from lowq_conformance.support.signatures import keywords
 from lowq_conformance.support.text import describe_error
@@ -70,7 +70,7 @@ class Subject(UnderTest):
         self._places.add(place)
         asked: dict[str, str | int | None] = {"name": name, "capacity": capacity, "address": address}
         given = {keyword: value for keyword, value in asked.items() if value is not None}
-        call = self.journal.begin(f"{label} = {format_call('open', [Place()], given)}")
+        call = self.journal.begin(f"{label} = {format_call('open', [self.name_place(place)], given)}")
         try:
             raw = self.loop(place).result(self._harness.open(place, **given))
         except Exception as error:
@@ -91,7 +91,8 @@ class Subject(UnderTest):
         """
         label = self.next_label("tx")
         manager = self._harness.transaction(place)
-        raw = self._within(self.journal.begin(f"with transaction(place) as {label}:"), manager.__enter__)
+        call = self.journal.begin(f"with {format_call('transaction', [self.name_place(place)], {})} as {label}:")
+        raw = self._within(call, manager.__enter__)
         try:
             yield Client(self, raw, label, place)
         except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ class UnderTest:
         self._harness = harness
         self._loops: dict[Path, Loop] = {}
         self._labels: dict[str, int] = {}
+        self._numbers: dict[Path, int] = {}
         self._passed: dict[Path, timedelta] = {}
         self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
         self.shape: dict[str, frozenset[str] | None] = {}
@@ -123,6 +125,10 @@ class UnderTest:
         """How finely the queue keeps due times and leases."""
         return self.traits.resolution
 
+    def name_place(self, place: Path) -> Place:
+        """What the place is called in the program of this run, where others may be, too."""
+        return Place(self._numbers.setdefault(place, len(self._numbers) + 1))
+
     def pass_time(self, place: Path, how_long: timedelta) -> None:
         """The queue's clock stands `how_long` later for every client of `place`; really waited if need be."""
         if not self.can_pass_time:
@@ -132,7 +138,7 @@ class UnderTest:
             call = self.journal.begin(f"time.sleep({wait.total_seconds():g})")
             time.sleep(wait.total_seconds())
         else:
-            call = self.journal.begin(format_call("pass_time", [Place(), how_long], {}))
+            call = self.journal.begin(format_call("pass_time", [self.name_place(place), how_long], {}))
             try:
                 self.loop(place).result(self._harness.pass_time(place, how_long))
             except Exception as error:
@@ -147,7 +153,7 @@ class UnderTest:
         Raises Refused.
         """
         given = {} if address is None else {"address": address}
-        call = self.journal.begin(format_call("start", [Place(), handler], given))
+        call = self.journal.begin(format_call("start", [self.name_place(place), handler], given))
         try:
             pids = self.loop(place).result(self._harness.start(place, handler, **given))
         except Exception as error:
@@ -191,6 +197,7 @@ class UnderTest:
     def begin_labels(self) -> None:
         """Names are given anew."""
         self._labels.clear()
+        self._numbers.clear()
 
     def next_label(self, kind: str) -> str:
         """A name that is not taken yet: q, q2, q3, …"""
@@ -198,8 +205,11 @@ class UnderTest:
         return kind if number == 1 else f"{kind}{number}"
 
 
+@dataclass(frozen=True, slots=True)
 class Place:
-    """How the place is written in a program."""
+    """How the places of a program are written in it: place, and place2, place3 for those that came after it."""
+
+    number: int
 
     def __repr__(self) -> str:
-        return "place"
+        return "place" if self.number == 1 else f"place{self.number}"

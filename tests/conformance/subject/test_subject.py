@@ -1,10 +1,11 @@
-"""What is left of a subject that was closed."""
+"""What is left of a subject that was closed, and what it calls the places of its program."""
 
 from __future__ import annotations
 
 import gc
 import weakref
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,22 @@ def test_a_client_without_close_is_forgotten_with_its_files(queue: type[less.Les
     subject.close()
 
     assert raw() is None
+
+
+def test_a_program_tells_its_places_apart(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    subject = load("memory").fresh()
+    try:
+        for place in (one, two, one):
+            subject.open(place)
+        subject.pass_time(two, timedelta(seconds=1))
+        assert subject.journal.program().splitlines() == [
+            "q = open(place)",
+            "q2 = open(place2)",
+            "q3 = open(place)",
+            "pass_time(place2, timedelta(seconds=1))",
+        ]
+    finally:
+        subject.close()

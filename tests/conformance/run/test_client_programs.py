@@ -1,0 +1,144 @@
+"""Programs of two clients: they fail against the queue that is broken, and pass when a sound one is in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conformance.run.test_call_program import FACTS, say_broken
+from lowq_conformance.run.harness_facts import Facts, NoProgram
+from lowq_conformance.run.reproduction import run_program, write_program
+
+QUEUE = """\
+import os
+
+class Claimed:
+    def __init__(self, work):
+        self.work = work
+
+class Queue:
+    def __init__(self, place):
+        self.place = place
+
+    def push(self, work):
+        with open(self.place / f"{work} new", "x"):
+            pass
+
+    def claim(self):
+        names = sorted(os.listdir(self.place))
+        for name in names:
+            old, new = self.place / name, self.place / name.replace("new", "had")
+            if name.endswith(" new"):
+                try:
+                    os.rename(old, new)  # by one alone
+                except FileNotFoundError:
+                    continue
+                return Claimed(name.split()[0])
+
+    def ack(self, claimed):
+        os.unlink(self.place / f"{claimed.work} had")
+
+class Twice(Queue):
+    def claim(self):
+        names = sorted(os.listdir(self.place))
+        for name in names:
+            if name.endswith(" new"):
+                work = name.split()[0]
+                (self.place / f"{work} had").touch()  # and it may be somebody else's
+                (self.place / name).unlink(missing_ok=True)
+                return Claimed(work)
+
+    def ack(self, claimed):
+        (self.place / f"{claimed.work} had").unlink(missing_ok=True)
+
+class Buffers(Queue):
+    def __init__(self, place):
+        self.place, self.kept = place, []
+
+    def push(self, work):
+        self.kept.append(work)
+        if len(self.kept) > 7:
+            for each in self.kept:
+                super().push(each)
+
+class Harness:
+    queue = Queue
+
+    def open(self, place):
+        return self.queue(place)
+
+class ClaimsTwice(Harness):
+    queue = Twice
+
+class BuffersPushes(Harness):
+    queue = Buffers
+"""
+LINE = next(number for number, line in enumerate(QUEUE.splitlines(), 1) if "somebody else" in line)
+
+
+def about(tmp_path: Path, name: str) -> Facts:
+    """What is known of the harness of that name, whose module was written."""
+    (tmp_path / "strangers.py").write_text(QUEUE)
+    promises = frozenset({"processes", "persistent", "threads"})
+    line = f"from strangers import {name}"
+    return replace(FACTS, line=line, make=f"{name}()", folder=str(tmp_path), promises=promises)
+
+
+def twice(how: str = "") -> str:
+    return f"lowq check x --schedule claim@{LINE},claim{how}"
+
+
+STOOD = f"`claim()` stood still before `strangers.py:{LINE}`; another client's `claim()` returned 'one'"
+
+
+@pytest.mark.parametrize("how", ["", ",threads"])
+def test_a_client_stands_still_where_the_schedule_says_and_two_have_one_task(tmp_path: Path, how: str) -> None:
+    facts = about(tmp_path, "ClaimsTwice")
+    program = write_program(say_broken("RACE-1", STOOD, twice(how)), facts)
+
+    code, said = run_program(program, facts, "repro.py")
+    sound = run_program(program.replace("ClaimsTwice", "Harness"), facts, "repro.py")
+
+    assert code == 1
+    assert "\nAssertionError: ('one', 'one', ['two']); one after the other [('two', 'one', " in said, said
+    assert sound == (0, "")
+
+
+def test_a_process_is_killed_as_soon_as_its_push_has_returned(tmp_path: Path) -> None:
+    facts = about(tmp_path, "BuffersPushes")
+    program = write_program(say_broken("CRASH-1", "push('a') was acknowledged, and is lost"), facts)
+
+    code, said = run_program(program, facts, "repro.py")
+    sound = run_program(program.replace("BuffersPushes", "Harness"), facts, "repro.py")
+
+    assert (code, said.splitlines()[-1]) == (1, "AssertionError: [] came out, expected ['a']")
+    assert sound == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ("claim,claim", "stands still within a line, or two that do"),
+        ("claim@7+1,claim", "stands still within a line, or two that do"),
+        ("claim@7,claim@8", "stands still within a line, or two that do"),
+        ("push@7,push,fork", "one client that several use at once"),
+        ("push@7,push,coroutines", "one client that several use at once"),
+        ("push@7,close", "a client that closes while others work"),
+    ],
+)
+def test_of_some_schedules_there_is_no_program_and_the_reason_is_told(schedule: str, why: str) -> None:
+    facts = replace(FACTS, promises=frozenset({"processes"}))
+    with pytest.raises(NoProgram, match=why):
+        write_program(say_broken("RACE-1", STOOD, f"lowq check x --schedule {schedule}"), facts)
+
+
+def test_a_kill_takes_a_queue_that_other_processes_see() -> None:
+    with pytest.raises(NoProgram, match="no other process sees what a killed one left"):
+        write_program(say_broken("CRASH-1", ""), FACTS)
+
+
+def test_two_clients_are_not_on_one_event_loop() -> None:
+    facts = replace(FACTS, asynchronous=True, promises=frozenset({"processes"}))
+    with pytest.raises(NoProgram, match="its methods are async"):
+        write_program(say_broken("RACE-1", STOOD, twice()), facts)
