@@ -170,9 +170,10 @@ class Pushed:
 class Task:
     """A work in the queue.
 
-    `key` is the explicit key of the push, or None; `attempts` counts the claims so far; `reason` is what the
-    last release or dead-lettering said; `pushed_at` is when the push added it, by the queue's clock; `headers` came
-    with that push, and play no part in which works are equal.
+    `key` is the explicit key of the push, or None; `attempts` counts the claims so far, that of a worker which
+    found them used up and set the task aside included; `reason` is what the last release or dead-lettering said;
+    `pushed_at` is when the push added it, by the queue's clock; `headers` came with that push, and play no part in
+    which works are equal.
     """
 
     id: str

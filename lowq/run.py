@@ -23,3 +23,9 @@ class Run:
     error: BaseException | None
     at: datetime
     next_due: datetime | None
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts the task has had. A claim that only sets it aside, as they are used up, is none."""
+        used_up = self.outcome == "dead" and self.error is None
+        return self.task.attempts - used_up

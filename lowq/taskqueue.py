@@ -365,11 +365,9 @@ class TaskQueue:
                 self.info(task, f"runs again at {run.next_due:%Y-%m-%d %H:%M:%S}, as its handler asked")
             case "retry":
                 again = "" if run.next_due is None else f"{run.next_due:%Y-%m-%d %H:%M:%S}"
-                self.error(task, f"failed in attempt {run.task.attempts} and runs again at {again}{told}")
+                self.error(task, f"failed in attempt {run.attempt} and runs again at {again}{told}")
             case "dead":
-                # The claim that finds all attempts used up is none itself.
-                number = min(run.task.attempts, self.retry.max_attempts)
-                self.error(task, f"is set aside after {number} attempt{'' if number == 1 else 's'}{told}")
+                self.error(task, f"is set aside after {run.attempt} attempt{'' if run.attempt == 1 else 's'}{told}")
             case "released":
                 self.warn(task, "was given back, because the worker was told to stop")
             case "lost":

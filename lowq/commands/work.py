@@ -326,7 +326,7 @@ class Told:
                 {
                     "id": run.task.id,
                     "work": run.task.work,
-                    "attempt": run.task.attempts,
+                    "attempt": run.attempt,
                     "outcome": str(run.outcome),
                     "error": None if run.error is None else show_error(run.error, CELL),
                     "at": write_instant(run.at),
@@ -355,7 +355,7 @@ class Told:
     def _line(self, run: Run) -> str:
         error = "" if run.error is None else f": {show_error(run.error)}"
         again = "" if run.next_due is None else f", again at {write_instant(run.next_due)}"
-        return one_line(f"task {run.task.id}, attempt {run.task.attempts}: {run.outcome}{error}") + again
+        return one_line(f"task {run.task.id}, attempt {run.attempt}: {run.outcome}{error}") + again
 
     def _counts(self) -> str:
         return ", ".join(f"{number} {outcome}" for outcome, number in self.outcomes.items()) or "0 done"

@@ -133,6 +133,7 @@ def _after_run(run: Run, queue: str) -> None:
         {
             **_describe(queue, "settle", _SETTLED.get(run.outcome, "ack")),
             **_describe_task(run.task),
+            "lowq.attempt": run.attempt,
             "lowq.outcome": run.outcome,
             **({"error.type": "LeaseLost"} if lost else {}),
         },

@@ -175,7 +175,7 @@ def inline(
 
 def _fate(kept: Store, run: Run) -> str:
     """Which attempt it was, and what becomes of the task."""
-    attempt = f"attempt {run.task.attempts} of {kept.retry.max_attempts}"
+    attempt = f"attempt {run.attempt} of {kept.retry.max_attempts}"
     if run.next_due is None:
         return f"{attempt}; it is dead now"
     return f"{attempt}; it would run again in {(run.next_due - run.at).total_seconds():.3g} s"

@@ -26,7 +26,7 @@ def line(task: Task) -> str:
 
 def run_line(title: str, run: Run) -> str:
     """The run of a task of the queue `title` in one line."""
-    told = f"{run.outcome} in attempt {run.task.attempts}"
+    told = f"{run.outcome} in attempt {run.attempt}"
     error = "" if run.error is None else f"  {show_error(run.error, _WORK)}"
     return f"{clock_time(run.at)}  {title}  task {run.task.id}  {told}  {_work(run.task)}{error}"
 

@@ -19,10 +19,10 @@ def check_handler(handler: object, parameters: tuple[str, ...] = ("work",), what
         wanted = f"one {parameters[0]}" if len(parameters) == 1 else " and ".join(parameters) or "no arguments"
         raise TypeError(f"{what}: expected a function of {wanted}, got {type_name(handler)}")
     for function in (handler, getattr(handler, "__call__", None)):  # noqa: B004 (its code, not whether it can be called)
-        if _yields(function):
+        if (kind := _kind_of_generator(function)) is not None:
             raise TypeError(
-                f"{what}: {name_of(handler)} is a generator: called, it does nothing until somebody loops over it; "
-                "do the work without `yield`, or wrap it: lambda work: list(handler(work))"
+                f"{what}: {name_of(handler)} is {kind}: called, it does nothing until somebody loops over it; "
+                f"do the work without `yield`, or wrap it: {_wrapped(kind, parameters)}"
             )
     _check_signature(handler, parameters, what)
 
@@ -62,15 +62,28 @@ def name_of(handler: object) -> str:
     return str(getattr(handler, "__name__", None) or repr(handler))
 
 
-def _yields(function: object) -> bool:
+_GENERATOR, _ASYNC_GENERATOR = "a generator", "an async generator"
+
+
+def _kind_of_generator(function: object) -> str | None:
+    """Which kind the function is, if its body waits until somebody loops over what a call of it returns."""
     while hasattr(function, "func") and hasattr(function, "keywords"):
         function = function.func  # functools.partial
     if isasyncgenfunction(function):
-        return True
+        return _ASYNC_GENERATOR
     if not isgeneratorfunction(function):
-        return False
+        return None
     code: Any = getattr(getattr(function, "__func__", function), "__code__", None)
-    return not (code is not None and code.co_flags & CO_ITERABLE_COROUTINE)  # types.coroutine makes it awaitable
+    awaitable = code is not None and code.co_flags & CO_ITERABLE_COROUTINE  # types.coroutine makes it so
+    return None if awaitable else _GENERATOR
+
+
+def _wrapped(kind: str, parameters: tuple[str, ...]) -> str:
+    """What a handler looks like that loops over one."""
+    given = ", ".join(parameters)
+    if kind == _GENERATOR:
+        return f"lambda {given}: list(handler({given}))"
+    return f"`async def wrapped({given}): [_ async for _ in handler({given})]`"
 
 
 def _check_signature(handler: object, parameters: tuple[str, ...], what: str) -> None:

@@ -39,7 +39,7 @@ def log(run: Run, queue: str) -> None:
     fields = {
         "lowq_queue": queue,
         "lowq_task": run.task.id,
-        "lowq_attempt": run.task.attempts,
+        "lowq_attempt": run.attempt,
         "lowq_outcome": run.outcome,
         "lowq_next_due": run.next_due,
         "lowq_error": error,
@@ -49,7 +49,7 @@ def log(run: Run, queue: str) -> None:
         again = "" if run.next_due is None else f", again at {run.next_due:%Y-%m-%d %H:%M:%S} UTC"
         why = "" if error is None else f": {error}"
         text = "task %s of queue %s, attempt %s: %s%s%s"
-        values = (run.task.id, queue, run.task.attempts, run.outcome, again, why)
+        values = (run.task.id, queue, run.attempt, run.outcome, again, why)
         _log.log(level, text, *values, extra=fields, exc_info=raised)
 
 

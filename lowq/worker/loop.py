@@ -229,7 +229,12 @@ class Loop:
 
     def _bury(self, lease: Lease, patiently: Patiently) -> Run:
         """The task whose attempts are used up is set aside without another; its workers did not live to do so."""
-        reason = lease.task.reason or f"its worker was killed or lost in each of {self._retry.max_attempts} attempts"
+        had, most = lease.task.attempts - 1, self._retry.max_attempts  # this claim is no attempt
+        reason = lease.task.reason or (
+            "its worker was killed or lost, or its handler put it off, in "
+            f"{'its only attempt' if had == 1 else f'each of {had} attempts'}"
+            f"{'' if had == most else f', and max_attempts is {most} now'}"
+        )
         try:
             patiently(lambda: self.backend.dead_letter(lease, reason=reason))
         except LeaseLost:

@@ -31,6 +31,7 @@ from lowq import Backend, FakeClock, Item, Retry, Run, State, TaskQueue, Worker,
 from lowq.testing import SyncWorker, TempQueue, inline, temp_queue
 from lowq.worker.coroutines import Coroutines
 from lowq.worker.failure import NotRun, TimeLimitExceeded
+from lowq.worker.handler import check_handler
 
 LIMIT = timedelta(seconds=BOUND)
 LATER = Retry(first=timedelta(hours=1))
@@ -459,8 +460,37 @@ class Yielding:
     ],
 )
 def test_a_generator_function_is_refused_where_it_is_declared(queue: Backend, handler: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match="is a generator: called, it does nothing until somebody loops over it"):
+    with pytest.raises(TypeError, match=r"generator: called, it does nothing until somebody loops"):
         Worker(queue, handler)
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+@pytest.mark.parametrize("parameters", [("work",), ("queue", "work")])
+def test_the_advice_for_a_generator_runs_its_body(queue: Backend, kind: str, parameters: tuple[str, ...]) -> None:
+    seen = []
+
+    def plain(*given: Any) -> Iterator[Any]:
+        seen.append(given[-1])
+        yield
+        seen.append("end")
+
+    async def asynchronous(*given: Any) -> AsyncIterator[Any]:
+        seen.append(given[-1])
+        yield
+        seen.append("end")
+
+    handler = plain if kind == "plain" else asynchronous
+    with pytest.raises(TypeError) as refused:
+        check_handler(handler, parameters)
+    advice = str(refused.value).rpartition("or wrap it: ")[2].strip("`")
+    known: dict[str, Any] = {"handler": handler}
+    exec(advice if advice.startswith("async def") else f"wrapped = {advice}", known)
+    check_handler(known["wrapped"], parameters)
+
+    queue.push(1)
+    runs = Worker(queue, lambda work: known["wrapped"](*(None, work)[-len(parameters) :])).drain()
+
+    assert (outcomes(runs), seen) == ([(1, "done")], [1, "end"])
 
 
 def test_a_decorated_generator_is_refused_where_it_is_declared() -> None:

@@ -171,7 +171,32 @@ def test_a_task_whose_workers_were_killed_too_often_is_dead_without_running(queu
     assert (run.outcome, run.error) == ("dead", None)
     (task,) = queue.tasks()
     assert task.state is State.DEAD
-    assert task.reason == "its worker was killed or lost in each of 2 attempts"
+    assert task.reason == "its worker was killed or lost, or its handler put it off, in each of 2 attempts"
+    assert task.attempts == 3  # claims, the one that set it aside included
+
+
+@pytest.mark.parametrize(
+    ("had", "allowed", "reason"),
+    [
+        (1, 1, "in its only attempt"),
+        (2, 2, "in each of 2 attempts"),
+        (4, 1, "in each of 4 attempts, and max_attempts is 1 now"),
+    ],
+)
+def test_the_reason_counts_the_attempts_that_there_were(
+    queue: Backend, clock: FakeClock, had: int, allowed: int, reason: str
+) -> None:
+    queue.push("deadly")
+    for _ in range(had):
+        assert queue.claim(lease_for=MINUTE) is not None
+        clock.advance(MINUTE)
+
+    run = Worker(queue, pytest.fail, retry=Retry(max_attempts=allowed), clock=clock).run_one()
+
+    assert run is not None
+    assert (run.task.attempts, run.attempt) == (had + 1, had)
+    (task,) = queue.tasks()
+    assert task.reason == f"its worker was killed or lost, or its handler put it off, {reason}"
 
 
 def test_the_last_reason_stays_on_a_task_whose_later_workers_were_killed(queue: Backend, clock: FakeClock) -> None:
