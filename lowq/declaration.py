@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -15,28 +15,13 @@ from lowq.error_text import show_error
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.rules.names import check_dedupe, check_name
+from lowq.rules.spelling import find_meant, find_perhaps_meant, names_read, suggest
 from lowq.worker.handler import check_handler, name_of
 from lowq.worker.retry import Retry
 from lowq.worker.settings import check_length, check_retry
 
-_ATTEMPTS = frozenset("max_attempts max_retries max_retry max_tries retries retry_limit retry_count".split())
-_DELAYS = frozenset("retry_delay retry_backoff default_retry_delay autoretry_for".split())
-_LIMITS = frozenset("soft_time_limit hard_time_limit task_time_limit job_timeout max_runtime".split())
-_LEASES = frozenset("lease lease_time lease_seconds visibility_timeout".split())
-_NAMES = frozenset("queue_name".split())
-_OPTION_WORDS = {
-    "timeout": "time_limit=timedelta(seconds=…)",
-    "queue": 'name="…"',
-    "unique": 'dedupe="until_done"',
-    "on_failure": "on_dead=…",
-}
-"""What an option may have meant that a class may well have an attribute of its own for."""
-
-_NEAR = 0.84
-"""How alike two spellings are that are taken for one."""
-
 _LENGTHS = (timedelta, int, float)
-_KINDS: dict[str, tuple[type, ...]] = {
+_TYPES: dict[str, tuple[type, ...]] = {
     "path": (str, os.PathLike, Location),
     "name": (str,),
     "dedupe": (str,),
@@ -46,6 +31,15 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "linger": _LENGTHS,
     "retry": (Retry, int),
     "log_level": (int,),
+}
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **{
+        name: partial(lambda types, value: isinstance(value, types) and not isinstance(value, bool), types)
+        for name, types in _TYPES.items()
+    },
+    "clock": lambda value: hasattr(value, "countdown"),
+    "on_dead": callable,
+    "process": callable,
 }
 """What a misspelt attribute must be to count as one."""
 
@@ -70,46 +64,44 @@ def check_settings(title: str, settings: Mapping[str, Any]) -> None:
         check_handler(settings["on_dead"], ("run",), f"{title}: on_dead")
 
 
-def check_spelling(title: str, attributes: Mapping[str, Any], known: Callable[[str], bool]) -> None:
-    """Raise TypeError for an attribute of a class that is nothing to a TaskQueue and was meant to be."""
-    for name, value in attributes.items():
-        if name.startswith("_") or known(name):
-            continue
-        if (meant := _guess_meant(name, value)) is not None:
-            raise TypeError(
-                f"{title}: {name} is nothing that a TaskQueue knows: say {meant}. An attribute of your own needs "
-                f"another name, such as _{name}"
-            )
+def check_spelling(kind: type, base: type) -> None:
+    """Raise TypeError where a class of queues has an attribute that is nothing to `base` and was meant to be.
+
+    What may as well be the class's own is its own where a method mentions it, and where the class is no whole queue
+    yet. So is whatever the methods of a class that is mixed in mention.
+    """
+    own = [each for each in kind.__mro__ if each not in base.__mro__]
+    for each in own:
+        mixed_in = not issubclass(each, base)
+        if each is not kind and not mixed_in:
+            continue  # it was looked at when it was made
+        read = names_read([each]) if mixed_in else frozenset()
+        for name, value in _unknown_of(each, base):
+            if name not in read and (meant := find_meant(name, value, _KINDS)) is not None:
+                raise _misspelt(kind, name, meant)
+    if kind.process is not base.process:  # type: ignore[attr-defined]  # both are TaskQueues
+        for name, value in {pair[0]: pair[1] for each in reversed(own) for pair in _unknown_of(each, base)}.items():
+            if (meant := find_perhaps_meant(name, value)) is not None and name not in names_read(own):
+                raise _misspelt(kind, name, f"{meant}; none of its methods reads {name}")
+
+
+def _unknown_of(kind: type, base: type) -> list[tuple[str, Any]]:
+    """The class's public attributes that are nothing to `base`."""
+    return [pair for pair in vars(kind).items() if not pair[0].startswith("_") and not hasattr(base, pair[0])]
+
+
+def _misspelt(kind: type, name: str, meant: str) -> TypeError:
+    return TypeError(
+        f"{kind.__name__}: {name} is nothing that a TaskQueue knows: say {meant}. An attribute of your own needs "
+        f"another name, such as _{name}"
+    )
 
 
 def unknown_option(name: str, value: Any, known: list[str]) -> TypeError:
     """The error for an option of `@task_queue` that there is not."""
-    meant = _guess_meant(name, value) or _OPTION_WORDS.get(name)
-    near = get_close_matches(name, known, 1)
-    hint = f"; say {meant.replace(' = ', '=')}" if meant else f"; did you mean {near[0]}?" if near else ""
+    meant = find_meant(name, value, _KINDS) or find_perhaps_meant(name, value, any_value=True)
+    hint = f"; say {meant.replace(' = ', '=')}" if meant else suggest(name, known)
     return TypeError(f"task_queue: unknown option {name!r}{hint}; expected one of {', '.join(known)}")
-
-
-def _guess_meant(name: str, value: Any) -> str | None:
-    """What the attribute would be if it were spelt rightly, or None."""
-    number = excerpt(value) if isinstance(value, int | float) and not isinstance(value, bool) else "…"
-    if name in _ATTEMPTS:
-        return f"retry = Retry(max_attempts={number})"
-    if name in _DELAYS:
-        return "retry = Retry(first=timedelta(seconds=…))"
-    if name in _LIMITS:
-        return f"time_limit = timedelta(seconds={number})"
-    if name in _LEASES:
-        return f"lease_for = timedelta(seconds={number})"
-    if name in _NAMES:
-        return f"name = {excerpt(value)}"
-    for near in get_close_matches(name, [*_KINDS, "clock", "on_dead", "process"], 1, _NEAR):
-        if near in _KINDS:
-            plausible = isinstance(value, _KINDS[near]) and not isinstance(value, bool)
-        else:
-            plausible = hasattr(value, "countdown") if near == "clock" else callable(value)
-        return near if plausible else None
-    return None
 
 
 def is_late(owner: object) -> bool:

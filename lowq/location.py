@@ -14,6 +14,7 @@ from lowq.clock import Clock
 from lowq.excerpt import excerpt
 from lowq.rules.options import flag_of
 from lowq.rules.server_url import SECRETS, hide_password, identity_of
+from lowq.rules.spelling import plain, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,15 @@ _COMPACTERS = {"sqlite": "lowq.backends.sqlite.room"}
 
 _EXAMPLES = {"sqlite": "/var/lib/jobs.db", "files": "/var/lib/jobs"}
 """The kinds whose places are paths, each with one."""
+
+_BESIDE_URL = "; it is no part of the URL: say {0}=… to open_backend or to the queue"
+_MEANT = {
+    **dict.fromkeys(("timeout", "busytimeout", "connecttimeout"), "; did you mean patience?"),
+    **dict.fromkeys(("sync", "synchronous", "fsync"), "; did you mean durability?"),
+    **{word: _BESIDE_URL.format(word) for word in ("name", "dedupe", "clock")},
+    "queue": _BESIDE_URL.format("name"),
+}
+"""What an option of a URL may have meant that resembles none."""
 
 _SAFE_IN_PLACE = "/:[]"
 
@@ -199,6 +209,8 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     except ValueError:
         query = "" if "@" in query else hide_password(f"?{query}")[1:]  # an unescaped ? of a password
         raise InvalidLocation(f"location: {shown!r}: expected ?option=value&…, got {query!r}") from None
+    if twice := [name for name, value in options if dict(options)[name] != value]:
+        raise InvalidLocation(f"location: {shown!r}: the option {twice[0]!r} is said twice, with two values")
     return Location(scheme, place, tuple(options))
 
 
@@ -274,8 +286,9 @@ def _open(
     backend = getattr(import_module(module), attribute)
     all_options = {**dict(where.options), **options}
     if unknown := sorted(set(all_options) - set(backend.OPTIONS)):
+        hint = _MEANT.get(plain(unknown[0])) or suggest(unknown[0], backend.OPTIONS)
         raise InvalidLocation(
             f"location: {where}: unknown option {unknown[0]!r}; {where.scheme} knows "
-            f"{', '.join(backend.OPTIONS) or 'none'}"
+            f"{', '.join(backend.OPTIONS) or 'none'}{hint}"
         )
     return cast(Backend, backend(where.place, name=name, dedupe=dedupe, clock=clock, **all_options))

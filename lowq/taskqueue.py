@@ -107,8 +107,10 @@ class TaskQueue:
     log_level: int = ERROR
 
     def __init_subclass__(cls, **options: Any) -> None:
+        if said := [name for name in options if name in ("path", "log_level", *_SETTINGS)]:
+            raise TypeError(f"{cls.__name__}: {said[0]}: what a queue is told stands in its class: {said[0]} = …")
         super().__init_subclass__(**options)
-        check_spelling(cls.__name__, vars(cls), lambda name: hasattr(TaskQueue, name))
+        check_spelling(cls, TaskQueue)
 
     def __init__(self, log_level: int | None = None) -> None:
         title = self._title()

@@ -129,6 +129,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "are temporary ones in this test, and how they behave; the closest marker wins",
     )
     _begin(config)
+    if any(name.startswith("lowq") for name in _ini_names(config)):
+        _settings().check_names(config, _ini_names(config))
     for name in ("mode", "leftovers", "lossy", "clock_patch", "now", "max_runs", "guard"):
         if config.getoption(f"lowq_{name}") is not None or config.getini(f"lowq_{name}"):
             _settings().check(config)
@@ -138,6 +140,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.lowq_shuffle:
         _settings().draw_seed(config)
     import_module("lowq_conformance.run.options").configure(config)
+
+
+def _ini_names(config: pytest.Config) -> list[str]:
+    """What the ini file and ``-o`` set, known or not; pytest has no public word for it."""
+    said = vars(config).get("_inicfg") or vars(config).get("inicfg") or {}
+    return [*said, *(each.partition("=")[0] for each in config.getoption("override_ini", None) or ())]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

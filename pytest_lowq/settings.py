@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -126,6 +126,26 @@ def check(config: pytest.Config) -> None:
     _fill_common(config, {})
 
 
+def check_names(config: pytest.Config, names: Iterable[str]) -> None:
+    """Raise pytest.UsageError for a name of the ini file that begins as the plugin's do, and is none."""
+    known = [f"lowq_{name}" for name in _COMMON]
+    for name in names:
+        if name.startswith("lowq") and name not in known:
+            try:
+                config.getini(name)  # another plugin's
+            except ValueError:
+                said = f"{name} in the ini file: there is no such setting{_near(name, known)}; there are "
+                raise pytest.UsageError(said + ", ".join(known)) from None
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    """``; did you mean mode?`` or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _read_option(config: pytest.Config, name: str) -> Any:
     return option(config, name) or config.getini(f"lowq_{name}")
 
@@ -138,7 +158,8 @@ def _read(item: pytest.Item) -> dict[str, Any]:
         if marker.args:
             raise pytest.UsageError(f"{where}: it takes keywords only: {', '.join(_KEYWORDS)}")
         if unknown := sorted(set(marker.kwargs) - set(_KEYWORDS)):
-            raise pytest.UsageError(f"{where}: unknown keyword {unknown[0]!r}; there are {', '.join(_KEYWORDS)}")
+            known = ", ".join(_KEYWORDS) + _near(unknown[0], _KEYWORDS)
+            raise pytest.UsageError(f"{where}: unknown keyword {unknown[0]!r}; there are {known}")
         for name, value in marker.kwargs.items():
             said.setdefault(name, _check(name, value, f"{where}: {name}"))
     _fill_common(item.config, said)

@@ -7,8 +7,9 @@ A setting is a field of `Settings`. The environment variable ``LOWQ_SETTINGS`` n
     TOKENS = ["the-workers-token"]
     READ_ONLY_TOKENS = ["the-dashboards-token"]
 
-Names in lower case, names that begin with an underscore, and imported modules are the file's own affair. Any other
-name in upper case, and a value of the wrong kind, is a SettingsError when the application starts.
+Other names in lower case, names that begin with an underscore, and imported modules are the file's own affair. Any
+other name in upper case, a setting in lower case (``read_only``), and a value of the wrong kind, is a SettingsError
+when the application starts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from lowq.backend import LowqError
 from lowq.clock import Clock
 from lowq.rules.names import check_name
+from lowq.rules.spelling import suggest
 
 VARIABLE = "LOWQ_SETTINGS"
 _MIN, _MAX = -(2**31), 2**31 - 1
@@ -134,19 +136,25 @@ def of(values: Mapping[str, Any]) -> Settings:
 
 
 def _of_module(module: ModuleType) -> dict[str, Any]:
-    return {
-        name.lower(): value
+    """What the module assigns, by lower-case names. Raises SettingsError for a setting in other letters."""
+    said = {
+        name: value
         for name, value in vars(module).items()
-        if name.isupper() and not name.startswith("_") and not isinstance(value, ModuleType)
+        if not name.startswith("_") and not isinstance(value, ModuleType)
     }
+    known = {each.name for each in fields(Settings)}
+    for name, value in said.items():
+        if not name.isupper() and name.lower() in known and name.upper() not in said and not callable(value):
+            raise SettingsError(
+                f"{name}: a setting is written in upper case, {name.upper()}; a name of the file's own that is spelt "
+                f"like one begins with an underscore, _{name}"
+            )
+    return {name.lower(): value for name, value in said.items() if name.isupper()}
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0].upper()}?" if near else f"there are {', '.join(sorted(known)).upper()}"
-    return f"{name.upper()}: there is no such setting; {hint}"
+    there = "; there are " + ", ".join(sorted(known)).upper()
+    return f"{name.upper()}: there is no such setting{suggest(name, [each.upper() for each in known]) or there}"
 
 
 def _import_settings(named: str) -> ModuleType:

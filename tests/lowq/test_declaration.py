@@ -7,7 +7,8 @@ import os
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import pytest
 from processes import answer, python
@@ -67,11 +68,108 @@ class TestSettings:
             ("dedup", "off", "dedupe"),
             ("lingers", timedelta(0), "linger"),
             ("proces", nothing, "process"),
+            ("maxRetries", 3, r"retry = Retry\(max_attempts=3\)"),
+            ("leaseFor", timedelta(minutes=1), "lease_for"),
+            ("timelimit", timedelta(minutes=1), "time_limit"),
+            ("loglevel", 3, "log_level"),
         ],
     )
     def test_a_misspelt_attribute_is_refused_with_the_right_spelling(self, name: str, value: Any, say: str) -> None:
         with pytest.raises(TypeError, match=f"Jobs: {name} is nothing that a TaskQueue knows: say {say}"):
             type("Jobs", (TaskQueue,), {"path": "q.db", name: value})
+        with pytest.raises(TypeError, match=f"Jobs: {name} is nothing that a TaskQueue knows: say {say}"):
+            type("Jobs", (type("MixedIn", (), {name: value}), TaskQueue), {"path": "q.db"})
+
+    WORDS: ClassVar[list[tuple[str, Any, str]]] = [
+        ("attempts", 3, r"retry = Retry\(max_attempts=3\)"),
+        ("tries", 3, r"retry = Retry\(max_attempts=3\)"),
+        ("delay", 5, r"retry = Retry\(first=timedelta\(seconds=5\)\) for another attempt, or not_before at the push"),
+        ("delay", timedelta(seconds=5), r"retry = Retry\(first="),
+        ("backoff", True, r"retry = Retry\(first="),
+        ("retry_interval", 2.5, r"retry = Retry\(first=timedelta\(seconds=2.5\)\)"),
+        ("max_backoff", 600, r"retry = Retry\(longest=timedelta\(seconds=600\)\)"),
+        ("backoff_factor", 3, r"retry = Retry\(factor=3\)"),
+        ("timeout", 30, r"time_limit = timedelta\(seconds=30\)"),
+        ("queue", "mail", "name = 'mail'"),
+        ("unique", True, 'dedupe = "until_done"'),
+        ("priority", 5, r"it at the push, push\(work, priority=…\)"),
+        ("countdown", 60, r"it at the push, push\(work, not_before=…\)"),
+        ("concurrency", 4, r"queue.worker\(processes=4\)"),
+        ("on_failure", nothing, "on_dead"),
+        ("on_success", nothing, "on_dead for what is set aside, or hooks.after_run"),
+    ]
+
+    @pytest.mark.parametrize(("name", "value", "say"), WORDS)
+    def test_what_another_queue_calls_a_setting_is_refused_where_no_method_reads_it(
+        self, name: str, value: Any, say: str
+    ) -> None:
+        class Base(TaskQueue):
+            path = "q.db"
+
+        whole = {"process": lambda _self, _work: None}
+        before = type("Before", (Base,), {name: value})  # no queue yet: who makes one of it may read the attribute
+
+        for bases, attributes in (((Base,), {name: value, **whole}), ((before,), whole)):
+            with pytest.raises(
+                TypeError, match=f"Jobs: {name} is nothing that a TaskQueue knows: say {say}.*; none of"
+            ):
+                type("Jobs", bases, attributes)
+        with pytest.raises(TypeError, match=f"unknown option '{name}'; say {say.replace(' = ', '=')}"):
+            task_queue("q.db", **{name: value})(nothing)
+
+    @pytest.mark.parametrize(("name", "value"), [word[:2] for word in WORDS])
+    @pytest.mark.parametrize(
+        "reads",
+        [
+            "def process(self, work): return self.{0}",
+            "def process(self, work): return getattr(self, '{0}')",
+            "def process(self, work): return [self.{0} for each in [1]]",
+            "process = functools.cache(lambda self, work: self.{0})",
+            "def process(self, work): ...\n  @property\n  def other(self): return self.{0}",
+            "def process(self, work): ...\n  @classmethod\n  def other(cls): return cls.{0}",
+        ],
+    )
+    def test_one_that_a_method_reads_is_the_class_s_own(self, name: str, value: Any, reads: str) -> None:
+        known = {"TaskQueue": TaskQueue, "functools": functools, "value": value}
+        exec(f"class Jobs(TaskQueue):\n  path = 'q.db'\n  {name} = value\n  {reads.format(name)}", known)
+
+        assert isinstance(known["Jobs"], type)
+
+    def test_what_a_class_that_is_mixed_in_reads_is_its_own(self) -> None:
+        class Client:
+            max_retries = 3
+            timeout = 30
+
+            def fetch(self) -> int:
+                return self.max_retries + self.timeout
+
+        class Jobs(Client, TaskQueue):
+            path = "q.db"
+
+            def process(self, work: int) -> int:
+                return work + self.fetch()
+
+        assert Jobs().process(1) == 34
+
+    @pytest.mark.parametrize("setting", ["path", "retry", "log_level"])
+    def test_a_setting_as_a_keyword_of_the_class_is_told_where_it_stands(self, setting: str) -> None:
+        with pytest.raises(
+            TypeError, match=f"Jobs: {setting}: what a queue is told stands in its class: {setting} = …"
+        ):
+            type("Jobs", (TaskQueue,), {}, **{setting: 3})
+
+    def test_keywords_of_a_class_that_is_mixed_in_reach_it(self) -> None:
+        class Tagged:
+            tag: str
+
+            def __init_subclass__(cls, tag: str, **more: Any) -> None:
+                super().__init_subclass__(**more)
+                cls.tag = tag
+
+        class Jobs(TaskQueue, Tagged, tag="x"):
+            path = "q.db"
+
+        assert Jobs.tag == "x"
 
     def test_attributes_of_ones_own_are_left_alone(self) -> None:
         class Jobs(TaskQueue):
@@ -79,13 +177,20 @@ class TestSettings:
             paths = ("a", "b")
             url = "https://example.org"
             timeout = 5
+            queue = object()
+            headers = MappingProxyType({"accept": "*/*"})
             lock = object()
             _max_retries = 3
             log_level = TaskQueue.SILENT
 
             def process(self, work: Any) -> None: ...
 
-            def send(self) -> None: ...
+            def send(self) -> int:
+                return self.timeout
+
+            def delay(self) -> None: ...
+
+            def attempts(self) -> None: ...
 
         assert Jobs().log_level == TaskQueue.SILENT
         assert Jobs(TaskQueue.INFO).log_level == TaskQueue.INFO
@@ -96,6 +201,10 @@ class TestSettings:
             ({"max_retries": 3}, r"say retry=Retry\(max_attempts=3\)"),
             ({"timeout": 3}, "say time_limit="),
             ({"nmae": "x"}, "did you mean name"),
+            ({"loglevel": 3}, "say log_level"),
+            ({"location": "q.db"}, "say path='q.db'"),
+            ({"retires": 3}, r"did you mean retry\?"),
+            ({"nonsense": 3}, "'nonsense'"),
         ],
     )
     def test_an_unknown_option_is_refused_with_what_there_is(self, option: dict[str, Any], say: str) -> None:

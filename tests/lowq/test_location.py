@@ -111,8 +111,25 @@ def test_an_unknown_option_is_refused_before_anything_is_made(tmp_path: Path) ->
         open_backend(tmp_path / "q.db", durable=True)
     with pytest.raises(InvalidLocation, match="memory://x: unknown option 'durability'; memory knows none"):
         open_backend("memory://x", durability="power")
+    for option, said in (
+        ("durabilty=power", r"knows durability, patience, create, shared; did you mean durability\?"),
+        ("Patience=5", r"; did you mean patience\?"),
+        ("timeout=5", r"; did you mean patience\?"),
+        ("fsync=off", r"; did you mean durability\?"),
+        ("name=mail", "; it is no part of the URL: say name=… to open_backend or to the queue"),
+        ("zebra=1", "shared$"),
+    ):
+        with pytest.raises(InvalidLocation, match=said):
+            open_backend(f"sqlite://{tmp_path}/q.db?{option}")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_that_is_said_twice_in_two_ways_is_refused() -> None:
+    with pytest.raises(InvalidLocation, match="the option 'patience' is said twice, with two values"):
+        locate("sqlite:///q.db?patience=1&create=false&patience=2")
+
+    assert locate("sqlite:///q.db?patience=1&patience=1").options[0] == ("patience", "1")
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,8 @@ class TestSettings:
     WRONG = (
         ("mode='sometimes'", "mode: expected manual, inline or live, got 'sometimes'"),
         ("modus='inline'", "unknown keyword 'modus'; there are mode, on_error"),
+        ("gaurd='off', now='soon'", "unknown keyword 'gaurd'; there are mode, on_error, leftovers"),
+        ("gaurd='off'", "max_runs; did you mean guard?"),
         ("'inline'", "it takes keywords only"),
         ("now='2030-01-01T12:00'", "now: 2030-01-01T12:00 has no time zone; write 2030-01-01T12:00:00Z for UTC"),
         ("now='soon'", "now: expected a datetime, or a time such as 2030-01-01T12:00Z, got 'soon'"),
@@ -385,6 +387,10 @@ class TestSettings:
             (
                 ["-o", "lowq_clock_patch=x"],
                 "lowq_clock_patch in the ini file: expected freezegun, time-machine or none, got 'x'",
+            ),
+            (
+                ["-o", "lowq_gaurd=off"],
+                "lowq_gaurd in the ini file: there is no such setting; did you mean lowq_guard?; there are lowq_mode",
             ),
         ],
     )

@@ -27,6 +27,16 @@ def test_a_file_that_the_environment_names_is_read(tmp_path: Path, monkeypatch: 
     )
 
 
+def test_names_of_the_file_s_own_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "lowq.py"
+    file.write_text(
+        "hosts = ['a.example.org']\nHOSTS = [*hosts, 'b.example.org']\nhelper = 2\n_READ_ONLYY = 1\n"
+        "def name(): ...\nimport os as clock\nLOCATION = '/tmp/q.db'\n"
+    )
+
+    assert load(str(file)) == Settings(location="/tmp/q.db", hosts=("a.example.org", "b.example.org"))
+
+
 def test_a_module_that_the_environment_names_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site_settings_of_a_test.py").write_text("LOCATION = 'jobs.db'\nREAD_ONLY = True\n")
     monkeypatch.chdir(tmp_path)
@@ -47,6 +57,10 @@ def test_what_the_command_line_says_stands_above_the_file(tmp_path: Path) -> Non
     ("text", "says"),
     [
         ("LOCATOIN = 'q.db'", "LOCATOIN: there is no such setting; did you mean LOCATION?"),
+        ("LOCATION = 'q.db'\nREADONLY = True", "READONLY: there is no such setting; did you mean READ_ONLY?"),
+        ("LOCATION = 'q.db'\nTOKEN = ['x']", "TOKEN: there is no such setting; did you mean TOKENS?"),
+        ("LOCATION = 'q.db'\nread_only = True", "read_only: a setting is written in upper case, READ_ONLY; a name"),
+        ("LOCATION = 'q.db'\nTokens = ['x']", "Tokens: a setting is written in upper case, TOKENS"),
         ("LOCATION = 'q.db'\nQUEUEDIR = '/x'", "QUEUEDIR: there is no such setting"),
         ("LOCATION = 7", "LOCATION: expected a path or URL, got int"),
         ("NAME = 'mails'", "LOCATION: no queue is named"),
