@@ -15,7 +15,7 @@ from lowq.error_text import show_error
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.rules.names import check_dedupe, check_name
-from lowq.rules.spelling import find_meant, find_perhaps_meant, names_read, suggest
+from lowq.rules.spelling import find_meant, find_perhaps_meant, find_names, suggest
 from lowq.worker.handler import check_handler, name_of
 from lowq.worker.retry import Retry
 from lowq.worker.settings import check_length, check_retry
@@ -75,13 +75,13 @@ def check_spelling(kind: type, base: type) -> None:
         mixed_in = not issubclass(each, base)
         if each is not kind and not mixed_in:
             continue  # it was looked at when it was made
-        read = names_read([each]) if mixed_in else frozenset()
+        read = find_names([each]) if mixed_in else frozenset()
         for name, value in _unknown_of(each, base):
             if name not in read and (meant := find_meant(name, value, _KINDS)) is not None:
                 raise _misspelt(kind, name, meant)
     if kind.process is not base.process:  # type: ignore[attr-defined]  # both are TaskQueues
         for name, value in {pair[0]: pair[1] for each in reversed(own) for pair in _unknown_of(each, base)}.items():
-            if (meant := find_perhaps_meant(name, value)) is not None and name not in names_read(own):
+            if (meant := find_perhaps_meant(name, value)) is not None and name not in find_names(own):
                 raise _misspelt(kind, name, f"{meant}; none of its methods reads {name}")
 
 

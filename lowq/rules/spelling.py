@@ -108,12 +108,12 @@ def _fill(text: str, name: str, value: object) -> str:
     return text.format(number=number, value=excerpt(value), name=name)
 
 
-def names_read(kinds: Collection[type]) -> frozenset[str]:
+def find_names(kinds: Collection[type]) -> frozenset[str]:
     """The names that functions of these classes mention, as a name, an attribute or a text."""
-    return frozenset(name for kind in kinds for value in vars(kind).values() for name in _mentioned(value, 5))
+    return frozenset(name for kind in kinds for value in vars(kind).values() for name in _read_names(value, 5))
 
 
-def _mentioned(value: Any, depth: int) -> Iterator[str]:
+def _read_names(value: Any, depth: int) -> Iterator[str]:
     """The names in the code of a function, of what it wraps, and of the functions in it."""
     if isinstance(value, CodeType):
         yield from value.co_names
@@ -121,8 +121,8 @@ def _mentioned(value: Any, depth: int) -> Iterator[str]:
             if isinstance(each, str):
                 yield each
             elif isinstance(each, CodeType) and depth:
-                yield from _mentioned(each, depth - 1)
+                yield from _read_names(each, depth - 1)
     elif depth and not isinstance(value, type):
         for inner in ("__code__", "__wrapped__", "__func__", "fget", "func"):
             if (found := getattr(value, inner, None)) is not None:
-                yield from _mentioned(found, depth - 1)
+                yield from _read_names(found, depth - 1)

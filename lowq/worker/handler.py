@@ -22,7 +22,7 @@ def check_handler(handler: object, parameters: tuple[str, ...] = ("work",), what
         if (kind := _kind_of_generator(function)) is not None:
             raise TypeError(
                 f"{what}: {name_of(handler)} is {kind}: called, it does nothing until somebody loops over it; "
-                f"do the work without `yield`, or wrap it: {_wrapped(kind, parameters)}"
+                f"do the work without `yield`, or wrap it: {_show_wrapped(kind, parameters)}"
             )
     _check_signature(handler, parameters, what)
 
@@ -78,7 +78,7 @@ def _kind_of_generator(function: object) -> str | None:
     return None if awaitable else _GENERATOR
 
 
-def _wrapped(kind: str, parameters: tuple[str, ...]) -> str:
+def _show_wrapped(kind: str, parameters: tuple[str, ...]) -> str:
     """What a handler looks like that loops over one."""
     given = ", ".join(parameters)
     if kind == _GENERATOR:
