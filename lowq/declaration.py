@@ -15,7 +15,7 @@ from lowq.error_text import show_error
 from lowq.excerpt import excerpt
 from lowq.location import Location, locate
 from lowq.rules.names import check_dedupe, check_name
-from lowq.rules.spelling import find_meant, find_perhaps_meant, find_names, suggest
+from lowq.rules.spelling import find_meant, find_names, find_perhaps_meant, suggest
 from lowq.worker.handler import check_handler, name_of
 from lowq.worker.retry import Retry
 from lowq.worker.settings import check_length, check_retry

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import pytest
 
-from lowq import Backend, Clock, FakeClock
+from lowq import Backend, Clock, FakeClock, SystemClock
 from lowq.testing import Inline, Jobs, SyncWorker, TempQueue, fake_clock, inline, live, live_workers, temp_queue
+from lowq.testing.clock import running_clock
 from lowq.testing.inline import Lossy, OnError
-from lowq.testing.queues import running_queue
+from lowq.testing.queues import is_running, running_queue
 from lowq.testing.table import clock_time, indent, line, queue_table
 from pytest_lowq.settings import Settings, repeat, settings_of
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lowq.testing.clock import Patch
 
 __all__ = [
+    "begin_clock",
     "check_leftovers",
     "clock",
     "find_used",
@@ -54,13 +56,17 @@ _used = pytest.StashKey[Used]()
 def clock(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FakeClock]:
     """The fake clock of a test, kept in its `tmp_path`."""
     settings = settings_of(request.node)
-    if _used in request.node.stash:
-        raise pytest.UsageError(
-            "lowq_clock: the queues of this test run on the real clock already; ask for lowq_clock "
-            "in the test's own arguments, before lowq_queue is made"
-        )
+    if (used := request.node.stash.get(_used, None)) is not None:
+        _fail_on_real_clock(used.store)
     with fake_clock(settings.now, path=tmp_path / "lowq-clock", patch=cast("Patch", settings.clock_patch)) as made:
         yield made
+
+
+def begin_clock(request: pytest.FixtureRequest) -> None:
+    """The fake clock of the test runs, if it has one or a marker says what time it is."""
+    item = request.node
+    if "lowq_clock" in item.fixturenames or settings_of(item).now is not None:
+        request.getfixturevalue("lowq_clock")
 
 
 @contextmanager
@@ -70,8 +76,6 @@ def queue(
     """The queues of a test, kept in its `tmp_path`; on lowq_clock where the test has it, or is told the time."""
     item = request.node
     settings = settings_of(item)
-    if "lowq_clock" in item.fixturenames or settings.now is not None:
-        request.getfixturevalue("lowq_clock")
     folder = tmp_path / "lowq"
     folder.mkdir()
     with temp_queue(folder, backend=backend) as store:
@@ -105,9 +109,31 @@ def find_used(item: pytest.Item, given: object) -> Used:
             "expected: return what the fixture it overrides gave, or what temp_queue() gives",
             pytrace=False,
         )
+    if not is_running(store):
+        pytest.fail(
+            "lowq_queue, as it is overridden for this test, gave a TempQueue that nobody entered, or that is closed: "
+            "the fixture yields it inside of `with temp_queue() as queue:`",
+            pytrace=False,
+        )
+    settings = settings_of(item)
+    wants_time = settings.now is not None or isinstance(running_clock(), FakeClock)
+    if wants_time and isinstance(store.clock, SystemClock):
+        _fail_on_real_clock(store)
     if found is None or found.store is not store:
-        found = item.stash[_used] = use(settings_of(item), store)
+        found = item.stash[_used] = use(settings, store)
     return found
+
+
+def _fail_on_real_clock(store: TempQueue) -> NoReturn:
+    """The test fails: the time that it says is not its queues' time."""
+    __tracebackhide__ = True
+    pytest.fail(
+        f"lowq_clock: the queues of this test run on the real clock, since lowq_queue, at {store.folder}, was made "
+        "before lowq_clock began: name lowq_clock in the arguments of the test, or of the fixture that makes the "
+        "queues. One of wider scope than a test brings a clock of its own: temp_queue(clock=lowq.FakeClock(…)), "
+        "without lowq_clock",
+        pytrace=False,
+    )
 
 
 def jobs(item: pytest.Item, given: object) -> Jobs:

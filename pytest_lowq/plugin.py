@@ -205,6 +205,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             names.append("lowq_queue")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """A fixture lowq_queue, the user's own too, finds lowq_clock running where the test has that."""
+    if fixturedef.argname == "lowq_queue" and fixturedef.scope == "function":
+        _fixtures().begin_clock(request)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test that passed fails where tasks were left over that should not be."""

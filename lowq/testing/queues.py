@@ -243,6 +243,11 @@ def running_queue() -> TempQueue | None:
     return _running[-1] if _running else None
 
 
+def is_running(queue: TempQueue) -> bool:
+    """Whether the application's queues resolve to this store, or will again when another one is left."""
+    return any(each is queue for each in _running)
+
+
 _running: list[TempQueue] = []
 
 

@@ -22,9 +22,11 @@ APP = """
 
 ASYNC = """
     import asyncio
+    from datetime import timedelta
 
     import pytest
     from app import mail, sent
+    from lowq.testing import temp_queue
 
     @pytest.fixture
     def anyio_backend():
@@ -32,10 +34,35 @@ ASYNC = """
 
     @pytest.mark.{marker}
     async def test_it(lowq_inline, lowq_clock):
+        sent.clear()
         await asyncio.sleep(0.01)
         mail("here")
         await asyncio.to_thread(mail, "in a thread")
         assert sent == [("here", lowq_clock.now()), ("in a thread", lowq_clock.now())]
+
+    class TestOwn:
+        @{fixture}
+        async def lowq_queue(self, {takes}):
+            await asyncio.sleep(0)
+            with temp_queue() as queue:
+                yield queue
+
+        @pytest.mark.{marker}
+        async def test_it(self, lowq_jobs, lowq_worker, lowq_clock):
+            mail.queue.push(1, not_before=lowq_clock.now() + timedelta(hours=1))
+            lowq_jobs.assert_one(mail, work=1)
+            lowq_clock.advance(timedelta(hours=1))
+            assert [run.outcome for run in lowq_worker.drain()] == ["done"]
+
+    class TestPassedOn:
+        @{fixture}
+        async def lowq_queue(self, lowq_queue, {takes}):
+            mail.queue.push("first")
+            return lowq_queue
+
+        @pytest.mark.{marker}
+        async def test_it(self, lowq_jobs):
+            lowq_jobs.assert_one(mail, work="first")
 """
 
 DJANGO = """
@@ -60,12 +87,20 @@ SETTINGS = """
 """
 
 
-@pytest.mark.parametrize(("plugin", "marker"), [("pytest_asyncio", "asyncio"), ("anyio", "anyio")])
-def test_coroutines_push_and_sleep(pytester: pytest.Pytester, plugin: str, marker: str) -> None:
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        ("pytest_asyncio", {"marker": "asyncio", "fixture": "pytest_asyncio.fixture", "takes": "request"}),
+        ("anyio", {"marker": "anyio", "fixture": "pytest.fixture", "takes": "anyio_backend"}),
+    ],
+)
+def test_coroutines_push_and_sleep_and_make_the_queues(
+    pytester: pytest.Pytester, plugin: str, words: dict[str, str]
+) -> None:
     pytest.importorskip(plugin)
-    pytester.makepyfile(app=APP, test_it=ASYNC.format(marker=marker))
+    pytester.makepyfile(app=APP, test_it=f"    import {plugin}\n{ASYNC.format(**words)}")
 
-    pytester.runpytest_subprocess(timeout=120).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(timeout=120).assert_outcomes(passed=3)
 
 
 def test_django_reads_the_same_instant(pytester: pytest.Pytester) -> None:

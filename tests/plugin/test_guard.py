@@ -512,6 +512,77 @@ class TestOwnFixture:
 
         result.assert_outcomes(passed=2)
 
+    def test_one_of_a_class_is_made_on_the_clock_that_the_test_has(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+            from datetime import UTC, datetime, timedelta
+            from lowq.testing import temp_queue
+
+            def later(clock, jobs, worker):
+                mail.queue.push(1, not_before=clock.now() + timedelta(hours=1))
+                assert worker.drain() == []
+                clock.advance(timedelta(hours=1))
+                assert len(worker.drain()) == 1
+
+            class TestOwn:
+                @pytest.fixture
+                def lowq_queue(self):
+                    with temp_queue() as queue: yield queue
+
+                def test_clock_last(self, lowq_jobs, lowq_worker, lowq_clock):
+                    later(lowq_clock, lowq_jobs, lowq_worker)
+
+                @pytest.mark.lowq(now="2031-05-05T12:00:00Z")
+                def test_marked(self, lowq_jobs):
+                    assert datetime.now(UTC).year == 2031
+
+            class TestParameters:
+                @pytest.fixture(params=["a", "b"])
+                def lowq_queue(self, request, lowq_queue):
+                    mail.queue.push(request.param)
+                    return lowq_queue
+
+                def test_each(self, lowq_jobs, lowq_clock, request):
+                    lowq_jobs.assert_one(mail, work=request.node.callspec.params["lowq_queue"])
+
+                @pytest.mark.parametrize("lowq_queue", ["c"], indirect=True)
+                def test_indirect(self, lowq_jobs):
+                    lowq_jobs.assert_one(mail, work="c")
+            """,
+        )
+
+        result.assert_outcomes(passed=5)
+
+    def test_what_cannot_be_on_the_clock_or_is_closed_is_told(self, project: pytest.Pytester) -> None:
+        result = run(
+            project,
+            """
+            from lowq.testing import temp_queue
+
+            @pytest.fixture(scope="module")
+            def lowq_queue():
+                with temp_queue() as queue: yield queue
+
+            def test_clock_first(lowq_clock, lowq_jobs): pass
+            def test_clock_last(lowq_jobs, lowq_clock): pass
+            def test_clock_alone(lowq_clock, lowq_queue): pass
+            @pytest.mark.lowq(now="2031-05-05T12:00:00Z")
+            def test_marked(lowq_jobs): pass
+
+            class TestClosed:
+                @pytest.fixture
+                def lowq_queue(self):
+                    with temp_queue() as queue: return queue
+
+                def test_it(self, lowq_jobs): pass
+            """,
+        )
+
+        result.assert_outcomes(errors=4, failed=1)
+        assert result.stdout.str().count("lowq_clock: the queues of this test run on the real clock, since") == 4
+        assert "gave a TempQueue that nobody entered, or that is closed" in result.stdout.str()
+
     def test_what_is_no_store_is_told(self, project: pytest.Pytester) -> None:
         project.makeconftest("import pytest\n@pytest.fixture\ndef lowq_queue(): return 'mail.db'")
 

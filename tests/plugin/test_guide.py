@@ -56,7 +56,7 @@ def test_every_example_of_the_guide_runs(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-pno:randomly", "-pno:asyncio", "-W", "error", timeout=240)
 
     # Each on SQLite and in memory; the live worker cannot have the latter, and the twins take no fixture.
-    result.assert_outcomes(passed=2 * 10 + 1 + 3, skipped=1, xfailed=2 * 2)
+    result.assert_outcomes(passed=2 * 11 + 1 + 3, skipped=1, xfailed=2 * 2)
 
 
 def test_the_example_with_django_runs(pytester: pytest.Pytester) -> None:
