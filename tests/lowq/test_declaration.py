@@ -1,4 +1,7 @@
-"""What is declared wrongly is refused where it is declared; what is decided late is asked when it is used."""
+"""What is declared wrongly is refused where it is declared; what is decided late is asked when it is used.
+
+Long: each mistake in a declaration is told in class and decorator.
+"""
 
 from __future__ import annotations
 
