@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Iterable
 
 from lowq_conformance.report.report import ClauseReport
 from lowq_conformance.run.harness_facts import Facts, NoProgram, write_head
@@ -14,6 +15,9 @@ EXPECTED = re.compile(r"(?:(?P<got>.*), )?expected (?P<right>.*)")
 TIMES = re.compile(r"(?:(?P<got>.*), )?(?P<times>[\d,]+) times")
 PLACE = re.compile(r"place\d+")
 """The places after the first one."""
+MOMENT = re.compile(r"\s*[\d,.]+ (ns|µs|ms|s) ")
+"""How the lines of a history begin that has many clients."""
+MET = "it was seen where many clients met, at instants that no program can choose"
 NAMES = frozenset("open pass_time now place time timedelta datetime timezone Item UTC nan inf".split())
 """What the calls of evidence are made of, beside the names that they assign."""
 AWAITED = (
@@ -34,7 +38,8 @@ ONE_OF = "one of "
 REASONED = re.compile(r"(added|not added|a task|None|True|False), .*")
 """A value and why it is expected."""
 COUNTED = re.compile(r"(\d+) (scheduled|ready|leased|dead)")
-ATTEMPTS = re.compile(r"attempts (\d+), not .*")
+ATTEMPTS = re.compile(r"attempts (\d+)(, not .*)?")
+HEADER = re.compile(r"the header (?P<name>'[^']*'): (?P<value>'[^']*'), not .*")
 
 CALL = """
 loop = asyncio.new_event_loop()
@@ -50,6 +55,8 @@ def write_call_program(clause: ClauseReport, facts: Facts) -> str:
     """The calls of the evidence, up to the one whose answer is wrong, which is asserted. Raises NoProgram."""
     if "cut off by a kill" in clause.evidence:
         raise NoProgram("a call was cut off by a kill, at an instant that no program can choose")
+    if MOMENT.match(clause.evidence):
+        raise NoProgram(MET)
     lines: list[str] = []
     emptied: tuple[str, int, int] | None = None
     """The call just before, its place among the lines, and how often it was made, where it only answered None."""
@@ -58,6 +65,8 @@ def write_call_program(clause: ClauseReport, facts: Facts) -> str:
     for line in program.splitlines():
         found = REMARK.fullmatch(line)
         code, said = (found["code"].rstrip(), found["said"]) if found else (line.rstrip(), "")
+        if any(f"{verb}(" in code for verb in ("start", "transaction")):
+            raise NoProgram("it takes more than clients: workers, or a transaction of the application's")
         if code.startswith("# …"):
             raise NoProgram("it takes more calls than are told")
         if code.startswith("#"):
@@ -105,7 +114,7 @@ class Translation(ast.NodeTransformer):
         try:
             body = ast.parse(code).body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise NoProgram(f"`{code.strip()}` cannot be typed so") from None
+            raise NoProgram(f"`{code.strip()}` is no text of a program") from None
         match body:
             case [ast.Expr(value=ast.Call() as call)]:
                 label = ""
@@ -119,7 +128,7 @@ class Translation(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id not in self.known and not PLACE.fullmatch(node.id):
-            raise NoProgram(f"`{node.id}` cannot be typed so")
+            raise NoProgram(f"`{node.id}` is no text of a program")
         return ast.parse(self.ours.get(node.id, node.id), mode="eval").body
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -197,6 +206,11 @@ def assert_answer(call: str, verb: str, got: str, right: str, asking: list[str])
         return [*lines, f"assert got.{counted[2]} == {counted[1]}, {told}"]
     if attempts is not None:
         return [*lines, f"assert getattr(got, 'task', got).attempts == {attempts[1]}, {told}"]
+    if (header := HEADER.fullmatch(right)) is not None:
+        return [
+            *lines,
+            f"assert getattr(got, 'task', got).headers.get({header['name']}) == {header['value']}, {told}",
+        ]
     if right == NONE_TASK:
         return [*lines, f"assert got is not None and got.work is None, {quote(expected)}"]
     if value is None and allowed is None:
@@ -256,17 +270,19 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def finish(clause: ClauseReport, facts: Facts, lines: list[str]) -> str:
-    """The whole program."""
+def finish(clause: ClauseReport, facts: Facts, lines: list[str], helper: str = "", more: Iterable[str] = ()) -> str:
+    """The whole program, which has these functions and imports, too."""
     body = "\n".join(lines)
-    imports = {"from contextlib import suppress"} if "suppress(" in body else set()
+    imports = {*more, *(["from contextlib import suppress"] if "suppress(" in body else [])}
     imports |= {"from lowq import Item"} if "Item(" in body else set()
     imports |= {"import time"} if "time.sleep(" in body else set()
-    times = [name for name in ("UTC", "datetime", "timedelta", "timezone") if re.search(rf"\b{name}\b", body)]
+    times = [
+        name for name in ("UTC", "datetime", "timedelta", "timezone") if re.search(rf"\b{name}\b", body + helper)
+    ]
     imports |= {f"from datetime import {', '.join(times)}"} if times else set()
     imports |= {"import asyncio", "import inspect"} if facts.asynchronous else set()
     head = write_head(clause, facts, imports)
-    helper = CALL if facts.asynchronous else ""
+    helper = CALL if facts.asynchronous else helper
     named = ["place", *sorted(set(re.findall(r"\bplace\d+\b", body)))]
     places = "\n".join(f"{name} = Path(tempfile.mkdtemp())" for name in named)
     return f"{head}\n{places}\n{helper}\n{body}\n"

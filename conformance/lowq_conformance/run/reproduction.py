@@ -17,15 +17,18 @@ from tempfile import TemporaryDirectory
 
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.report import ClauseReport, Report
-from lowq_conformance.run.call_program import write_call_program
+from lowq_conformance.run.call_program import MET, write_call_program
 from lowq_conformance.run.client_programs import DEATHS, write_death, write_schedule
 from lowq_conformance.run.harness_facts import Facts, NoProgram, parse_facts
+from lowq_conformance.run.interrupt_program import INTERRUPTED, write_interrupted
 from lowq_conformance.sweep.schedule import Schedule, parse
 
 TIMES = 3
 """How often a program is run, to see that it fails."""
 BOUND = 30.0
 """Seconds within which a program must have ended."""
+LOADING = 90.0
+"""Seconds within which a harness must have been loaded to be asked."""
 LONGEST = 120.0
 """Seconds after which no program of another clause is tried any more."""
 
@@ -100,8 +103,10 @@ def write_program(clause: ClauseReport, facts: Facts) -> str:
         return write_schedule(clause, schedule, facts)
     if clause.id in DEATHS:
         return write_death(clause, facts)
+    if INTERRUPTED in clause.evidence:
+        return write_interrupted(clause, facts)
     if clause.fault is not None:
-        raise NoProgram("it was seen where many clients met, at instants that no program can choose")
+        raise NoProgram(MET)
     return write_call_program(clause, facts)
 
 
@@ -114,7 +119,9 @@ def schedule_of(clause: ClauseReport) -> Schedule | None:
 def ask_facts(target: str, promises: Sequence[str]) -> Facts:
     """What is known of the harness. Raises NoProgram."""
     command = [sys.executable, "-P", "-m", "lowq_conformance.run.probe", target, *promises]
-    code, told, errors = run_alone(command, os.environ.copy())
+    code, told, errors = run_alone(command, os.environ.copy(), LOADING)
+    if code == TOO_LATE:
+        raise NoProgram(f"loading the harness {errors.removeprefix('it ')}")
     if code:
         raise NoProgram((errors.strip().splitlines() or ["loading the harness failed"])[-1])
     return parse_facts(json.loads(told.strip().splitlines()[-1]))
@@ -129,7 +136,7 @@ def run_program(program: str, facts: Facts, name: str) -> tuple[int, str]:
         if facts.folder is not None:
             paths = [str(Path(facts.folder).resolve()), os.environ.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        code, _, errors = run_alone([sys.executable, str(file)], environment)
+        code, _, errors = run_alone([sys.executable, str(file)], environment, BOUND)
     return code, errors
 
 
@@ -137,7 +144,7 @@ TOO_LATE = -1
 """The exit code of a command that did not end in time."""
 
 
-def run_alone(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+def run_alone(command: list[str], environment: dict[str, str], bound: float) -> tuple[int, str, str]:
     """The exit code of a command and what it wrote; nothing that it started is left."""
     with subprocess.Popen(
         command,
@@ -150,9 +157,9 @@ def run_alone(command: list[str], environment: dict[str, str]) -> tuple[int, str
         start_new_session=True,
     ) as process:
         try:
-            out, errors = process.communicate(timeout=BOUND)
+            out, errors = process.communicate(timeout=bound)
         except subprocess.TimeoutExpired:
-            return TOO_LATE, "", f"it did not end within {BOUND:g} seconds"
+            return TOO_LATE, "", f"it did not end within {bound:g} seconds"
         finally:
             kill_group(process.pid)
     return process.returncode, out, errors

@@ -147,6 +147,8 @@ def _drop_repeats(calls: list[ProgramCall]) -> list[ProgramCall]:
 def format_value(value: Any, now: datetime | None = None) -> str:
     """How a person would type a value; what is long is cut."""
     if isinstance(value, timedelta):
+        if value < timedelta(0):
+            return f"-{format_value(-value)}"
         return repr(value).removeprefix("datetime.")
     if isinstance(value, datetime):
         return _instant(value, now)
@@ -172,9 +174,11 @@ def format_call(name: str, positional: list[Any], keywords: dict[str, Any], now:
 def _instant(value: datetime, now: datetime | None) -> str:
     if now is None or value.tzinfo is None or abs(value - now) > timedelta(days=400):
         return repr(value).replace("datetime.", "")
-    if value == now:
-        return "now"
-    return f"now {'+' if value > now else '-'} {format_value(abs(value - now))}"
+    said = "now" if value == now else f"now {'+' if value > now else '-'} {format_value(abs(value - now))}"
+    offset = value.utcoffset()
+    if not offset:
+        return said
+    return f"({said}).astimezone(timezone({format_value(offset)}))"
 
 
 def _item(item: Item, now: datetime | None) -> str:

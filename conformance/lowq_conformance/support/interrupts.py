@@ -45,7 +45,14 @@ class Point(NamedTuple):
         if not self.file:
             return f"its await {self.time}"
         times = f", time {self.time}," if self.time > 1 else ""
-        return f"{os.path.basename(self.file)}:{self.line}{times} in {self.function}()"
+        return f"{name_file(self.file)}:{self.line}{times} in {self.function}()"
+
+
+def name_file(file: str) -> str:
+    """The file's name, and that of its package before it, which tells it from others of that name."""
+    folder, name = os.path.split(file)
+    inside = os.path.exists(os.path.join(folder, "__init__.py"))
+    return f"{os.path.basename(folder)}/{name}" if inside else name
 
 
 Own = Callable[[str], bool]

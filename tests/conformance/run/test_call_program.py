@@ -52,8 +52,8 @@ class Scripted:
 
 
 class Task:
-    def __init__(self, work: Any, attempts: int = 1) -> None:
-        self.work, self.attempts = work, attempts
+    def __init__(self, work: Any, attempts: int = 1, **headers: str) -> None:
+        self.work, self.attempts, self.headers = work, attempts, headers
 
 
 class Coroutines(Scripted):
@@ -91,6 +91,8 @@ def play(clause: ClauseReport, harness: Scripted, facts: Facts = FACTS) -> None:
         ('q.claim()  # \'c\', expected one of "a", "b"', [Task("c")], [Task("b")]),
         ("task = q.claim()  # 1, expected 1.0", [Task(1)], [Task(1.0)]),
         ("task = q.claim()  # 'a', expected attempts 1, not 2", [Task("a", 2)], [Task("a", 1)]),
+        ("task = q.claim()  # 'a', expected attempts 2", [Task("a", 1)], [Task("a", 2)]),
+        ("task = q.claim()  # 'a', expected the header 'x': 'y', not None", [Task("a")], [Task("a", x="y")]),
         ("q.push('a')  # not added, expected added, as it is another place", [False], [True]),
         ("q.push('a')  # added, expected not added", [True], [False]),
         ("q.push(nan)  # added, expected it to be refused", [True], [ValueError("no JSON")]),
@@ -166,8 +168,8 @@ def test_a_program_has_as_many_places_as_the_evidence() -> None:
             "it takes a value that is too long to be told whole",
         ),
         ("# every connection is cut\nq.claim()  # 1, expected 2", "it takes more than calls"),
-        ("q.push(<object at 0x7f>)  # expected it to be refused", "cannot be typed so"),
-        ("q.push(elsewhere)  # expected it to be refused", "`elsewhere` cannot be typed so"),
+        ("q.push(<object at 0x7f>)  # expected it to be refused", "is no text of a program"),
+        ("q.push(elsewhere)  # expected it to be refused", "`elsewhere` is no text of a program"),
         ("q = open(place)\nq.tasks()  # [], expected the listing as before", "cannot be said in a line of a program"),
         ("q.claim()  # 'a'\n\nboth had 'a'", "it comes of several answers together"),
         (
