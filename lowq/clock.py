@@ -201,8 +201,7 @@ class FakeClock:
                 yield
             finally:
                 fcntl.lockf(self._fd, fcntl.LOCK_UN)
-                while _gone:
-                    os.close(_gone.pop())
+                _close_gone()
 
 
 _threads = threading.Lock()
@@ -214,10 +213,14 @@ def _let_go(fd: int) -> None:
     _gone.append(fd)
     if _threads.acquire(blocking=False):
         try:
-            while _gone:
-                os.close(_gone.pop())
+            _close_gone()
         finally:
             _threads.release()
+
+
+def _close_gone() -> None:
+    while _gone:
+        os.close(_gone.pop())
 
 
 def _renew_lock() -> None:

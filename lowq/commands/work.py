@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lowq.backend import Backend
+from lowq.backend import Backend, Counts
 from lowq.clock import SystemClock
 from lowq.commands.output import CELL, console, one_line, visible, write_json
 from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
@@ -262,13 +262,7 @@ def _open_watched(location: str | None, name: str | None, handler: Handler) -> I
     if own is not None and here and own.name == called:
         options = {"dedupe": own.dedupe, "clock": own.clock, **own.options}
     with open_or_make(where, called, **options) as (queue, is_new):
-        counts = queue.count()
-        more = [
-            f"{number} {state}"
-            for state, number in (("scheduled", counts.scheduled), ("dead", counts.dead))
-            if number
-        ]
-        waits = ", ".join([f"{counts.ready} ready", *more])
+        waits = _waits(queue.count())
         title = f"queue {called} of {where if location is None else hide_password(location)}"
         click.echo(visible(f"{title}: {'new, nothing waits in it' if is_new else waits}"), err=True)
         if own is not None and not (here and own.name == called):
@@ -276,6 +270,13 @@ def _open_watched(location: str | None, name: str | None, handler: Handler) -> I
                 visible(f"{handler.title} is made for another: the queue {own.name} of {own.location}"), err=True
             )
         yield queue
+
+
+def _waits(counts: Counts) -> str:
+    more = [
+        f"{number} {state}" for state, number in (("scheduled", counts.scheduled), ("dead", counts.dead)) if number
+    ]
+    return ", ".join([f"{counts.ready} ready", *more])
 
 
 @contextmanager

@@ -94,9 +94,8 @@ def close_private(*descriptors: int) -> None:
     So is one whose number is another file's by now, because a handler closed all that it found.
     """
     with _opening:
-        for descriptor in descriptors:
-            if descriptor in _private:
-                _close(descriptor)
+        for descriptor in filter(_private.__contains__, descriptors):
+            _close(descriptor)
 
 
 def holds(descriptor: int) -> bool:

@@ -49,13 +49,17 @@ def freeze(clock: FakeClock) -> Iterator[None]:
         try:
             yield
         finally:
-            left = [each for each in api.freeze_factories if each is not ours]
+            left = _others(api.freeze_factories, ours)
             for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
                 del stack[1:]
             freezer.stop()
             api._should_use_real_time = asks
     if left:
         raise ClockError("a freeze_time that was started inside lowq's clock was still running; it was stopped")
+
+
+def _others(factories: list[Any], ours: object) -> list[Any]:
+    return [each for each in factories if each is not ours]
 
 
 def _sees_real_time(tools: frozenset[str]) -> Callable[[], bool]:

@@ -133,11 +133,11 @@ class Inline:
             others = set().union(*(each.own for each in self._rounds if each is not mine))
             passed: list[Lease] = []
             try:
-                while (lease := kept.backend.claim(lease_for=kept.lease_for)) is not None:
-                    if (id(kept), lease.id) not in others or "release" not in kept.backend.promises:
+                while True:
+                    lease = kept.backend.claim(lease_for=kept.lease_for)
+                    if lease is None or (id(kept), lease.id) not in others or "release" not in kept.backend.promises:
                         return lease
                     passed.append(lease)
-                return None
             finally:
                 for each in passed:
                     kept.backend.release(each, reason=each.task.reason, uncount=True)

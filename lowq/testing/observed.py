@@ -176,12 +176,17 @@ class Observed:
         if not self._in_doubt:
             return
         with pushing:
-            doubted, self._in_doubt = self._in_doubt, []
-            there = [task for task, _ in doubted if self.backend.task(task.id) is not None]
-            seen = {task.id for task in there}
-            self._in_doubt = [(task, caller) for task, caller in doubted if task.id not in seen]
+            there = self._settle_doubts()
             afterwards = self._heard(self, there) if there else _nothing
         afterwards()
+
+    def _settle_doubts(self) -> list[Task]:
+        """Those of them that are there: they are in doubt no more."""
+        doubted, self._in_doubt = self._in_doubt, []
+        there = [task for task, _ in doubted if self.backend.task(task.id) is not None]
+        seen = {task.id for task in there}
+        self._in_doubt = [(task, caller) for task, caller in doubted if task.id not in seen]
+        return there
 
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """As Backend.claim."""

@@ -104,9 +104,7 @@ class SyncWorker:
         try:
             backend.push(work)
             for _ in range(attempt - 1):
-                lease = backend.claim(lease_for=timedelta(days=1))
-                if lease is not None:
-                    backend.release(lease)
+                _fail_once(backend)
             run = self._loop(backend, handler, timedelta(minutes=1), retry or policy).run_one()
         finally:
             backend.close()
@@ -365,6 +363,12 @@ def _later(now: datetime, until: datetime | timedelta | None) -> datetime | None
     if last < now:
         raise ValueError(f"until: expected no earlier than now, {clock_time(now)}, got {clock_time(last)}")
     return last
+
+
+def _fail_once(backend: Backend) -> None:
+    lease = backend.claim(lease_for=timedelta(days=1))
+    if lease is not None:
+        backend.release(lease)
 
 
 class _Direct:

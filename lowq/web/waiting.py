@@ -94,33 +94,45 @@ class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]  # waitress has 
         """The first in line is answered, one after another, until nobody stands there."""
         while True:
             with self._changed:
-                line = self._lines[name]
-                while line and line[0].taken:
-                    line.popleft()
-                if not line:
-                    del self._lines[name]
-                    return
-                first = line.popleft()
-                first.taken = True
+                first = self._leave_line(name)
+            if first is None:
+                return
             first.channel.requests[0].headers[LEFT] = str(max(0.0, first.until - self._now()))
             try:
                 first.channel.service()
             except BaseException:
                 _log.exception("a waiting claim could not be answered")
 
+    def _leave_line(self, name: str) -> Waiting | None:
+        """Who is the first in line, and stands there no more; None: there is no line any more."""
+        line = self._lines[name]
+        while line:
+            first = line.popleft()
+            if not first.taken:
+                first.taken = True
+                return first
+        del self._lines[name]
+        return None
+
     def _watch(self) -> None:
         """Whose time is over, or whose client is gone, leaves its line."""
         with self._changed:
             while True:
                 now = self._now()
-                while self._ends and (self._ends[0][0] <= now or self._ends[0][2].taken):
-                    waiting = heapq.heappop(self._ends)[2]
-                    if not waiting.taken:
-                        self._answer_now(waiting)
+                self._answer_late(now)
                 self._changed.wait(min(self._ends[0][0] - now, 1.0) if self._ends else None)
-                for _, _, waiting in self._ends:
-                    if not waiting.taken and not waiting.channel.connected:
-                        self._answer_now(waiting)
+                self._answer_gone()
+
+    def _answer_late(self, now: float) -> None:
+        while self._ends and (self._ends[0][0] <= now or self._ends[0][2].taken):
+            waiting = heapq.heappop(self._ends)[2]
+            if not waiting.taken:
+                self._answer_now(waiting)
+
+    def _answer_gone(self) -> None:
+        for _, _, waiting in self._ends:
+            if not waiting.taken and not waiting.channel.connected:
+                self._answer_now(waiting)
 
     def _answer_now(self, waiting: Waiting) -> None:
         waiting.taken = True

@@ -86,13 +86,17 @@ def start(
             _serve(worker, lock, turn, linger)
 
         try:
-            _detach(serve, log, [each.descriptor for each in (lock, turn) if each.held])
+            _detach(serve, log, _held(lock, turn))
         finally:
             close_private(log)
     finally:
         lock.leave()
         turn.leave()
     return True
+
+
+def _held(*locks: WorkerLock) -> list[int]:
+    return [each.descriptor for each in locks if each.held]
 
 
 def _descriptor_of(output: HasFileno) -> int:

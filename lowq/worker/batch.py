@@ -43,30 +43,38 @@ class BatchLoop(Loop):
         with self.executor() as executor:
             hand = _Hand(self.backend, self._lease_for, self.clock)
             try:
-                while (lease := self._following(hand, at_once, runs)) is not None:
-                    runs += self._run(executor, lease, hand, at_once)
+                self._drain(executor, hand, runs)
             finally:
                 self._put_down(hand, at_once, runs)
         return runs
 
     def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
         """As Loop.serve; what is in hand and not begun is given back when it was told to stop."""
-        wait = NOW
         with self._stop.on_signals(child=parent is not None), self.executor() as executor:
             hand = _Hand(self.backend, self._lease_for, self.clock)
             try:
-                while not self._stop.requested:
-                    if parent is not None and kernel.getppid() != parent:
-                        break
-                    lease = self._next_in_hand(hand) or self._next(wait)
-                    if lease is not None:
-                        self._run(executor, lease, hand, self._patience)
-                    elif expects is not None and not expects():
-                        break
-                    else:
-                        wait = SLICE
+                self._serve_in_hand(executor, hand, expects, parent)
             finally:
                 self._put_down(hand, self._patience, [])
+
+    def _drain(self, executor: Executor, hand: _Hand, runs: list[Run]) -> None:
+        while (lease := self._following(hand, at_once, runs)) is not None:
+            runs += self._run(executor, lease, hand, at_once)
+
+    def _serve_in_hand(
+        self, executor: Executor, hand: _Hand, expects: Callable[[], bool] | None, parent: int | None
+    ) -> None:
+        wait = NOW
+        while not self._stop.requested:
+            if parent is not None and kernel.getppid() != parent:
+                return
+            lease = self._next_in_hand(hand) or self._next(wait)
+            if lease is not None:
+                self._run(executor, lease, hand, self._patience)
+            elif expects is not None and not expects():
+                return
+            else:
+                wait = SLICE
 
     def _run(self, executor: Executor, lease: Lease, hand: _Hand, patiently: Patiently) -> list[Run]:
         """The task was run, and is settled or in hand as done; the runs that were settled meanwhile."""

@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import suppress
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 
 from lowq import kernel
@@ -72,12 +73,15 @@ class LogKeeper:
                     return
             new = open_log(self._path, self._database)
             try:
-                for stream in (1, 2):
-                    if file_at(stream) == self._file:  # a handler may have put another file there
-                        os.dup2(new, stream)
+                self._move_streams(new)
                 self._file = file_at(new)
             finally:
                 os.close(new)
+
+    def _move_streams(self, new: int) -> None:
+        for stream in (1, 2):
+            if file_at(stream) == self._file:  # a handler may have put another file there
+                os.dup2(new, stream)
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -92,10 +96,14 @@ class LogKeeper:
         ):
             kept.truncate(0)
             log.seek(max(0, log.seek(0, os.SEEK_END) - LARGEST))
-            copied = 0
-            while copied < 2 * LARGEST and (part := log.read(_PART)):
-                copied += kept.write(part)
+            _copy(log, kept, 2 * LARGEST)
             log.truncate(0)
+
+
+def _copy(source: FileIO, target: FileIO, most: int) -> None:
+    copied = 0
+    while copied < most and (part := source.read(_PART)):
+        copied += target.write(part)
 
 
 _kept: LogKeeper | None = None

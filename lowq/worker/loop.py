@@ -89,28 +89,33 @@ class Loop:
         runs: list[Run] = []
         lease: Lease | None = None
         with self.executor() as executor:
-            while (lease := lease or self._claim()) is not None:
+            while True:
+                lease = lease or self._claim()
+                if lease is None:
+                    return runs
                 run, lease = self._take(executor, lease, at_once, then_claim=True)
                 runs.append(run)
-        return runs
 
     def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
         """Told to stop, or nothing `expects` more, or the process `parent` is gone."""
+        with self._stop.on_signals(child=parent is not None), self.executor() as executor:
+            self._serve(executor, expects, parent)
+
+    def _serve(self, executor: Executor, expects: Callable[[], bool] | None, parent: int | None) -> None:
         lease: Lease | None = None
         wait = NOW
-        with self._stop.on_signals(child=parent is not None), self.executor() as executor:
-            while not self._stop.requested:
-                if parent is not None and kernel.getppid() != parent:
-                    break
-                if lease is not None:
-                    _, lease = self._take(executor, lease, self._patience, then_claim=True)
-                elif (lease := self._next(wait)) is None:
-                    if expects is not None and not expects():
-                        return
-                    wait = SLICE
-            if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
-                with suppress(LeaseLost):
-                    self._return(lease, self._patience)
+        while not self._stop.requested:
+            if parent is not None and kernel.getppid() != parent:
+                break
+            if lease is not None:
+                _, lease = self._take(executor, lease, self._patience, then_claim=True)
+            elif (lease := self._next(wait)) is None:
+                if expects is not None and not expects():
+                    return
+                wait = SLICE
+        if lease is not None:  # claimed just when the stop was asked for: not begun, so there is no run to tell
+            with suppress(LeaseLost):
+                self._return(lease, self._patience)
 
     def turn(self, executor: Executor, wait: timedelta) -> bool:
         """Whether there was a task within `wait`, which was run once. Raises BackendUnavailable at once."""

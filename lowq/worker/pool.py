@@ -71,8 +71,7 @@ class Pool:
                     if self._stop.requested or self._error is not None:
                         self._dismiss()
                         wanted = 0
-                    while len(self._members) < wanted and self._may_start():
-                        self._start(expects)
+                    self._fill(wanted, expects)
                     if not self._members and wanted == 0:
                         break
                     wanted -= self._hear()
@@ -82,6 +81,10 @@ class Pool:
                     self._end(member)
         if self._error is not None:
             raise self._error
+
+    def _fill(self, wanted: int, expects: Callable[[], bool] | None) -> None:
+        while len(self._members) < wanted and self._may_start():
+            self._start(expects)
 
     def _dismiss(self) -> None:
         """The members were told to stop, at most twice; who is stuck when its time is over was killed."""
@@ -153,19 +156,23 @@ class Pool:
     def _end(self, member: _Member) -> str:
         """The member is gone; how it ended. One that lives on without its pipe has lost the queue's files too."""
         del self._members[member.inbox.descriptor]
-        left = self._loop.clock.countdown(_EXIT)
         try:
-            while not (ended := kernel.waitpid(member.pid, os.WNOHANG))[0]:
-                if left() <= timedelta(0):
-                    kernel.kill(member.pid, signal.SIGKILL)
-                    ended = kernel.waitpid(member.pid, 0)
-                    break
-                _pause(_EXIT_SLICE)
+            status = self._wait_for(member.pid)
         except (ChildProcessError, ProcessLookupError):  # the program reaps all children, or has the kernel do so
             return "ended, which somebody else was told of,"
         finally:
             close_private(member.inbox.descriptor, member.held)
-        return f"ended with status {os.waitstatus_to_exitcode(ended[1])}"
+        return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+    def _wait_for(self, pid: int) -> int:
+        """The status with which the process ended; who did not end in time was killed."""
+        left = self._loop.clock.countdown(_EXIT)
+        while not (ended := kernel.waitpid(pid, os.WNOHANG))[0]:
+            if left() <= timedelta(0):
+                kernel.kill(pid, signal.SIGKILL)
+                return kernel.waitpid(pid, 0)[1]
+            _pause(_EXIT_SLICE)
+        return ended[1]
 
     def _signal(self, number: int) -> None:
         for member in self._members.values():

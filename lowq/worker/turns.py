@@ -56,18 +56,23 @@ class Turns:
 
     def serve(self, expects: Callable[[], bool] | None = None, *, parent: int | None = None) -> None:
         """As Loop.serve. Raises BackendUnavailable where a queue's storage is away for longer than `patience`."""
-        nap = SLICE / len(self._loops)
         with self._stop.on_signals(child=parent is not None), ExitStack() as stack:
             seats = [(loop, stack.enter_context(loop.executor())) for loop in self._loops]
-            while not self._stop.requested:
-                if parent is not None and kernel.getppid() != parent:
-                    break
-                if any(list(self._round(seats, NOW))):
-                    continue
-                if expects is not None and not expects():
-                    return
-                for _ in self._round(seats, nap):
-                    pass
+            self._serve(seats, expects, parent)
+
+    def _serve(
+        self, seats: Sequence[tuple[Loop, Executor]], expects: Callable[[], bool] | None, parent: int | None
+    ) -> None:
+        nap = SLICE / len(self._loops)
+        while not self._stop.requested:
+            if parent is not None and kernel.getppid() != parent:
+                return
+            if any(list(self._round(seats, NOW))):
+                continue
+            if expects is not None and not expects():
+                return
+            for _ in self._round(seats, nap):
+                pass
 
     def _round(self, seats: Sequence[tuple[Loop, Executor]], wait: timedelta) -> Iterator[bool]:
         """Whether each of them had a task, which was run; who had to wait for its storage had none."""

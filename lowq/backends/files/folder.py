@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from io import FileIO
 from typing import Literal
 
 from lowq import kernel
@@ -177,9 +178,7 @@ class Folder:
         name = f"{TMP}/{kernel.getpid()}-{kernel.urandom(6).hex()}"
         try:
             with open_file(name, _WRITE, self._root()) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
+                _write_whole(file, data)
                 if self._power and (sync or syncfs() is None):
                     sync_file(file.fileno())
         except BaseException:
@@ -249,11 +248,14 @@ class Folder:
         now = SystemClock().now().timestamp()
         with Suppressed(OSError), os.scandir(os.path.join(self.path, TMP)) as entries:
             for entry in entries:
-                pid, separator, _ = entry.name.partition("-")
-                ours = separator and pid.isascii() and pid.isdigit() and not _lives(int(pid))
-                # The age, because a process of another container that shares the directory seems not to live.
-                if ours and now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
-                    self.discard(f"{TMP}/{entry.name}")
+                self._discard_abandoned(entry, now)
+
+    def _discard_abandoned(self, entry: os.DirEntry[str], now: float) -> None:
+        pid, separator, _ = entry.name.partition("-")
+        ours = separator and pid.isascii() and pid.isdigit() and not _lives(int(pid))
+        # The age, because a process of another container that shares the directory seems not to live.
+        if ours and now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED:
+            self.discard(f"{TMP}/{entry.name}")
 
     def gone_error(self) -> QueueGone:
         """The error of a directory that was deleted."""
@@ -309,6 +311,12 @@ class Folder:
                 sync_file(file.fileno())
         os.rename(new, path)
         self.sync_folder(os.path.dirname(path))
+
+
+def _write_whole(file: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _lives(pid: int) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from lowq import kernel
@@ -109,13 +109,11 @@ class Ledger:
         if not changes:
             return set()
         journal, header = self._journal(), self._header
-        before, gone = header.end, set[str]()
+        before = header.end
         try:  # with no other one inside: the instruction that enters it is outside of both
             header.end = self._note(journal, changes)
             journal.write(header)
-            for source, target in changes:
-                if not self._carry_out(source, target):
-                    gone.add(source)
+            gone = self._finish(changes)
             header.done, header.changed = header.end, self.folder.read_change_time()
             journal.write(header)
         except BaseException:
@@ -224,10 +222,9 @@ class Ledger:
             return False
         return True
 
-    def _finish(self, changes: list[Change]) -> None:
-        """What was not done of the changes is done; each that was done has no source any more."""
-        for source, target in changes:
-            self._carry_out(source, target)
+    def _finish(self, changes: list[Change]) -> set[str]:
+        """What was not done of the changes is done; the sources that were not there: each that was done has none."""
+        return {source for source, target in changes if not self._carry_out(source, target)}
 
     def _follow(self, journal: Journal) -> Index:
         """What is in the directory now, with what a killed holder left unfinished finished."""
@@ -322,22 +319,8 @@ class Ledger:
         A number far beyond those that were reserved (0: it is not known) would leave none for the tasks to come.
         """
         reserved = self.folder.reserve()
-        names: dict[str, str] = {}
-        last = f"{reserved + _FAR:016}" if reserved else "~"
-        wrong: list[tuple[str, str]] = []
         with os.scandir(self.folder.path) as entries:
-            for entry in entries:
-                name = entry.name
-                if not is_task(name):
-                    if is_meant(name):
-                        wrong.append((name, "its name is like a task's, and is none; the README says how they are"))
-                elif not entry.is_file(follow_symlinks=False):
-                    wrong.append((name, "it is no regular file"))
-                elif number(name) > last:
-                    wrong.append((name, f"its number is none that this queue has given, and the last is {reserved}"))
-                elif (other := names.setdefault(number(name), name)) != name:
-                    wrong.append((name, f"it says that it is the same task as {other}, and a task is one file"))
-        return list(names.values()), wrong
+            return _sort_out(entries, reserved)
 
     def _redo_batch(self) -> bool:
         """A batch that was published and not carried out is carried out; whether there was one."""
@@ -380,6 +363,25 @@ def _apply(index: Index, change: Change) -> None:
         index.remove(source)
     if is_meant(target):
         index.add(target)
+
+
+def _sort_out(entries: Iterable[os.DirEntry[str]], reserved: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """As Ledger._names, of what is in the directory, and so many numbers reserved."""
+    names: dict[str, str] = {}
+    last = f"{reserved + _FAR:016}" if reserved else "~"
+    wrong: list[tuple[str, str]] = []
+    for entry in entries:
+        name = entry.name
+        if not is_task(name):
+            if is_meant(name):
+                wrong.append((name, "its name is like a task's, and is none; the README says how they are"))
+        elif not entry.is_file(follow_symlinks=False):
+            wrong.append((name, "it is no regular file"))
+        elif number(name) > last:
+            wrong.append((name, f"its number is none that this queue has given, and the last is {reserved}"))
+        elif (other := names.setdefault(number(name), name)) != name:
+            wrong.append((name, f"it says that it is the same task as {other}, and a task is one file"))
+    return list(names.values()), wrong
 
 
 def _epoch() -> int:

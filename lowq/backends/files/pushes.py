@@ -75,6 +75,11 @@ class Pushes:
             written[position] = name = folder.write(batch[position].data(), sync=sync)
             return name
 
+        def write_new() -> None:
+            for position, new in enumerate(batch):
+                if not self._ledger.knows(start_of(new.digest)):
+                    write(position, sync=len(batch) < MANY)
+
         def keep(index: Index) -> list[Pushed]:
             answers: list[Pushed] = []
             changes: list[Change] = []
@@ -97,9 +102,7 @@ class Pushes:
             return answers
 
         try:
-            for position, new in enumerate(batch):
-                if not self._ledger.knows(start_of(new.digest)):
-                    write(position, sync=len(batch) < MANY)
+            write_new()
             if len(batch) >= MANY:
                 folder.sync_all()
             pushed = self._ledger.alone(keep)

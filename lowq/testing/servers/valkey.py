@@ -135,13 +135,10 @@ class ValkeyServer:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.settimeout(_BOUND.total_seconds())
             asked.connect(self.socket)
-            answer = b""
+            answer = ""
             for command in commands:
-                asked.sendall(f"{command}\r\n".encode())
-                answer = asked.recv(1 << 16)
-                if answer.startswith(b"-"):
-                    raise BackendUnavailable(f"{command.split()[0]}: {answer.decode(errors='replace').strip()}")
-        return answer.decode(errors="replace")
+                answer = _ask_one(asked, command)
+        return answer
 
     def _answers(self) -> bool:
         try:
@@ -158,6 +155,14 @@ def valkey_server(*, port: int = 0, settings: Mapping[str, str] | None = None) -
         yield server
     finally:
         server.stop()
+
+
+def _ask_one(server: socket.socket, command: str) -> str:
+    server.sendall(f"{command}\r\n".encode())
+    answer = server.recv(1 << 16)
+    if answer.startswith(b"-"):
+        raise BackendUnavailable(f"{command.split()[0]}: {answer.decode(errors='replace').strip()}")
+    return answer.decode(errors="replace")
 
 
 def program() -> str:
