@@ -70,7 +70,7 @@ class TracedClient:
                 over()
                 raise
             if isawaitable(answer):
-                return step_by_step(answer, watched, over)
+                return awaiting(step_by_step(answer, watched, over))
             over()
             return answer
 
@@ -97,6 +97,11 @@ class Watched:
     def __exit__(self, *_: object) -> None:
         trace(None)
         audited.remove(self.steps)
+
+
+async def awaiting(steps: Any) -> Any:
+    """A coroutine, as the method's was: since Python 3.12 asyncio takes no generator for one."""
+    return await steps
 
 
 @coroutine
