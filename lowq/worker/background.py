@@ -86,7 +86,7 @@ def start(
             _serve(worker, lock, turn, linger)
 
         try:
-            _detach(serve, log, _held(lock, turn))
+            _detach(serve, log, _descriptors_of(lock, turn))
         finally:
             close_private(log)
     finally:
@@ -95,7 +95,7 @@ def start(
     return True
 
 
-def _held(*locks: WorkerLock) -> list[int]:
+def _descriptors_of(*locks: WorkerLock) -> list[int]:
     return [each.descriptor for each in locks if each.held]
 
 
