@@ -361,7 +361,17 @@ class PostgresBackend:
     def _push_within(self, joined: Joined, batch: list[Entry]) -> list[Pushed]:
         self._database.check_open()
         database, window = self._database, _WINDOWS[self._dedupe]
-        pushed = push_within(joined, self._s, database.shown, self._queue, database.identity, self._at, window, batch)
+        pushed = push_within(
+            joined,
+            self._s,
+            database.shown,
+            self._queue,
+            database.identity,
+            self._at,
+            window,
+            batch,
+            database.translate,
+        )
         warn_of_own_work(self, pushed)
         return pushed
 

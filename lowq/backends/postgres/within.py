@@ -8,8 +8,13 @@ one that is committed first keeps its task.
 
 from __future__ import annotations
 
-from lowq.backend import NoTransaction, Pushed
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lowq.backend import BackendUnavailable, LowqError, NoTransaction, Pushed
+from lowq.backends.postgres.connection import Refused
 from lowq.backends.postgres.rows import utf8
+from lowq.process.handlers import let_through, let_through_hidden
 from lowq.rules.entry import Entry
 from lowq.rules.transaction import Joined
 
@@ -17,6 +22,19 @@ _SIGNATURE = "(bigint,text,bigint,bigint,bigint[],bigint[],bytea[],bytea[],bytea
 
 _ISOLATED = 0
 """The place in an answer that says that the transaction cannot see what others commit meanwhile."""
+
+
+_RETRIED = ("40001", "40P01")
+"""Serialization failure and deadlock: applications look for these, and begin their transaction again."""
+_FAILED = "25P02"
+_FAILED_SAY = ("PendingRollbackError", "TransactionManagementError")
+"""What SQLAlchemy and Django call their errors about a transaction that has failed."""
+_BROKEN_SAY = ("OperationalError", "InterfaceError")
+"""What drivers call their errors about a connection that is closed or broken, of which no server tells."""
+_STOPPED = ("57014", "55P03")
+"""The statement was cancelled, or took longer than the session allows it or its locks."""
+_LOST = ("25P03", "25P04", "57P01", "57P02", "57P03", "57P05", "08")
+"""What the codes of a session begin with that the server has ended, for one because its transaction was idle."""
 
 
 def push_within(
@@ -28,11 +46,37 @@ def push_within(
     at: int | None,
     window: int,
     batch: list[Entry],
+    translate: Callable[[Refused], LowqError],
 ) -> list[Pushed]:
-    """The entries are part of the caller's transaction, all or none. Raises NoTransaction.
+    """The entries are part of the caller's transaction, all or none.
 
-    `schema` is quoted and ends with a dot; `identity` is the schema's and the database's.
+    `schema` is quoted and ends with a dot; `identity` is the schema's and the database's. `translate` knows what the
+    server's errors mean. Raises NoTransaction, and BackendUnavailable where the connection was lost; whatever the
+    driver raised is the cause. What applications retry by, a serialization failure, is raised as it is.
     """
+    try:
+        return _push(joined, schema, shown, queue, identity, at, window, batch)
+    except LowqError:
+        raise
+    except Exception as error:
+        let_through(error)
+        let_through_hidden(error)
+        told = _told(error, shown, translate)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _push(
+    joined: Joined,
+    schema: str,
+    shown: str,
+    queue: int,
+    identity: str,
+    at: int | None,
+    window: int,
+    batch: list[Entry],
+) -> list[Pushed]:
     caller = joined.caller
     caller.check()
     if not joined.known:
@@ -71,4 +115,57 @@ def push_within(
 def _elsewhere(shown: str) -> NoTransaction:
     return NoTransaction(
         f"within: the connection is to another database than {shown}, where the queue is; nothing was pushed"
+    )
+
+
+def _told(error: Exception, shown: str, translate: Callable[[Refused], LowqError]) -> LowqError | None:
+    """The error of ours that says what the driver's means to who pushes; None: it means something to him."""
+    behind = list(_behind(error))
+    if any(type(each).__name__ in _FAILED_SAY for each in behind):
+        return _failed()
+    ours = next((each for each in behind if _code_of(each)), None)
+    if ours is None:
+        ours = next((each for each in reversed(behind) if type(each).__name__ in _BROKEN_SAY), None)
+        if ours is None:
+            return None
+        return BackendUnavailable(
+            f"within: the connection to {shown} cannot be used ({_first_line(ours)}); nothing was pushed"
+        )
+    code, text = _code_of(ours), _first_line(ours)
+    if code == _FAILED:
+        return _failed()
+    if code in _RETRIED:
+        return None
+    if code.startswith(_LOST):
+        return BackendUnavailable(
+            f"within: the connection to {shown} was lost ({text}); its transaction is undone, and the push with it"
+        )
+    if code in _STOPPED:
+        return BackendUnavailable(
+            f"within: {text}; nothing was pushed, and the transaction has failed: roll it back, or go back to a"
+            " savepoint"
+        )
+    return translate(Refused(code, text))
+
+
+def _code_of(error: object) -> str:
+    """The server's code, as psycopg and asyncpg tell it, or psycopg2; nothing where the error is not the server's."""
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+
+
+def _behind(error: BaseException | None) -> Iterator[Any]:
+    """The error, and those that it was made of: SQLAlchemy's and Django's are made of the driver's."""
+    while error is not None:
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _failed() -> NoTransaction:
+    return NoTransaction(
+        "within: the transaction has failed, and takes no more statements; roll it back, or go back to a savepoint,"
+        " and push then"
     )

@@ -274,6 +274,11 @@ class Jobs(lowq.TaskQueue):
 
 jobs = Jobs()
 works = lambda: [task.work for task in jobs.backend.tasks()]
+
+def ended(other, pid):
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid])
+        return cursor.fetchone() is None
 started = []
 lowq.taskqueue.background.start = lambda *_, **__: started.append(works()) or True
 jobs.backend
@@ -304,6 +309,22 @@ try:
         jobs.push("no transaction")
 except lowq.NoTransaction as error:
     refused.append("atomic" in str(error))
+if connection.vendor == "postgresql":
+    for statement in ("SELECT 1 / 0", "SET LOCAL idle_in_transaction_session_timeout = 1"):
+        try:
+            with transaction.atomic(), jobs.within(connection):
+                try:
+                    connection.cursor().execute(statement)
+                except Exception:
+                    pass
+                other = connection.copy()
+                while statement.startswith("SET") and not ended(other, connection.connection.info.backend_pid):
+                    pass
+                other.close()
+                jobs.push("of a failed transaction")
+        except (lowq.NoTransaction, lowq.BackendUnavailable, django.db.Error) as error:
+            refused.append(type(error).__name__)
+        connection.close()
 print(json.dumps([works(), started, refused]))
 jobs.close()
 """
@@ -330,4 +351,5 @@ def test_django_s_connection_keeps_the_push_with_its_rows_or_not_at_all(
 
     found = json.loads(answer(python(DJANGO, json.dumps(settings), location)))
 
-    assert found == [["kept", "a", "b"], [["kept", "a", "b"]], [True]]
+    by_the_server = ["NoTransaction", "BackendUnavailable"] if kind == "postgres" else []
+    assert found == [["kept", "a", "b"], [["kept", "a", "b"]], [True, *by_the_server]]
