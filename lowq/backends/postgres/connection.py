@@ -37,6 +37,9 @@ _LONGEST_WAIT = 1_000_000
 """Seconds; poll(2) counts milliseconds in 32 bits."""
 _LAST_WORDS = timedelta(seconds=1)
 
+_FILES = (b"md.c", b"fd.c", b"buffile.c")
+"""What of the server reads and writes files. An error there that it knows no name for is a limit of the disk's."""
+
 _SHUT_DOWN = ("57P01", "57P02", "57P05")
 """The server ended the connection; what it was asked is undone."""
 
@@ -63,6 +66,11 @@ class Unreachable(Exception):
     def __init__(self, text: str, *, known: bool) -> None:
         super().__init__(text)
         self.known = known
+
+
+def code_of_file(code: str, source: bytes | None) -> str:
+    """The code of an error that came up in that file of the server's: disk_full for a quota and the like."""
+    return "53100" if code == "XX000" and source in _FILES else code
 
 
 def load_psycopg() -> Any:
@@ -256,6 +264,7 @@ class Connection:
         for result in results:
             if result.status == self._pq.ExecStatus.FATAL_ERROR:
                 code = (result.error_field(self._pq.DiagnosticField.SQLSTATE) or b"").decode()
+                code = code_of_file(code, result.error_field(self._pq.DiagnosticField.SOURCE_FILE))
                 text = result.error_field(self._pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message
                 words = _words(text.decode(errors="replace"))
                 if code in _SHUT_DOWN:  # undone, unless the end came behind all that it did, before it said so

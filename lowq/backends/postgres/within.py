@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lowq.backend import BackendUnavailable, LowqError, NoTransaction, Pushed
-from lowq.backends.postgres.connection import Refused
+from lowq.backends.postgres.connection import Refused, code_of_file
 from lowq.backends.postgres.rows import utf8
 from lowq.process.handlers import let_through, let_through_hidden
 from lowq.rules.entry import Entry
@@ -61,7 +61,7 @@ def push_within(
     except Exception as error:
         let_through(error)
         let_through_hidden(error)
-        told = _told(error, shown, translate)
+        told = _explain(error, shown, translate)
         if told is None:
             raise
         raise told from error
@@ -118,11 +118,11 @@ def _elsewhere(shown: str) -> NoTransaction:
     )
 
 
-def _told(error: Exception, shown: str, translate: Callable[[Refused], LowqError]) -> LowqError | None:
+def _explain(error: Exception, shown: str, translate: Callable[[Refused], LowqError]) -> LowqError | None:
     """The error of ours that says what the driver's means to who pushes; None: it means something to him."""
-    behind = list(_behind(error))
+    behind = list(_unwrap(error))
     if any(type(each).__name__ in _FAILED_SAY for each in behind):
-        return _failed()
+        return _error_of_failed()
     ours = next((each for each in behind if _code_of(each)), None)
     if ours is None:
         ours = next((each for each in reversed(behind) if type(each).__name__ in _BROKEN_SAY), None)
@@ -133,7 +133,7 @@ def _told(error: Exception, shown: str, translate: Callable[[Refused], LowqError
         )
     code, text = _code_of(ours), _first_line(ours)
     if code == _FAILED:
-        return _failed()
+        return _error_of_failed()
     if code in _RETRIED:
         return None
     if code.startswith(_LOST):
@@ -150,10 +150,13 @@ def _told(error: Exception, shown: str, translate: Callable[[Refused], LowqError
 
 def _code_of(error: object) -> str:
     """The server's code, as psycopg and asyncpg tell it, or psycopg2; nothing where the error is not the server's."""
-    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+    source = str(getattr(getattr(error, "diag", None), "source_file", None))
+    return code_of_file(
+        str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""), source.encode()
+    )
 
 
-def _behind(error: BaseException | None) -> Iterator[Any]:
+def _unwrap(error: BaseException | None) -> Iterator[Any]:
     """The error, and those that it was made of: SQLAlchemy's and Django's are made of the driver's."""
     while error is not None:
         yield error
@@ -164,7 +167,7 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _failed() -> NoTransaction:
+def _error_of_failed() -> NoTransaction:
     return NoTransaction(
         "within: the transaction has failed, and takes no more statements; roll it back, or go back to a savepoint,"
         " and push then"
