@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -91,11 +91,12 @@ class Tally:
     def report(self) -> Report:
         """What is known so far."""
         ids = [id for id in CLAUSES if id in self.selected]
+        collected = self._collect()
         return Report(
             self.target,
             self.seed,
             time.monotonic() - self.started if self.took is None else self.took,
-            tuple(self._judge(id) for id in ids if CLAUSES[id].checked),
+            tuple(self._judge(id, collected.get(id, [])) for id in ids if CLAUSES[id].checked),
             tuple(id for id in ids if not CLAUSES[id].checked),
             self.interrupted,
             profile=self.profile.name,
@@ -104,8 +105,7 @@ class Tally:
             trouble=self.trouble,
         )
 
-    def _judge(self, id: str) -> ClauseReport:
-        said = list(self._collect(id))
+    def _judge(self, id: str, said: list[tuple[int, TestVerdict]]) -> ClauseReport:
         unfinished = any(id in ids and (test, self.seed) not in self.sides for test, ids in self.planned.items())
         if id in self.lacks:
             said = said or [(self.seed, TestVerdict(id, Verdict.NOT_PROMISED, f"needs {self.lacks[id]}"))]
@@ -136,14 +136,19 @@ class Tally:
             sum(length for (test, _), length in self.lengths.items() if id in self.planned.get(test, ())),
         )
 
-    def _collect(self, id: str) -> Iterator[tuple[int, TestVerdict]]:
-        """What each test said of the clause, by the seed; what one seed has shown, another need not show again."""
-        by_test: dict[str, list[tuple[int, TestVerdict]]] = {}
+    def _collect(self) -> dict[str, list[tuple[int, TestVerdict]]]:
+        """What each test said of each clause, by the seed; what one seed has shown, another need not show again."""
+        by_test: dict[tuple[str, str], list[tuple[int, TestVerdict]]] = {}
         for (test, seed), sides in self.sides.items():
-            by_test.setdefault(test, []).extend((seed, side) for side in sides if side.clause == id)
-        for said in by_test.values():
+            for side in sides:
+                by_test.setdefault((side.clause, test), []).append((seed, side))
+        collected: dict[str, list[tuple[int, TestVerdict]]] = {}
+        for (id, _), said in by_test.items():
             kept = any(side.verdict == Verdict.KEPT for _, side in said)
-            yield from (each for each in said if not (kept and each[1].verdict == Verdict.NOT_OBSERVED))
+            collected.setdefault(id, []).extend(
+                each for each in said if not (kept and each[1].verdict == Verdict.NOT_OBSERVED)
+            )
+        return collected
 
     def _rerun(self, id: str, seed: int, schedule: str) -> str:
         """The command that looks at one clause again, or makes one schedule."""
