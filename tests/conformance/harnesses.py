@@ -42,6 +42,35 @@ class Sound:
         return Client(self._places[place])
 
 
+class Slow(Sound):
+    """Each call takes its time."""
+
+    def open(self, place: Path) -> Any:
+        return SlowClient(self._places[place])
+
+
+class SlowClient(Client):
+    def push(self, work: Any) -> None:
+        time.sleep(0.03)
+        super().push(work)
+
+
+class SmallBatches(Sound):
+    """No batch has more than ten works."""
+
+    promises: ClassVar[Any] = {"fifo", "prompt", "batch"}
+
+    def open(self, place: Path) -> Any:
+        return SmallBatchesClient(self._places[place])
+
+
+class SmallBatchesClient(Client):
+    def push_many(self, items: list[Any]) -> None:
+        if len(items) > 10:
+            raise ValueError(f"expected at most ten works in a batch, got {len(items)}")
+        self.works += [item.work for item in items]
+
+
 class Async(Sound):
     def open(self, place: Path) -> Any:
         return AsyncClient(super().open(place))

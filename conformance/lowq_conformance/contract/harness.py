@@ -159,9 +159,10 @@ class Harness(Protocol):
     def open(self, place: Path) -> Any:
         """A new client of the queue that is kept at `place`, an existing folder, which is empty at first.
 
-        Where `names` is promised it takes `name`, too, a text with a default; where `capacity` is, `capacity`, how
-        many tasks there is room for, which has a default as well. Where `server` tells an address it takes `address`,
-        where the client connects to instead, or None, which is the default.
+        Where `names` is promised it takes `name`, too, a text with a default. Where `capacity` is, it takes
+        `capacity`, how many tasks there is room for, which has a default as well: the suite asks for 10,000, but for
+        the clause about it. Where `server` tells an address it takes `address`, where the client connects to instead,
+        or None, which is the default.
         """
         ...
 

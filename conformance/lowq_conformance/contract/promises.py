@@ -62,7 +62,7 @@ PROMISES: Mapping[str, Promise] = {
         Promise("inspect", "tasks are listed and counted", methods=("tasks", "count")),
         Promise("json", "what is not JSON is refused at push, and works are copied"),
         Promise("prompt", "an empty claim answers at once, and never falsely"),
-        Promise("close", "what a client held is let go", methods=("close",)),
+        Promise("close", "what a client held is let go, and its use afterwards is refused", methods=("close",)),
         Promise("clock", "a wall clock that steps back takes nothing back", harness="pass_time"),
         Promise("persistent", "what was pushed is there after closing and opening again"),
         Promise("threads", "many threads may use it at once"),

@@ -18,7 +18,7 @@ from lowq_conformance.contract.known import Fault, spell
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
-from lowq_conformance.run.hangs import Standing, look_at
+from lowq_conformance.run.hangs import Standing, is_slow, look_at
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
 from lowq_conformance.run.wire import NO_LOT
 from lowq_conformance.subject.program import SILENT, read
@@ -34,7 +34,7 @@ AGAIN = 1.0
 @dataclass(slots=True, eq=False)
 class Share:
     """What one host does: its lot, the test that runs, since when and until when it may, and why it was killed, if it
-    was.
+    was; `slow`: because of many slow calls, not of one.
 
     It was `heard` last at that instant of `time.monotonic()`; `standing` is where it stands still since.
     `resumes`: the lot is to be gone on with by a new process, which has these `lots`. One that `waits` is given only
@@ -50,6 +50,7 @@ class Share:
     test: str = ""
     began: float = 0.0
     killed: str = ""
+    slow: bool = False
     over: bool = False
     heard: float = inf
     standing: Standing = field(default_factory=Standing)
@@ -144,13 +145,14 @@ class Scheduler:
             raise BrokenHarness(f"{self.run.target}: loading it {share.killed}")
         if not share.test:
             raise SuiteFailed(f"between two tests, it {share.killed}:\n{self.hosts.read_end_of_log()}")
+        share.slow = is_slow(share.host, within)
         share.end = time.monotonic() + ENDING
         share.host.kill()
 
     def _begin(self, share: Share) -> None:
         """The host was told of the run: of the tests that have not said anything yet."""
         run = self.run
-        share.test, share.killed, share.end = "", "", time.monotonic() + LOADING
+        share.test, share.killed, share.slow, share.end = "", "", False, time.monotonic() + LOADING
         share.heard, share.standing, share.lots = time.monotonic(), Standing(), frozenset()
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
@@ -254,11 +256,19 @@ class Scheduler:
             raise SuiteFailed(f"pytest left with {code}:\n{self.hosts.read_end_of_log()}")
 
     def _fell(self, share: Share, how: str) -> None:
-        """The test that ended its process has broken its clauses."""
+        """The test that ended its process has broken its clauses; of one that is only slow nothing is known."""
+        ids = self.run.planned[share.test]
+        if share.slow:
+            sides = [TestVerdict(id, Verdict.NOT_OBSERVED.value, f"the test {how}, at slow calls") for id in ids]
+            self._told(share, sides)
+            return
         journal = share.host.journal
         program = read(str(journal)) if journal.exists() else ""
         evidence = f"{program}\n\n{how}" if program else how
-        sides = [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in self.run.planned[share.test]]
+        self._told(share, [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in ids])
+
+    def _told(self, share: Share, sides: list[TestVerdict]) -> None:
+        """The test that ended its process has said this; the next ones run in another."""
         self.run.saw(share.test, sides, self.seed, time.monotonic() - share.began)
         share.resumes = True
         self._begin(share)

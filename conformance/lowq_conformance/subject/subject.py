@@ -30,6 +30,8 @@ class RolledBack(Exception):
     """Ends the block of a transaction that is to be rolled back."""
 
 
+ROOM = 10_000
+"""Room for tasks where a queue is given its capacity and no clause asks for less."""
 VERBS = ("push", "claim", "extend", "ack", "release", "dead_letter", "tasks")
 """The methods of a client that may or may not take a keyword."""
 
@@ -68,6 +70,8 @@ class Subject(UnderTest):
         """A new client of the queue at `place`; what else is given is passed. Raises Refused."""
         label = self.next_label("q")
         self._places.add(place)
+        if "capacity" in self.promises and capacity is None:
+            capacity = ROOM
         asked: dict[str, str | int | None] = {"name": name, "capacity": capacity, "address": address}
         given = {keyword: value for keyword, value in asked.items() if value is not None}
         call = self.journal.begin(f"{label} = {format_call('open', [self.name_place(place)], given)}")

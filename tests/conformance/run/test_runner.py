@@ -78,6 +78,20 @@ def test_a_queue_that_hangs_is_broken() -> None:
     assert "did not return within 5 seconds" in report["DELIVER-4"].evidence
 
 
+def test_a_queue_that_is_only_slow_is_not_accused() -> None:
+    (report,) = run([f"{HARNESSES}:Slow"], only=["ORDER-1", "DELIVER-5"], seed=1, bound=2)
+
+    assert report.ids("broken") == ()
+    assert report["ORDER-1"].evidence == "the test did not return within 2 seconds, at slow calls"
+    assert report["DELIVER-5"].verdict == "kept"
+
+
+def test_a_batch_may_be_too_large_for_a_queue() -> None:
+    (report,) = run([f"{HARNESSES}:SmallBatches"], only=["ORDER-10", "ORDER-11"], seed=1)
+
+    assert report.verdict == "kept"
+
+
 def test_a_harness_that_turns_out_to_be_none_is_said_to_be_so_and_the_others_are_checked() -> None:
     targets = [f"{HARNESSES}:NoWork", f"{HARNESSES}:MisspeltTrait", "memory"]
     none, misspelt, memory = run(targets, only=["ORDER-1"], seed=1)
