@@ -15,6 +15,7 @@ from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.contract.verdict import Verdict, of_sides
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.report.report import ClauseReport, Report
+from lowq_conformance.sweep.schedule import STOPPED
 
 UNSEEN = "no test of it came to an end"
 
@@ -155,8 +156,8 @@ class Tally:
         more = [part for promise in self.promised for part in ("--promise", promise)]
         if id in self.stated:
             more += [part for word, said in spell({id: self.stated[id]}) for part in (f"--{word}", said)]
+        if self.profile is not DEFAULT and (not schedule or schedule.endswith(f",{STOPPED}")):
+            more.append(f"--{self.profile.name}")  # which says how long somebody stands still
         if schedule:
             return shlex.join(["lowq", "check", self.target, "--schedule", schedule, *more])
-        if self.profile is not DEFAULT:
-            more.append(f"--{self.profile.name}")
         return shlex.join(["lowq", "check", self.target, "--only", id, "--seed", str(seed), *more])

@@ -15,6 +15,14 @@ EXPECTED = re.compile(r"(?:(?P<got>.*), )?expected (?P<right>.*)")
 TIMES = re.compile(r"(?:(?P<got>.*), )?(?P<times>[\d,]+) times")
 PLACE = re.compile(r"place\d+")
 """The places after the first one."""
+MORE = {
+    "start(": "workers of the queue's own",
+    "the next turn of the handler": "workers of the queue's own",
+    "transaction(": "a transaction of the application's",
+    "address=": "a server that goes away",
+    "server.": "a server that goes away",
+}
+"""What else some calls of evidence are made of, by how they are written."""
 MOMENT = re.compile(r"\s*[\d,.]+ (ns|µs|ms|s) ")
 """How the lines of a history begin that has many clients."""
 MET = "it was seen where many clients met, at instants that no program can choose"
@@ -65,8 +73,8 @@ def write_call_program(clause: ClauseReport, facts: Facts) -> str:
     for line in program.splitlines():
         found = REMARK.fullmatch(line)
         code, said = (found["code"].rstrip(), found["said"]) if found else (line.rstrip(), "")
-        if any(f"{verb}(" in code for verb in ("start", "transaction")):
-            raise NoProgram("it takes more than clients: workers, or a transaction of the application's")
+        if (more := next((word for word in MORE if word in code), None)) is not None:
+            raise NoProgram(f"it takes more than clients: {MORE[more]}")
         if code.startswith("# …"):
             raise NoProgram("it takes more calls than are told")
         if code.startswith("#"):

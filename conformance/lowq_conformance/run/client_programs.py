@@ -125,6 +125,8 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     What comes of it must be what comes of the two calls one after the other, in one of the two orders.
     """
     at, scene = schedule.at, schedule.scene
+    if schedule.stopped:
+        raise NoProgram("it takes a process that is stopped for longer than another one waits for it")
     if at is None or at.step or schedule.second_at is not None:
         raise NoProgram("it takes a client that stands still within a line, or two that do")
     if schedule.how in ("fork", "coroutines"):

@@ -22,6 +22,7 @@ from lowq_conformance.run.scheduler import Scheduler
 from lowq_conformance.support.scratch import quick_folder
 from lowq_conformance.sweep.scenes import clauses_about
 from lowq_conformance.sweep.schedule import Schedule
+from lowq_conformance.sweep.standing import CLAUSE as STANDING
 
 USED_UP = "the budget was used up"
 
@@ -76,7 +77,7 @@ def run(
         target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
     }
     if schedule is not None:
-        about = clauses_about(schedule.scene, schedule.how or "processes")
+        about = {STANDING} if schedule.stopped else clauses_about(schedule.scene, schedule.how or "processes")
         selected = {target: ids & about for target, ids in selected.items()}
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     ends = inf if budget is None else time.monotonic() + budget

@@ -4,7 +4,8 @@
 client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more of the place: another file of the
 queue's, the second time that the call comes there, and the first further step (such as a rename) within that line.
 With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. Words that follow
-say in which state, and by what sort of clients: `ack@40,claim,late,threads`.
+say in which state, and by what sort of clients: `ack@40,claim,late,threads`. With `push@40,claim,stopped`
+the process of the first client is stopped there until the second call is over, for as long as the profile says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close")
 """What a client may be doing; `repush` pushes a work that equals another one."""
 LATE = "late"
 """The state in which a lease has run out, instead of the plain one."""
+STOPPED = "stopped"
+"""The first client does not go on as soon as the second one waits for it."""
 
 CALL = re.compile(r"(?P<verb>[a-z_]+)(@((?P<file>[^@:,#+]+):)?(?P<line>\d+)(#(?P<time>\d+))?(\+(?P<step>\d+))?)?")
 
@@ -59,18 +62,21 @@ class Scene:
 class Schedule:
     """The first call stands still at `at`, the second runs, to `second_at` if that is given, and the first goes on.
 
-    `how` is None where it is not said: as is promised.
+    `how` is None where it is not said: as is promised. `stopped`: the first process is stopped (SIGSTOP), and goes on
+    when the second call is over or the time is.
     """
 
     scene: Scene
     at: Place | None
     second_at: Place | None = None
     how: How | None = None
+    stopped: bool = False
 
     def __str__(self) -> str:
         calls = [(self.scene.first, self.at), (self.scene.second, self.second_at)]
         words = [verb if at is None else f"{verb}@{at}" for verb, at in calls]
-        return ",".join([*words, *([LATE] if self.scene.late else []), *([self.how] if self.how else [])])
+        more = {LATE: self.scene.late, str(self.how): self.how, STOPPED: self.stopped}
+        return ",".join([*words, *(word for word, said in more.items() if said)])
 
 
 def parse(text: str) -> Schedule:
@@ -80,15 +86,21 @@ def parse(text: str) -> Schedule:
         raise BadSchedule(f"{text!r} is no schedule; expected two calls, such as claim@212,claim")
     calls = [_call(word, text) for word in (first, words[0])]
     how: How | None = None
-    late = False
+    late = stopped = False
     for word in words[1:]:
         if word == LATE:
             late = True
+        elif word == STOPPED:
+            stopped = True
         elif word in HOWS:
             how = word
         else:
-            raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {LATE}, {', '.join(HOWS)}")
-    return Schedule(Scene(calls[0][0], calls[1][0], late), calls[0][1], calls[1][1], how)
+            raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {LATE}, {STOPPED}, {', '.join(HOWS)}")
+    if stopped and (calls[0][1] is None or calls[1][1] is not None or how not in (None, "processes")):
+        raise BadSchedule(
+            f"{text!r} is no schedule: {STOPPED} takes a process, and the line at which the first one is"
+        )
+    return Schedule(Scene(calls[0][0], calls[1][0], late), calls[0][1], calls[1][1], how, stopped)
 
 
 def _call(word: str, text: str) -> tuple[str, Place | None]:

@@ -56,9 +56,10 @@ TRIES = 3
 
 @dataclass(slots=True)
 class Stood:
-    """What came of it: the charge that was found, how many schedules were made, and at how many points."""
+    """What came of it: the charge and the schedule that shows it, how many were made, and at how many points."""
 
     charge: Charge | None = None
+    schedule: str = ""
     schedules: int = 0
     points: set[tuple[str, Place]] = field(default_factory=set)
     stuck: str = ""
@@ -66,7 +67,8 @@ class Stood:
     def keeps(self) -> Effort:
         """What stands behind the clause. Raises Broken, NotObserved and NotPromised."""
         if self.charge is not None:
-            raise Broken(self.charge.said, clause=CLAUSE, program=self.charge.shown, fault=self.charge.fault)
+            shown, fault = self.charge.shown, self.charge.fault
+            raise Broken(self.charge.said, clause=CLAUSE, program=shown, fault=fault, schedule=self.schedule)
         if self.stuck:
             raise NotObserved(self.stuck)
         if not self.schedules:
@@ -123,6 +125,24 @@ class Standing:
                 lane.close()
         return self.stood
 
+    def again(self, schedule: Schedule) -> Stood:
+        """This schedule was made."""
+        assert schedule.at is not None
+        try:
+            for _ in range(TRIES):
+                run = self._confirm_once(self._lanes[0], schedule)
+                self.stood.schedules += 1
+                self.stood.points.add((schedule.scene.first, schedule.at))
+                if self.stood.charge is not None:
+                    break
+            else:
+                if not run.stood:
+                    self.stood.stuck = f"{schedule.scene.first} never came to {schedule.at}"
+        finally:
+            for lane in self._lanes:
+                lane.close()
+        return self.stood
+
     def _find_aims(self) -> list[Aim]:
         """What is to be seen, and the schedules that may show it: in the middle of a call first."""
         known = scenes_of(self._subject.promises, self._subject.traits, "processes", moves=False)
@@ -157,10 +177,16 @@ class Standing:
     def _confirm(self, lane: Sweep, schedule: Schedule) -> None:
         """The schedule was made again by new clients at a new place; if it is accused again, then the queue is."""
         for _ in range(TRIES):
-            again = lane.result(lane.order(schedule, fresh=True, still=self._still))
-            self.stood.charge = next(self._charges(again), None)
+            self._confirm_once(lane, schedule)
             if self.stood.charge is not None:
                 return
+
+    def _confirm_once(self, lane: Sweep, schedule: Schedule) -> Run:
+        """The schedule was made by new clients at a new place, and what it is accused of is known."""
+        run = lane.result(lane.order(schedule, fresh=True, still=self._still))
+        self.stood.charge = next(self._charges(run), None)
+        self.stood.schedule = str(replace(schedule, stopped=True))
+        return run
 
     def _meets(self, run: Run) -> bool:
         """Whether the second call waited, or was refused: else the sweep has seen it."""

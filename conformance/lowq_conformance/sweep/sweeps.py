@@ -61,7 +61,9 @@ class Sweeps:
 
     def sweep(self, how: How) -> Swept:
         """What came of the sweep of clients of that sort."""
-        if self._schedule is not None and how_of(self._schedule, self.subject.promises) != how:
+        if self._schedule is not None and (
+            self._schedule.stopped or how_of(self._schedule, self.subject.promises) != how
+        ):
             raise NotPromised("the schedule is of other clients")
         if self.subject.only_pushes:
             raise NotPromised("its own worker claims")
@@ -77,12 +79,13 @@ class Sweeps:
         """The clause is kept where a process is stopped in the middle of a call. Raises as `keeps`."""
         assert clause == STANDING
         self.grounds = None
-        if self._schedule is not None:
+        if self._schedule is not None and not self._schedule.stopped:
             raise NotPromised("the schedule is of other clients")
         if self.subject.only_pushes:
             raise NotPromised("its own worker claims")
         standing = Standing(self.subject, self._agents_here(), self._folder, self._profile, wedged=WEDGED)
-        self.grounds = standing.run(self._progress).keeps()
+        stood = standing.run(self._progress) if self._schedule is None else standing.again(self._schedule)
+        self.grounds = stood.keeps()
 
     def close(self) -> None:
         """No process is left, but for who was given."""

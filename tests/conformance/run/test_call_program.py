@@ -170,6 +170,9 @@ def test_a_program_has_as_many_places_as_the_evidence() -> None:
         ("# every connection is cut\nq.claim()  # 1, expected 2", "it takes more than calls"),
         ("q.push(<object at 0x7f>)  # expected it to be refused", "is no text of a program"),
         ("q.push(elsewhere)  # expected it to be refused", "`elsewhere` is no text of a program"),
+        ("start(place, handler)\n", "more than clients: workers of the queue's own"),
+        ("with transaction(place) as tx:\ntx.push(1)", "more than clients: a transaction of the application's"),
+        ("q2 = open(place, address=proxy)", "more than clients: a server that goes away"),
         ("q = open(place)\nq.tasks()  # [], expected the listing as before", "cannot be said in a line of a program"),
         ("q.claim()  # 'a'\n\nboth had 'a'", "it comes of several answers together"),
         (

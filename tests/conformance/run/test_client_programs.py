@@ -124,6 +124,7 @@ def test_a_process_is_killed_as_soon_as_its_push_has_returned(tmp_path: Path) ->
         ("claim@7,claim@8", "stands still within a line, or two that do"),
         ("push@7,push,fork", "one client that several use at once"),
         ("push@7,push,coroutines", "one client that several use at once"),
+        ("push@7,claim,stopped", "a process that is stopped for longer than another one waits for it"),
         ("push@7,close", "a client that closes while others work"),
     ],
 )

@@ -12,6 +12,7 @@ from lowq_conformance.sweep.schedule import BadSchedule, Place, Scene, Schedule,
         ("claim@212,claim", Schedule(Scene("claim", "claim"), Place("", 212))),
         ("claim,claim", Schedule(Scene("claim", "claim"), None)),
         ("ack@rows.py:61#2+1,claim,late", Schedule(Scene("ack", "claim", True), Place("rows.py", 61, 2, 1))),
+        ("ack@40,claim,stopped", Schedule(Scene("ack", "claim"), Place("", 40), stopped=True)),
         ("push@a/__init__.py:7,repush@9,threads", Schedule(
             Scene("push", "repush"), Place("a/__init__.py", 7), Place("", 9), "threads"
         )),
@@ -23,7 +24,11 @@ def test_a_schedule_is_read_as_it_is_spelled(text: str, schedule: Schedule) -> N
 
 
 @pytest.mark.parametrize(
-    "text", ["", "claim", "claim@x,claim", "claim@1,steal", "claim@1,claim,often", "claim@,claim"]
+    "text",
+    [
+        *("", "claim", "claim@x,claim", "claim@1,steal", "claim@1,claim,often", "claim@,claim"),
+        *("claim,claim,stopped", "claim@1,claim@2,stopped", "claim@1,claim,threads,stopped"),
+    ],
 )
 def test_what_is_no_schedule_is_refused_in_words(text: str) -> None:
     with pytest.raises(BadSchedule, match="is no schedule"):

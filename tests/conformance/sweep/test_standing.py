@@ -9,13 +9,15 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
-from lowq_conformance.contract.outcomes import Broken
+from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues import broken as broken_queues
 from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.loading import load
+from lowq_conformance.sweep.schedule import parse
 from lowq_conformance.sweep.standing import AIMS, Standing
+from lowq_conformance.sweep.sweeps import Sweeps
 
 STOPPED = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.standing"]
 EVERY_DAY = ("BusyIsDone", "InATable")
@@ -57,6 +59,31 @@ def test_a_queue_that_a_stopped_client_harms_is_accused_of_it(queue: BrokenQueue
 
     assert error.value.clause == "RACE-8"
     assert "was stopped (SIGSTOP, for 0.6 s at most) before `" in error.value.said
+    assert error.value.schedule.endswith(",stopped")
+
+
+def test_a_schedule_of_a_stopped_client_is_made_again_by_its_spelling(agents: Agents, tmp_path: Path) -> None:
+    queue = load(BROKEN["BusyIsDone"].target)
+    folder = lambda: Path(mkdtemp(dir=tmp_path))  # noqa: E731  where a schedule is made
+    first = Standing(queue, agents, folder, DEFAULT, wedged=12).run(lambda _: None)
+    sweeps = Sweeps(queue, folder, schedule=parse(first.schedule), agents=agents)
+
+    with pytest.raises(Broken, match="was stopped") as error:
+        sweeps.stands("RACE-8")
+    with pytest.raises(NotPromised):
+        sweeps.keeps("RACE-3", "processes")
+
+    assert error.value.schedule == first.schedule
+
+
+def test_a_schedule_that_is_not_come_to_is_not_observed(agents: Agents, tmp_path: Path) -> None:
+    folder = lambda: Path(mkdtemp(dir=tmp_path))  # noqa: E731  where a schedule is made
+    profile = replace(DEFAULT, still=0.1)
+    queue = load("lowq_conformance.queues.sound.folder:Folder")
+    sweeps = Sweeps(queue, folder, profile, schedule=parse("ack@1,push,stopped"), agents=agents)
+
+    with pytest.raises(NotObserved, match="ack never came to 1"):
+        sweeps.stands("RACE-8")
 
 
 @pytest.mark.parametrize("target", SOUND)
