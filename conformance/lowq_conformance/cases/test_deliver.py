@@ -213,6 +213,7 @@ def test_an_object_that_is_changed_after_its_push_is_not_changed_in_the_queue(q:
     work = {"lines": [1]}
     q.push(work)
     work["lines"].append(2)
+    q.subject.journal.note("2 is appended to the lines of the object that was pushed")
 
     takes(q, {"lines": [1]})
 
@@ -222,6 +223,7 @@ def test_an_object_that_was_handed_out_is_not_the_one_that_was_pushed(q: Client)
     work: dict[str, Any] = {"lines": [1]}
     q.push(work)
     something(q).work["lines"].append(2)
+    q.subject.journal.note("2 is appended to the lines of the object that was handed out")
 
     expect(q, work == {"lines": [1]}, "a work of its own, not the object that was pushed")
 

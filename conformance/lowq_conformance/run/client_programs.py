@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from string import Template
 from textwrap import indent
 
@@ -94,6 +95,19 @@ assert seen in allowed, f"{{seen}}; one after the other {{allowed}}"
 """A client, and another one in a thread or a process of its own."""
 
 
+TURNS = """\
+place = Path(tempfile.mkdtemp())
+
+client = $opens(place)
+other = $opens(place)
+other.push('two')
+client.push('one')
+works = [None if task is None else task.work for task in ($claim, $other_claim)]
+assert $right, f"{works} came out, expected $expected"
+"""
+"""Two clients that claim one after the other."""
+
+
 def write_death(clause: ClauseReport, facts: Facts) -> str:
     """A process is killed as soon as its calls have returned, and another one looks. Raises NoProgram."""
     if facts.promises.isdisjoint({"processes", "persistent"}):
@@ -127,6 +141,8 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     at, scene = schedule.at, schedule.scene
     if schedule.stopped:
         raise NoProgram("it takes a process that is stopped for longer than another one waits for it")
+    if at is None and (scene.first, scene.second, scene.late) == ("claim", "claim", False):
+        return write_turns(clause, facts)
     if at is None or at.step or schedule.second_at is not None:
         raise NoProgram("it takes a client that stands still within a line, or two that do")
     if schedule.how in ("fork", "coroutines"):
@@ -157,6 +173,19 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     imports = {"import sys", f"from concurrent.futures import {pool}, wait", "from itertools import count"}
     imports |= set() if in_threads else {"from multiprocessing import get_context"}
     return finish(clause, facts, body, imports)
+
+
+def write_turns(clause: ClauseReport, facts: Facts) -> str:
+    """Two clients claim one after the other, and get different tasks, in order where that is the clause."""
+    calls = Calls(facts)
+    body = Template(TURNS).substitute(
+        opens=facts.opens,
+        claim=calls.claim("client"),
+        other_claim=calls.claim("other"),
+        right="works == ['two', 'one']" if clause.id.startswith("ORDER") else "None in works or works[0] != works[1]",
+        expected="them as they were pushed: 'two', 'one'" if clause.id.startswith("ORDER") else "two different works",
+    )
+    return finish(clause, facts, body, ())
 
 
 def file_of(clause: ClauseReport) -> str:
@@ -201,10 +230,11 @@ class Calls:
         raise NoProgram(f"{step[0]} is no call of a client")
 
 
-def finish(clause: ClauseReport, facts: Facts, body: str, imports: set[str]) -> str:
+def finish(clause: ClauseReport, facts: Facts, body: str, given: Iterable[str]) -> str:
     """The whole program."""
     if facts.asynchronous:
         raise NoProgram("its methods are async, and two clients would be on one event loop")
+    imports = {*given}
     imports |= {"import time"} if "time.sleep(" in body else set()
     imports |= {"from datetime import timedelta"} if "timedelta(" in body else set()
     imports |= {"from lowq import Item"} if "Item(" in body else set()

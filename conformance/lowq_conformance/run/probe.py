@@ -10,7 +10,7 @@ import sys
 from importlib import metadata
 from keyword import iskeyword
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from lowq_conformance.contract.harness import brings
@@ -20,6 +20,8 @@ from lowq_conformance.storm.execution import lease_of
 from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.target import maker_of
 
+HARNESSES = "lowq_conformance.queues"
+"""Where the suite's own harnesses are, whose modules are looked into."""
 OURS = ("lowq", "lowq-conformance", "pytest", "hypothesis")
 
 
@@ -28,8 +30,10 @@ def main() -> None:
     target, *promises = sys.argv[1:]
     before = set(sys.modules)
     subject = load(target, tuple(promises))
-    tops = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
-    made = maker_of(target)()
+    came = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
+    maker = maker_of(target)
+    made = maker()
+    tops = find_packages(getattr(maker.make, "__module__", ""))
     told = {
         **how_imported(target),
         "asynchronous": subject.asynchronous,
@@ -39,7 +43,7 @@ def main() -> None:
         "seconds": lease_of(subject).total_seconds(),
         "pass_time": brings(made, "pass_time"),
         "now": brings(made, "now"),
-        "versions": versions_of(tops),
+        "versions": versions_of(tops) or versions_of(came),
     }
     sys.stdout.write(json.dumps(told))
 
@@ -78,6 +82,28 @@ def how_imported(target: str) -> dict[str, Any]:
     if isinstance(getattr(module, name, None), FunctionType):
         return {"line": line, "make": "", "opens": name, "folder": folder}
     return general
+
+
+def find_packages(module: str) -> set[str]:
+    """The packages that stand behind what a module has, and what the modules beside it have.
+
+    What those packages import for themselves says little, and is left out: a library may try to import a dozen.
+    """
+    installed, found, left = metadata.packages_distributions(), set[str](), [module]
+    seen: set[str] = set()
+    while left:
+        name = left.pop()
+        top = name.partition(".")[0]
+        if name in seen or top in sys.stdlib_module_names:
+            continue
+        seen.add(name)
+        if top in installed and not name.startswith(HARNESSES):
+            found.add(top)
+            continue
+        for value in [*getattr(sys.modules.get(name), "__dict__", {}).values()]:
+            behind = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            left += [behind] if isinstance(behind, str) else []
+    return found
 
 
 def versions_of(tops: set[str]) -> dict[str, str]:

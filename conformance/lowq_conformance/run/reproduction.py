@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -78,9 +79,13 @@ def try_clause(clause: ClauseReport, facts: Facts, name: str) -> Reproduction:
     except NoProgram as error:
         return Reproduction(clause, facts, lacks=str(error))
     failed, said, seen = 0, "", ""
-    for _ in range(TIMES):
+    for number in range(TIMES):
         code, errors = run_program(program, facts, name)
         said = (errors.strip().splitlines() or [""])[-1]
+        if number == 0 and said.startswith("AttributeError: ") and "'work'" in said:  # it is the task that has one
+            program = re.sub(r"\b(got|task)\.work\b", r"\1.task.work", program)
+            code, errors = run_program(program, facts, name)
+            said = (errors.strip().splitlines() or [""])[-1]
         if code == 1 and said.startswith("AssertionError: "):
             failed, seen = failed + 1, said.removeprefix("AssertionError: ")
         elif code == TOO_LATE:

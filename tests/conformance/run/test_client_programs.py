@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conformance.run.test_call_program import FACTS, say_broken
+from conformance.run.test_call_program import FACTS, Scripted, Task, play, say_broken
 from lowq_conformance.run.harness_facts import Facts, NoProgram
 from lowq_conformance.run.reproduction import run_program, write_program
 
@@ -117,9 +117,21 @@ def test_a_process_is_killed_as_soon_as_its_push_has_returned(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
+    ("id", "broken", "sound"),
+    [("DELIVER-3", ["two", "two"], ["one", "two"]), ("ORDER-2", ["one", "two"], ["two", "one"])],
+)
+def test_two_clients_claim_one_after_the_other(id: str, broken: list[str], sound: list[str]) -> None:
+    clause = say_broken(id, "", "lowq check x --schedule claim,claim")
+
+    with pytest.raises(AssertionError, match="came out, expected"):
+        play(clause, Scripted(None, None, *map(Task, broken)))
+    play(clause, Scripted(None, None, *map(Task, sound)))
+
+
+@pytest.mark.parametrize(
     ("schedule", "why"),
     [
-        ("claim,claim", "stands still within a line, or two that do"),
+        ("claim,claim,late", "stands still within a line, or two that do"),
         ("claim@7+1,claim", "stands still within a line, or two that do"),
         ("claim@7,claim@8", "stands still within a line, or two that do"),
         ("push@7,push,fork", "one client that several use at once"),

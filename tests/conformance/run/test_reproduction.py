@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from conformance.started import MARK, left_by
 from lowq_conformance.report.report import Report
 from lowq_conformance.run import command, reproduction
 from lowq_conformance.run.output_file import Unwritable
-from lowq_conformance.run.probe import how_imported
+from lowq_conformance.run.probe import find_packages, how_imported
 from lowq_conformance.run.reproduction import run_program, try_clause
 from lowq_conformance.run.reproduction_files import ReproductionFiles
 from lowq_conformance.subject.loading import load
@@ -184,6 +185,33 @@ def test_an_issue_that_cannot_be_written_leaves_no_program_either(tmp_path: Path
         pass
 
     assert os.listdir(tmp_path) == ["shows.py.md"]
+
+
+def test_a_work_may_be_that_of_the_task_which_was_handed_out(tmp_path: Path) -> None:
+    (tmp_path / "leases.py").write_text(
+        "from types import SimpleNamespace\n"
+        "class Harness:\n"
+        "    def open(self, place): return self\n"
+        "    def push(self, work): ...\n"
+        "    def claim(self): return SimpleNamespace(task=SimpleNamespace(work='b'))\n"
+    )
+    facts = replace(FACTS, line="from leases import Harness", make="Harness()", folder=str(tmp_path))
+
+    found = try_clause(say_broken(ORDER[0], ORDER[2]), facts, "shows.py")
+
+    assert (found.failed, found.seen) == (3, "got 'b', expected 'a'")
+
+
+def test_versions_are_of_the_packages_that_a_harness_stands_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not of what those happen to import."""
+    (tmp_path / "beside_it.py").write_text("import click\n")
+    (tmp_path / "stands_on.py").write_text("import json\nimport beside_it\nfrom rich.console import Console\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("stands_on")
+
+    assert find_packages("stands_on") == {"click", "rich"}
 
 
 INTERRUPTED = """\
