@@ -260,14 +260,14 @@ class Scheduler:
         ids = self.run.planned[share.test]
         if share.slow:
             sides = [TestVerdict(id, Verdict.NOT_OBSERVED.value, f"the test {how}, at slow calls") for id in ids]
-            self._told(share, sides)
+            self._go_on(share, sides)
             return
         journal = share.host.journal
         program = read(str(journal)) if journal.exists() else ""
         evidence = f"{program}\n\n{how}" if program else how
-        self._told(share, [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in ids])
+        self._go_on(share, [TestVerdict(id, Verdict.BROKEN.value, evidence) for id in ids])
 
-    def _told(self, share: Share, sides: list[TestVerdict]) -> None:
+    def _go_on(self, share: Share, sides: list[TestVerdict]) -> None:
         """The test that ended its process has said this; the next ones run in another."""
         self.run.saw(share.test, sides, self.seed, time.monotonic() - share.began)
         share.resumes = True
