@@ -252,7 +252,10 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight, has_lost: Call
             assert task is not None
             flight.begin(task)
             _leave_library()
-            return loop.run_until_complete(task)
+            answer = loop.run_until_complete(task)
+            if type(answer) is _Raised:
+                raise answer.error
+            return answer
         except BaseException as error:
             sys.set_asyncgen_hooks(*hooks)
             _stand_still(loop)
@@ -294,7 +297,27 @@ def _let_end(loop: AbstractEventLoop, task: Future[Any]) -> None:
 
 
 async def _await_it(awaitable: Any) -> Any:
-    return await awaitable
+    try:
+        return await awaitable
+    except BaseException as error:
+        if not _is_told_by_asyncio(error):
+            return _Raised(error)
+        raise
+
+
+class _Raised:
+    """What a coroutine raised, where asyncio cannot take it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _is_told_by_asyncio(error: BaseException) -> bool:
+    """Whether a loop can ask for the exception's class, which it does before it stops: else it would run for ever."""
+    try:
+        return isinstance(error, BaseException) and not isinstance(error, int)
+    except BaseException:
+        return False
 
 
 def _lost_error(current: CurrentTask) -> BaseException:

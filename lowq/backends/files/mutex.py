@@ -61,8 +61,8 @@ class Mutex:
             self._wait()
 
     def _is_whole(self, file: FileIO) -> bool:
-        """Whether the program has not closed the file under us, and opened another by its number."""
-        return file_at(file.fileno()) == self._identity
+        """Whether nobody has closed the file under us, as the collection of a cycle does, or its number."""
+        return not file.closed and file_at(file.fileno()) == self._identity
 
     def _locked(self) -> bool:
         """Whether the lock was to be had at once."""
@@ -89,7 +89,7 @@ class Mutex:
     def release(self) -> None:
         """This thread does not hold the lock."""
         if self._threads._is_owned():
-            if self._file is not None:
+            if self._file is not None and not self._file.closed:
                 with Suppressed(OSError):  # whoever closed it has unlocked it
                     fcntl.flock(self._file, fcntl.LOCK_UN)
             self._threads.release()

@@ -30,6 +30,7 @@ from lowq.rules.entry import entries, entry
 from lowq.rules.leases import check_id, check_lease, check_leases, check_number, check_reason, deadline_of_next
 from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
+from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
 from lowq.rules.transaction import no_transaction
 from lowq.wire import (
@@ -91,6 +92,7 @@ class HTTPBackend:
         shown = f"{'https' if self._secure else 'http'}://{place}"
         host, path = _host_and_path(shown)
         self.name = name
+        self.where = f"{host.lower()}{path}"
         self._clock = choose_clock(clock)
         self._slice = _LONGEST_WAIT if clock is None else _SHORTEST_WAIT
         self._transport = Transport(
@@ -130,14 +132,18 @@ class HTTPBackend:
         """The work is kept, or an equal one already stood and nothing changed."""
         entry(work, key, priority, not_before, headers)
         item = Item(work, key, priority, not_before, headers or {})
-        return read_pushed(self._post("push", write_item(item)))
+        pushed = read_pushed(self._post("push", write_item(item)))
+        warn_of_own_work(self, [pushed])
+        return pushed
 
     def push_many(self, items: Iterable[Item]) -> list[Pushed]:
         """All of the items are kept or none, each answered as `push` would; an invalid one names its index."""
         batch = list(items)
         entries(batch)
         answer = self._post("push_many", {"items": [write_item(each) for each in batch]})
-        return read_list(read_pushed)(answer.get("pushed"), "pushed")
+        pushed = read_list(read_pushed)(answer.get("pushed"), "pushed")
+        warn_of_own_work(self, pushed)
+        return pushed
 
     def adopt(self, tasks: Iterable[Task]) -> list[Pushed]:
         """All of the tasks, which another queue had, are kept or none; see `lowq.backend.Adopting`."""

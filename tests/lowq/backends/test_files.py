@@ -30,6 +30,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "q"
 
 
+def test_a_lock_s_file_that_a_collection_closed_first_is_no_error(path: Path) -> None:
+    """A cycle's finalizers run in any order; the client's then finds its file closed."""
+    queue: Any = opened(path)
+    queue.push("a")
+    assert queue._folder.mutex._file is not None
+    queue._folder.mutex._file.close()
+
+    assert queue.push("b").added
+
+    queue._folder.mutex._file.close()
+    queue.close()
+
+
 # what is in the directory
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from lowq import (
     Item,
     Lease,
     LeaseLost,
+    OwnWork,
     Pushed,
     QueueClosed,
     TaskQueue,
@@ -206,6 +208,16 @@ class TestLostAnswers:
         assert sorted(done + left) == [[number, n] for number in range(3) for n in range(10)]
         assert left == []
         assert proxy.lost > 0
+
+
+def test_own_work_pushed_by_another_client_of_the_server_is_warned_of(url: str) -> None:
+    def handler(work: Any) -> None:
+        with closing(open_backend(url)) as other, pytest.warns(OwnWork, match="pushed work that equals its own"):
+            other.push(work)
+
+    with closing(open_backend(url)) as queue:
+        queue.push("own")
+        assert [run.outcome for run in Worker(queue, handler).drain()] == ["done"]
 
 
 class TestServerThatGoesAway:

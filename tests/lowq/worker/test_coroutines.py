@@ -297,6 +297,28 @@ def test_what_it_raises_is_a_failure_told_from_its_own_frame(queue: Backend, opt
     assert lines[1].endswith("in handler")
 
 
+class Unasked(Exception):
+    """An exception that raises where somebody asks for its class, as asyncio does."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]  # this is the test
+        raise ValueError("not told")
+
+
+@pytest.mark.parametrize("options", MODES.values(), ids=MODES.keys())
+def test_an_exception_that_asyncio_cannot_take_is_a_failure_too(queue: Backend, options: dict[str, Any]) -> None:
+    async def handler(work: Any) -> None:
+        await asyncio.sleep(0)
+        if work == "bad":
+            raise Unasked
+
+    queue.push_many([Item("bad"), Item("good")])
+
+    runs = Worker(queue, handler, retry=LATER, **options).drain()
+
+    assert sorted(outcomes(runs)) == [("bad", "retry"), ("good", "done")]
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), GeneratorExit()], ids=repr)
 def test_a_coroutine_that_raises_a_base_exception_is_a_failure(queue: Backend, error: BaseException) -> None:
     async def handler(work: Any) -> None:
