@@ -300,8 +300,8 @@ def test_what_it_raises_is_a_failure_told_from_its_own_frame(queue: Backend, opt
 class Unasked(Exception):
     """An exception that raises where somebody asks for its class, as asyncio does."""
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # this is the test
+    @property  # type: ignore[misc]  # this is the test
+    def __class__(self) -> Any:
         raise ValueError("not told")
 
 
