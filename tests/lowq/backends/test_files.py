@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
@@ -108,6 +109,55 @@ def test_a_push_survives_power_loss_by_default_and_process_death_by_choice(
         queue.push(2)
         queue.ack(claimed(queue))
     assert synced == []
+
+
+def test_what_is_synced_is_there_before_and_the_directory_after_a_change_of_names(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that docs/directory.md names: the task's file, its name, the directory; a claim syncs nothing."""
+    events: list[str] = []
+    rename, unlink = os.rename, os.unlink
+
+    def renamed(source: str, target: str, **more: Any) -> None:
+        if not target.startswith(".lowq"):
+            events.append("name")
+        rename(source, target, **more)
+
+    def unlinked(name: str, **more: Any) -> None:
+        if not name.startswith(".lowq"):
+            events.append("name")
+        unlink(name, **more)
+
+    def synced(fd: int) -> None:
+        events.append("directory" if os.path.isdir(f"/proc/self/fd/{fd}") else "file")
+
+    with closing(open_backend(f"files://{path}")) as queue:
+        queue.push(0)
+        queue.ack(claimed(queue))
+        monkeypatch.setattr(folder, "sync_file", synced)
+        monkeypatch.setattr(os, "rename", renamed)
+        monkeypatch.setattr(os, "unlink", unlinked)
+
+        def done(verb: Callable[[], Any]) -> Any:
+            events.clear()
+            return verb()
+
+        pushed = done(lambda: queue.push(1))
+        assert events == ["file", "name", "directory"]
+        lease = done(lambda: claimed(queue))
+        assert events == ["name"]
+        done(lambda: queue.extend(lease, lease_for=2 * MINUTE))
+        assert "directory" not in events
+        for settle in (
+            lambda: queue.release(lease),
+            lambda: queue.dead_letter(claimed(queue), reason="why"),
+            lambda: queue.redrive(pushed.id),
+            lambda: queue.ack(claimed(queue)),
+            lambda: queue.cancel(queue.push(2).id),
+        ):
+            done(settle)
+            assert "name" in events
+            assert events[-1] == "directory"
 
 
 def test_a_duplicate_is_not_answered_before_the_standing_task_is_on_the_disk(
