@@ -394,6 +394,17 @@ def test_one_client_is_used_by_many_threads(queue: Backend) -> None:
     assert queue.count() == Counts()
 
 
+def test_works_are_read_by_the_statement_that_the_page_shows(queue: Backend, lowq_postgres: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "postgresql.md").read_text(encoding="utf-8")
+    (statement,) = (line for line in page.splitlines() if line.startswith("SELECT "))
+    pushed = queue.push({"to": "é"})
+
+    with psycopg.connect(lowq_postgres) as connection:
+        ((task, _, work),) = connection.execute(statement.encode()).fetchall()
+
+    assert (str(task), work) == (pushed.id, '{"to":"é"}')
+
+
 def test_ids_are_never_used_again(queue: Backend) -> None:
     first = queue.push("x").id
     queue.cancel(first)
