@@ -1,4 +1,7 @@
-"""What the queue in a directory promises beyond the contract: its files, other processes, and what goes wrong."""
+"""What the queue in a directory promises beyond the contract: its files, other processes, and what goes wrong.
+
+Long: what each file of the directory is for has a test of its own.
+"""
 
 from __future__ import annotations
 
