@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from random import Random
 from typing import Any
@@ -22,6 +23,8 @@ DELAYS = (0.29, 0.53)
 """In leases; no sum of these is a sum of what passes at once, so that nothing hangs on a moment."""
 PASSES = (0.17, 0.37, 0.61, 1.13)
 OUTLIVED = 1.13
+BRIEF = timedelta(seconds=10)
+"""The longest lease of a queue without fences that is waited for."""
 SETTLED: Step = ["settle_all"]
 ENDING: list[Step] = [["settle_all"]]
 """Nobody closes: what is in memory only is gone when the last client is."""
@@ -35,7 +38,8 @@ Shares = list[list[Step]]
 
 @dataclass(slots=True)
 class Plan:
-    """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely."""
+    """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely, so
+    that leases run out in `outwaited` rounds at most."""
 
     random: Random
     clients: int
@@ -44,6 +48,7 @@ class Plan:
     delays: bool
     real: bool
     release_takes_time: bool = True
+    outwaited: int = 0
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -63,6 +68,9 @@ class Plan:
             "not_before" in subject.promises and traits.due_order == "push" and long,
             not subject.can_pass_time,
             release_takes_time=subject.takes("release", "not_before"),
+            outwaited=2
+            if "fenced" in subject.promises
+            else int((traits.fixed_lease or traits.shortest_lease) <= BRIEF),
             prefix=prefix,
         )
 
@@ -101,7 +109,7 @@ class Plan:
             kind = kinds[turn % len(kinds)] if turn < len(kinds) else self.random.choice(kinds)
             if kind == self.run_out and self.real:  # each one takes a lease's time
                 spent += 1
-                if spent > 2 or not self.fenced:
+                if spent > self.outwaited:
                     kind = self.free
             for share, steps in zip(shares, kind(), strict=True):
                 share += steps

@@ -1,0 +1,36 @@
+"""What clients are told to do at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lowq_conformance.queues.sound.journal import Journal
+from lowq_conformance.storm.workload import Plan
+from lowq_conformance.subject import loading
+
+
+class Receipts(Journal):
+    """Nobody can move its clock, and what comes too late may be taken."""
+
+    promises = Journal.promises - {"fenced", "clock"}
+    fixed_lease = timedelta(seconds=2)
+    pass_time = now = None  # type: ignore[assignment]
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        return super().open(place, name)
+
+
+class Long(Receipts):
+    fixed_lease = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(("harness", "times"), [("Receipts", 1), ("Long", 0)])
+def test_a_lease_runs_out_though_time_really_passes_and_nothing_is_fenced(harness: str, times: int) -> None:
+    subject = loading.load(f"{__name__}:{harness}")
+
+    shares = Plan.of(subject, 1, 3).rounds(20)
+
+    assert [sum(step[0] == "rest" for step in steps) for steps in shares] == [times] * 3
