@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
     from typing import Any
+
+    from _pytest.fixtures import SubRequest
 
     from lowq import Backend, Clock, FakeClock
     from lowq.testing import Inline, Jobs, LiveWorker, SyncWorker, TempQueue
@@ -209,7 +211,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     """A fixture lowq_queue, the user's own too, finds lowq_clock running where the test has that."""
     if fixturedef.argname == "lowq_queue" and fixturedef.scope == "function":
-        _fixtures().begin_clock(request)
+        try:
+            _fixtures().begin_clock(request)
+        except BaseException as error:  # which pytest takes note of; else it would never take the fixture down
+            key = fixturedef.cache_key(cast("SubRequest", request))
+            fixturedef.cached_result = (None, key, (error, error.__traceback__))
+            raise
 
 
 @pytest.hookimpl(wrapper=True)

@@ -108,7 +108,7 @@ class TestFixtures:
         )
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*ask for lowq_clock in the test's own arguments*"])
+        result.stdout.fnmatch_lines(["*name lowq_clock in the arguments of the test, or of the fixture*"])
 
     def test_frozen_time_does_not_reach_pytest_s_durations(self, project: pytest.Pytester) -> None:
         result = run(project, "def test_it(lowq_clock, lowq_queue): mail('x')", "--durations=0", "-vv")
