@@ -44,7 +44,10 @@ async def nothing() -> None: ...
 
 
 def left_open(loops: Made) -> Made:
-    """Those that are open, though nobody has the worker any more that made them."""
+    """Those that are open, though nobody has the worker any more that made them, nor is one still being made."""
+    for thread in threading.enumerate():
+        if thread.name == "lowq-loop":  # who was cut off did not wait for it
+            thread.join(BOUND)
     if any(not loop.is_closed() for loop in loops):
         gc.collect()
     found = [loop for loop in loops if not loop.is_closed()]
