@@ -14,7 +14,6 @@ from lowq.clock import Clock
 from lowq.excerpt import excerpt
 from lowq.rules.options import flag_of
 from lowq.rules.server_url import SECRETS, hide_password, identity_of
-from lowq.rules.spelling import plain, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -286,6 +285,8 @@ def _open(
     backend = getattr(import_module(module), attribute)
     all_options = {**dict(where.options), **options}
     if unknown := sorted(set(all_options) - set(backend.OPTIONS)):
+        from lowq.rules.spelling import plain, suggest  # here, since only a misspelt program needs it
+
         hint = _MEANT.get(plain(unknown[0])) or suggest(unknown[0], backend.OPTIONS)
         raise InvalidLocation(
             f"location: {where}: unknown option {unknown[0]!r}; {where.scheme} knows "

@@ -134,16 +134,10 @@ def check_names(config: pytest.Config, names: Iterable[str]) -> None:
             try:
                 config.getini(name)  # another plugin's
             except ValueError:
-                said = f"{name} in the ini file: there is no such setting{_near(name, known)}; there are "
+                from lowq.rules.spelling import suggest  # here, since the plugin costs nothing where lowq is not used
+
+                said = f"{name} in the ini file: there is no such setting{suggest(name, known)}; there are "
                 raise pytest.UsageError(said + ", ".join(known)) from None
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    """``; did you mean mode?`` or nothing."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _read_option(config: pytest.Config, name: str) -> Any:
@@ -158,7 +152,9 @@ def _read(item: pytest.Item) -> dict[str, Any]:
         if marker.args:
             raise pytest.UsageError(f"{where}: it takes keywords only: {', '.join(_KEYWORDS)}")
         if unknown := sorted(set(marker.kwargs) - set(_KEYWORDS)):
-            known = ", ".join(_KEYWORDS) + _near(unknown[0], _KEYWORDS)
+            from lowq.rules.spelling import suggest  # likewise
+
+            known = ", ".join(_KEYWORDS) + suggest(unknown[0], _KEYWORDS)
             raise pytest.UsageError(f"{where}: unknown keyword {unknown[0]!r}; there are {known}")
         for name, value in marker.kwargs.items():
             said.setdefault(name, _check(name, value, f"{where}: {name}"))

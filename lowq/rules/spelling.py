@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -76,9 +75,8 @@ def plain(name: str) -> str:
 
 def suggest(name: str, known: Collection[str]) -> str:
     """``; did you mean durability?``, or nothing where no known name resembles this one."""
-    spelt = {plain(each): each for each in known}
-    near = get_close_matches(plain(name), spelt, 1)
-    return f"; did you mean {spelt[near[0]]}?" if near else ""
+    near = _nearest(name, known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def find_meant(name: str, value: object, kinds: Mapping[str, Callable[[Any], bool]]) -> str | None:
@@ -89,10 +87,16 @@ def find_meant(name: str, value: object, kinds: Mapping[str, Callable[[Any], boo
     bare = plain(name)
     if bare in _SURE:
         return _fill(_SURE[bare], name, value)
-    spelt = {plain(each): each for each in kinds}
-    for near in get_close_matches(bare, spelt, 1, _NEAR):
-        return spelt[near] if kinds[spelt[near]](value) else None
-    return None
+    near = _nearest(name, kinds, _NEAR)
+    return near if near and kinds[near](value) else None
+
+
+def _nearest(name: str, known: Collection[str], alike: float = 0.6) -> str | None:
+    from difflib import get_close_matches  # here, since most programs do not need it
+
+    spelt = {plain(each): each for each in known}
+    near = get_close_matches(plain(name), spelt, 1, alike)
+    return spelt[near[0]] if near else None
 
 
 def find_perhaps_meant(name: str, value: object, *, any_value: bool = False) -> str | None:
