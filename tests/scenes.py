@@ -13,7 +13,7 @@ from typing import Any
 
 from processes import BOUND, python
 
-from lowq import Backend, Item, State
+from lowq import Backend, Item, Lease, State
 
 MINUTE = timedelta(minutes=1)
 
@@ -80,6 +80,28 @@ VERBS = {
     "count": Verb(run_out, lambda queue, _: queue.count()),
     "next_due": Verb(run_out, lambda queue, _: queue.next_due()),
 }
+
+
+def verbs_of(queue: Backend, lease: Lease) -> list[Callable[[], object]]:
+    """A call of each verb, with what is or was in hand."""
+    return [
+        lambda: queue.push("b"),
+        lambda: queue.push_many([Item("b")]),
+        lambda: queue.claim(lease_for=MINUTE),
+        lambda: queue.claim(lease_for=MINUTE, wait=MINUTE),
+        lambda: queue.ack(lease),
+        lambda: queue.ack(lease, claim_for=MINUTE),
+        lambda: queue.ack_many([lease]),
+        lambda: queue.extend(lease, lease_for=MINUTE),
+        lambda: queue.release(lease),
+        lambda: queue.dead_letter(lease, reason="no"),
+        lambda: queue.redrive(lease.id),
+        lambda: queue.cancel(lease.id),
+        lambda: queue.task(lease.id),
+        queue.tasks,
+        queue.count,
+        queue.next_due,
+    ]
 
 
 class Outside:

@@ -6,7 +6,7 @@ import re
 from string import Template
 
 from lowq_conformance.report.report import ClauseReport
-from lowq_conformance.run.call_program import REMARK, Translation
+from lowq_conformance.run.call_program import REMARK, Translation, assert_returns
 from lowq_conformance.run.call_program import finish as finish_calls
 from lowq_conformance.run.client_programs import Calls
 from lowq_conformance.run.harness_facts import Facts, NoProgram
@@ -112,7 +112,7 @@ def write_interrupted(clause: ClauseReport, facts: Facts) -> str:
         elif after and verb == "ack" and verb_of(told[number - 1][0]) == "claim":
             continue  # taken
         elif after and said.startswith("raised ") and is_accused(sentence, said):
-            return finish(clause, facts, [*lines, *assert_no_error(call)], helper)
+            return finish(clause, facts, [*lines, *assert_returns(call)], helper)
         else:
             lines += suppress(f"{label}{call}", said)
     return finish(clause, facts, [*lines, assert_works(sentence, program)], helper)
@@ -166,16 +166,6 @@ def is_accused(sentence: str, said: str) -> bool:
     """Whether the sentence is about the error that was raised."""
     found = REFUSED.fullmatch(sentence)
     return found is not None and said.removeprefix("raised ").startswith(found["error"][:40])
-
-
-def assert_no_error(call: str) -> list[str]:
-    """The call is made, and raises nothing."""
-    return [
-        "try:",
-        f"    {call}",
-        "except Exception as error:",
-        '    raise AssertionError(f"it raised {error!r}") from error',
-    ]
 
 
 def assert_works(sentence: str, program: str) -> str:

@@ -9,6 +9,7 @@ one that is committed first keeps its task.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lowq.backend import BackendUnavailable, LowqError, NoTransaction, Pushed
@@ -54,8 +55,47 @@ def push_within(
     server's errors mean. Raises NoTransaction, and BackendUnavailable where the connection was lost; whatever the
     driver raised is the cause. What applications retry by, a serialization failure, is raised as it is.
     """
+    with _explaining(shown, translate):
+        caller = joined.caller
+        caller.check()
+        if not joined.known:
+            ((there,),) = caller.run(f"SELECT to_regprocedure('{schema}push_within{_SIGNATURE}') IS NOT NULL")
+            if not there:
+                raise _elsewhere(shown)
+        types = _SIGNATURE.strip("()").split(",")
+        rows = caller.run(
+            f"SELECT place, id, added FROM {schema}push_within({', '.join(f'CAST(? AS {each})' for each in types)})"
+            " ORDER BY place",
+            (
+                queue,
+                identity,
+                at,
+                window,
+                [-new.priority for new in batch],
+                [new.not_before for new in batch],
+                [new.digest for new in batch],
+                [utf8(new.key) for new in batch],
+                [new.text.encode() for new in batch],
+                [utf8(new.headers) for new in batch],
+                [new.crc for new in batch],
+            ),
+        )
+        if not rows:
+            raise _elsewhere(shown)
+        if rows[0][0] == _ISOLATED:
+            raise NoTransaction(
+                "within: the transaction is isolated (REPEATABLE READ or SERIALIZABLE), and cannot see equal works"
+                ' that others push meanwhile; push in READ COMMITTED, or make the queue with dedupe="off"'
+            )
+        joined.known = True
+        return [Pushed(str(id), added) for _, id, added in rows]
+
+
+@contextmanager
+def _explaining(shown: str, translate: Callable[[Refused], LowqError]) -> Iterator[None]:
+    """What the driver raises is told as an error of ours, where it means nothing to who pushes."""
     try:
-        return _push(joined, schema, shown, queue, identity, at, window, batch)
+        yield
     except LowqError:
         raise
     except Exception as error:
@@ -65,51 +105,6 @@ def push_within(
         if told is None:
             raise
         raise told from error
-
-
-def _push(
-    joined: Joined,
-    schema: str,
-    shown: str,
-    queue: int,
-    identity: str,
-    at: int | None,
-    window: int,
-    batch: list[Entry],
-) -> list[Pushed]:
-    caller = joined.caller
-    caller.check()
-    if not joined.known:
-        ((there,),) = caller.run(f"SELECT to_regprocedure('{schema}push_within{_SIGNATURE}') IS NOT NULL")
-        if not there:
-            raise _elsewhere(shown)
-    types = _SIGNATURE.strip("()").split(",")
-    rows = caller.run(
-        f"SELECT place, id, added FROM {schema}push_within({', '.join(f'CAST(? AS {each})' for each in types)})"
-        " ORDER BY place",
-        (
-            queue,
-            identity,
-            at,
-            window,
-            [-new.priority for new in batch],
-            [new.not_before for new in batch],
-            [new.digest for new in batch],
-            [utf8(new.key) for new in batch],
-            [new.text.encode() for new in batch],
-            [utf8(new.headers) for new in batch],
-            [new.crc for new in batch],
-        ),
-    )
-    if not rows:
-        raise _elsewhere(shown)
-    if rows[0][0] == _ISOLATED:
-        raise NoTransaction(
-            "within: the transaction is isolated (REPEATABLE READ or SERIALIZABLE), and cannot see equal works that"
-            ' others push meanwhile; push in READ COMMITTED, or make the queue with dedupe="off"'
-        )
-    joined.known = True
-    return [Pushed(str(id), added) for _, id, added in rows]
 
 
 def _elsewhere(shown: str) -> NoTransaction:

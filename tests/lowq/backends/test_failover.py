@@ -11,8 +11,9 @@ from typing import Protocol
 
 import pytest
 from processes import BOUND
+from scenes import verbs_of
 
-from lowq import Backend, Counts, Item, Lease, QueueGone, open_backend
+from lowq import Counts, QueueGone, open_backend
 from lowq.testing.servers.postgres import postgres_server
 from lowq.testing.servers.valkey import valkey_server
 
@@ -94,27 +95,6 @@ def test_a_server_that_has_nothing_of_the_queue_is_told_from_one_that_has(pair: 
                 with pytest.raises(QueueGone):
                     verb()
             assert again.count() == Counts(ready=1)
-
-
-def verbs_of(queue: Backend, lease: Lease) -> list[Callable[[], object]]:
-    return [
-        lambda: queue.push("b"),
-        lambda: queue.push_many([Item("b")]),
-        lambda: queue.claim(lease_for=MINUTE),
-        lambda: queue.claim(lease_for=MINUTE, wait=MINUTE),
-        lambda: queue.ack(lease),
-        lambda: queue.ack(lease, claim_for=MINUTE),
-        lambda: queue.ack_many([lease]),
-        lambda: queue.extend(lease, lease_for=MINUTE),
-        lambda: queue.release(lease),
-        lambda: queue.dead_letter(lease, reason="no"),
-        lambda: queue.redrive(lease.id),
-        lambda: queue.cancel(lease.id),
-        lambda: queue.task(lease.id),
-        queue.tasks,
-        queue.count,
-        queue.next_due,
-    ]
 
 
 def in_thread(call: Callable[[], object]) -> Callable[[], type[BaseException] | None]:

@@ -22,7 +22,7 @@ from cutoff import CutOff, at_instruction
 from freezegun import freeze_time
 from processes import BOUND
 from proxy import Proxy, between
-from scenes import VERBS, Scene
+from scenes import VERBS, Scene, verbs_of
 
 from lowq import (
     Backend,
@@ -296,23 +296,7 @@ def test_a_server_that_was_emptied_is_noticed_by_every_verb(opened: Any, server:
     old = queue.push("a")
     lease = claimed(queue)
     server.ask("FLUSHALL")
-    verbs: list[Callable[[], object]] = [
-        lambda: queue.push("b"),
-        lambda: queue.push_many([Item("b")]),
-        lambda: queue.claim(lease_for=MINUTE),
-        lambda: queue.claim(lease_for=MINUTE, wait=HOUR),
-        lambda: queue.ack(lease),
-        lambda: queue.ack_many([lease]),
-        lambda: queue.extend(lease, lease_for=MINUTE),
-        lambda: queue.release(lease),
-        lambda: queue.dead_letter(lease, reason="no"),
-        lambda: queue.redrive(old.id),
-        lambda: queue.cancel(old.id),
-        lambda: queue.task(old.id),
-        lambda: queue.tasks(),
-        lambda: queue.count(),
-        lambda: queue.next_due(),
-    ]
+    verbs = verbs_of(queue, lease)
     for verb in verbs:
         with pytest.raises(QueueGone, match="is gone: the server was emptied"):
             verb()
