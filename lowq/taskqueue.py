@@ -284,7 +284,7 @@ class TaskQueue:
                 f"forked is gone (linger is {self.linger}): nobody runs it unless somebody starts a worker then, or "
                 "`lowq work` runs as a service or from cron",
                 UnattendedWarning,
-                stacklevel=3,
+                stacklevel=level_outside(),
             )
 
     def worker(self, *, processes: int = 1, batch: int = 1) -> Worker:

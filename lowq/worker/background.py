@@ -185,6 +185,8 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
             return
         lock.let_go()
         if worker.stopped:
+            if not turn.is_served():  # otherwise one waits already for this one's end
+                _say_what_waits(worker)
             return
         if not worker.expects(linger):
             _say_what_waits(worker)
@@ -194,13 +196,16 @@ def _serve(worker: Worker, lock: WorkerLock, turn: WorkerLock, linger: timedelta
 
 
 def _say_what_waits(worker: Worker) -> None:
-    """The log has a warning where a task falls due when this worker is gone: a retry, say, that nobody pushed."""
+    """The log has a warning where a task is due, or falls due, when this worker is gone: a retry, say."""
     with suppress(LowqError):  # the storage has gone, and with it what waits
-        if (due := worker.backend.next_due()) is not None:
-            when = f"{due:%Y-%m-%d %H:%M:%S} UTC"
-            _warn(
-                f"this worker ends, and the next task is due at {when}: it waits for the next start(), or lowq work"
-            )
+        due, ready = worker.backend.next_due(), worker.backend.count().ready
+        if ready:
+            what = f"{ready} task{' is' if ready == 1 else 's are'} due: run by the next start(), or lowq work"
+        elif due is not None:
+            what = f"the next task is due at {due:%Y-%m-%d %H:%M:%S} UTC: it waits for the next start(), or lowq work"
+        else:
+            return
+        _warn(f"this worker {'was told to stop' if worker.stopped else 'ends'}, and {what}")
 
 
 def _warn(text: str) -> None:

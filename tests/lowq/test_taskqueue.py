@@ -554,6 +554,7 @@ class TestUnattended:
         told = [str(each.message) for each in caught if each.category is UnattendedWarning]
         assert warned <= len(told) <= 2 * warned  # by the second start, too, where the first worker has ended
         assert all(f"{due:%Y-%m-%d %H:%M:%S}" in text for text in told)
+        assert {each.filename for each in caught if each.category is UnattendedWarning} <= {__file__}
         handler.queue.close()
 
 

@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -533,16 +534,19 @@ class TestCount:
         assert "no worker" not in lowq("list", "q.db").out
         assert lowq("count", "q.db", "--max-age", "1m").code == 1
 
-    def test_list_says_when_the_next_is_due_for_which_no_worker_stays(self, lowq: Lowq, tmp_path: Path) -> None:
-        queue = open_backend(tmp_path / "q.db")
-        queue.push("later", not_before=SystemClock().now() + timedelta(hours=2))
-        before = lowq("list", "q.db").out
-        queue.push("now")
-        queue.close()
+    @pytest.mark.parametrize("location", ["{}/q.db", "files://{}/q", "sqlite://{}/app.db?shared=true"])
+    def test_list_says_when_the_next_is_due_for_which_no_worker_stays(
+        self, lowq: Lowq, tmp_path: Path, location: str
+    ) -> None:
+        location = location.format(tmp_path)
+        with closing(open_backend(location)) as queue:
+            queue.push("later", not_before=SystemClock().now() + timedelta(hours=2))
+            before = lowq("list", location).out
+            queue.push("now")
 
         assert "; next due 20" in before
         assert before.rstrip().endswith("Z, no worker in the background")
-        assert "in the background" not in lowq("list", "q.db").out
+        assert "in the background" not in lowq("list", location).out
 
 
 class TestBackup:

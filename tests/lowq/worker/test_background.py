@@ -527,6 +527,8 @@ class TestStopping:
 
         assert place.lines() == ["in hand"]
         assert [(task.work, task.state, task.attempts) for task in place.queue.tasks()] == [("rest", State.READY, 0)]
+        wait_for(lambda: "told to stop" in place.log(), place.log)
+        assert "WARN this worker was told to stop, and 1 task is due: run by the next start(), or" in place.log()
 
     def test_a_task_that_does_not_end_is_given_back_uncounted(self, place: Place) -> None:
         def handler(work: object) -> None:
