@@ -33,7 +33,12 @@ def find_unattended(queue: Backend, counts: Counts, location: str, name: str) ->
 
 def find_later(queue: Backend, counts: Counts, location: str, name: str) -> datetime | None:
     """When the next task falls due, where none is now and no worker of `start()` stays for it."""
-    if counts.ready or counts.leased or locate(location).scheme not in _OF_THIS_MACHINE or _is_attended(location, name):
+    if (
+        counts.ready
+        or counts.leased
+        or locate(location).scheme not in _OF_THIS_MACHINE
+        or _is_attended(location, name)
+    ):
         return None
     return queue.next_due()
 
