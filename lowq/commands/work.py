@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,9 @@ _COMMAND = "lowq.work.command"
 
 _TARGET = re.compile(r"[\w.]+:[A-Za-z_][\w.]*")
 """module:handler, which no location is."""
+
+_SHOWN = 10
+"""So many other queues of a location are named."""
 
 
 class _WithCommand(click.Command):
@@ -224,31 +228,43 @@ def _understand(targets: tuple[str, ...], name: str | None) -> tuple[str | None,
     """The location, if one is given, and the handlers."""
     from lowq.commands.handler import HandlerNotFound, load
 
-    if len(targets) == 2 and not _TARGET.fullmatch(targets[0]):
-        if ":" in targets[1]:
-            return targets[0], load(targets[1])
-        if _is_place(targets[0]):
+    first = targets[0]
+    if len(targets) == 2 and not _TARGET.fullmatch(first):
+        if ":" in targets[1] and not _is_place(targets[1]) and (_is_place(first) or not _is_module(first)):
+            return first, load(targets[1])
+        if _is_place(first):
             raise HandlerNotFound(
-                f"{targets[1]!r} is no handler\nexpected module:handler, such as app.jobs:send_mail"
+                f"{hide_password(targets[1])!r} is no handler\nexpected module:handler, such as app.jobs:send_mail"
             )
-    if len(targets) == 1 and ("://" in targets[0] or (":" not in targets[0] and _is_place(targets[0]))):
-        shown = hide_password(targets[0])
-        raise HandlerNotFound(
-            f"{shown!r} is a location\nsay which handler runs its tasks: lowq work {shown} module:handler"
-        )
+    if place := next((target for target in targets if _is_place(target)), None):
+        shown = hide_password(place)
+        what = "say which handler runs its tasks" if len(targets) == 1 else "it stands first, with one handler"
+        raise HandlerNotFound(f"{shown!r} is a location\n{what}: lowq work {shown} module:handler")
     if name is not None:
         raise click.UsageError("--name goes with a LOCATION: a queue of the application has a name of its own")
-    handlers = [handler for target in targets for handler in load(target)]
-    for handler in handlers:
+    handlers: dict[tuple[str, str], Handler] = {}
+    for handler in (handler for target in targets for handler in load(target)):
         if handler.queue is None:
             raise click.UsageError(
                 f"{handler.title} is a plain function, so say where its works are: lowq work LOCATION {handler.title}"
             )
-    return None, handlers
+        handlers.setdefault((handler.queue.location.identity, handler.queue.name), handler)
+    return None, list(handlers.values())
 
 
 def _is_place(text: str) -> bool:
-    return "/" in text or text.endswith((".db", ".sqlite", ".sqlite3")) or os.path.exists(text)
+    """Whether a location is meant. A folder's name alone is that of a package: its location is a URL."""
+    if "://" in text or _TARGET.fullmatch(text):
+        return "://" in text
+    return "/" in text or text.endswith((".db", ".sqlite", ".sqlite3")) or os.path.isfile(text)
+
+
+def _is_module(text: str) -> bool:
+    """Whether the text is the name of a module here; a new file of that name is written ``./name``."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    package = text.partition(".")[0]
+    return all(map(str.isidentifier, text.split("."))) and find_spec(package) is not None
 
 
 @contextmanager
@@ -262,14 +278,21 @@ def _open_watched(location: str | None, name: str | None, handler: Handler) -> I
     if own is not None and here and own.name == called:
         options = {"dedupe": own.dedupe, "clock": own.clock, **own.options}
     with open_or_make(where, called, **options) as (queue, is_new):
-        waits = _waits(queue.count())
+        waits = f"new, nothing waits in it{_others(queue)}" if is_new else _waits(queue.count())
         title = f"queue {called} of {where if location is None else hide_password(location)}"
-        click.echo(visible(f"{title}: {'new, nothing waits in it' if is_new else waits}"), err=True)
+        click.echo(visible(f"{title}: {waits}"), err=True)
         if own is not None and not (here and own.name == called):
             click.echo(
                 visible(f"{handler.title} is made for another: the queue {own.name} of {own.location}"), err=True
             )
         yield queue
+
+
+def _others(queue: Any) -> str:
+    """The other queues of its location, one of which may have been meant."""
+    others = [name for name in queue.names() if name != queue.name]
+    more = ["…"] if len(others) > _SHOWN else []
+    return f"; there {'is' if len(others) == 1 else 'are'} {', '.join(others[:_SHOWN] + more)}" if others else ""
 
 
 def _waits(counts: Counts) -> str:

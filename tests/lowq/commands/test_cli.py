@@ -1075,6 +1075,30 @@ class TestWork:
             ],
         ]
 
+    def test_a_module_is_no_location_though_a_folder_or_no_file_has_its_name(self, app: Path) -> None:
+        (app / "own").mkdir()
+        (app / "own" / "__init__.py").write_text(QUEUES)
+        main(["push", str(app / "own.db"), "1", "--name", "mail"])
+
+        one = shell("work", "own", "--drain", cwd=app)
+        twice = shell("work", "own", "own:send", "--drain", cwd=app)
+
+        assert [sorted(each.stderr.splitlines()[:-1]) for each in (one, twice)] == [
+            [f"queue default of {app}/chores.db: {chores}", f"queue mail of {app}/own.db: {mail}"]
+            for chores, mail in (("new, nothing waits in it", "1 ready"), ("0 ready", "0 ready"))
+        ]
+        assert (one.returncode, twice.returncode) == (0, 0)
+
+    def test_a_misspelt_name_meets_those_that_there_are(self, app: Path) -> None:
+        for name in ("mail", "orders"):
+            main(["push", str(app / "q.db"), "1", "--name", name])
+
+        answer = shell("work", "q.db", "app:note", "--name", "mial", "--drain", cwd=app)
+
+        assert answer.stderr.splitlines()[0] == (
+            "queue mial of q.db: new, nothing waits in it; there are mail, orders"
+        )
+
     @pytest.mark.parametrize("processes", ["1", "3"])
     def test_the_queues_of_a_module_take_turns(self, app: Path, processes: str) -> None:
         (app / "own.py").write_text(QUEUES)
@@ -1113,6 +1137,9 @@ class TestWork:
             (["q.db"], "'q.db' is a location"),
             (["app:note"], "app:note is a plain function"),
             (["json"], "the module 'json' has no queue"),
+            (["app:mail", "q.db"], "'q.db' is a location\nit stands first, with one handler: lowq work q.db"),
+            (["q.db", "app:mail", "app:note"], "'q.db' is a location\nit stands first, with one handler"),
+            (["q.db", "redis://:secret@h/0"], "'redis://:…@h/0' is no handler"),
             (["app:mail", "--name", "other"], "--name goes with a LOCATION"),
         ],
     )
