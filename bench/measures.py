@@ -5,16 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.clockwork import Figures, folder, interleaved, seconds
-from bench.peers import PEERS, Client, Peer
+from bench.peers import PEERS, Client, Lowq, Peer, Twin
 from bench.works import works
+from lowq.rules.entry import entry
 
 _PEERS = {peer.name: peer for peer in PEERS}
 _context = multiprocessing.get_context("spawn")
@@ -26,6 +28,36 @@ def push(place: Path, full: bool, rounds: int, amount: int) -> Figures:
         for name in interleaved(list(clients), rounds):
             new = works(amount)
             figures.add(name, seconds(partial(_push, clients[name], new)) / amount * 1e6)
+    return figures
+
+
+def above_statement(place: Path, rounds: int, amount: int) -> Figures:
+    """What a push costs beside its one SQL statement, which a neighbour runs in turn with it, with its values ready.
+
+    A round's figure is the median of its differences; nothing is synced, since a disk's time would hide them. `codec`
+    is what it costs to check a work and to make text and digest of it, which is a part of the others.
+    """
+    figures = Figures("push, what it costs above its statement", "µs a task")
+    with ExitStack() as stack:
+        bare, twin = (Twin(stack.enter_context(folder(place)), False) for _ in range(2))
+        ours = Lowq(stack.enter_context(folder(place)), False)
+        for client in (bare, twin, ours):
+            stack.callback(client.close)
+        base = "the statement"
+        rows = iter(list(map(bare.row, works(rounds * amount))))
+        calls: dict[str, Callable[[Any], object]] = {
+            base: lambda _: bare.insert(next(rows)),
+            "lowq": ours.push,
+            "the same, by hand": twin.push,
+            "codec": lambda work: entry(work, None, 0, None, None),
+        }
+        for _ in range(rounds):
+            spent: dict[str, list[float]] = {name: [] for name in calls}
+            for name, work in zip(interleaved(list(calls), amount), works(len(calls) * amount), strict=True):
+                spent[name].append(seconds(partial(calls[name], work)) * 1e6)
+            for name, values in spent.items():
+                less = [0.0] * amount if name in (base, "codec") else spent[base]
+                figures.add(name, median(map(float.__sub__, values, less)))
     return figures
 
 

@@ -53,6 +53,7 @@ def _measures(place: Path, full: bool, quick: bool) -> dict[str, Callable[[], li
     sizes = {peer.name: many if peer.name in (RAW, "lowq") else few for peer in PEERS}
     return {
         "push": lambda: [measures.push(place, full, rounds, 50 if quick else 200)],
+        "above": lambda: [measures.above_statement(place, rounds, 100 if quick else 200)],
         "batch": lambda: [measures.push_many(place, full, rounds, 1_000)],
         "claim": lambda: [
             measures.claim_and_ack(place, full, rounds, 50 if quick else 200),
@@ -91,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="the figures as JSON; the tables go to standard error")
     parser.add_argument("--durability", choices=("power", "process"), default="power", help="FULL or NORMAL")
     parser.add_argument("--folder", help="where the queues are kept: another disk than the temporary folder's")
-    parser.add_argument("--only", action="append", metavar="MEASURE", help="push, batch, claim, two, …; repeatable")
+    parser.add_argument("--only", action="append", metavar="MEASURE", help="push, above, batch, claim, …; repeatable")
     return parser.parse_args()
 
 

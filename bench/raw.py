@@ -128,17 +128,26 @@ class RawTwin(RawQueue):
         self._identity = self._seen()
 
     def push(self, work: Any) -> None:
+        row = self.row(work)
+        self._look()
+        self.insert(row)
+        if os.access(self._bell, os.F_OK):
+            raise RuntimeError("nobody was to wait for these tasks")
+
+    def row(self, work: Any) -> tuple[object, ...]:
+        """The values of a new task."""
         text = self._encode(work)
         digest = blake2b(text.encode(), digest_size=20, person=b"work").digest()
-        self._look()
+        return digest, text, time.time_ns() // 1000, zlib.crc32(text.encode()), digest
+
+    def insert(self, row: tuple[object, ...]) -> None:
+        """The statement of a push alone."""
         self.db.execute(
             "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, crc)"
             " SELECT 1, 1, 0, NULL, ?, NULL, NULL, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM task WHERE queue = 1 AND digest = ? AND state < 3)",
-            (digest, text, time.time_ns() // 1000, zlib.crc32(text.encode()), digest),
+            row,
         )
-        if os.access(self._bell, os.F_OK):
-            raise RuntimeError("nobody was to wait for these tasks")
 
     def claim(self) -> tuple[int, str, Any] | None:
         self._look()

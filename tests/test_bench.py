@@ -24,13 +24,14 @@ def said(bench: str, *words: str) -> str:
 
 
 def test_a_quick_run_tells_a_figure_and_the_settings_of_every_queue(tmp_path: Path) -> None:
-    measures = [word for name in ("push", "batch", "claim", "inline") for word in ("--only", name)]
+    measures = [word for name in ("push", "above", "batch", "claim", "inline") for word in ("--only", name)]
 
     report = json.loads(said("bench.queues", "--quick", "--json", "--folder", str(tmp_path), *measures))
     told = {figures["title"]: set(figures["subjects"]) for figures in report["figures"]}
     assert {peer["settings"] for peer in report["peers"].values()} == {"journal_mode=wal, synchronous=FULL"}
     assert told == {
         "push, one by one": SUBJECTS,
+        "push, what it costs above its statement": {"the statement", "lowq", "the same, by hand", "codec"},
         "push, 1000 in one transaction": {"raw SQLite", "raw, as lowq", "lowq"},
         "claim, then ack": SUBJECTS,
         "ack and the next claim in one transaction": {"raw SQLite", "raw, as lowq", "lowq"},

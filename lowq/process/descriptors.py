@@ -24,15 +24,16 @@ _pending: dict[int, File] = {}
 class Descriptors:
     """Which numbers were opened, and which file each was."""
 
-    __slots__ = ("_highest", "_known")
+    __slots__ = ("_file", "_highest", "_known")
 
     def __init__(self, known: Mapping[int, File] | None = None) -> None:
         self._known = dict(known or {})
         self._highest = max(self._known, default=-1)
+        self._file = self._known.get(self._highest)
 
     def is_highest_lost(self) -> bool:
         """Whether the highest number is another file's, or nobody's: as after `closerange(n, …)`."""
-        return self._highest >= 0 and file_at(self._highest) != self._known[self._highest]
+        return self._file is not None and file_at(self._highest) != self._file
 
     def are_lost(self) -> bool:
         """Whether any of the numbers is another file's, or nobody's."""
@@ -49,7 +50,7 @@ class Descriptors:
             yield
             return
         numbers = self._known | _pending
-        self._known, self._highest = {}, -1
+        self._known, self._file, self._highest = {}, None, -1
         above = max(numbers) + 1
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a lock to write is refused, too
         harmless = fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, above)

@@ -134,11 +134,13 @@ def _check(value: Work, depth: int) -> None:
         for key, part in value.items():
             if not isinstance(key, str):
                 raise InvalidWork("key is no string")
-            if type(part) not in _PLAIN:
+            kind = type(part)
+            if kind not in _PLAIN and (kind is not int or not _LEAST <= part <= _GREATEST):
                 _check(part, depth + 1)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            if type(part) not in _PLAIN:
+            kind = type(part)
+            if kind not in _PLAIN and (kind is not int or not _LEAST <= part <= _GREATEST):
                 _check(part, depth + 1)
     else:
         raise InvalidWork("not JSON")

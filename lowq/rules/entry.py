@@ -41,13 +41,20 @@ def entry(
     headers: Mapping[str, str] | None,
 ) -> Entry:
     """The entry of a push. Raises InvalidWork, TypeError or ValueError, naming the part that is wrong."""
+    # Few calls, since each of them costs a push: who waits for the disk in between finds no cache warm.
     if key is not None:
         check_key(key)
-    check_priority(priority)
+    if type(priority) is not int or not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        check_priority(priority)
     due = None if not_before is None else to_micros(not_before, "not_before")
-    heads = headers_text(headers)
+    heads = None if headers is None else headers_text(headers)
     text, data = encode_both(work)
-    return Entry(text, key, digest_of(data, key), priority, due, heads, checksum_of(data, key, heads))
+    sum = crc32(data) if key is None and heads is None else checksum_of(data, key, heads)
+    return _new(Entry, (text, key, digest_of(data, key), priority, due, heads, sum))
+
+
+_new: Callable[[type[Entry], tuple[object, ...]], Entry] = tuple.__new__
+"""An Entry of a tuple of its values, at a third of what it costs to call Entry."""
 
 
 def checksum(text: str, key: str | None, headers: str | None) -> int:

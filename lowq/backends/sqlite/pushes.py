@@ -15,7 +15,7 @@ SCHEDULED, READY, DEAD = 0, 1, 3
 _EVER = 2**63 - 1
 
 _EQUAL = "state < 3 AND (state < 2 OR due <= ?)"
-"""Which tasks refuse an equal push, until `_until`."""
+"""Which tasks refuse an equal push, up to that end of a lease: to now where a claim frees them, else for ever."""
 
 _ROW = (
     "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)"
@@ -45,7 +45,7 @@ _ASKED = 500
 
 def keep(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, new: Entry, now: int) -> Pushed:
     """The entry is kept, or an equal task stands."""
-    values = (*row_of(queue, new, now), *same_as(queue, dedupe, new.digest, now))
+    values = row_of(queue, new, now) + same_as(queue, dedupe, new.digest, now)
     for _ in range(_TRIES):
         inserted = db.execute(INSERT_UNLESS, values)
         if inserted.rowcount == 1:
@@ -127,23 +127,18 @@ def _standing(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry]
             f"SELECT digest, min(id) FROM task WHERE queue = ? AND digest IN ({', '.join('?' * len(asked))})"
             f" AND {_EQUAL} GROUP BY digest"
         )
-        found.update(fetch(db, statement, (queue, *asked, _until(dedupe, now))))
+        found.update(fetch(db, statement, (queue, *asked, now if dedupe == "until_claimed" else _EVER)))
     return found
 
 
 def row_of(queue: int, new: Entry, now: int) -> tuple[object, ...]:
     """The values of a new task."""
     text, key, digest, priority, not_before, headers, crc = new
-    due = not_before if not_before is not None and not_before > now else None
-    state = READY if due is None else SCHEDULED
-    return queue, state, -priority, due, digest, not_before, key, text, now, headers, crc
+    if not_before is None or not_before <= now:
+        return queue, READY, -priority, None, digest, not_before, key, text, now, headers, crc
+    return queue, SCHEDULED, -priority, not_before, digest, not_before, key, text, now, headers, crc
 
 
 def same_as(queue: int, dedupe: Dedupe, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
     """The queue, the digest, and until when; nothing equals NULL."""
-    return queue, None if dedupe == "off" else digest, _until(dedupe, now)
-
-
-def _until(dedupe: Dedupe, now: int) -> int:
-    """The instant up to which a lease that ends counts as standing: every lease ends some day."""
-    return now if dedupe == "until_claimed" else _EVER
+    return queue, None if dedupe == "off" else digest, now if dedupe == "until_claimed" else _EVER
