@@ -64,6 +64,7 @@ MARGIN = timedelta(milliseconds=20)
 """By how much clocks of one machine may differ."""
 
 
+@pytest.mark.waits(long=True)
 @pytest.mark.clause("WORKER-8")
 def test_a_task_that_takes_longer_than_its_lease_is_run_once(q: Client, workers: Workers) -> None:
     """A worker renews, or its leases are longer than the shortest; one that was not served in time is no witness."""

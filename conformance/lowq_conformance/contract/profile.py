@@ -93,7 +93,7 @@ DEFAULT = Profile("default", "some 36 s for sqlite")
 QUICK = replace(
     DEFAULT,
     name="quick",
-    says="some 12 s for sqlite",
+    says="some 10 s for sqlite",
     scenes=3,
     sweeping=5.0,
     stills=1,

@@ -80,7 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "judges(*ids): the clauses that this test may find broken")
     config.addinivalue_line("markers", "needs(*promises): what this side of the clause takes beside the clause's own")
     config.addinivalue_line("markers", "together(run): tests that look at one run, which is made once")
-    config.addinivalue_line("markers", "waits: what the test does takes long, and hardly ever the processor")
+    config.addinivalue_line(
+        "markers", "waits(long): the test takes time, or much of it, and hardly ever the processor"
+    )
     promised = tuple(config.getoption("lowq_promise"))
     asked_seed = config.getoption("lowq_seed")
     try:
@@ -193,7 +195,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in chosen:
             item.add_marker(pytest.mark.xdist_group(lot(item)))
     else:
-        chosen.sort(key=judges)  # what a clause's own test finds is shorter
+        # What a clause's own test finds is shorter; what waits long must not be what all wait for at the end.
+        chosen.sort(key=lambda item: (judges(item), not waits_long(item)))
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
     run.planned = {item.nodeid: find_marks(item, "clause") for item in items}
@@ -224,6 +227,11 @@ def lot(item: pytest.Item) -> str:
 def waits(item: pytest.Item) -> bool:
     """Whether the test mostly waits."""
     return item.get_closest_marker("waits") is not None
+
+
+def waits_long(item: pytest.Item) -> bool:
+    """Whether the test waits longer than the others of its kind."""
+    return any(mark.kwargs.get("long") for mark in item.iter_markers("waits"))
 
 
 def judges(item: pytest.Item) -> bool:

@@ -82,7 +82,7 @@ class Scheduler:
 
         Raises BrokenHarness and SuiteFailed; tests may be running then, and end with `stop`.
         """
-        self._begin_with(self.hosts.ready()[:1])  # what it has to do says who else is needed
+        self._begin_with(self.hosts.ready()[:2])  # what they have to do says who else is needed
         self._listen()
         return not self.stopping and not self.hosts.interruption.seen
 
@@ -216,8 +216,8 @@ class Scheduler:
         self.lots = deque(name for name, _, _, waits in lots if not (waits and apart))
         self.waiting = deque(name for name, _, _, waits in lots if waits and apart)
         if apart and not self.stopping:
-            *others, last = self.hosts.ready()[1:]
-            self._begin_with(others[: max(0, len(self.lots) - 1)])
+            *others, last = self.hosts.ready()[2:]
+            self._begin_with(others[: max(0, len(self.lots) - 2)])
             self._begin_with([last] if self.waiting else [], waits=True)
 
     def _worth(self, _: str, tests: Sequence[str], seeded: bool, __: bool) -> bool:

@@ -131,8 +131,13 @@ def run(args: list[str], talk: Channel) -> int:
 
 
 def import_tests(folder: str) -> None:
-    """The suite's tests are imported, their asserts rewritten, so that the forks find them so."""
-    pytest.main([*options(Path(folder), 0), "--collect-only", "--lowq-harness=memory"], plugins=[Options()])
+    """The suite's tests are imported, their asserts rewritten, so that the forks find them so.
+
+    Pytest leaves with 1 at best: where no test runs, no clause is kept.
+    """
+    asked = ["--collect-only", "--lowq-harness=memory", f"--lowq-journal={Path(folder) / 'journal'}"]
+    if (code := pytest.main([*options(Path(folder), 0), *asked], plugins=[Options()])) > 1:
+        sys.exit(f"the suite's tests cannot be imported: pytest left with {int(code)}")
 
 
 def options(folder: Path, number: int) -> list[str]:
