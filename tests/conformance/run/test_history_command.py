@@ -191,3 +191,13 @@ def test_the_document_and_the_reader_agree_on_every_word() -> None:
         read([json.dumps({**PUSH, "strange": 1})])
     known = set(str(caught.value).partition("expected some of ")[2].split(", "))
     assert known <= words
+
+
+def test_the_document_shows_every_word_of_the_json() -> None:
+    document = (ROOT / "docs" / "history.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```json\n(\{\"history.*?)^```$", document, re.M | re.S)
+    shown, told = json.loads(example), json.loads(typed(BAD, "--json", "-").stdout)
+    fault = told["faults"][0]
+
+    assert (shown.keys(), shown["faults"][0].keys()) == (told.keys(), fault.keys())
+    assert fault["culprit"] in [op["name"] for op in fault["ops"]]
