@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from lowq.clock import is_datetime, to_micros
-from lowq.error_text import fitting, is_a, message
+from lowq.error_text import annotate, fitting, is_a, members, message, type_name
 
 
 class Discard(Exception):
@@ -63,10 +63,17 @@ Ending = Discard | Later
 
 def ending_of(error: BaseException) -> Ending | None:
     """How the handler that raised `error` meant its task to end, also out of a task group; None: it failed."""
-    while is_a(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    if is_a(error, Later):
-        return Later(error.when, count=error.count)
-    if is_a(error, Discard):
-        return Discard(error.reason)
+    while len(inner := members(error)) == 1:
+        error = inner[0]
+    try:
+        if is_a(error, Later):
+            return Later(error.when, count=error.count)
+        if is_a(error, Discard):
+            return Discard(error.reason)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        annotate(
+            error, f"{type_name(error)} does not say how its task ends: does its __init__ call that of its base?"
+        )
     return None

@@ -7,6 +7,7 @@ here raises for that, but for KeyboardInterrupt.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
 
@@ -81,6 +82,24 @@ def annotate(error: BaseException, note: str) -> None:
 def give_cause(error: BaseException, cause: BaseException) -> None:
     """`cause` is shown above the exception, also above one whose class forbids writing to it."""
     _slot("__cause__").__set__(error, cause)
+
+
+def members(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions of a group, also of one that hides them; none of what is no group."""
+    found: tuple[BaseException, ...] = ()
+    if is_a(error, BaseExceptionGroup):
+        found = BaseExceptionGroup.__dict__["exceptions"].__get__(error)
+    return found
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exception, or, of a group, all in it that are no groups, however deep they lie."""
+    rest = [error]
+    while rest:
+        error = rest.pop()
+        rest.extend(members(error))
+        if not is_a(error, BaseExceptionGroup):
+            yield error
 
 
 def is_a(error: object, kind: type[Kind]) -> TypeGuard[Kind]:

@@ -199,13 +199,27 @@ def _call(hooks: Iterable[ForkHook], what: str) -> None:
             raise
         except BaseException as error:
             text = f"{what}: {_name(hook)} failed, and lowq goes on: {in_full(error)}"
-            with suppress(Exception):  # a handler of the program's own log
-                if _log.hasHandlers():
-                    _log.error("%s", text)
-                elif sys.stderr is not None:
-                    sys.stderr.write(f"lowq: {text}\n")
+            _say(text)
+
+
+def _say(text: str) -> None:
+    try:
+        if _log.hasHandlers():
+            _log.error("%s", text)
+        elif sys.stderr is not None:
+            sys.stderr.write(f"lowq: {text}\n")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of a handler of the program's own log
+        return
 
 
 def _name(hook: object) -> str:
-    hook = getattr(hook, "func", hook)
-    return str(getattr(hook, "__qualname__", None) or repr(hook))
+    """How the hook is called, also one that does not say it."""
+    try:
+        hook = getattr(hook, "func", hook)
+        return str(getattr(hook, "__qualname__", None) or repr(hook))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return type_name(hook)

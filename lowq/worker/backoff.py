@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,11 +9,11 @@ from typing import TypeVar
 
 from lowq.backend import BackendUnavailable, QueueGone
 from lowq.clock import Clock
+from lowq.worker import program_log
 from lowq.worker.stopping import Stop
 
 _FIRST, _LONGEST = timedelta(seconds=0.1), timedelta(seconds=30)
 _SLICE = timedelta(seconds=0.25)
-_log = logging.getLogger("lowq.worker")
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +43,7 @@ class Patience:
             except BackendUnavailable as error:
                 if self._stop.requested or left() <= timedelta(0):
                     raise
-                _log.warning("waiting %g s for %s: %s", delay.total_seconds(), self._what, error)
+                program_log.warn("waiting %g s for %s: %s", delay.total_seconds(), self._what, error)
             self._pause(min(delay, max(left(), timedelta(0))))
             delay = min(2 * delay, _LONGEST)
 

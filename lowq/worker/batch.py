@@ -7,7 +7,6 @@ batch is through; and for up to 50 ms a task that is done still counts as leased
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -20,14 +19,13 @@ from lowq import kernel
 from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.run import Run
+from lowq.worker import program_log
 from lowq.worker.executor import Executor
 from lowq.worker.loop import SLICE, Loop, Patiently, at_once
 from lowq.worker.renewal import start_thread
 
 LATE = timedelta(milliseconds=50)
 """What is done is settled at the latest after this long, whatever the task in hand does."""
-
-_log = logging.getLogger("lowq.worker")
 
 
 class BatchLoop(Loop):
@@ -217,7 +215,7 @@ class _Hand:
         try:
             self.settle(at_once)
         except LowqError as error:
-            _log.warning("tasks that are done wait to be settled: %s", error)
+            program_log.warn("tasks that are done wait to be settled: %s", error)
 
     def _renew(self) -> None:
         for lease in self.waiting.copy():
@@ -226,4 +224,4 @@ class _Hand:
             except LeaseLost:
                 pass  # its turn comes, and shows it
             except LowqError as error:
-                _log.warning("the lease on task %s was not renewed: %s", lease.id, error)
+                program_log.warn("the lease on task %s was not renewed: %s", lease.id, error)

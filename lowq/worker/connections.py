@@ -10,7 +10,6 @@ transaction on SQLite begins at its commit.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -20,8 +19,7 @@ from typing import Any
 
 from lowq.error_text import in_full
 from lowq.process.forking import keep_for_parent
-
-_log = logging.getLogger("lowq.worker")
+from lowq.worker import program_log
 
 _ours: Any = None
 """The executor of Django's asynchronous calls, where none but handlers use it."""
@@ -105,7 +103,9 @@ def _end(open_before: dict[str, bool]) -> None:
     def end() -> None:
         for connection in _list_opened():
             if connection.in_atomic_block and not open_before.get(connection.alias):
-                _log.warning("a task left a transaction on the database %r open; it is rolled back", connection.alias)
+                program_log.warn(
+                    "a task left a transaction on the database %r open; it is rolled back", connection.alias
+                )
                 _drop(connection)
         _tidy()
 
@@ -217,5 +217,4 @@ def _ignoring(do: Callable[..., None], *arguments: Any) -> None:
     try:
         do(*arguments)
     except Exception as error:
-        with suppress(Exception):  # a handler of the program's own log
-            _log.error("Django's connections could not be looked after: %s", in_full(error))
+        program_log.say_failed("Django's connections could not be looked after: %s", in_full(error))

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from lowq.backend import LowqError
 from lowq.endings import Discard, Ending, ending_of
-from lowq.error_text import fitting, give_cause, in_full, is_a, message, type_name
+from lowq.error_text import fitting, give_cause, in_full, is_a, leaves, message, type_name
 from lowq.worker.stopping import Stopping
 
 
@@ -61,21 +61,14 @@ def passes(error: BaseException) -> bool:
     queue; a CancelledError, GeneratorExit or a library's own BaseException, since it would end one worker after the
     other. A group passes where one of its exceptions does.
     """
-    kind = type(error)
-    if issubclass(kind, BaseExceptionGroup):
-        return any(map(passes, _members(error)))
-    if issubclass(kind, Exception):
-        return False
-    return issubclass(kind, Stopping | KeyboardInterrupt) or any(
-        issubclass(kind, outcome) for outcome in _test_outcomes()
-    )
+    kinds = [type(each) for each in leaves(error)]
+    meant = (Stopping, KeyboardInterrupt, *_test_outcomes())
+    return any(issubclass(kind, meant) and not issubclass(kind, Exception) for kind in kinds)
 
 
 def is_stopping(error: BaseException) -> bool:
     """Whether it is Stopping, or a group with it among its exceptions, as a task group makes one."""
-    if issubclass(type(error), BaseExceptionGroup):
-        return any(map(is_stopping, _members(error)))
-    return issubclass(type(error), Stopping)
+    return any(is_a(each, Stopping) for each in leaves(error))
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -124,10 +117,6 @@ def time_is_up(time_limit: timedelta) -> Failure:
     """The failure of a handler that was killed at its limit."""
     text = f"killed at its time limit of {time_limit.total_seconds():g} s"
     return Failure(TimeLimitExceeded(text), text)
-
-
-def _members(error: BaseException) -> tuple[BaseException, ...]:
-    return error.exceptions if is_a(error, BaseExceptionGroup) else ()
 
 
 _BETWEEN = ("lowq.worker.", "lowq.current_task", "lowq.hooks", "asyncio.", "uvloop", "concurrent.futures.")

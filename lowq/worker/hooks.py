@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from lowq.error_text import in_full, is_printable, show_error
 from lowq.run import Outcome, Run
+from lowq.worker import program_log
 from lowq.worker.coroutines import Coroutines
 from lowq.worker.failure import passes
-
-_log = logging.getLogger("lowq.worker")
 
 Hook = Callable[[Run], object]
 Given = TypeVar("Given")
@@ -33,7 +31,7 @@ def log(run: Run, queue: str) -> None:
     A program that has set up no log is told of a failed run by its TaskQueue or its `on_run`, and not twice.
     """
     level = logging.INFO if run.outcome == "retry" and run.error is None else _LEVELS[run.outcome]
-    if not _log.isEnabledFor(level) or not _log.hasHandlers():
+    if not program_log.is_heard(level):
         return
     error = None if run.error is None else show_error(run.error)
     fields = {
@@ -45,12 +43,11 @@ def log(run: Run, queue: str) -> None:
         "lowq_error": error,
     }
     raised = run.error if run.error is not None and is_printable(run.error) else None
-    with suppress(Exception):  # a handler of the program's own log
-        again = "" if run.next_due is None else f", again at {run.next_due:%Y-%m-%d %H:%M:%S} UTC"
-        why = "" if error is None else f": {error}"
-        text = "task %s of queue %s, attempt %s: %s%s%s"
-        values = (run.task.id, queue, run.attempt, run.outcome, again, why)
-        _log.log(level, text, *values, extra=fields, exc_info=raised)
+    again = "" if run.next_due is None else f", again at {run.next_due:%Y-%m-%d %H:%M:%S} UTC"
+    why = "" if error is None else f": {error}"
+    text = "task %s of queue %s, attempt %s: %s%s%s"
+    values = (run.task.id, queue, run.attempt, run.outcome, again, why)
+    program_log.write(level, text, *values, extra=fields, exc_info=raised)
 
 
 def tell(hook: Hook | None, run: Run, name: str) -> None:
@@ -68,5 +65,5 @@ def tell(hook: Hook | None, run: Run, name: str) -> None:
     except BaseException as error:
         if passes(error):
             raise
-        with suppress(Exception):  # a handler of the program's own log
-            _log.error("%s failed, told of task %s (%s): %s", name, run.task.id, run.outcome, in_full(error))
+        said = "%s failed, told of task %s (%s): %s"
+        program_log.say_failed(said, name, run.task.id, run.outcome, in_full(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 import signal
@@ -19,6 +18,7 @@ from lowq.process.forking import close_private, holds, leave, open_private
 from lowq.process.lifeline import end_with_parent
 from lowq.process.messages import Inbox, send
 from lowq.run import Run
+from lowq.worker import program_log
 from lowq.worker.failure import Failure, failure_of, pack, passes, unpack
 from lowq.worker.forks import spawn_worker
 from lowq.worker.logfile import follow_log
@@ -40,8 +40,6 @@ _EXIT, _EXIT_SLICE = timedelta(seconds=2), 0.005
 """How long a member may take to end after its last word, and how often it is looked at (seconds)."""
 
 _FINISHED = "finished"
-
-_log = logging.getLogger("lowq.worker")
 
 
 class Pool:
@@ -97,7 +95,7 @@ class Pool:
             self._left = self._loop.clock.countdown(_LAST_WORD)
         if self._left() <= timedelta(0):
             for member in self._members.values():
-                _log.warning("worker process %d is stuck and is killed; its task waits out its lease", member.pid)
+                program_log.warn("worker process %d is stuck and is killed; its task waits out its lease", member.pid)
             self._signal(signal.SIGKILL)
 
     def _may_start(self) -> bool:
@@ -149,7 +147,7 @@ class Pool:
         if self._error is None and not self._stop.requested:
             self._delay = _FIRST_DELAY if member.sound_in() <= timedelta(0) else self._delay
             self._delay_left = self._loop.clock.countdown(self._delay)
-            _log.warning("worker process %d %s and is replaced", member.pid, how)
+            program_log.warn("worker process %d %s and is replaced", member.pid, how)
             self._delay = min(2 * self._delay, _LONGEST_DELAY)
         return False
 

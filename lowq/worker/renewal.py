@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,13 +12,12 @@ from lowq.backend import Backend, Lease, LeaseLost, LowqError
 from lowq.clock import Clock
 from lowq.current_task import CurrentTask
 from lowq.process.forking import ForkUnavailable
+from lowq.worker import program_log
 from lowq.worker.coroutines import lose
 from lowq.worker.stopping import Stop
 
 _AGAIN = timedelta(seconds=1.1)
 """How long after it was cancelled a coroutine that does not await is interrupted."""
-
-_log = logging.getLogger("lowq.worker")
 
 
 class Watch:
@@ -114,7 +112,7 @@ def extend(backend: Backend, lease: Lease, lease_for: timedelta) -> Lease | None
     except LeaseLost:  # settled meanwhile, or somebody else has the task
         return None
     except LowqError as error:
-        _log.warning("the lease on task %s was not renewed: %s", lease.id, error)
+        program_log.warn("the lease on task %s was not renewed: %s", lease.id, error)
         return lease
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
@@ -12,11 +11,10 @@ from lowq import kernel
 from lowq.backend import NOW, BackendUnavailable, QueueGone
 from lowq.clock import Clock
 from lowq.run import Run
+from lowq.worker import program_log
 from lowq.worker.executor import Executor
 from lowq.worker.loop import SLICE, Loop
 from lowq.worker.stopping import Stop
-
-_log = logging.getLogger("lowq.worker")
 
 
 class Turns:
@@ -86,7 +84,7 @@ class Turns:
                 raise
             except BackendUnavailable as error:
                 if loop not in self._away:
-                    _log.warning("waiting for the queue, while others go on: %s", error)
+                    program_log.warn("waiting for the queue, while others go on: %s", error)
                 if self._away.setdefault(loop, self.clock.countdown(self._patience))() <= NOW:
                     raise
                 self.clock.wait(self._stop.pause, wait)

@@ -355,3 +355,38 @@ def test_hooks_after_a_run_hear_of_it_once_its_task_is_settled(
     assert "after_run: " in caplog.text
     assert "fail failed, and lowq goes on: " in caplog.text
     assert "RuntimeError: broken hook" in caplog.text
+
+
+class Unspeakable:
+    """A hook that fails, and whose name cannot be had."""
+
+    def __call__(self, *_: object) -> None:
+        raise ValueError("broken hook")
+
+    def __repr__(self) -> str:
+        raise SystemExit("no name")
+
+
+class Leaving(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise SystemExit(f"no log of {record.levelname}")
+
+
+def test_a_hook_without_a_name_and_a_log_that_fails_end_nothing(
+    registered: Callable[..., Any], queue: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered(hooks.after_run, Unspeakable())
+    queue.push(1)
+    queue.push(2)
+
+    first = Worker(queue, print).run_one()
+    said = caplog.text
+    leaving = Leaving()
+    logging.getLogger("lowq.worker").addHandler(leaving)
+    try:
+        second = Worker(queue, print).run_one()
+    finally:
+        logging.getLogger("lowq.worker").removeHandler(leaving)
+
+    assert [run is not None and run.outcome for run in (first, second)] == ["done", "done"]
+    assert "after_run: Unspeakable failed, and lowq goes on: " in said

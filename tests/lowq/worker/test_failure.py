@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from processes import BOUND
 
-from lowq import Backend, Item, Retry, Run, State, Worker, open_backend
+from lowq import Backend, Item, Later, Retry, Run, State, Worker, open_backend
 from lowq.error_text import LONGEST, annotate, in_full, show_error
 from lowq.testing import SyncWorker, TempQueue, inline, temp_queue
+from lowq.worker import program_log
 from lowq.worker.failure import failure_of, pack, unpack
 from lowq.worker.stopping import Stopping
 
@@ -93,6 +94,27 @@ class Hidden(Exception):
         raise ValueError("hidden")
 
 
+class Secretive(ExceptionGroup[ValueError]):
+    """A group that does not show what is in it."""
+
+    @property
+    def exceptions(self) -> Any:
+        raise OfALibrary
+
+
+class Untold(Later):
+    """A Later that does not say when."""
+
+    def __init__(self) -> None: ...
+
+
+def nested(depth: int) -> ExceptionGroup[Any]:
+    error: ExceptionGroup[Any] = ExceptionGroup("inner", [ValueError("deep")])
+    for _ in range(depth):
+        error = ExceptionGroup("outer", [error])
+    return error
+
+
 BASE = [
     SystemExit(3),
     GeneratorExit(),
@@ -110,6 +132,9 @@ ODD = [
     ValueError("\udcff\x1b[2J"),
     ValueError("x" * 1_000_000),
     ExceptionGroup("several", [Mute(), Frozen(1)]),
+    Secretive("secret", [ValueError(1)]),
+    Untold(),
+    nested(2_000),
 ]
 
 
@@ -219,14 +244,18 @@ class TestHooks:
         assert told[0].startswith("on_run failed, told of task ")
         assert type(error).__name__ in told[0]
 
-    def test_a_log_handler_that_fails_ends_nothing(self, queue: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("error", [OSError("no log today"), SystemExit(3), OfALibrary()], ids=name)
+    def test_a_log_handler_that_fails_ends_nothing(
+        self, queue: Backend, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
         def refuse(*_: object) -> None:
-            raise OSError("no log today")
+            raise error
 
         monkeypatch.setattr("logging.Logger.handle", refuse)
         queue.push(1)
 
         assert outcomes(Worker(queue, lambda _: None, on_run=lambda _: 1 // 0).drain()) == [(1, "done")]
+        program_log.warn("%s", "of whatever part of the worker")
 
     def test_on_run_interrupted_holds_no_task_that_was_not_begun(self, queue: Backend) -> None:
         def on_run(run: Run) -> None:
