@@ -76,3 +76,15 @@ def test_what_the_suite_catches_is_told_and_a_run_that_is_in_the_file_is_not_mad
     (told,) = json.loads(figures.read_text())["broken"]
     assert (told["queue"], told["caught"], told["seeds"]) == ("LIFO", 1, 1)
     assert len(results.read_text().splitlines()) == 1
+
+
+def test_a_quick_run_on_a_server_tells_a_figure_of_lowq_and_of_the_same_by_hand() -> None:
+    words = ["--quick", "--json", "--durability", "process", "--server", "valkey"]
+    words += ["--only", "batch", "--only", "claim"]
+
+    report = json.loads(said("bench.servers", *words))
+    told = {figures["title"]: figures["subjects"] for figures in report["figures"]}
+    assert set(told) == {"push, 100 in one transaction", "claim, then ack, 1 at once"}
+    for subjects in told.values():
+        assert {"by hand", "lowq"} <= set(subjects)
+        assert all(subject["median"] > 0 and subject["speed"] > 0 for subject in subjects.values())
