@@ -39,7 +39,7 @@ def message(value: object) -> str:
 
 def in_full(error: BaseException, trace: TracebackType | None = None) -> str:
     """The exception with its traceback, or with `trace`, and its causes; without a line break at the end."""
-    trace = trace or _traceback(error)
+    trace = trace or traceback_of(error)
     try:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except KeyboardInterrupt:
@@ -52,7 +52,7 @@ def in_full(error: BaseException, trace: TracebackType | None = None) -> str:
 def is_printable(error: BaseException) -> bool:
     """Whether Python itself can print the exception, at a fair length, so that it can be written and sent."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, _traceback(error)))
+        text = "".join(traceback.format_exception(type(error), error, traceback_of(error)))
         return len(text.encode()) < LONGEST  # which a lone surrogate refuses
     except KeyboardInterrupt:
         raise
@@ -112,7 +112,8 @@ def type_name(value: object) -> str:
     return str(type.__dict__["__name__"].__get__(type(value)))
 
 
-def _traceback(error: BaseException) -> TracebackType | None:
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Its traceback, also of one whose class hides it."""
     found: TracebackType | None = _slot("__traceback__").__get__(error)
     return found
 

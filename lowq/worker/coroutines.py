@@ -15,15 +15,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import timedelta
-from inspect import iscoroutine
+from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
 from queue import SimpleQueue
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from lowq.clock import SystemClock
 from lowq.current_task import CurrentTask
-from lowq.error_text import is_a
+from lowq.error_text import in_full, is_a, traceback_of
+from lowq.worker import program_log
 from lowq.worker.event_loops import EventLoops, descriptors_of, heard, wake_by_signals
-from lowq.worker.failure import NotRun
+from lowq.worker.failure import NotRun, passes
 from lowq.worker.returned import is_awaitable, not_run, way_to_wait
 from lowq.worker.stopping import Stopping
 
@@ -37,6 +39,9 @@ _PATIENCE = timedelta(seconds=1)
 
 _CLEANING = 2.0
 """Seconds that what is left on the loop has to clean up when the worker ends."""
+
+_STUBBORN = 100
+"""So often a loop is run on where something on it wants to end the program."""
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -235,7 +240,18 @@ def _clean_up(loop: AbstractEventLoop) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(loop.shutdown_asyncgens(), _CLEANING)
 
-    loop.run_until_complete(clean_up())
+    for _ in range(_STUBBORN):
+        running = clean_up()
+        try:
+            loop.run_until_complete(running)
+            return
+        except BaseException as error:
+            if passes(error):
+                raise
+            if getcoroutinestate(running) == CORO_CREATED:  # the loop takes no task any more
+                running.close()
+                return
+            _say_beside(error)
 
 
 def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight, has_lost: Callable[[], bool]) -> Any:
@@ -252,7 +268,7 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight, has_lost: Call
             assert task is not None
             flight.begin(task)
             _leave_library()
-            answer = loop.run_until_complete(task)
+            answer = _run_to_end(loop, task, flight)
             if type(answer) is _Raised:
                 raise answer.error
             return answer
@@ -269,6 +285,30 @@ def _fly(loop: AbstractEventLoop, awaitable: Any, flight: Flight, has_lost: Call
                 return task.result()
             _let_end(loop, task)  # KeyboardInterrupt, or SystemExit in something beside it: it may clean up
             raise
+
+
+def _run_to_end(loop: AbstractEventLoop, task: Future[Any], flight: Flight) -> Any:
+    """What the task answered, whatever else on the loop, of an earlier handler perhaps, wants to end the program."""
+    for _ in range(_STUBBORN):
+        try:
+            return loop.run_until_complete(task)
+        except SystemExit as error:
+            if task.done() or flight.reason is not None or not _is_from_callback(error):
+                raise
+            _stand_still(loop)
+            _say_beside(error)
+    return loop.run_until_complete(task)
+
+
+def _is_from_callback(error: BaseException) -> bool:
+    """Whether what the loop called raised it, and not a signal's handler just in the loop's own work."""
+    from asyncio.events import Handle
+
+    return any(frame.f_code is Handle._run.__code__ for frame, _ in walk_tb(traceback_of(error)))
+
+
+def _say_beside(error: BaseException) -> None:
+    program_log.warn("what a coroutine handler left on the event loop raised, and ended nothing: %s", in_full(error))
 
 
 def _stand_still(loop: AbstractEventLoop) -> None:

@@ -749,6 +749,37 @@ class TestTheEnd:
         assert outcomes(Worker(queue, handler).drain()) == [(1, "done")]
         assert sorted(seen) == ["cancelled", "closed"]
 
+    def test_what_it_raises_to_end_the_program_fails_no_other_task_and_ends_nothing(
+        self, queue: Backend, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        kept: list[Any] = []
+
+        async def rows() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                raise SystemExit(4)
+
+        async def beside() -> None:
+            try:
+                await asyncio.sleep(BOUND)
+            finally:
+                raise SystemExit(3)
+
+        async def handler(work: Any) -> None:
+            if work == 1:
+                kept.append(asyncio.create_task(beside()))
+                async for _ in rows():
+                    break  # and asyncio closes it when the loop next runs
+            await asyncio.sleep(0.01)
+
+        queue.push_many([Item(1), Item(2)])
+
+        assert outcomes(Worker(queue, handler).drain()) == [(1, "done"), (2, "done")]
+        told = [record.getMessage() for record in caplog.records if record.name == "lowq.worker"]
+        assert sorted(text.rpartition("\n")[2] for text in told) == ["SystemExit: 3", "SystemExit: 4"]
+        assert isinstance(kept[0].exception(), SystemExit)
+
     def test_it_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def stubborn() -> None:
             while not over:
