@@ -27,7 +27,7 @@ from lowq.backend import (
 from lowq.backends.postgres.address import Address
 from lowq.backends.postgres.connection import Away, Connection, Left, Refused, Unreachable
 from lowq.backends.postgres.rows import Array, Row, Value
-from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, making, upgrading
+from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, leaping, making, upgrading
 from lowq.clock import SystemClock
 from lowq.process.handlers import let_through
 
@@ -196,6 +196,8 @@ class Database:
             raise Away(str(error)) from None
         try:
             self._prepare_schema(connection, left)
+            if self._create:
+                self._go_on(connection, left)
         except Refused as error:
             connection.close()
             raise self.translate(error) from None
@@ -225,6 +227,17 @@ class Database:
         if self._identity not in (None, identity):
             raise QueueGone(f"{self.shown}: another server or database stands there now; open the queue again")
         self._identity = identity
+
+    def _go_on(self, connection: Connection, left: Left) -> None:
+        """The next id is one that was never given here: who answers now may be another server, or an older state.
+
+        A user who may not set the sequence goes on where it stands.
+        """
+        try:
+            connection.run(leaping(self.schema), left)
+        except Refused as error:
+            if error.code != "42501":
+                raise
 
     def _look(self, connection: Connection, left: Left) -> tuple[int, str] | None:
         """The version and the identity of the schema, or None where there is none; the session is as we need it."""

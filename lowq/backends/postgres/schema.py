@@ -22,6 +22,12 @@ SCHEMA_VERSION = 4
 
 MAKING = 7_813_275_091
 """The advisory lock under which schemas are made and upgraded."""
+_LEAPING = 7_813_275_092
+"""The advisory lock under which ids leap."""
+_TICKS = 100_000
+"""A second's ticks: more than any queue is pushed to for long."""
+_FIRST_TICK = 1_767_225_600 * _TICKS
+"""Of the first instant of 2026, so that ids are short."""
 
 _TABLES = """
 CREATE TABLE {s}.about (version integer NOT NULL, identity uuid NOT NULL DEFAULT gen_random_uuid());
@@ -450,6 +456,25 @@ def upgrading(schema: str, version: int) -> str:
     """The statements that lead from that version to this one."""
     steps = "".join(UPGRADES[step] for step in range(version, SCHEMA_VERSION))
     return fill(f"{steps}; UPDATE {{s}}.about SET version = {SCHEMA_VERSION}", schema)
+
+
+def leaping(schema: str) -> str:
+    """The statements after which the next id is one that no database in this place ever gave.
+
+    One that was emptied, made anew or restored from an older copy does not know what was given before, but ids are
+    always ahead of a clock's ticks, of which there are more than pushes. Where the sequence is only a little behind
+    them, it stays: pushes may go on meanwhile, and must not be met.
+    """
+    return fill(
+        f"""
+        SELECT pg_advisory_xact_lock({_LEAPING});
+        SELECT setval('{{s}}.task_id_seq', tick) FROM (
+            SELECT last_value, (extract(epoch FROM clock_timestamp()) * {_TICKS} - {_FIRST_TICK})::bigint AS tick
+            FROM {{s}}.task_id_seq) AS now
+        WHERE tick > last_value + {_TICKS}
+        """,
+        schema,
+    )
 
 
 def fill(statements: str, schema: str) -> str:
