@@ -184,7 +184,7 @@ class Model:
         task.state = "leased"
         task.attempts += 1
         task.past.add("claimed")
-        if attempts is not None and attempts != task.attempts:
+        if attempts is not None and attempts != task.attempts and attempts != task.attempts + task.buried:
             raise Mismatch(*attribution.blame_attempts(task, attempts), f"attempts {task.attempts}")
         return hold
 
@@ -250,6 +250,7 @@ class Model:
         if not done and dead and not perhaps:
             raise Mismatch("DEAD-3", f"redrive of {task} said False, but no equal work stands", "True")
         if done:
+            task.buried += task.attempts
             task.state, task.attempts, task.not_before = "waiting", 0, None
             task.past.add("redriven")
 

@@ -46,6 +46,8 @@ class ModelTask:
     state: Literal["waiting", "leased", "dead", "acked", "cancelled", "replaced"] = "waiting"
     hold: ModelLease | None = None
     attempts: int = 0
+    buried: int = 0
+    """Attempts before it was redriven; a queue counts anew from there, or on."""
     reason: str | None = None
     past: set[str] = field(default_factory=set)
 

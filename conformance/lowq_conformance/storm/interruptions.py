@@ -111,6 +111,8 @@ class Interruptions:
     ended: bool = False
     """Whether enough was found before every chosen point was come to."""
     _looked: bool = False
+    _never: NotPromised | None = None
+    """Why no call can be interrupted, said of each clause."""
     _bad: set[str] = field(default_factory=set)
 
     def keeps(self, clause: str) -> None:
@@ -119,7 +121,12 @@ class Interruptions:
             raise NotPromised("it has one client at a time")
         if not self._looked:
             self._looked = True
-            self._look()
+            try:
+                self._look()
+            except NotPromised as why:
+                self._never = why
+        if self._never is not None:
+            raise NotPromised(*self._never.args)
         fault = self.faults.get(clause)
         if fault is not None:
             raise Broken(fault.said, clause=clause, program=fault.program)

@@ -7,8 +7,11 @@ import inspect
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+ENDING = 5.0
+"""Seconds that a cancelled coroutine has to end, where who waited for it was interrupted."""
 Given = Callable[[], asyncio.AbstractEventLoop]
 """Gives a loop that somebody else runs, in a thread that never calls the suite."""
 
@@ -28,17 +31,36 @@ class Loop:
         self._pid = os.getpid()
 
     def result(self, answer: Any) -> Any:
-        """What `answer` is, or comes to where it is awaitable."""
+        """What `answer` is, or comes to where it is awaitable.
+
+        Where an exception ends the wait, a signal's handler's for one, the awaitable is cancelled, as `asyncio.run`
+        does, and has ended: nobody is there any more who would get what it comes to.
+        """
         if not inspect.isawaitable(answer):
             return answer
 
+        tasks: list[asyncio.Task[Any]] = []
+
         async def wait() -> Any:
+            if (task := asyncio.current_task()) is not None:
+                tasks.append(task)
             return await answer
 
         loop = self._running()
         if self._here and self._given is None:
-            return loop.run_until_complete(wait())
-        return asyncio.run_coroutine_threadsafe(wait(), loop).result()
+            try:
+                return loop.run_until_complete(wait())
+            except BaseException:
+                loop.run_until_complete(_cancelled(tasks))
+                raise
+        awaited = asyncio.run_coroutine_threadsafe(wait(), loop)
+        try:
+            return awaited.result()
+        except BaseException:
+            if not awaited.done():  # who waits was interrupted; the loop comes to what is asked of it in order
+                with suppress(TimeoutError):
+                    asyncio.run_coroutine_threadsafe(_cancelled(tasks), loop).result(ENDING)
+            raise
 
     def close(self) -> None:
         """The loop is stopped and let go, unless it was given."""
@@ -61,3 +83,12 @@ class Loop:
                     self._thread = threading.Thread(target=self._loop.run_forever, name="lowq-loop", daemon=True)
                     self._thread.start()
             return self._loop
+
+
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    """The tasks have ended, those that had not by being cancelled."""
+    running = [task for task in tasks if not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)

@@ -243,3 +243,23 @@ def test_a_push_that_does_not_say_is_taken_at_the_models_word() -> None:
     q = Calls()
     assert q.push("a", added=None) is not None
     assert q.push("a", added=None) is None
+
+
+@pytest.mark.parametrize("told", [1, 2])
+def test_a_redriven_task_counts_its_attempts_anew_or_on(told: int) -> None:
+    q = Calls()
+    task = q.push("a")
+    q.dead_letter(q.claim("a"))
+    q.make("redrive", task, done=True)
+
+    q.claim("a", attempts=told)
+
+
+def test_a_redriven_task_counts_its_attempts_in_no_other_way() -> None:
+    def program(q: Calls) -> None:
+        task = q.push("a")
+        q.dead_letter(q.claim("a"))
+        q.make("redrive", task, done=True)
+        q.claim("a", attempts=3)
+
+    assert clause_of(program) == "DEAD-3"

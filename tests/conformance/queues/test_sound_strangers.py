@@ -104,6 +104,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("WithoutNul", "DELIVER-1 DELIVER-7 DEDUPE-3 DEDUPE-4 KEEP"),
         ("SaysNo", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("SaysNothing", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
+        ("CountsOn", "DEAD-3"),
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),
@@ -115,6 +116,10 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
 )
 def test_a_queue_that_is_made_otherwise_is_accused_of_nothing(name: str, only: str) -> None:
     assert faults(f"{STRANGERS}:{name}", *only.split()) == {}
+
+
+def test_who_only_pushes_is_asked_for_no_interrupted_call() -> None:
+    assert faults("lowq_conformance.queues.sound.forked:Pushing", "INTERRUPT-1", "INTERRUPT-2") == {}
 
 
 @pytest.mark.parametrize("name", ["KeysOnly", "OneAtATime", "FixedLease"])
