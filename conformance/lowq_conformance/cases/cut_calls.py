@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, get_args
 
 from lowq import Item
-from lowq_conformance.cases.away import Scene
+from lowq_conformance.cases.away import ATTEMPTS, Scene
 from lowq_conformance.cases.waiting import Missed
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
@@ -89,8 +89,15 @@ class CutCalls:
     def _look(self) -> None:
         if self.subject.only_pushes:
             raise NotPromised("its own worker claims")
-        with Scene(self.subject, self.folder / "cut", self.profile) as scene:
-            scene.play(self._play)
+        said = ""
+        for attempt in range(ATTEMPTS):
+            try:
+                with Scene(self.subject, self.folder / f"cut {attempt}", self.profile) as scene:
+                    scene.play(self._play)
+                return
+            except Missed as missed:
+                said = str(missed)
+        self.found[CUT] = Broken(f"{said}; so it was in each of {ATTEMPTS} attempts", clause=CUT)
 
     def _play(self, scene: Scene) -> None:
         stage = CutStage(scene)
@@ -103,7 +110,7 @@ class CutCalls:
             most = self.profile.cutting * (SLOWER if number < len(first) else 1)
             if time.monotonic() - began > most and {CUT, LOST} <= set(self.cut):
                 return
-            said = stage.play(verb, fault, again=self.random.random() < 0.5)
+            said = stage.confirm(verb, fault, again=self.random.random() < 0.5)
             if said is not None:
                 self.cut[clause] = self.cut.get(clause, 0) + 1
             for sentence in said or ():
@@ -176,8 +183,24 @@ class CutStage:
             self._end_leases()
             self._drain()
 
+    def confirm(self, verb: str, fault: Fault, *, again: bool) -> list[str] | None:
+        """As `play`; where a call does not come back in time, all of it is done once more before that is believed."""
+        for _ in range(ATTEMPTS):
+            try:
+                return self.play(verb, fault, again=again)
+            except Missed as missed:
+                said = str(missed)
+                self.proxy.plan(None)
+                self.proxy.cut()
+                with suppress(Missed):
+                    self.renew()
+        return [said]
+
     def play(self, verb: str, fault: Fault, *, again: bool) -> list[str] | None:
-        """What is wrong after the call was cut off so, and with `again` made again; None: it was not cut off."""
+        """What is wrong after the call was cut off so, and with `again` made again; None: it was not cut off.
+
+        Raises Missed.
+        """
         self.number += 1
         n, journal = self.number, self.subject.journal
         journal.calls[:] = [
@@ -194,22 +217,17 @@ class CutStage:
         journal.note(f"in what follows, {fault}")
         self.proxy.plan(fault)
         tally = Tally(verb, n, merges=self.subject.traits.dedupe != "off")
-        try:
-            refused = self._try(tally, "cut", verb)
-            happened = self.proxy.waits_for_it(LATE)
-            self.proxy.plan(None)
-            if not happened:
-                self._clear()
-                return None
-            if refused and again and verb in AGAIN:
-                journal.note("its caller, who does not know what became of it, makes the call again")
-                self._try(tally, "again", verb)
-            self._push_after(tally)
-            return list(self._count(tally))
-        except Missed as missed:
-            self.proxy.plan(None)
-            self.proxy.cut()
-            return [str(missed)]
+        refused = self._try(tally, "cut", verb)
+        happened = self.proxy.waits_for_it(LATE)
+        self.proxy.plan(None)
+        if not happened:
+            self._clear()
+            return None
+        if refused and again and verb in AGAIN:
+            journal.note("its caller, who does not know what became of it, makes the call again")
+            self._try(tally, "again", verb)
+        self._push_after(tally)
+        return list(self._count(tally))
 
     def _try(self, tally: Tally, which: str, verb: str) -> bool:
         """The call was made, and counted; whether it was refused."""
