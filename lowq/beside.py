@@ -131,7 +131,7 @@ def _open(path: str, flags: int) -> FileIO | None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     mode = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
     try:
-        return next(map(FileIO, map(os.open, (path,), (flags | _SAFELY,), (0o600,)), (mode,)))
+        return next(map(FileIO, map(kernel.open_descriptor, (path,), (flags | _SAFELY,), (0o600,)), (mode,)))
     except FileNotFoundError as error:
         let_through(error)
         return None

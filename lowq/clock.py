@@ -245,7 +245,7 @@ def _open(path: str) -> int:
     if _is_special(path):  # a fifo, say: opening it would wait
         raise InvalidLocation(f"path: expected a regular file, got {excerpt(path)}")
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return kernel.open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
         raise InvalidLocation(f"path: expected a file that can hold a clock, got {excerpt(path)}: {error}") from None
 
@@ -260,7 +260,8 @@ def _is_special(path: str) -> bool:
 def _unnamed_file() -> int:
     import tempfile
 
-    fd, path = tempfile.mkstemp(prefix="lowq-clock-")
+    path = os.path.join(tempfile.gettempdir(), f"lowq-clock-{kernel.urandom(12).hex()}")
+    fd = kernel.open_descriptor(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.unlink(path)
     return fd
 

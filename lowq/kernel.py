@@ -12,6 +12,7 @@ import posix
 import sys
 from io import open as open_file
 from posix import _exit, getpid, getppid, kill, killpg, lstat, setpgid, setsid, stat, urandom
+from posix import open as open_descriptor
 from select import poll
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "kill",
     "killpg",
     "lstat",
+    "open_descriptor",
     "open_file",
     "poll",
     "setpgid",

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from lowq import kernel
 from lowq.process.forking import file_at
 
 File = tuple[int, int]
@@ -52,7 +53,7 @@ class Descriptors:
         numbers = self._known | _pending
         self._known, self._file, self._highest = {}, None, -1
         above = max(numbers) + 1
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a lock to write is refused, too
+        null = kernel.open_descriptor(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # a lock to write is refused, too
         harmless = fcntl.fcntl(null, fcntl.F_DUPFD_CLOEXEC, above)
         os.close(null)
         theirs: dict[int, tuple[int, bool]] = {}

@@ -236,7 +236,7 @@ def _stream(descriptor: int, mode: Literal["r", "w"]) -> io.TextIOWrapper:
     try:
         os.fstat(descriptor)
     except OSError:  # the parent had closed it
-        descriptor = os.open(os.devnull, os.O_RDWR)
+        descriptor = kernel.open_descriptor(os.devnull, os.O_RDWR)
     return kernel.open_file(descriptor, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 

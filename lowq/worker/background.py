@@ -147,7 +147,7 @@ def _redirect(log: int) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     close_private(log)
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    null = kernel.open_descriptor(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     for descriptor in _open_descriptors():
         with suppress(OSError):  # it was only open while they were listed

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from lowq import kernel
 from lowq.error_text import in_full
 from lowq.process.forking import keep_for_parent
 from lowq.worker import program_log
@@ -196,7 +197,7 @@ def _hang_up(raw: Any) -> None:
     """The descriptor of a parent's connection is another file here: the server sees when the parent has gone."""
     try:
         descriptor = raw.fileno()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = kernel.open_descriptor(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     except Exception:  # it has none, as SQLite's, or is closed
         return
     os.dup2(null, descriptor, inheritable=False)

@@ -139,6 +139,7 @@ WHAT = {
     "datetime": ("import lowq.clock", "mock.patch('datetime.datetime')", ""),
     "open": ("import lowq, sqlite3", "mock.patch('builtins.open', side_effect=OSError)", LIMIT + START),
     "os.kill": ("", SYSTEM, LIMIT + MEMBERS + START + KILL),
+    "os.open": ("import tempfile\ntempfile.gettempdir()", "mock.patch('os.open')", LIMIT + START),
     "os.path.exists": ("", PATHS.format(True), LIMIT + START),
     "os.path.exists, nothing is there": ("", PATHS.format(False), LIMIT + START),
     "select": (

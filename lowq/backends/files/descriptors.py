@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from io import FileIO
 
+from lowq import kernel
 from lowq.process.forking import file_at
 from lowq.process.handlers import let_through
 
@@ -21,7 +22,7 @@ _HOW = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 def open_file(path: str, flags: int, folder: int | None = None) -> FileIO:
     """The regular file, opened; it is closed when it is dropped. `path` is relative to the open `folder`."""
-    opener = partial(os.open, dir_fd=folder)
+    opener = partial(kernel.open_descriptor, dir_fd=folder)
     return next(map(FileIO, map(opener, (path,), (flags,), (0o666,)), (_MODES[flags & _HOW],)))
 
 
@@ -36,7 +37,7 @@ class Descriptors(list[int]):
 
     def open(self, path: str, flags: int) -> None:
         """One more, of that path."""
-        self.extend(map(os.open, (path,), (flags,), (0o666,)))
+        self.extend(map(kernel.open_descriptor, (path,), (flags,), (0o666,)))
         self._files = {number: file_at(number) for number in self}
 
     def is_last_lost(self) -> bool:

@@ -226,7 +226,7 @@ class Connection:
         forget(self)
         with suppress(Exception):
             socket = self._pg.socket
-            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            null = kernel.open_descriptor(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             if null != socket:
                 os.dup2(null, socket, inheritable=False)
                 os.close(null)

@@ -407,7 +407,7 @@ _MODE = 0o664
 
 def _make_file(path: str) -> None:
     """An empty file is there; where none can be made, SQLite finds that out, and is asked why."""
-    make = partial(os.open, flags=os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=_MODE)
+    make = partial(kernel.open_descriptor, flags=os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode=_MODE)
     try:
         list(map(os.close, map(make, (path,))))  # one call into C: no signal handler can leave it open
     except OSError as error:
