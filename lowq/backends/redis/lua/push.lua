@@ -3,11 +3,28 @@
 -- ARGV from 6, for each: text, digest, rank, not before, checksum, key, headers (the two with a sign before them).
 if dedupe == 'until_claimed' and not promote() then return {'again'} end
 local said, added, fresh = {'ok', now}, {}, {}
+-- A command for many works at once costs less than one for each; Lua's stack holds some thousands of arguments.
+local MOST = 500
+local function call_for_all(command, key, parts)
+  for from = 1, #parts, 2 * MOST do
+    redis.call(command, key, unpack(parts, from, math.min(from + 2 * MOST - 1, #parts)))
+  end
+end
+local standing = {}
+if dedupe ~= 'off' then
+  for first = 6, #ARGV, 7 * MOST do
+    local digests = {}
+    for index = first, math.min(first + 7 * MOST - 1, #ARGV), 7 do digests[#digests + 1] = ARGV[index + 1] end
+    for place, seq in ipairs(redis.call('HMGET', STANDING, unpack(digests))) do
+      standing[first + 7 * (place - 1)] = seq
+    end
+  end
+end
 for index = 6, #ARGV, 7 do
   local digest, id = ARGV[index + 1], nil
   if dedupe ~= 'off' then
     id = fresh[digest]
-    local stands = not id and redis.call('HGET', STANDING, digest)
+    local stands = not id and standing[index]
     if stands then
       local seq = string.sub(stands, 1, 16)
       local task = read(seq)
@@ -27,6 +44,7 @@ if #added > 0 then
   for index = 3, #said, 2 do
     if type(said[index]) == 'number' then said[index] = string.format('%s-%d', epoch, first + said[index]) end
   end
+  local works, tasks, ready, scheduled, equal = {}, {}, {}, {}, {}
   for place, index in ipairs(added) do
     local seq, rank, at = string.format('%016d', first + place), tonumber(ARGV[index + 2]), ARGV[index + 3]
     local waits = at ~= '' and at > now
@@ -35,15 +53,20 @@ if #added > 0 then
       waits and 'S' or 'R', epoch, rank, ARGV[index + 1], waits and at, at ~= '' and at, 0, false, false, now,
       tonumber(ARGV[index + 4]), key ~= '' and string.sub(key, 2), headers ~= '' and string.sub(headers, 2)
     }
-    redis.call('HSET', WORK, seq, ARGV[index])
-    write(seq, task)
+    works[#works + 1], works[#works + 2] = seq, ARGV[index]
+    tasks[#tasks + 1], tasks[#tasks + 2] = seq, cmsgpack.pack(task)
     if waits then
-      redis.call('ZADD', SCHEDULED, 0, timed(task, seq))
+      scheduled[#scheduled + 1], scheduled[#scheduled + 2] = 0, timed(task, seq)
     else
-      redis.call('ZADD', READY, rank, seq)
+      ready[#ready + 1], ready[#ready + 2] = rank, seq
     end
-    if dedupe ~= 'off' then redis.call('HSET', STANDING, task[DIGEST], seq) end
+    if dedupe ~= 'off' then equal[#equal + 1], equal[#equal + 2] = task[DIGEST], seq end
   end
+  call_for_all('HSET', WORK, works)
+  call_for_all('HSET', TASK, tasks)
+  call_for_all('ZADD', SCHEDULED, scheduled)
+  call_for_all('ZADD', READY, ready)
+  call_for_all('HSET', STANDING, equal)
   ring()
 end
 return remember(said)
