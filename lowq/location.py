@@ -40,6 +40,7 @@ _ALIASES = {
     "valkey+unix": "redis+unix",
     "unix": "redis+unix",
 }
+_SCHEMES = frozenset({*_BACKENDS, *_ALIASES})
 
 _SERVERS = {
     "redis": (6379, ("db", "prefix")),
@@ -171,6 +172,15 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
 
     Raises InvalidLocation where it is neither.
     """
+    try:
+        return _read(location)
+    except InvalidLocation as error:
+        # What reports errors may show what stands in their frames: a password must not.
+        location = "…"
+        raise error.with_traceback(None)  # noqa: B904  # it is the same error
+
+
+def _read(location: str | os.PathLike[str] | Location) -> Location:
     if isinstance(location, Location):
         return location
     if not isinstance(location, (str, os.PathLike)):
@@ -184,6 +194,11 @@ def locate(location: str | os.PathLike[str] | Location) -> Location:
     if not text or "\0" in text or not _is_path(text):
         raise InvalidLocation(f"location: expected a path or URL, got {excerpt(hide_password(text))}")
     scheme, separator, rest = text.partition("://")
+    meant, colon, rest_of_it = text.partition(":")
+    if isinstance(location, str) and colon and meant.lower() in _SCHEMES and not rest_of_it.startswith("//"):
+        raise InvalidLocation(  # and not what stands behind it, which may be a password
+            f"location: {meant}:…: a URL begins with {meant.lower()}://; a file of such a name is ./{meant}:…"
+        )
     if not separator or isinstance(location, os.PathLike):
         return Location("sqlite", os.path.abspath(os.path.expanduser(text)))
     scheme, shown = _ALIASES.get(scheme, scheme), hide_password(text)

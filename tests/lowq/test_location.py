@@ -79,6 +79,9 @@ def test_a_path_that_looks_like_a_url_is_written_as_one() -> None:
         ("sqlite:///a%00b", r"location: expected a path or URL, got 'sqlite:///a%00b'"),
         ("kafka://host", "unknown kind of queue 'kafka'; known are a path, sqlite://, files://, memory://"),
         ("sqlite://jobs.db", "a sqlite URL has an absolute path: sqlite:///var/lib/jobs.db"),
+        ("postgresql:/eve:tops3cret@host/db", "postgresql:…: a URL begins with postgresql://"),
+        ("Redis:eve:tops3cret@host?a=b://c", "Redis:…: a URL begins with redis://; a file .* is ./Redis:…$"),
+        ("http:/eve:tops3cret@host", "http:…: a URL begins with http://"),
         ("memory://x?durability", r"expected \?option=value&…, got 'durability'"),
     ],
 )
@@ -250,6 +253,12 @@ class TestOneFileByManyNames:
         ("postgresql://127.0.0.1:1/x", {"password": "tops3cret"}),
         ("postgresql://u:tops3cret@127.0.0.1:x/x", {}),
         ("redis://u:tops3cret@127.0.0.1:1", {}),
+        ("postgresql:/u:tops3cret@127.0.0.1/x", {}),
+        ("http://u:tops3cret@127.0.0.1:x", {}),
+        ("http://u:tops3cret\uff0f@127.0.0.1", {}),
+        ("http://u:tops3cret", {}),
+        ("mysql://u:tops3cret@127.0.0.1/x", {}),
+        ("redis://127.0.0.1?password=tops3cret&x", {}),
         ("redis+unix:///nowhere", {"password": "tops3cret"}),
         ("http://127.0.0.1:1", {"token": "tops3cret"}),
     ],
@@ -269,6 +278,7 @@ def test_no_frame_of_an_error_has_a_password(location: str, options: dict[str, s
         with pytest.raises(LowqError) as raised:
             opening()
         shown = TracebackException.from_exception(raised.value, capture_locals=True)
+        told.append(f"{shown}")
         told += [str(frame.locals) for frame in shown.stack if frame.filename.startswith(OURS)]
 
     assert len(told) >= 4

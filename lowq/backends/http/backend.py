@@ -32,6 +32,7 @@ from lowq.rules.names import check_dedupe, check_name
 from lowq.rules.options import flag_of, length_of
 from lowq.rules.own_work import warn_of_own_work
 from lowq.rules.paging import check_page
+from lowq.rules.server_url import hide_password
 from lowq.rules.transaction import no_transaction
 from lowq.wire import (
     Json,
@@ -323,8 +324,10 @@ def _host_and_path(url: str) -> tuple[str, str]:
         found = urlsplit(url)
         port = found.port
         (found.hostname or "").encode("idna")
-    except ValueError as error:
-        raise InvalidLocation(f"location: {url}: {error}; expected http://host:5000") from None
+    except ValueError:  # whose text may have the password that stands before the host
+        raise InvalidLocation(
+            f"location: {hide_password(url)}: its host and port cannot be read; expected http://host:5000"
+        ) from None
     if (
         any(char <= " " for char in url)
         or not found.hostname

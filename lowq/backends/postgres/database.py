@@ -101,6 +101,7 @@ class Database:
         """What `body` answers, of a connection of its own; it is told whether it was begun before."""
         left = self.countdown()
         pause, doubt = NOW, False
+        reason = ""
         while True:
             try:
                 connection = self.take(left)
@@ -124,8 +125,9 @@ class Database:
                     raise BackendUnavailable(
                         f"{self._describe_away(error)}; whether it did what it was asked is not known"
                     ) from None
-                if left() <= NOW:
-                    raise BackendUnavailable(self._describe_away(error)) from None
+                if left() <= NOW:  # which is all that the last try can tell
+                    raise BackendUnavailable(reason or self._describe_away(error)) from None
+                reason = self._describe_away(error)
                 doubt = doubt or error.asked
             SystemClock().sleep(min(pause, max(NOW, left())))
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)

@@ -23,10 +23,12 @@ def address(lowq_postgres_server: PostgresServer) -> Iterator[PostgresAddress]:
     lowq_postgres_server.drop(lowq_postgres_server.fresh())  # so that there is the template
     address.create("refusals")
     address.run(f"CREATE USER eve PASSWORD '{SECRET}'")
+    address.run(f"CREATE USER crowd CONNECTION LIMIT 0 PASSWORD '{SECRET}'")
     address.run(f"CREATE USER ghost NOLOGIN PASSWORD '{SECRET}'")
     yield address
     lowq_postgres_server.drop("refusals")
     address.run("DROP USER eve")
+    address.run("DROP USER crowd")
     address.run("DROP USER ghost")
 
 
@@ -64,6 +66,14 @@ def test_who_may_not_is_told_what_to_do(address: PostgresAddress, user: str, dat
     assert "Traceback" in told
     assert told.count("Traceback") == 1  # no chain of errors, in which a library's own words stand
     assert len(str(error).splitlines()) == 1
+
+
+def test_what_the_server_said_is_told_when_patience_is_over(address: PostgresAddress) -> None:
+    error, told = error_of(as_user(address, f"crowd:{SECRET}"))
+
+    with pytest.raises(BackendUnavailable, match=r"does not answer: .*too many connections for role"):
+        raise error
+    assert SECRET not in told
 
 
 def test_a_user_with_the_rights_that_the_message_names_works(address: PostgresAddress) -> None:
