@@ -51,7 +51,7 @@ class Loop:
             try:
                 return loop.run_until_complete(wait())
             except BaseException:
-                loop.run_until_complete(_cancelled(tasks))
+                loop.run_until_complete(_end_tasks(tasks))
                 raise
         awaited = asyncio.run_coroutine_threadsafe(wait(), loop)
         try:
@@ -59,7 +59,7 @@ class Loop:
         except BaseException:
             if not awaited.done():  # who waits was interrupted; the loop comes to what is asked of it in order
                 with suppress(TimeoutError):
-                    asyncio.run_coroutine_threadsafe(_cancelled(tasks), loop).result(ENDING)
+                    asyncio.run_coroutine_threadsafe(_end_tasks(tasks), loop).result(ENDING)
             raise
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Loop:
             return self._loop
 
 
-async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+async def _end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
     """The tasks have ended, those that had not by being cancelled."""
     running = [task for task in tasks if not task.done()]
     for task in running:
