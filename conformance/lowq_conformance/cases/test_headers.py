@@ -205,6 +205,15 @@ def test_an_extended_lease_keeps_its_headers(q: Client) -> None:
 
 
 @pytest.mark.clause("HEADERS-1")
+@pytest.mark.needs("extend", "release")
+def test_a_task_whose_lease_was_extended_keeps_its_headers(q: Client, other: Client) -> None:
+    q.push("a", headers=FIRST)
+    q.release(q.extend(takes(q, "a"), lease_for=MINUTE))
+
+    other.ack(carries(other, "a", FIRST))
+
+
+@pytest.mark.clause("HEADERS-1")
 @pytest.mark.needs("release")
 def test_a_released_task_keeps_its_headers(q: Client, other: Client) -> None:
     q.push("a", headers=FIRST)

@@ -17,7 +17,7 @@ from lowq_conformance.cases.expect import (
     something,
     takes,
 )
-from lowq_conformance.cases.timing import Stopwatch, run_out
+from lowq_conformance.cases.timing import Stopwatch, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
@@ -74,6 +74,30 @@ def test_a_lease_of_days_is_a_lease(q: Client, other: Client) -> None:
         q.subject.pass_time(q.place, timedelta(days=1))
 
     nothing(other)
+
+
+@pytest.mark.clause("LEASE-1")
+def test_a_lease_begins_with_its_claim_however_long_the_task_waited(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    run_out(q, lease)
+    watch = Stopwatch(q)
+    takes(q, "a", lease_for=lease)
+    early = other.claim()
+
+    watch.within(lease)
+    expect(other, early is None, "None, the lease has not run out")
+
+
+@pytest.mark.clause("LEASE-1")
+@pytest.mark.needs("not_before")
+def test_a_lease_begins_with_its_claim_however_long_ago_the_task_fell_due(q: Client, other: Client) -> None:
+    q.push("a", not_before=later(q, -timedelta(days=1)))
+    held = takes(q, "a")
+
+    nothing(other)
+    nothing(q)
+    q.ack(held)
 
 
 @pytest.mark.clause("LEASE-2")

@@ -51,6 +51,8 @@ pytestmark = pytest.mark.waits
 
 LONG = 1.7
 """Leases that a long task takes: so that one that was renewed once is over, too."""
+BEHIND = 2
+"""Tasks that wait behind a long one, where a worker may have taken them too early."""
 STEPS = 12
 """Steps in which a lease passes."""
 OFTEN = 3
@@ -60,6 +62,10 @@ STANDS = 3.0
 LONGEST_RETRY = timedelta(days=1)
 PATIENT = 5.0
 """Seconds for which a retry is really waited for at most."""
+ODD = timedelta(milliseconds=637)
+"""A part of a second."""
+LAST = timedelta(milliseconds=300)
+"""What is left of the time until a retry when it is looked for."""
 MARGIN = timedelta(milliseconds=20)
 """By how much clocks of one machine may differ."""
 
@@ -67,25 +73,29 @@ MARGIN = timedelta(milliseconds=20)
 @pytest.mark.waits(long=True)
 @pytest.mark.clause("WORKER-8")
 def test_a_task_that_takes_longer_than_its_lease_is_run_once(q: Client, workers: Workers) -> None:
-    """A worker renews, or its leases are longer than the shortest; one that was not served in time is no witness."""
+    """A worker renews, or its leases are longer than the shortest; one that was not served in time is no witness.
+
+    What waits behind it is nobody's, or is kept by who has it in hand: it is run once, too, or goes to who claims it.
+    """
     for number in range(OFTEN):
         work, after = task(number, does="wait", at=f"long {number}"), task(f"after {number}")
-        q.push(work)
+        behind = [task(f"behind {number} {each}") for each in range(BEHIND)]
+        for each in (work, *behind):
+            q.push(each)
         workers.start()
         workers.wait_begun(work)
         late = Lateness()
         try:
             spend(workers, LONG)
-            stolen = None if not q.has("claim") else q.claim()
+            stolen = take_all(q, len(behind) + 1)
         finally:
             late.close()
-        workers.handler.open(f"long {number}")
         if late.worst > lease_span(workers).total_seconds() / 4:
-            if stolen is not None:
-                q.ack(stolen)
+            workers.handler.open(f"long {number}")
             continue
-        if stolen is not None and work_text(stolen.work) == work_text(work):
+        if work_text(work) in stolen:
             raise Broken(f"{format_value(work)} was handed out, while its living worker had it in hand")
+        workers.handler.open(f"long {number}")
         q.push(after)
         workers.start()
         workers.run(work, after)
@@ -96,8 +106,26 @@ def test_a_task_that_takes_longer_than_its_lease_is_run_once(q: Client, workers:
             raise Broken(
                 f"{format_value(work)} was run {len(turns)} times by workers that live:\n{describe_turns(turns)}"
             )
+        for each in behind:
+            turns, taken = workers.of(each), work_text(each) in stolen
+            if len(turns) + taken > 1:
+                said = (
+                    f"run {len(turns)} times by workers that live"
+                    if not taken
+                    else "acked by another client, and run"
+                )
+                raise Broken(f"{format_value(each)}, behind a long task, was {said}:\n{describe_turns(turns)}")
         return
     raise NotObserved("the machine was too slow to see it")
+
+
+def take_all(q: Client, most: int) -> set[str]:
+    """The works, as texts, that could be claimed, and were acked, at most so many; none where nobody claims."""
+    taken = set[str]()
+    while q.has("claim") and len(taken) < most and (held := q.claim()) is not None:
+        q.ack(held)
+        taken.add(work_text(held.work))
+    return taken
 
 
 def is_run_again(workers: Workers, work: Any) -> bool:
@@ -226,20 +254,24 @@ def tried_in_time(workers: Workers, work: Any, number: int, *, briefly: bool) ->
 
 @pytest.mark.clause("WORKER-11")
 def test_a_retry_comes_no_earlier_than_stated(q: Client, workers: Workers) -> None:
-    """Half of it passes on the queue's clock, and what really passes counts, too, whichever clock it goes by."""
+    """Most of it passes on the queue's clock, and what really passes counts, too, whichever clock it goes by; the end
+    of it really passes, so that a retry is seen which comes a part of a second too early."""
     subject, after = workers.subject, workers.subject.traits.retry_after
     if after is None:
         raise NotPromised("retry_after: how long a retry takes is not stated")
     failing = task(0, does="fail")
+    if subject.can_pass_time:
+        subject.pass_time(workers.place, ODD)  # a clock that stands still may stand at a whole second
     q.push(failing)
     workers.start()
     tried(q, workers, failing, 1)
     passed = timedelta(0)
     if subject.can_pass_time:
-        passed = after / 2
+        passed = max(after / 2, after - LAST)
         subject.pass_time(workers.place, passed)
+    left = (after - passed).total_seconds()
     workers.start()
-    if not workers.until(lambda: len(workers.of(failing)) > 1, MOMENT):
+    if not workers.until(lambda: len(workers.of(failing)) > 1, MOMENT + (left if left <= PATIENT else 0)):
         return
     first, second, *_ = workers.of(failing)
     really = timedelta(seconds=(second.begin - (first.end or first.begin)) / 1e9)

@@ -46,6 +46,18 @@ class RenewsOnce(Worker):
             queue.extend(lease, lease_for=LEASE)
 
 
+@breaks("WORKER-8")
+class TakesOneAhead(Worker):
+    """A worker takes the next task before it runs the one in hand, and renews the lease of that one only."""
+
+    ahead: Lease | None = None
+
+    def claim(self, queue: Queue) -> Lease | None:
+        first = self.ahead or super().claim(queue)
+        self.ahead = None if first is None else super().claim(queue)
+        return first
+
+
 @breaks("WORKER-9")
 class IsDoneWithAnybodys(Worker):
     """A worker says that the task of that id is done, whoever has it by then."""
@@ -113,6 +125,17 @@ class WaitsWithAll(Retries):
             time.sleep(0.002)
             queue.count()
         return super().next(queue)
+
+
+@retries("WORKER-11")
+class RetriesInWholeSeconds(Retries):
+    """The time of the next attempt is cut to whole seconds."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts >= self.attempts:
+            super().failed(queue, lease, error)
+        else:
+            queue.release(lease, not_before=(queue.clock.now() + self.retry_after).replace(microsecond=0))
 
 
 @retries("WORKER-11")

@@ -37,6 +37,23 @@ class LeaseOfMilliseconds(Queue):
         return now + (super().until(now, lease_for) - now) // 1000
 
 
+@breaks("LEASE-1")
+class LeaseFromThePush(Queue):
+    """A lease is counted from the push: that of a task which waited for longer has ended as it begins."""
+
+    def hold(self, row: Row, until: int) -> None:
+        super().hold(row, until - (self.micros(self.clock.now()) - row.pushed))
+
+
+@breaks("LEASE-1")
+class LeaseFromItsTime(Queue):
+    """The lease of a task with a time is counted from that time, not from the claim."""
+
+    def hold(self, row: Row, until: int) -> None:
+        late = 0 if row.not_before is None else self.micros(self.clock.now()) - row.not_before
+        super().hold(row, until - late)
+
+
 @breaks("LEASE-2")
 class LeaseForEver(Queue):
     """A lease never ends: what its worker left behind is never handed on."""
