@@ -297,7 +297,9 @@ def shift(instant: datetime, by: timedelta) -> datetime:
     """The instant that comes `by` later, or the last or first one that there is."""
     try:
         return instant + by
-    except OverflowError:
+    except OverflowError as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise  # of a signal's handler, which ran meanwhile
         return _LAST if by > timedelta(0) else _FIRST
 
 

@@ -12,6 +12,7 @@ from lowq.backend import Backend, Dedupe, InvalidLocation, LowqError
 from lowq.beside import true_path
 from lowq.clock import Clock
 from lowq.excerpt import excerpt
+from lowq.process.handlers import let_through
 from lowq.rules.options import flag_of
 from lowq.rules.server_url import SECRETS, hide_password, identity_of
 
@@ -188,6 +189,7 @@ def _read(location: str | os.PathLike[str] | Location) -> Location:
     try:
         text = os.fspath(location)
     except TypeError as error:
+        let_through(error)
         raise TypeError(f"location: expected a path or URL, got {type(location).__name__}: {error}") from None
     if not isinstance(text, str):
         raise TypeError("location: expected a path of text, got bytes")
@@ -220,7 +222,8 @@ def _read(location: str | os.PathLike[str] | Location) -> Location:
         )
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
-    except ValueError:
+    except ValueError as error:
+        let_through(error)
         query = "" if "@" in query else hide_password(f"?{query}")[1:]  # an unescaped ? of a password
         raise InvalidLocation(f"location: {shown!r}: expected ?option=value&…, got {query!r}") from None
     if twice := [name for name, value in options if dict(options)[name] != value]:
@@ -232,7 +235,8 @@ def _is_path(text: str) -> bool:
     """Whether the system's names can hold the text, which may have bytes of a name that are none (PEP 383)."""
     try:
         os.fsencode(text)
-    except UnicodeEncodeError:
+    except UnicodeEncodeError as error:
+        let_through(error)
         return False
     return True
 

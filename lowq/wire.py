@@ -187,7 +187,8 @@ def read_instant(value: Any, where: str = "instant") -> datetime:
     try:
         found = datetime.fromisoformat(value.upper()).astimezone(UTC)
         to_micros(found, where)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError) as error:
+        let_through(error)
         _refuse(where, "a time of the years 1970 to 9999 (UTC)", value)
     return found
 

@@ -176,11 +176,17 @@ def _fault(value: Work, path: str, above: tuple[int, ...]) -> str | None:
 
 def surrogate_fault(text: str) -> str | None:
     """Why UTF-8 cannot hold the text, or None."""
+    found = find_surrogate(text)
+    return None if found is None else f"the lone surrogate {found!a} is not JSON"
+
+
+def find_surrogate(text: str) -> str | None:
+    """The first character that UTF-8 cannot hold, or None."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         let_through_strange(error)
-        return f"the lone surrogate {text[error.start]!a} is not JSON"
+        return text[error.start]
     return None
 
 

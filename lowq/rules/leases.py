@@ -8,7 +8,7 @@ from datetime import timedelta
 from lowq.backend import Lease, State, Task
 from lowq.clock import deadline, is_datetime
 from lowq.excerpt import excerpt
-from lowq.rules.canonical import surrogate_fault
+from lowq.rules.canonical import find_surrogate, surrogate_fault
 from lowq.rules.entry import iterate
 
 
@@ -67,12 +67,8 @@ def check_reason(reason: str | None) -> None:
         return
     if not isinstance(reason, str):
         raise TypeError(f"reason: expected a string, got {type(reason).__name__}")
-    try:
-        reason.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"reason: expected text that UTF-8 can hold, got the lone surrogate {reason[error.start]!a}"
-        ) from None
+    if (found := find_surrogate(reason)) is not None:
+        raise ValueError(f"reason: expected text that UTF-8 can hold, got the lone surrogate {found!a}")
 
 
 def explain_lost(lease: Lease, now: Task | None) -> str:

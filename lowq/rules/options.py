@@ -9,6 +9,7 @@ from math import isfinite
 from lowq.backend import InvalidLocation
 from lowq.clock import span
 from lowq.excerpt import excerpt
+from lowq.rules.origin import let_through_strange
 
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -22,8 +23,8 @@ def length_of(given: timedelta | str, option: str) -> timedelta:
         seconds = float(given)
         if seconds >= 0 and isfinite(seconds) and given.isascii():
             return timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
-        pass
+    except (ValueError, OverflowError) as error:
+        let_through_strange(error)
     most = timedelta.max.total_seconds()
     raise InvalidLocation(f"{option}: expected seconds, a number from 0 to {most:.0f}, got {excerpt(given)}")
 

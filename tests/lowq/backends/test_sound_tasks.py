@@ -18,9 +18,12 @@ from scenes import VERBS, Scene
 from lowq import FakeClock, State, Task, open_backend
 from lowq.backends.files import content
 from lowq.backends.sqlite.rows import as_held
+from lowq.clock import shift
 from lowq.rules.adoption import adoptions
 from lowq.rules.damage import read_headers, read_text, read_work
 from lowq.rules.entry import checksum, entry
+from lowq.rules.leases import check_reason
+from lowq.rules.options import length_of
 
 STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 151
 READING = (PACKAGE, f"{Path(json.__file__).parent}/")
@@ -28,6 +31,7 @@ READING = (PACKAGE, f"{Path(json.__file__).parent}/")
 TEXT = '{"a":[1,2.5,"\u00e9",null]}'
 HEADERS = '{"trace":"1"}'
 FILE = content.of_entry(entry({"a": ["\u00e9"]}, "k", 3, None, {"b": "c"}), 5)
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 TASK = Task("1", {"a": ["\u00e9"]}, "k", 3, None, 2, State.DEAD, None, datetime(2020, 1, 1, tzinfo=UTC))
 
 KINDS: dict[str, Callable[[], Exception]] = {
@@ -35,6 +39,7 @@ KINDS: dict[str, Callable[[], Exception]] = {
     "RecursionError": lambda: RecursionError("the alarm's"),
     "TypeError": lambda: TypeError("the alarm's"),
     "UnicodeDecodeError": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "the alarm's"),
+    "OverflowError": lambda: OverflowError("the alarm's"),
     "UnicodeEncodeError": lambda: UnicodeEncodeError("utf-8", "\ud800", 0, 1, "the alarm's"),
 }
 
@@ -67,8 +72,24 @@ def is_alarm(error: Exception, kind: Callable[[], Exception]) -> bool:
         lambda: content.read(FILE).data(),
         lambda: content.read(FILE).entry(),
         lambda: adoptions([TASK]),
+        lambda: check_reason("\u00e9"),
+        lambda: length_of("2.5", "patience"),
+        lambda: shift(LATEST, timedelta(hours=1)),
     ],
-    ids=["work", "older work", "headers", "text", "row", "file", "file again", "entry", "task of another queue"],
+    ids=[
+        "work",
+        "older work",
+        "headers",
+        "text",
+        "row",
+        "file",
+        "file again",
+        "entry",
+        "task of another queue",
+        "reason",
+        "option",
+        "time",
+    ],
 )
 def test_at_every_instruction_of_reading_a_handlers_error_stays_its_own(
     read: Callable[[], object], kind: Callable[[], Exception]

@@ -17,6 +17,7 @@ from cutoff import at_instruction
 from scenes import VERBS, Scene
 
 from lowq import FakeClock, open_backend
+from lowq.location import locate
 from lowq.process.handlers import Suppressed, let_through, let_through_hidden
 
 STEP = 1 if "LOWQ_EXHAUSTIVE" in os.environ else 251
@@ -138,3 +139,24 @@ def test_an_alarm_in_the_middle_of_any_call_is_heard(
                 index += STEP
         assert heard > len(VERBS)  # a short one may be over before the first
         assert queue.push("afterwards").added
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("the alarm's"), ValueError("the alarm's"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "")]
+)
+def test_an_alarm_while_a_location_is_read_is_heard(error: Exception) -> None:
+    def alarm(*_: Any) -> None:
+        raise error
+
+    before, index, reached = signal.signal(signal.SIGUSR1, alarm), 0, True
+    try:
+        while reached:
+            try:
+                reached = at_instruction(index, partial(locate, "sqlite:///srv/q.db?patience=3"), STRIKE)
+                assert not reached, f"at instruction {index} the alarm went by unheard"
+            except type(error) as found:
+                assert found is error, f"at instruction {index} it became {found!r}"  # noqa: PT017
+            index += 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert index > 100
