@@ -95,11 +95,12 @@ def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
         ["\u00e9", "e\u0301"],
         ["a", "A", "a ", " a", "ä", "a\x00", "a\x00b"],
         ["x" * 300 + "1", "x" * 300 + "2"],
+        ["x" * 5000 + "1", "x" * 5000 + "2"],
         ["a b", "ab", ["a", "b"], ["b", "a"], ["a b"]],
         [{"a": 1}, {"a": "1"}, {"a": 1.0}, {"a": None}, {"A": 1}, {"a": 1, "b": None}],
         [2**53, 2**53 + 1, float(2**53)],
     ],
-    ids=["one", "nothing", "accents", "letters", "long", "spaces", "objects", "numbers"],
+    ids=["one", "nothing", "accents", "letters", "long", "longer", "spaces", "objects", "numbers"],
 )
 def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
     kept = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, timedelta, timezone
+
 import pytest
 
 from lowq_conformance.cases.expect import expect, gives, nothing, require, takes
@@ -20,13 +22,14 @@ def test_a_released_task_is_claimable_at_once(q: Client, other: Client) -> None:
 
 
 @pytest.mark.clause("RELEASE-2")
-def test_a_task_released_until_a_time_is_not_claimable_before(q: Client) -> None:
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-5))], ids=str)
+def test_a_task_released_until_a_time_is_not_claimable_before(q: Client, zone: timezone) -> None:
     if not q.takes("release", "not_before"):
         raise NotPromised("release takes no not_before")
     q.push("a")
     held = takes(q, "a")
     due = later(q)
-    q.release(held, not_before=due)
+    q.release(held, not_before=due.astimezone(zone))
     not_yet(q, due)
     fall_due(q, due)
 

@@ -52,6 +52,14 @@ class DedupesByStr(Queue):
 
 
 @breaks("DEDUPE-3")
+class DedupesByTheBeginning(Queue):
+    """Works that begin with the same 4,096 characters are merged."""
+
+    def identity(self, row: Row) -> Hashable:
+        return row.text[:4096] if row.key is None else ("key", row.key)
+
+
+@breaks("DEDUPE-3")
 class DedupesByEquality(Queue):
     """Works that Python calls equal are merged: 1, 1.0 and true."""
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from lowq import Item, Lease, Pushed
 from lowq_conformance.queues.broken.register import breaks
@@ -35,6 +35,14 @@ class ReleaseForgetsTheTime(Queue):
 
     def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
         super().release(lease)
+
+
+@breaks("RELEASE-2")
+class ReleaseDropsTheZone(Queue):
+    """The time of a release is taken for one in UTC, whatever its zone says."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        super().release(lease, not_before=None if not_before is None else not_before.replace(tzinfo=UTC))
 
 
 @breaks("RELEASE-3")
