@@ -9,17 +9,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from math import nan
 from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import expect_named_error, expect_refusal, takes, wrong
-from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised
+from lowq_conformance.cases.expect import expect_named_error, expect_refusal, something, takes, wrong
+from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client
 from lowq_conformance.subject.subject import Subject
 
 LONGEST = 5.0
 """Seconds that threads and processes have to come to their end after a close."""
+CLIENTS = 3
+"""How many are refused: either a file is left of each of them, or nothing is left of a refusal."""
+ROOM = 3
+"""How many tasks those keep that promise `capacity`."""
 
 
 @pytest.mark.clause("CLOSE-1")
@@ -75,6 +82,60 @@ def test_after_closing_nothing_is_left(subject: Subject, place: Path) -> None:
         time.sleep(0.02)
     if left:
         raise wrong(clients[-1], f"no {', no '.join(left)} to be left")
+
+
+@pytest.mark.clause("CLOSE-3")
+def test_after_closing_no_file_is_left_of_what_was_refused(subject: Subject, place: Path) -> None:
+    """Counted, not named: what a process shares may be made anew after a refusal, but there is no more of it."""
+    refuse_some(subject, place)  # what is made once for a process may stay
+    before = files()
+    last = refuse_some(subject, place)
+
+    end = time.monotonic() + LONGEST
+    while len(left := files()) >= len(before) + CLIENTS and time.monotonic() < end:
+        time.sleep(0.02)
+        gc.collect()
+    if len(left) >= len(before) + CLIENTS:
+        more = [what for what in left if what not in before]
+        raise wrong(last, f"no file to be left, and not {len(left) - len(before)} more, such as {more[0]}")
+
+
+def refuse_some(subject: Subject, place: Path) -> Client:
+    """Some clients were refused what they promise to refuse, and closed; the last of them."""
+    room = ROOM if "capacity" in subject.promises else None
+    clients = [subject.open(place, capacity=room) for _ in range(CLIENTS)]
+    if subject.only_pushes:
+        raise NotPromised("what it has worked is left to its own worker, a process")
+    for client in clients:
+        be_refused(client)
+    for client in clients:
+        client.close()
+    gc.collect()
+    return clients[-1]
+
+
+def be_refused(client: Client) -> None:
+    """The client did some tasks, and each call was refused that it promises to refuse; what is not refused is for
+    other clauses."""
+    works = [f"a{number}" for number in range(ROOM if "capacity" in client.promises else 1)]
+    for work in works:
+        client.push(work)
+    if "capacity" in client.promises:
+        with suppress(Refused):
+            client.push("one too many")
+    if "json" in client.promises:
+        with suppress(Refused):
+            client.push(nan)
+    settles = ["ack", *(verb for verb in ("release", "dead_letter") if verb in client.promises)]
+    for _ in works:
+        held = something(client)
+        client.ack(held)
+        for verb in settles if "fenced" in client.promises else ():
+            with suppress(Refused):
+                getattr(client, verb)(held)
+    if "lease" in client.promises and client.subject.traits.fixed_lease is None:
+        with suppress(Refused):
+            client.claim(lease_for=timedelta(0))
 
 
 def work_once(client: Client, work: str) -> None:

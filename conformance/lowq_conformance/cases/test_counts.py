@@ -8,9 +8,10 @@ from math import nan
 
 import pytest
 
-from lowq import Item
-from lowq_conformance.cases.expect import require, something, takes
+from lowq import Item, State
+from lowq_conformance.cases.expect import expect, require, something, takes
 from lowq_conformance.cases.test_deliver import agrees
+from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client
 
@@ -108,3 +109,25 @@ def test_counts_do_not_drift_by_reopening(q: Client, reopened: Callable[[Client]
     q.ack(held)
 
     agrees(reopened(q), ready=["b" if held.work == "a" else "a"])
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("lease")
+def test_a_task_whose_lease_ran_out_counts_once(q: Client) -> None:
+    """As ready, or as leased until somebody claims it: when a queue notices is its own affair."""
+    lease = q.subject.short_lease
+    q.push("a")
+    takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+    counts = q.count()
+    if not {"ready", "leased"} <= counts.keys():
+        raise NotPromised("ready and leased are not both counted")
+    told = [counts[state] for state in State if state in counts]
+    expect(q, sum(told) < 2, "it to be counted once, as ready or as leased")
+    expect(q, sum(told) == 1 or len(told) < len(State), "it to be counted, as ready or as leased")
+    expect(q, len(q.tasks()) == 1, "one task")
+    held = takes(q, "a")
+    agrees(q, leased=["a"])
+    q.ack(held)
+
+    agrees(q)

@@ -100,3 +100,19 @@ def test_a_redriven_task_counts_its_attempts_anew_or_on(q: Client) -> None:
     held = takes(q, "a")
 
     expect(q, require(held.attempts, "attempts") in (1, 2), f"attempts 1, or 2 of all, not {held.attempts}")
+
+
+@pytest.mark.clause("DEAD-3")
+def test_a_task_is_not_redriven_beside_an_equal_one(q: Client) -> None:
+    """Whatever redrive says, and whether the dead task is dropped, stays dead or waits until the other is done."""
+    if q.subject.traits.dedupe == "off":
+        raise NotPromised("equal works are not refused")
+    id = bury(q)
+    if q.push("a").added is False:
+        raise NotPromised("what is dead refuses an equal work")
+    with suppress(Refused):
+        q.redrive(id)
+    held = takes(q, "a")
+
+    nothing(q)
+    q.ack(held)

@@ -97,6 +97,17 @@ class OpeningCountsAgain(Drifting):
 
 
 @breaks("DELIVER-10")
+class RunOutCountsTwice(Queue):
+    """What was leased for too long is ready, and counts among the leased too until somebody claims it."""
+
+    def count(self) -> Counts:
+        counts = super().count()
+        with self.alone():
+            late = sum(row.token is not None for row in self.rows_in("ready"))
+        return Counts(counts.scheduled, counts.ready, counts.leased + late, counts.dead)
+
+
+@breaks("DELIVER-10")
 class CountsItsOwn(Queue):
     """A client counts what was there when it first was asked, and what it did itself since."""
 

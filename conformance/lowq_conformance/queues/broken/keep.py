@@ -150,3 +150,18 @@ class LeavesAFile(Queue):
     def __init__(self, place: Path, name: str, clock: Clock) -> None:
         super().__init__(place, name, clock)
         os.open(place / "lock", os.O_RDWR | os.O_CREAT)
+
+
+@breaks("CLOSE-3")
+class LeavesAFileOfARefusal(Queue):
+    """Whoever is refused leaves the lock file open that was opened for the call."""
+
+    def held(self, lease: Lease) -> Row:
+        lock = os.open(self.beside, os.O_RDWR | os.O_CREAT)
+        row = super().held(lease)
+        os.close(lock)
+        return row
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.beside = place / "lock"

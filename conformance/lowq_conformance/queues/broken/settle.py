@@ -155,6 +155,20 @@ class RedriveCopies(Queue):
             return True
 
 
+@breaks("DEAD-3")
+class RedrivesBesideAnEqual(Queue):
+    """A dead task is put back without a look at whether its work was pushed again meanwhile."""
+
+    def redrive(self, id: str) -> bool:
+        with self.alone() as now:
+            row = self.find(id)
+            if row is None or row.state != "dead":
+                return False
+            row.attempts = 0
+            self.wait(row, None, now)
+            return True
+
+
 @breaks("CANCEL-1")
 class CancelledIsClaimed(Queue):
     """Cancelling says that it worked, and the task is claimed all the same."""
