@@ -10,7 +10,7 @@ from __future__ import annotations
 import selectors
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import inf
@@ -32,6 +32,9 @@ LOOK = 0.05
 SHORT = timedelta(seconds=5)
 """The lease of a queue whose leases are really waited for and must not run out by accident."""
 DRAIN = 100_000
+
+After = Callable[[Sequence[RecordedCall]], list[Step]]
+"""What is to be done after these calls."""
 
 
 @dataclass(slots=True)
@@ -91,8 +94,11 @@ class Stress:
         state.run.seconds = time.monotonic() - began
         return state.run
 
-    def run_alone(self, victims: Sequence[Victim]) -> Execution:
-        """What was seen when the victims came one after the other, each in a process of its own."""
+    def run_alone(self, victims: Sequence[Victim], then: After | None = None) -> Execution:
+        """What was seen when the victims came one after the other, each in a process of its own.
+
+        Once what was left came out, the steps that follow from the calls so far are carried out, where there are any.
+        """
         began = time.monotonic()
         state = RunState(self, 1)
         for number, victim in enumerate(victims):
@@ -103,10 +109,10 @@ class Stress:
                 break
             state.kill(agent)  # one that came to the end of its steps dies here
             if state.seconds_left() < 0:
-                state.drain()
+                state.drain(then)
                 break
         else:
-            state.drain()
+            state.drain(then)
         state.finish()
         state.run.seconds = time.monotonic() - began
         return state.run
@@ -252,10 +258,11 @@ class RunState:
             self.agents.kill(agent)  # nothing is judged of what follows, and nobody is to be told that a kill did it
         return True
 
-    def drain(self) -> None:
+    def drain(self, then: After | None = None) -> None:
         """The leases have run out, and what was left came out; then one more came and went."""
         grace = self.subject.traits.grace / self.lease
-        steps: list[Step] = [["open"], ["drain", DRAIN], ["push", "last"], ["drain", 10]]
+        more = [] if then is None else then(load(self.logs).calls)
+        steps: list[Step] = [["open"], ["drain", DRAIN], *more, ["push", "last"], ["drain", 10]]
         if "lease" in self.subject.promises:
             steps.insert(0, ["pass", OUTLIVES + grace])
         part = {"client": "end", "slot": 0, "steps": steps}

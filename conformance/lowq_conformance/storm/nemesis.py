@@ -63,6 +63,38 @@ def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
     return found
 
 
+def changers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
+    """Who dies within a call that makes a lease longer, sets a task aside, redrives it or cancels it.
+
+    In a run of their own, of which each task is followed up by itself: the history's model knows none of these calls.
+    Without leases nobody need ever get what a killed client had in hand.
+    """
+    if "lease" not in subject.promises or subject.only_pushes or subject.traits.one_at_a_time:
+        return []
+    plan = Plan.of(subject, f"changers {seed}", 1, prefix="g")
+    asked = {"extend": "extend", "dead_letter": "dead_letter", "redrive": "dead_letter", "cancel": "cancel"}
+    kinds = [changing(plan, verb, deaths.change) for verb, promise in asked.items() if promise in subject.promises]
+    for kind in kinds:
+        plan.random.shuffle(kind)
+    return [Victim(steps) for turn in zip_longest(*kinds) for steps in turn if steps is not None]
+
+
+def changing(plan: Plan, verb: str, times: int) -> list[list[Step]]:
+    """Deaths within the verb, which is carried out twice before: each second one at a line, the others at a step, and
+    each sort as far from one another as can be, so that no state is missed that lasts for the gap between two."""
+    found = []
+    sorts = [(True, times - times // 2), (False, times // 2)]
+    for steps, number in sorts:
+        start = plan.random.random()
+        for part in range(number):
+            before: list[Step] = [["push", plan.work()] for _ in range(3)]
+            before += [["claim"]] * (0 if verb == "cancel" else 3)
+            before += [["dead_letter", 0]] * (3 if verb == "redrive" else 0)
+            one: Step = [verb, 0] if verb == "dead_letter" else ["extend", -1] if verb == "extend" else [verb]
+            found.append([["open"], *before, one, one, ["doom", (part + start) / number, steps], one, DIE])
+    return found
+
+
 def heirs(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
     """Who dies at the lines of a claim that finds something that has fallen due, where time can be moved.
 

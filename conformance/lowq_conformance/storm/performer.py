@@ -101,6 +101,10 @@ class Performer:
         self.subject = equipment.subject
         self.log = equipment.log
         self.held: list[Held] = []
+        self.pushed: list[tuple[Any, Any]] = []
+        """The ids and the works of what it has pushed and not cancelled."""
+        self.buried: list[Any] = []
+        """The ids of what it has set aside and not redriven."""
         self._client: Recorder | None = None
         self._steered: set[Any] = set()
         self._child, self._child_name = 0, ""
@@ -149,7 +153,9 @@ class Performer:
     def do_push(self, work: Any, priority: int = 0, delay: float | None = None) -> None:
         """Push; `delay` is in leases from now."""
         client, when = self.client, self._later(delay)
-        client.push(work, priority=priority, not_before=when)
+        answer = client.push(work, priority=priority, not_before=when)
+        if answer.id is not None:
+            self.pushed.append((answer.id, work))
 
     def do_batch(self, items: list[tuple[Any, int, float | None]]) -> None:
         """Push together."""
@@ -193,6 +199,34 @@ class Performer:
         held = self.held.pop(which)
         client, when = self.client, self._later(delay)
         client.release(held, not_before=when)
+
+    def do_extend(self, which: int) -> None:
+        """Hold what is in hand for a lease from now."""
+        if self.held:
+            client, held = self.client, self.held[which]
+            self.held[which] = client.extend(held, lease_for=self.equipment.lease)
+
+    def do_dead_letter(self, which: int) -> None:
+        """Set aside what is in hand."""
+        if self.held:
+            client, held = self.client, self.held.pop(which)
+            client.dead_letter(held)
+            if held.id is not None:
+                self.buried.append(held.id)
+
+    def do_redrive(self, id: int | str | None = None) -> None:
+        """The task of that id, or else the first that it has set aside, is to wait again."""
+        if id is None and self.buried:
+            id = self.buried.pop(0)
+        if id is not None:
+            client = self.client
+            client.redrive(id)
+
+    def do_cancel(self) -> None:
+        """Cancel the first that it has pushed."""
+        if self.pushed:
+            client = self.client
+            client.cancel(*self.pushed.pop(0))
 
     def do_settle_all(self) -> None:
         """Ack all that is in hand."""

@@ -129,6 +129,31 @@ class Recorder:
             self.client.release(held, not_before=not_before)
             came(True)
 
+    def extend(self, held: Held, *, lease_for: timedelta) -> Held:
+        """The task is held for so long from now; use what is returned from now on."""
+        number = self._claims[held]
+        with self._call("extend", {"claim": number}) as came:
+            longer = self.client.extend(held, lease_for=lease_for)
+            came(True)
+        self._claims[longer] = number
+        return longer
+
+    def dead_letter(self, held: Held) -> None:
+        """The task was set aside."""
+        with self._call("dead_letter", {"claim": self._claims[held], "id": encode_name(held.id)}) as came:
+            self.client.dead_letter(held)
+            came(True)
+
+    def redrive(self, id: Any) -> None:
+        """The task was asked to wait again."""
+        with self._call("redrive", {"id": encode_name(id)}) as came:
+            came(self.client.redrive(id))
+
+    def cancel(self, id: Any, work: Any) -> None:
+        """The task of that work was asked to go."""
+        with self._call("cancel", {"id": encode_name(id), "work": work}) as came:
+            came(self.client.cancel(id))
+
     def close(self) -> None:
         """The client was closed."""
         with self._call("close", {}) as came:
@@ -221,6 +246,11 @@ def encode_answer(answer: Answer) -> dict[str, Any]:
 def encode_id(id: Any) -> str | None:
     """An id, as it is written down."""
     return None if id is None else str(id)
+
+
+def encode_name(id: Any) -> int | str | None:
+    """An id by which another client may name the task, where it can be told as it is, or None."""
+    return id if isinstance(id, (int, str)) else None
 
 
 def encode_instant(when: datetime | None) -> int | None:

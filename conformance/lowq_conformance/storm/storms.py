@@ -20,7 +20,8 @@ from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm import nemesis as crash
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge
-from lowq_conformance.storm.execution import Execution, Kills, Stress, Victim
+from lowq_conformance.storm.execution import After, Execution, Kills, Stress, Victim
+from lowq_conformance.storm.fates import find_changed, follow_up
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
@@ -58,7 +59,7 @@ class Storm:
     @property
     def grounds(self) -> Effort:
         """What stands behind a clause that they keep."""
-        proved = len(self.judgements) == len(self.runs) and all(each.verdict == "proved" for each in self.judgements)
+        proved = len(self.judgements) == len(self.told) and all(each.verdict == "proved" for each in self.judgements)
         return Effort(
             "proved" if proved else "not refuted",
             sum(each.ops for each in self.judgements),
@@ -220,14 +221,20 @@ class Storms:
         made = [self._alone("writers", crash.writers, self._cuts()), self._alone("takers", crash.takers, [])]
         if crash.heirs(self.subject, self.seed, self.profile.deaths):
             made.append(self._alone("heirs", crash.heirs, []))
+        if crash.changers(self.subject, self.seed, self.profile.deaths):
+            made.append(self._alone("changers", crash.changers, [], follow_up))
         return merge(*made)
 
-    def _alone(self, name: str, victims: Victims, sights: Sequence[Callable[[Storm], int]]) -> Storm:
+    def _alone(
+        self, name: str, victims: Victims, sights: Sequence[Callable[[Storm], int]], then: After | None = None
+    ) -> Storm:
         def dying(name: str) -> list[Victim]:
             return victims(self.subject, f"{self.seed} {name}", self.profile.deaths)
 
         def make(name: str) -> Storm:
             stress = self._stress(threads=False, seconds=self.profile.serial)
+            if then is not None:
+                return judge_changes(stress.run_alone(dying(name), then))
             return self._judge(stress.run_alone(dying(name)), deadly=True)
 
         enough = partial(Storm.killed, number=len(dying(name)) * ENOUGH)
@@ -284,6 +291,14 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
         for clause in (*charges.clauses_of(fault, told, deadly=deadly), whole):
             found.append(Charge(clause, fault.said, fault.draw(NANOSECONDS), fault))
     return Storm([run], [told], found, [judgement])
+
+
+def judge_changes(run: Execution) -> Storm:
+    """The run, in which clients died as they changed tasks, with what it charges the queue with."""
+    found = list(charges.charge_calls(run, deadly=True))
+    if not run.waiting:
+        found += find_changed(run)
+    return Storm([run], [], found)
 
 
 def merge(*storms: Storm) -> Storm:

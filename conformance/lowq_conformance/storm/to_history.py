@@ -32,6 +32,8 @@ NO_REFUSALS = ("OperationalError", "BlockingIOError", "TimeoutError", "JSONDecod
 """Errors that tell of trouble, and never that a settle came too late."""
 COMINGS = ("open", "close", "fork", "join")
 """The calls with which clients come and go."""
+MAY_BE_REFUSED = ("ack", "release", "extend", "dead_letter", "redrive", "cancel")
+"""The calls that a queue may refuse since the task is another's by now, or gone."""
 ACCIDENT_NAMES = tuple(error.__name__ for error in ACCIDENTS)
 
 
@@ -252,11 +254,11 @@ def has_written(call: RecordedCall) -> bool:
 def has_surfaced(call: RecordedCall) -> bool:
     """Whether the call raised what it should not: that others were in the way, or an accident.
 
-    A settle may be refused, by an error of any name; nothing else may.
+    A settle may be refused, by an error of any name, and so may what names a task by its id; nothing else may.
     """
     if call.error is None or call.error == "answered False":
         return False
-    return call.kind not in ("ack", "release") or is_trouble(call.error)
+    return call.kind not in MAY_BE_REFUSED or is_trouble(call.error)
 
 
 def is_trouble(error: str) -> bool:

@@ -250,3 +250,32 @@ class TakesOverInTwoSteps(Queue):
             row.state, row.due = "ready", None
             self.write(row)
         super().promote(now)
+
+
+@breaks("CRASH-4")
+class SetsAsideInTwoSteps(Queue):
+    """Who sets a task aside takes it out in one step, and puts it to the dead in the next."""
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        with self.alone():
+            row = self.held(lease)
+            self.remove(row)
+        with self.alone():
+            row.state, row.due, row.token, row.reason = "dead", None, None, reason
+            self.write(row)
+
+
+@breaks("CRASH-1")
+class RedrivesInTwoSteps(Queue):
+    """Who redrives a task takes it from the dead in one step, and lets it wait again in the next."""
+
+    def redrive(self, id: str) -> bool:
+        with self.alone():
+            row = self.find(id)
+            if row is None or row.state != "dead" or self.standing(row) is not None:
+                return False
+            self.remove(row)
+        with self.alone() as now:
+            row.attempts = 0
+            self.wait(row, None, now)
+            return True

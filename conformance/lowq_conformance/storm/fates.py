@@ -1,0 +1,121 @@
+"""What became of each task of a run in which clients died within extend, dead_letter, redrive and cancel.
+
+Such a call is whole or absent: whoever was killed in it leaves the task as it was before or as it is afterwards. When
+all leases have run out and all that is dead was redriven, each task has come out once, but for the cancelled ones.
+Only what came out and was acked at the end is counted, and a task of which that end says nothing sure is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from lowq_conformance.storm.charges import Charge, line
+from lowq_conformance.storm.execution import DRAIN, Execution
+from lowq_conformance.storm.performer import Step
+from lowq_conformance.storm.recorder import RecordedCall, pushes_added
+
+END = "end"
+"""Who claims and acks all that is left."""
+CHANGES = ("extend", "dead_letter", "redrive", "cancel")
+
+Fate = list[RecordedCall]
+"""All calls about one task."""
+
+
+def follow_up(calls: Sequence[RecordedCall]) -> list[Step]:
+    """All that was to be dead is redriven and comes out; then all works are pushed again, and come out."""
+    again: list[Step] = [["redrive", id] for id in dict.fromkeys(list_ids(calls, "dead_letter")) if id is not None]
+    works: list[Step] = [["push", call.args["work"]] for call in calls if call.kind == "push"]
+    return [*again, ["drain", DRAIN], *works, ["drain", DRAIN]]
+
+
+def list_ids(calls: Iterable[RecordedCall], kind: str) -> list[Any]:
+    """The ids of the tasks that calls of this kind were about."""
+    return [call.args["id"] for call in calls if call.kind == kind]
+
+
+def find_changed(run: Execution) -> Iterator[Charge]:
+    """The tasks that are lost, or came out more often than they were pushed, or left something behind."""
+    calls = run.recording.calls
+    if not any(call.process == END and call.kind == "push" and call.args["work"] == "last" for call in calls):
+        return  # the end was not come to
+    if any(call.process == END and call.kind == "claim" and (call.ret is None or call.error) for call in calls):
+        return  # not all came out that could
+    charged = set[str]()
+    for fate in fates_of(calls).values():
+        for clause, said in faults_of(run, fate):
+            if clause not in charged:  # one is shown of each clause
+                charged.add(clause)
+                yield Charge(clause, said, "\n".join(line(run, call) for call in fate))
+
+
+def fates_of(calls: Sequence[RecordedCall]) -> dict[str, Fate]:
+    """The calls about each task that a victim's push has added, by its work, which nobody else pushes."""
+    fates: dict[str, Fate] = {}
+    works: dict[tuple[str, int], str] = {}
+    ids: dict[Any, str] = {}
+    for call in calls:
+        work = None
+        match call.kind:
+            case "push" if call.process != END and pushes_added(call):
+                fates.setdefault(call.args["work"], [])
+                work = call.args["work"]
+            case "push" | "cancel":
+                work = call.args["work"]
+            case "claim" if call.result is not None:
+                work = works[call.process, call.number] = call.result["work"]
+            case "ack" | "extend" | "dead_letter":
+                work = works[call.process, call.args["claim"]]
+                if call.kind == "dead_letter" and call.args["id"] is not None:
+                    ids[call.args["id"]] = work
+            case "redrive":
+                work = ids.get(call.args["id"])
+        if isinstance(work, str) and work in fates:
+            fates[work].append(call)
+    return fates
+
+
+def faults_of(run: Execution, fate: Fate) -> Iterator[tuple[str, str]]:
+    """The clauses that are broken by what became of the task, and what is wrong."""
+    work = fate[0].args["work"]
+    again = next((call for call in fate if call.kind == "push" and call.process == END), None)
+    before = [call for call in fate if again is None or call.call < again.call]
+    claims = [call for call in before if call.process == END and call.kind == "claim"]
+    acks = {call.args["claim"]: call for call in before if call.process == END and call.kind == "ack"}
+    if not all(claim.number in acks and is_sure(run, claim, acks[claim.number]) for claim in claims):
+        return
+    changes = [call for call in before if call.kind in CHANGES and call.process != END]
+    cut = next((call for call in reversed(changes) if call.ret is None), None)
+    where = f"{work!r}, whose {cut.kind} was cut off by a kill," if cut is not None else f"{work!r}"
+    if len(claims) > 1:
+        for clause in ("CRASH-5", "CRASH-7"):
+            yield clause, f"{where} was acked {len(claims)} times, each time after it had been claimed anew"
+    elif not claims and not may_be_gone(before):
+        clause = "CRASH-1" if cut is None or cut.kind == "redrive" else "CRASH-4"
+        dead = any(call.kind == "dead_letter" for call in before)
+        tried = "every lease had run out" + (" and it was asked to be redriven" if dead else "")
+        for each in (clause, "CRASH-7"):
+            yield each, f"{where} is lost: it did not come out when {tried}"
+    elif run.subject.traits.dedupe != "off" and says_duplicate(again):
+        yield "CRASH-6", f"{where} is gone, and when it was pushed again the queue said that it still stands"
+
+
+def is_sure(run: Execution, claim: RecordedCall, ack: RecordedCall) -> bool:
+    """Whether the ack was taken, and certainly while the lease ran."""
+    if ack.ret is None or ack.error is not None:
+        return False
+    return run.subject.can_pass_time or ack.ret - claim.call < run.lease.total_seconds() * 1e9 / 2
+
+
+def may_be_gone(fate: Fate) -> bool:
+    """Whether the task was perhaps cancelled, or is dead, and nobody could redrive it at the end."""
+    if any(call.kind == "cancel" for call in fate):
+        return True
+    dead = any(call.kind == "dead_letter" for call in fate)
+    return dead and not any(call.kind == "redrive" and call.process == END for call in fate)
+
+
+def says_duplicate(again: RecordedCall | None) -> bool:
+    """Whether the work, pushed again, was refused as a duplicate."""
+    return again is not None and again.error is None and bool(again.result) and again.result["added"] is False
