@@ -12,12 +12,16 @@ import os
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from lowq_conformance.support.tracepoints import Counter, audited, listen, trace
 
+LONGEST = 10.0
+"""Seconds for which a process waits to be kept; it does not stand still where it is not."""
+LOOK = 0.001
 WIDTH = 8
 """Bytes of a number in the file of the counted."""
 
@@ -48,7 +52,12 @@ def read_counts(path: Path) -> tuple[int, int]:
 
 
 def freeze(gate: Path, kind: str, after: float) -> None:
-    """This process makes the gate and stands still before a line or step to come, or after so many seconds."""
+    """This process makes the gate and stands still before a line or step to come, or after so many seconds.
+
+    It does so only once it is kept by the reaper, which kills it when the tests are gone: nobody else would know it.
+    """
+    if not wait_until_kept(gate.parent):
+        return
     still = partial(stand_still, gate, os.getpid())
     match kind:
         case "line":
@@ -59,6 +68,21 @@ def freeze(gate: Path, kind: str, after: float) -> None:
             timer = threading.Timer(after, still)
             timer.daemon = True
             timer.start()
+
+
+def tell_kept(folder: Path, pid: int) -> None:
+    """The process may stand still: it is kept."""
+    Path(folder, f"kept {pid}").touch()
+
+
+def wait_until_kept(folder: Path) -> bool:
+    """Whether this process was said to be kept before long; not where the tests are over."""
+    sign, end = Path(folder, f"kept {os.getpid()}"), time.monotonic() + LONGEST
+    while not sign.exists():
+        if time.monotonic() > end or not folder.exists():
+            return False
+        time.sleep(LOOK)
+    return True
 
 
 def stand_still(gate: Path, pid: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from lowq_conformance.contract.outcomes import Broken, NotObserved
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.freezing import tell_kept
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
@@ -151,6 +152,7 @@ class Workers:
             if pid not in self._living and not is_gone(pid):
                 self._living.add(pid)
                 self.reaper.keep(pid)
+                tell_kept(Path(self.handler.folder), pid)
 
 
 LAST = 30.0

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from lowq_conformance.cases.exit_window import ExitWindow
+from lowq_conformance.subject.freezing import tell_kept
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.reaper import Reaper
-from processes import BOUND, python
+from lowq_conformance.subject.turns import TurnLog
+from processes import BOUND, python, wait_for
 
 PROGRAM = """
     import json, os, sys
@@ -57,8 +59,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a worker that has one turn, at this work, and is not there any more after the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(**work: Any) -> subprocess.Popen[str]:
+    def start(*, kept: bool = True, **work: Any) -> subprocess.Popen[str]:
         started.append(python(PROGRAM, tmp_path, json.dumps(work)))
+        if kept:
+            tell_kept(tmp_path, started[-1].pid)
         return started[-1]
 
     yield start
@@ -102,6 +106,26 @@ def test_a_worker_stands_still_where_it_is_told_to(
 
     os.kill(worker.pid, signal.SIGCONT)
     assert (ended(worker), made(tmp_path)) == (0, "ab")
+
+
+def test_a_worker_that_nobody_keeps_does_not_stand_still_yet(start: Start, tmp_path: Path) -> None:
+    """Where the tests are killed before they know it, it would stand there for ever."""
+    worker = start(kept=False, does="freeze", after=["step", 1], at="gate")
+    wait_for(lambda: any(turn.done for turn in TurnLog(tmp_path).turns()))
+    assert not Handler(str(tmp_path)).is_open("gate")
+
+    tell_kept(tmp_path, worker.pid)
+    assert stands_still(worker.pid)
+    os.kill(worker.pid, signal.SIGCONT)
+    assert ended(worker) == 0
+
+
+def test_a_worker_whose_tests_are_over_does_not_stand_still(start: Start, tmp_path: Path) -> None:
+    worker = start(kept=False, does="freeze", after=["step", 1], at="gate")
+    wait_for(lambda: any(turn.done for turn in TurnLog(tmp_path).turns()))
+    tmp_path.rename(tmp_path.with_name("over"))
+
+    assert ended(worker) == 1  # at the first file that it wants to make
 
 
 def test_a_worker_goes_on_when_its_moment_is_over(start: Start, reaper: Reaper) -> None:
