@@ -190,8 +190,9 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
 
     @rule()
     def open(self) -> None:
-        """Another client comes."""
-        if len(self.clients) == 3:
+        """Another client comes, where that ends nobody's lease."""
+        held = any(task.state == "leased" for task in self.model.tasks)
+        if len(self.clients) == 3 or (held and "shared_lease" not in self.promises):
             return
         self.clients.append(self.subject.open(self.place))
         self.model.client_came_or_went()

@@ -68,6 +68,10 @@ def test_a_lease_that_a_kill_may_end_or_not_is_open_both_ways(storms: Made, targ
     assert accused(storms(target, seed), "storm processes") == []
 
 
+def test_a_lease_that_another_client_ends_by_coming_is_not_counted_on() -> None:
+    assert faults(f"{STRANGERS}:EndsLeases", "DELIVER-10", seed=4) == {}
+
+
 @pytest.mark.parametrize("queue", ["Memory", "Journal"])
 def test_a_time_is_never_passed_to_a_release_that_takes_none(storms: Made, queue: str) -> None:
     target = f"{LESS}:{queue}.release_time"
