@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lowq import Item
-from lowq_conformance.cases.waiting import Lateness, Missed
+from lowq_conformance.cases.waiting import Lateness, Missed, find_missed
 from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.subject.client import MINUTE, Client, Held
@@ -167,15 +167,14 @@ class Scene:
 
 def confirm_scene(subject: Subject, place: Path, profile: Profile, play: Callable[[Scene], None]) -> None:
     """The scene goes as it should in one of several attempts. Raises Broken where it does in none."""
-    for attempt in range(ATTEMPTS):
+
+    def play_once(attempt: int) -> None:
         subject.journal.calls.clear()
-        try:
-            with Scene(subject, place / f"attempt {attempt}", profile) as scene:
-                scene.play(play)
-            return
-        except Missed as missed:
-            said = str(missed)
-    raise Broken(f"{said}; so it was in each of {ATTEMPTS} attempts")
+        with Scene(subject, place / f"attempt {attempt}", profile) as scene:
+            scene.play(play)
+
+    if said := find_missed(ATTEMPTS, play_once):
+        raise Broken(said)
 
 
 def verbs_of(q: Client) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from lowq import Item
 from lowq_conformance.cases.away import ATTEMPTS, Scene
-from lowq_conformance.cases.waiting import Missed
+from lowq_conformance.cases.waiting import Missed, find_missed
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.aftermath import BATCH, Tally
@@ -89,15 +89,13 @@ class CutCalls:
     def _look(self) -> None:
         if self.subject.only_pushes:
             raise NotPromised("its own worker claims")
-        said = ""
-        for attempt in range(ATTEMPTS):
-            try:
-                with Scene(self.subject, self.folder / f"cut {attempt}", self.profile) as scene:
-                    scene.play(self._play)
-                return
-            except Missed as missed:
-                said = str(missed)
-        self.found[CUT] = Broken(f"{said}; so it was in each of {ATTEMPTS} attempts", clause=CUT)
+
+        def play(attempt: int) -> None:
+            with Scene(self.subject, self.folder / f"cut {attempt}", self.profile) as scene:
+                scene.play(self._play)
+
+        if said := find_missed(ATTEMPTS, play):
+            self.found[CUT] = Broken(said, clause=CUT)
 
     def _play(self, scene: Scene) -> None:
         stage = CutStage(scene)

@@ -298,12 +298,22 @@ class Stage:
 
 def confirm_scene(subject: Subject, place: Path, agents: Agents, scene: Callable[[Stage], None]) -> None:
     """The scene goes as it should, in one of several attempts. Raises Broken where it does in none."""
-    for attempt in range(ATTEMPTS):
+
+    def play(attempt: int) -> None:
         subject.journal.calls.clear()
+        with Stage(subject, place / f"attempt {attempt}", agents) as stage:
+            scene(stage)
+
+    if said := find_missed(ATTEMPTS, play):
+        raise Broken(said)
+
+
+def find_missed(attempts: int, play: Callable[[int], None]) -> str | None:
+    """What was missed in the last of the attempts, where it was so in each; None where one went as it should."""
+    for attempt in range(attempts):
         try:
-            with Stage(subject, place / f"attempt {attempt}", agents) as stage:
-                scene(stage)
-            return
+            play(attempt)
+            return None
         except Missed as missed:
             said = str(missed)
-    raise Broken(f"{said}; so it was in each of {ATTEMPTS} attempts")
+    return f"{said}; so it was in each of {attempts} attempts"
