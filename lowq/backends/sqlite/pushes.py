@@ -15,7 +15,7 @@ SCHEDULED, READY, DEAD = 0, 1, 3
 _EVER = 2**63 - 1
 
 _EQUAL = "state < 3 AND (state < 2 OR due <= ?)"
-"""Which tasks refuse an equal push, up to that end of a lease: to now where a claim frees them, else for ever."""
+"""Which tasks refuse an equal push, until `_until`."""
 
 _ROW = (
     "INSERT INTO task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)"
@@ -127,7 +127,7 @@ def _standing(db: sqlite3.Cursor, queue: int, dedupe: Dedupe, batch: list[Entry]
             f"SELECT digest, min(id) FROM task WHERE queue = ? AND digest IN ({', '.join('?' * len(asked))})"
             f" AND {_EQUAL} GROUP BY digest"
         )
-        found.update(fetch(db, statement, (queue, *asked, now if dedupe == "until_claimed" else _EVER)))
+        found.update(fetch(db, statement, (queue, *asked, _until(dedupe, now))))
     return found
 
 
@@ -141,4 +141,9 @@ def row_of(queue: int, new: Entry, now: int) -> tuple[object, ...]:
 
 def same_as(queue: int, dedupe: Dedupe, digest: bytes, now: int) -> tuple[int, bytes | None, int]:
     """The queue, the digest, and until when; nothing equals NULL."""
-    return queue, None if dedupe == "off" else digest, now if dedupe == "until_claimed" else _EVER
+    return queue, None if dedupe == "off" else digest, _until(dedupe, now)
+
+
+def _until(dedupe: Dedupe, now: int) -> int:
+    """The instant up to which a lease that ends counts as standing: every lease ends some day."""
+    return now if dedupe == "until_claimed" else _EVER

@@ -58,17 +58,13 @@ class BoundedDatabase(Database):
     def alone(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """As Database.alone."""
         answer = self._run("", body)
-        self._calls += 1
-        if not self._calls % _LOOK_EVERY:
-            self._bound_log()
+        self._bound_log()
         return answer
 
     def writing(self, body: Callable[[sqlite3.Cursor], T]) -> T:
         """As Database.writing."""
         answer = self._run("BEGIN IMMEDIATE", body)
-        self._calls += 1
-        if not self._calls % _LOOK_EVERY:
-            self._bound_log()
+        self._bound_log()
         return answer
 
     def give_room_back(self, longest: timedelta, is_wanted: Callable[[], bool]) -> None:
@@ -92,7 +88,8 @@ class BoundedDatabase(Database):
 
     def _bound_log(self) -> None:
         """A log that became long begins anew, though readers overlap: SQLite's own checkpoints wait for a gap."""
-        if (size := _size(f"{self.path}-wal")) < _LONG_LOG:
+        self._calls += 1
+        if self._calls % _LOOK_EVERY or (size := _size(f"{self.path}-wal")) < _LONG_LOG:
             return
         if self._wait_left is None or self._wait_left() <= timedelta(0):
             wait = min(_READERS * (size / _LONG_LOG), _LONGEST_READERS)
