@@ -37,6 +37,12 @@ class HandlerNotFound(LowqError):
     """What was named as the handler cannot be imported or called."""
 
 
+def look_here() -> None:
+    """The current directory is importable."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def load(target: str) -> list[Handler]:
     """The handlers that `module:name` or `module:name.attribute` names, or `module`: of all queues in it.
 
@@ -49,8 +55,7 @@ def load(target: str) -> list[Handler]:
         )
     if not module_name or (colon and not path):
         raise HandlerNotFound(f"{target!r} is no handler\nexpected module:handler, such as app.jobs:send_mail")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    look_here()
     try:
         found: Any = import_module(module_name)
     except BaseException as error:

@@ -261,8 +261,9 @@ def _is_place(text: str) -> bool:
 
 def _is_module(text: str) -> bool:
     """Whether the text is the name of a module here; a new file of that name is written ``./name``."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    from lowq.commands.handler import look_here
+
+    look_here()
     package = text.partition(".")[0]
     return all(map(str.isidentifier, text.split("."))) and find_spec(package) is not None
 

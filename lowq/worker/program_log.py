@@ -18,10 +18,10 @@ def is_heard(level: int) -> bool:
         return False
 
 
-def write(level: int, text: str, *values: object, **options: Any) -> None:
+def write(level: int, text: str, *values: object, stacklevel: int = 2, **options: Any) -> None:
     """The text is logged, as `Logger.log` does it; raises only what is meant for the program, as `passes` says."""
     try:
-        _logger.log(level, text, *values, stacklevel=options.pop("stacklevel", 2), **options)
+        _logger.log(level, text, *values, stacklevel=stacklevel, **options)
     except BaseException as error:
         if passes(error):
             raise
