@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from bench.server_clients import Client, Loop, Subject, nothing
+from bench.server_clients import Loop, Subject, client_of, nothing
 
 MINUTE = timedelta(minutes=1)
 
@@ -199,16 +199,8 @@ def _set_django_up(url: str) -> None:
     import_module("django.core.management").call_command("migrate", verbosity=0)
 
 
-def _client(kind: Any) -> Any:
-    def make(url: str) -> Client:
-        client: Client = kind(url)
-        return client
-
-    return make
-
-
 PEERS = (
-    Subject("procrastinate", _client(Procrastinate), "procrastinate", "no lease: a heartbeat for each worker"),
-    Subject("pgqueuer", _client(PgQueuer), "pgqueuer", "an ack moves the task to a log; its worker acks in tens"),
-    Subject("django-tasks-db", _client(DjangoTasksDb), "django-tasks-db", "no lease; done rows stay until pruned"),
+    Subject("procrastinate", client_of(Procrastinate), "procrastinate", "no lease: a heartbeat for each worker"),
+    Subject("pgqueuer", client_of(PgQueuer), "pgqueuer", "an ack moves the task to a log; its worker acks in tens"),
+    Subject("django-tasks-db", client_of(DjangoTasksDb), "django-tasks-db", "no lease; done rows stay until pruned"),
 )

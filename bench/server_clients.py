@@ -64,6 +64,16 @@ class Subject:
             return None
 
 
+def client_of(kind: Any) -> Callable[[str], Client]:
+    """Makes clients of that class, which may lack calls where the queue has none such."""
+
+    def make(url: str) -> Client:
+        client: Client = kind(url)
+        return client
+
+    return make
+
+
 class Loop:
     """A client whose calls are coroutines, run one after the other."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from bench.server_clients import Client, Loop, Subject, nothing, redis_url
+from bench.server_clients import Loop, Subject, client_of, nothing, redis_url
 
 
 class Rq:
@@ -199,18 +199,10 @@ class Saq(Loop):
         self.loop.close()
 
 
-def _client(kind: Any) -> Any:
-    def make(url: str) -> Client:
-        client: Client = kind(url)
-        return client
-
-    return make
-
-
 PEERS = (
-    Subject("rq", _client(Rq), "rq", "no dedupe, no lease; pickles"),
-    Subject("dramatiq", _client(Dramatiq), "dramatiq", "no dedupe; a heartbeat for each worker"),
-    Subject("huey", _client(Huey), "huey", "no dedupe, no ack (taking deletes); pickles"),
-    Subject("arq", _client(Arq), "arq", "dedupes by id; its worker alone takes tasks; pickles"),
-    Subject("saq", _client(Saq), "saq", "no lease: swept after a timeout"),
+    Subject("rq", client_of(Rq), "rq", "no dedupe, no lease; pickles"),
+    Subject("dramatiq", client_of(Dramatiq), "dramatiq", "no dedupe; a heartbeat for each worker"),
+    Subject("huey", client_of(Huey), "huey", "no dedupe, no ack (taking deletes); pickles"),
+    Subject("arq", client_of(Arq), "arq", "dedupes by id; its worker alone takes tasks; pickles"),
+    Subject("saq", client_of(Saq), "saq", "no lease: swept after a timeout"),
 )

@@ -45,14 +45,18 @@ def pushed(url: str) -> tuple[Backend, list[str]]:
     return queue, [queue.push(work).id for work in ("a", "b", "c")]
 
 
+def pushed_anew(url: str, wipe: Wipe) -> tuple[list[str], Backend, list[str]]:
+    """The ids of before the place was wiped; a client of afterwards, and the ids that it was given."""
+    before, ids = pushed(url)
+    before.close()
+    wipe(url)
+    return ids, *pushed(url)
+
+
 @pytest.mark.parametrize("wipe", [truncate, drop, step_back])
 def test_ids_of_a_postgresql_that_was_emptied_never_come_again(lowq_postgres: str, wipe: Wipe) -> None:
-    before, ids = pushed(lowq_postgres)
-    before.close()
+    ids, after, fresh = pushed_anew(lowq_postgres, wipe)
 
-    wipe(lowq_postgres)
-
-    after, fresh = pushed(lowq_postgres)
     with closing(after):
         assert not set(ids) & set(fresh)
         assert fresh == sorted(fresh, key=int)
@@ -94,12 +98,8 @@ def test_a_user_who_may_not_set_the_sequence_pushes_all_the_same(
 
 
 def test_ids_of_a_valkey_that_was_emptied_never_come_again(lowq_valkey: str) -> None:
-    before, ids = pushed(lowq_valkey)
-    before.close()
+    ids, after, fresh = pushed_anew(lowq_valkey, flush)
 
-    flush(lowq_valkey)
-
-    after, fresh = pushed(lowq_valkey)
     with closing(after):
         assert not set(ids) & set(fresh)
         assert [after.cancel(id) for id in ids] == [False] * 3
