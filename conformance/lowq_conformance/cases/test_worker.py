@@ -22,9 +22,9 @@ from lowq_conformance.cases.worker_fixtures import (
     MOMENT,
     comes_back,
     expect_at_most,
-    lease_over,
     q,
     reaper,
+    require_given_back,
     run_after_a_kill,
     task,
     waiting,
@@ -36,7 +36,6 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.client import Client
-from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.workers import Workers
 
 __all__ = ["q", "reaper", "workers"]
@@ -229,17 +228,6 @@ def test_sigterm_finishes_or_gives_back_the_task_in_hand(
             raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
         if workers.undone([work]):
             require_given_back(workers, work)
-
-
-def require_given_back(workers: Workers, work: Any) -> None:
-    """The work, whose turn did not come to its end, is run again: at once, or when its lease has run out."""
-    workers.start()
-    if workers.until(lambda: not workers.undone([work]), MOMENT):
-        return
-    lease_over(workers)
-    workers.start()
-    if not workers.until(lambda: not workers.undone([work])):
-        raise Broken(f"{format_value(work)} was neither finished nor given back: no other worker runs it")
 
 
 @pytest.mark.clause("WORKER-7")

@@ -11,12 +11,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from itertools import count
-from random import Random
 from typing import Any
 
 import pytest
@@ -26,23 +23,22 @@ from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.cases.waiting import Lateness
 from lowq_conformance.cases.worker_fixtures import (
     MOMENT,
+    PATIENT,
     comes_back,
     expect_at_most,
     lease_over,
     lease_span,
     q,
     reaper,
-    run_after_a_kill,
     task,
+    tried,
     waiting,
     workers,
 )
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised, Refused
-from lowq_conformance.contract.profile import Profile
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import format_value
-from lowq_conformance.subject.turns import Turn
 from lowq_conformance.subject.workers import Workers, describe_turns, most_at_once
 
 __all__ = ["q", "reaper", "workers"]
@@ -59,9 +55,6 @@ OFTEN = 3
 """How often something is looked at that the machine may have spoilt."""
 STANDS = 3.0
 """Seconds for which a worker stands still at most."""
-LONGEST_RETRY = timedelta(days=1)
-PATIENT = 5.0
-"""Seconds for which a retry is really waited for at most."""
 ODD = timedelta(milliseconds=637)
 """A part of a second."""
 LAST = timedelta(milliseconds=300)
@@ -172,21 +165,28 @@ def test_a_worker_that_stood_still_past_its_lease_settles_nothing(q: Client, wor
 
 
 def take_from_who_stands_still(q: Client, workers: Workers, work: Any) -> Held | None:
-    """What a client claims while the worker that has the work in hand stands still and its lease is over."""
+    """What a client claims while the worker that has the work in hand stands still and its lease is over.
+
+    All others stand still, too, so that none of them has it first.
+    """
     q.push(work)
     workers.start()
-    turn = workers.wait_begun(work)
-    workers.note(f"os.kill({turn.pid}, SIGSTOP)")
-    workers.reaper.thaw(turn.pid, STANDS)
-    os.kill(turn.pid, signal.SIGSTOP)
+    pid = workers.wait_begun(work).pid
+    still = [pid, *(each for each in workers.running() if each != pid)]
     try:
+        for each in still:
+            workers.note(f"os.kill({each}, SIGSTOP)")
+            workers.reaper.thaw(each, STANDS)
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGSTOP)
         lease_over(workers)
         return claim(q, lease_for=MINUTE)
     finally:
-        workers.note(f"os.kill({turn.pid}, SIGCONT)")
-        workers.reaper.thaw(turn.pid, 0)
-        with suppress(ProcessLookupError):
-            os.kill(turn.pid, signal.SIGCONT)
+        for each in still:
+            workers.note(f"os.kill({each}, SIGCONT)")
+            workers.reaper.thaw(each, 0)
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
 
 
 @pytest.mark.clause("WORKER-10")
@@ -209,47 +209,6 @@ def test_a_task_that_always_fails_is_tried_as_often_as_stated_and_blocks_nobody(
     q.push(task(2))
     workers.start()
     workers.run(task(2))
-
-
-def tried(q: Client, workers: Workers, work: Any, number: int, *, briefly: bool = False) -> bool:
-    """Whether the work has been tried so often, and its worker has seen to it.
-
-    The queue's clock is moved on where it has not; where time really passes, retries are waited for that are short.
-    """
-    if not tried_in_time(workers, work, number, briefly=briefly):
-        return False
-    seen = task(next(fresh))
-    q.push(seen)
-    workers.start()
-    workers.run(seen)
-    return True
-
-
-def tried_in_time(workers: Workers, work: Any, number: int, *, briefly: bool) -> bool:
-    """Whether so many turns at the work came to their end."""
-    subject = workers.subject
-
-    def over() -> bool:
-        return len([turn for turn in workers.of(work) if turn.end is not None]) >= number
-
-    if workers.until(over, workers.bound if number == 1 else 0):
-        return True
-    if subject.can_pass_time:
-        for length in (timedelta(hours=1), LONGEST_RETRY):
-            subject.pass_time(workers.place, length)
-            workers.start()
-            if workers.until(over, MOMENT if briefly else 2 * MOMENT):
-                return True
-        return workers.until(over, 0 if briefly else workers.bound)
-    after = subject.traits.retry_after
-    if after is None or after.total_seconds() > PATIENT:
-        raise NotPromised("retry_after: how long a retry takes is not stated, or more than can be waited for")
-    end = time.monotonic() + 2 * after.total_seconds() + (0 if briefly else workers.bound)
-    while time.monotonic() < end:
-        workers.start()
-        if workers.until(over, MOMENT):
-            return True
-    return over()
 
 
 @pytest.mark.clause("WORKER-11")
@@ -332,113 +291,6 @@ def test_a_task_with_a_time_runs_at_its_time(q: Client, workers: Workers) -> Non
 def sooner(length: timedelta) -> int:
     """Nanoseconds that must have passed by then, whichever clock is looked at."""
     return (length - MARGIN) // timedelta(microseconds=1) * 1000
-
-
-@pytest.mark.clause("WORKER-14")
-def test_tasks_with_times_are_run_though_workers_were_killed_as_they_fell_due(
-    q: Client, workers: Workers, random: Random, profile: Profile
-) -> None:
-    """While it waits, and where others fall due while a worker runs something else, on its way to what is next."""
-    early, due = task("waits for its time"), later(q)
-    q.push(early, not_before=due)
-    q.push(waiting(0))
-    workers.start()
-    workers.wait_begun(waiting(0))
-    workers.kill()
-    workers.handler.open("gate")
-    fall_due(q, due)
-    workers.start()
-    run_after_a_kill(workers, early)
-
-    def fall_due_meanwhile(number: int) -> Any:
-        due = later(q)
-        q.push(task(number), not_before=due)
-        fall_due(q, due)
-        return task(number)
-
-    rounds = profile.kills if workers.subject.can_pass_time else min(profile.kills, 3)
-    killed_on_the_way(q, workers, random, rounds, fall_due_meanwhile)
-
-
-@pytest.mark.clause("WORKER-4")
-def test_a_queue_runs_again_though_its_worker_was_killed_on_the_way_to_its_next_task(
-    q: Client, workers: Workers, random: Random, profile: Profile
-) -> None:
-    """At lines and steps between one task and the next, which waits: where one is acked, and the other claimed."""
-
-    def push(number: int) -> Any:
-        q.push(task(number))
-        return task(number)
-
-    killed_on_the_way(q, workers, random, profile.kills, push)
-    q.push(task("last"))
-    workers.start()
-    run_after_a_kill(workers, task("last"))
-
-
-fresh = count(1000)
-
-
-def killed_on_the_way(q: Client, workers: Workers, random: Random, many: int, push: Callable[[int], Any]) -> None:
-    """So many workers were killed at lines or steps that come after a turn, in which `push` had one more wait.
-
-    Three in four die at steps, where Python tells of them: there are few, and nothing that others see changes between
-    two of them. All are spread over the way, so that a queue that is wrong for two steps in twelve is found whatever
-    the seed. After each kill what was in hand is run, before another one is killed: who gives up a task whose workers
-    die again and again is right.
-    """
-    lines, steps = way_to_the_next(q, workers)
-    at_steps = min(steps, many - many // 4)
-    points = [("step", each) for each in spread(random, steps, at_steps)]
-    points += [("line", each) for each in spread(random, max(1, lines), many - at_steps)]
-    for kind, after in points:
-        at, first = f"killed {next(fresh)}", f"begun {next(fresh)}"
-        freezing = task(at, does="freeze", after=[kind, after], at=at, first=first)
-        q.push(freezing)
-        workers.start()
-        workers.wait_begun(freezing)
-        work = push(next(fresh))
-        workers.handler.open(first)
-        met = workers.until(partial(is_met, workers, freezing), MOMENT)
-        workers.note(f"the worker {'stands at' if met else 'is past'} {kind} {after} after its turn")
-        workers.kill()
-        comes_back(workers, work)
-
-
-def spread(random: Random, most: int, many: int) -> list[int]:
-    """So many of 1 to `most`, as far apart as can be: any `most / many` in a row, rounded up, have one of them."""
-    offset = random.random()
-    return [1 + int((number + offset) * most / many) for number in range(many)]
-
-
-def is_met(workers: Workers, freezing: Any) -> bool:
-    """Whether the worker stands still after its turn, has ended, or has gone past that point."""
-    return workers.handler.is_open(freezing["at"]) or not workers.running() or busy_elsewhere(workers, freezing)
-
-
-def busy_elsewhere(workers: Workers, work: Any) -> bool:
-    """Whether the process that ran the work has gone on to another one, and ended that."""
-    turns = workers.of(work)
-    if not turns or turns[0].end is None:
-        return False
-    later_ones: list[Turn] = [turn for turn in workers.turns() if turn.begin > turns[0].begin]
-    return any(turn.end is not None for turn in later_ones)
-
-
-def way_to_the_next(q: Client, workers: Workers) -> tuple[int, int]:
-    """How many lines and steps there are between a turn and the next one of the same worker, where Python tells."""
-    counting, following = (
-        task(next(fresh), does="count", at="the next"),
-        task(next(fresh), does="wait", at="the next"),
-    )
-    q.push(counting)
-    q.push(following)
-    workers.start()
-    workers.wait_begun(following)
-    lines, steps = workers.handler.load_counts("the next")
-    workers.handler.open("the next")
-    workers.run(counting, following)
-    return min(lines, 3000), min(steps, 60)
 
 
 @pytest.mark.clause("WORKER-15")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lowq_conformance.contract.outcomes import Broken
+from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.workers import Workers, describe_turns, most_at_once
 
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
+LONGEST_RETRY = timedelta(days=1)
+PATIENT = 5.0
+"""Seconds for which a retry is really waited for at most."""
+
+fresh = count(1000)
+"""Numbers of works that nobody else has."""
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +82,17 @@ def run_after_a_kill(workers: Workers, *works: Any) -> None:
     workers.run(*works)
 
 
+def require_given_back(workers: Workers, work: Any) -> None:
+    """The work, whose turn did not come to its end, is run again: at once, or when its lease has run out."""
+    workers.start()
+    if workers.until(lambda: not workers.undone([work]), MOMENT):
+        return
+    lease_over(workers)
+    workers.start()
+    if not workers.until(lambda: not workers.undone([work])):
+        raise Broken(f"{format_value(work)} was neither finished nor given back: no other worker runs it")
+
+
 def lease_over(workers: Workers) -> None:
     """The leases of workers that are no more have run out."""
     traits = workers.subject.traits
@@ -89,3 +109,44 @@ def expect_at_most(workers: Workers, allowed: int) -> None:
     most = most_at_once(workers.turns())
     if len(most) > allowed:
         raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{describe_turns(most)}")
+
+
+def tried(q: Client, workers: Workers, work: Any, number: int, *, briefly: bool = False) -> bool:
+    """Whether the work has been tried so often, and its worker has seen to it.
+
+    The queue's clock is moved on where it has not; where time really passes, retries are waited for that are short.
+    """
+    if not tried_in_time(workers, work, number, briefly=briefly):
+        return False
+    seen = task(next(fresh))
+    q.push(seen)
+    workers.start()
+    workers.run(seen)
+    return True
+
+
+def tried_in_time(workers: Workers, work: Any, number: int, *, briefly: bool) -> bool:
+    """Whether so many turns at the work came to their end."""
+    subject = workers.subject
+
+    def over() -> bool:
+        return len([turn for turn in workers.of(work) if turn.end is not None]) >= number
+
+    if workers.until(over, workers.bound if number == 1 else 0):
+        return True
+    if subject.can_pass_time:
+        for length in (timedelta(hours=1), LONGEST_RETRY):
+            subject.pass_time(workers.place, length)
+            workers.start()
+            if workers.until(over, MOMENT if briefly else 2 * MOMENT):
+                return True
+        return workers.until(over, 0 if briefly else workers.bound)
+    after = subject.traits.retry_after
+    if after is None or after.total_seconds() > PATIENT:
+        raise NotPromised("retry_after: how long a retry takes is not stated, or more than can be waited for")
+    end = time.monotonic() + 2 * after.total_seconds() + (0 if briefly else workers.bound)
+    while time.monotonic() < end:
+        workers.start()
+        if workers.until(over, MOMENT):
+            return True
+    return over()

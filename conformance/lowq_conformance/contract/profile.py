@@ -35,9 +35,10 @@ class Profile:
     seconds, one dies each `every` seconds, and at most `reserves` come in their place. An order of a whole history is
     looked for in `looks` configurations.
 
-    A queue's own worker is met at its end `endings` times, killed `kills` times and told to stop `terms` times;
-    several processes at once start workers, each `starts` times. A client that is about to wait for a task stands
-    still at one line after the other, for `standing` seconds at most.
+    A queue's own worker is met at its end `endings` times, killed `kills` times, and told to stop `terms` times while
+    it runs a task and `stops` times on its way to the next one; several processes at once start workers, each
+    `starts` times. A client that is about to wait for a task stands still at one line after the other, for `standing`
+    seconds at most.
 
     Calls are interrupted at `interruptions` points at most, for `interrupting` seconds at most; a call that takes
     `stuck` seconds longer than the queue's patience then waits for ever.
@@ -72,6 +73,7 @@ class Profile:
     endings: int = 60
     kills: int = 8
     terms: int = 3
+    stops: int = 5
     starts: int = 12
     standing: float = 0.8
     interruptions: int = 400
@@ -114,6 +116,7 @@ QUICK = replace(
     endings=8,
     kills=3,
     terms=2,
+    stops=0,
     starts=3,
     standing=0.2,
     interruptions=60,
@@ -148,6 +151,7 @@ THOROUGH = replace(
     endings=300,
     kills=40,
     terms=15,
+    stops=20,
     starts=60,
     standing=6.0,
     interruptions=10_000,

@@ -13,15 +13,20 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
 
+from lowq_conformance.support.own_code import OwnCode
 from lowq_conformance.support.tracepoints import Counter, audited, listen, trace
 
 LONGEST = 10.0
 """Seconds for which a process waits to be kept; it does not stand still where it is not."""
 LOOK = 0.001
+OFTEN = 24
+"""How often a line of a loop is told of: who stands before it once more stands where it did before."""
 WIDTH = 8
 """Bytes of a number in the file of the counted."""
 
@@ -39,10 +44,47 @@ class StepCount(Counter):
         os.pwrite(self._fd, self.count.to_bytes(WIDTH, "little"), self._place)
 
 
-def count(path: Path) -> None:
-    """From here on, the file says how many lines and how many steps there were."""
+class OwnLines:
+    """Tells a counter of the queue's own lines that do more than look at their own variables, in the order in which
+    they run, each line at most OFTEN times; of every line where it is not known what is the queue's."""
+
+    def __init__(self, counter: Counter, roots: Sequence[str]) -> None:
+        self._counter, self._own = counter, OwnCode(map(Path, roots), "") if roots else None
+        self._times = dict[tuple[CodeType, int], int]()
+
+    def frame(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002  what a trace function gets
+        """A trace function, called for what is called."""
+        return self.line if self._own is None or self._own.lines(frame.f_code) else None
+
+    def line(self, frame: FrameType, event: str, argument: Any) -> Any:  # noqa: ARG002  likewise
+        """A trace function, called for each line."""
+        if event == "line" and (self._own is None or frame.f_lineno in self._own.lines(frame.f_code)):
+            at = frame.f_code, frame.f_lineno
+            self._times[at] = self._times.get(at, 0) + 1
+            if self._times[at] <= OFTEN:
+                self._counter.one_more()
+        return self.line
+
+
+counting: list[StepCount] = []
+"""What counts until the next turn of this process begins."""
+
+
+def count(path: Path, own: Sequence[str] | None) -> None:
+    """From here on, the file says how many lines and how many steps there were; where `own` says what the queue's
+    code is, how many lines of that, until the next turn begins."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    follow(StepCount(fd, 0), StepCount(fd, WIDTH))
+    lines, steps = StepCount(fd, 0), StepCount(fd, WIDTH)
+    follow(lines if own is None else OwnLines(lines, own), steps)
+    counting[:] = [] if own is None else [lines, steps]
+
+
+def begin_turn() -> None:
+    """What counts until the next turn counts no more."""
+    if counting:
+        audited[:] = [counter for counter in audited if counter not in counting]
+        counting.clear()
+        trace(None)
 
 
 def read_counts(path: Path) -> tuple[int, int]:
@@ -51,8 +93,9 @@ def read_counts(path: Path) -> tuple[int, int]:
     return int.from_bytes(data[:WIDTH], "little"), int.from_bytes(data[WIDTH:], "little")
 
 
-def freeze(gate: Path, kind: str, after: float) -> None:
-    """This process makes the gate and stands still before a line or step to come, or after so many seconds.
+def freeze(gate: Path, kind: str, after: float, own: Sequence[str]) -> None:
+    """This process makes the gate and stands still before a line or step to come, before one of its `own` lines, or
+    after so many seconds.
 
     It does so only once it is kept by the reaper, which kills it when the tests are gone: nobody else would know it.
     """
@@ -62,6 +105,8 @@ def freeze(gate: Path, kind: str, after: float) -> None:
     match kind:
         case "line":
             follow(Counter(int(after), still), Counter(0, None))
+        case "own":
+            follow(OwnLines(Counter(int(after), still), own), Counter(0, None))
         case "step":
             follow(Counter(0, None), Counter(int(after), still))
         case "seconds":
@@ -92,7 +137,7 @@ def stand_still(gate: Path, pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
 
 
-def follow(lines: Counter, steps: Counter) -> None:
+def follow(lines: Counter | OwnLines, steps: Counter) -> None:
     """Those count from here on, and nobody else: the lines of this thread, the steps of this process."""
     listen()
     frame: FrameType | None = sys._getframe(1)

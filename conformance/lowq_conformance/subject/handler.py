@@ -31,13 +31,15 @@ class Handler:
     gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
     ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
     n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
-    ``{"does": "count", "at": name}`` has lines and steps counted. Any other work is nothing to do.
+    ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of the queue's own
+    code, the lines are its "own" ones only, and are counted until the next turn. Any other work is nothing to do.
     """
 
     folder: str
     gated: bool = False
 
     def __call__(self, work: Any) -> None:
+        ending.begin_turn()
         log = TurnLog(self.folder)
         turn = log.begin(work)
         try:
@@ -67,11 +69,14 @@ class Handler:
 
     def _obey(self, work: Any) -> None:
         match work:
+            case {"does": "fail", "first": str(gate)}:
+                self._wait(gate)
+                raise ToldToFail("told to fail")
             case {"does": "fail"}:
                 raise ToldToFail("told to fail")
             case {"does": "wait", "at": str(gate)}:
                 self._wait(gate)
-            case {"does": "freeze", "first": str(gate)}:
+            case {"does": "freeze" | "count", "first": str(gate)}:
                 self._wait(gate)
             case {"does": "take", "seconds": float(seconds)}:
                 time.sleep(seconds)
@@ -81,9 +86,9 @@ class Handler:
             case {"does": "freeze", "after": [str(kind), float(after) | int(after)], "at": str(gate)} if not (
                 self.is_open(gate)
             ):
-                ending.freeze(self._gate(gate), kind, after)
+                ending.freeze(self._gate(gate), kind, after, work.get("of", []))
             case {"does": "count", "at": str(name)}:
-                ending.count(self._count(name))
+                ending.count(self._count(name), work.get("of"))
 
     def _wait(self, gate: str) -> None:
         """Raises TimeoutError where nobody opens it, or the test is over."""

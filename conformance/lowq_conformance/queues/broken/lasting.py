@@ -127,6 +127,55 @@ class WaitsWithAll(Retries):
         return super().next(queue)
 
 
+class Remembers(Retries):
+    """A worker takes what failed out of the queue, and puts it back at its time, or when it goes."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.later: list[Row] = []
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts >= self.attempts:
+            return super().failed(queue, lease, error)
+        with queue.alone() as now:
+            row = queue.held(lease)
+            self.later.append(replace(row, due=now + self.retry_after // timedelta(microseconds=1), token=None))
+            queue.remove(row)
+        return None
+
+    def claim(self, queue: Queue) -> Lease | None:
+        self.put_back(queue)
+        return super().claim(queue)
+
+    def put_back(self, queue: Queue, *, early: bool = False) -> None:
+        """What has come to its time waits again; `early`: the rest waits for its time."""
+        with queue.alone() as now:
+            for row in [row for row in self.later if early or (row.due or 0) <= now]:
+                self.later.remove(row)
+                row.number = queue.last + 1
+                queue.wait(row, row.due, now)
+
+    def go(self) -> None:
+        self.put_back(Journal.open(self._harness, self.place), early=True)
+        super().go()
+
+
+@retries("WORKER-10")
+class RemembersWhatFailed(Remembers):
+    """A worker takes what failed out of the queue, and lives until it has put it back."""
+
+    def next(self, queue: Queue) -> Lease | None:
+        while self.later and not queue.count().ready and not self.told_to_stop:
+            time.sleep(0.002)
+            self.put_back(queue)
+        return super().next(queue)
+
+
+@retries("WORKER-10")
+class RemembersWhileItIsBusy(Remembers):
+    """A worker takes what failed out of the queue, and puts it back when it has nothing else to do."""
+
+
 @retries("WORKER-11")
 class RetriesInWholeSeconds(Retries):
     """The time of the next attempt is cut to whole seconds."""
