@@ -33,6 +33,7 @@ from lowq.backends.postgres.database import Database
 from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, Value, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
+from lowq.backends.postgres.statements import claiming, pushing, turn
 from lowq.backends.postgres.waiting import Listener, wait_for_task
 from lowq.backends.postgres.within import push_within
 from lowq.clock import Clock, span, to_datetime, to_micros
@@ -115,6 +116,8 @@ class PostgresBackend:
         self._database = Database(address, schema=schema, create=create, patience=patience, pooled=pooled)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
+            self._turn, self._claiming = turn(self._s), claiming(self._s)
+            self._pushing = pushing(self._s, _WINDOWS[self._dedupe])
         except BaseException:
             self._database.close()
             raise
@@ -142,20 +145,9 @@ class PostgresBackend:
         new = entry(work, key, priority, not_before, headers)
         if (joined := find_joined(self)) is not None:
             return self._push_within(joined, [new])[0]
-        ((id, added),) = self._database.ask(
-            f"SELECT id, added FROM {self._s}push($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            *self._entered,
-            _WINDOWS[self._dedupe],
-            -new.priority,
-            new.not_before,
-            new.digest,
-            utf8(new.key),
-            new.text.encode(),
-            utf8(new.headers),
-            new.crc,
-        )
-        pushed = Pushed(str(id), added)
-        if not added:
+        kept = self._database.call(lambda connection, left, _: self._push(connection, left, new))
+        pushed = Pushed(str(abs(kept)), kept > 0)
+        if kept < 0:
             warn_of_own_work(self, [pushed])
         return pushed
 
@@ -258,10 +250,10 @@ class PostgresBackend:
             if acked.lost[0] is not None:
                 raise LeaseLost(acked.lost[0])
             return next(iter(acked.claimed), None)
-        statement = f"SELECT {self._s}ack($1, $2, $3)"
+        statement = f"DELETE FROM {self._s}task WHERE id = $1 AND token = $2 AND queue = $3"
 
         def delete(connection: Connection, left: Left, doubt: bool) -> bool:
-            ((acked,),) = connection.ask(statement, (self._queue, number(lease.id), lease.token), left)
+            ((acked,),) = connection.ask(statement, (number(lease.id), lease.token, self._queue), left)
             return bool(acked) or (doubt and self._row(connection, lease.id, left) is None)
 
         if not self._database.call(delete, again=True):
@@ -358,6 +350,28 @@ class PostgresBackend:
         """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._database.close()
 
+    def _push(self, connection: Connection, left: Left, new: Entry) -> int:
+        """The id of the task that is kept, or with its sign turned that of the one which refuses it."""
+        at, what = self._at, (new.digest, utf8(new.key), new.text.encode(), utf8(new.headers), new.crc)
+        if new.not_before is None and connection.setting is None:
+            values = (self._queue, at, -new.priority, *what)
+            for id, _ in connection.ask_behind(self._turn, self._queue, self._pushing, values, left):
+                return int(id)
+        ((kept,),) = connection.ask(
+            f"SELECT {self._s}push_one($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            (
+                self._queue,
+                self._database.patience,
+                at,
+                _WINDOWS[self._dedupe],
+                -new.priority,
+                new.not_before,
+                *what,
+            ),
+            left,
+        )
+        return int(kept)
+
     def _push_within(self, joined: Joined, batch: list[Entry]) -> list[Pushed]:
         self._database.check_open()
         database, window = self._database, _WINDOWS[self._dedupe]
@@ -426,6 +440,10 @@ class PostgresBackend:
             statement = f"SELECT {columns()} FROM {self._s}claim_loose($1, $2, $3, $4, $5, $6, $7)"
 
         def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
+            if not (doubt or self._was_empty or self._is_loose) and connection.setting is None:
+                quick = (self._queue, self._at, length, limit, token)
+                if rows := connection.ask_behind(self._turn, self._queue, self._claiming, quick, left):
+                    return rows
             values: tuple[Value, ...] = (*self._entered, length, limit, token)
             more = (doubt,) if self._is_loose else (self._was_empty, doubt)
             return connection.ask(statement, (*values, *more), left)

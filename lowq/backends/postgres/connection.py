@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lowq import kernel
 from lowq.backend import InvalidLocation
-from lowq.backends.postgres.rows import Array, Row, Value, from_server, to_server
+from lowq.backends.postgres.rows import Array, Row, Value, reader, to_server
 from lowq.clock import SystemClock
 from lowq.process.inherited import forget, look_after
 
@@ -92,9 +92,13 @@ class Connection:
 
     def __init__(self, settings: bytes, left: Left) -> None:
         self._pq = load_psycopg()
+        self._errors = _error_of_psycopg()
+        self._fatal, self._synced = self._pq.ExecStatus.FATAL_ERROR, self._pq.ExecStatus.PIPELINE_SYNC
         self._pid = kernel.getpid()
         self._asked: dict[str, int] = {}
         self._prepared: dict[str, bytes] = {}
+        self._reads, self._read = kernel.poll(), -1
+        """What waits for an answer, on that descriptor: it is made once, since each call waits twice."""
         self.heard = False
         """Whether a notification came since this was last set to False."""
         self._pg: PGconn = self._pq.PGconn.connect_start(settings)
@@ -136,46 +140,76 @@ class Connection:
                 self._pg.consume_input()  # raises at the end
             self._hear()
             return bool(self._pg.status == self._pq.ConnStatus.OK)
-        except (Away, self._errors()):
+        except (Away, self._errors):
             return False
 
     def ask(self, statement: str, values: Sequence[Value | Array], left: Left) -> list[Row]:
         """The rows that the statement gives. Raises Refused and Away."""
-        data, ones = [to_server(value) for value in values], [1] * len(values)
+        data = [to_server(value) for value in values]
         if self.setting is not None:
-            return self._ask_with_settings(self.setting, statement, data, ones, left)
-        often = self._asked[statement] = self._asked.get(statement, 0) + 1
-        name = self._prepared.get(statement)
+            return self._ask_with_settings(self.setting, statement, data, left)
         try:
-            if name is None and often >= _OFTEN:
-                # One name for one statement: another client's of that name, in a session that is shared, is no other.
-                name = b"lowq_" + hashlib.sha256(statement.encode()).hexdigest()[:32].encode()
-                self._pg.send_prepare(name, statement.encode())
-                self._answer(left)
-                self._prepared[statement] = name
-            if name is None:
-                self._pg.send_query_params(statement.encode(), data, None, ones, 1)
-            else:
-                self._pg.send_query_prepared(name, data, ones, 1)
-        except self._errors() as error:
+            self._prepare(statement, left)
+            self._send(statement, data)
+        except self._errors as error:
             raise Away(_words(str(error))) from None
         return self._rows(self._answer(left))
 
-    def _ask_with_settings(
-        self, setting: str, statement: str, data: list[bytes | None], ones: list[int], left: Left
+    def ask_behind(
+        self, first: str, value: Value, statement: str, values: Sequence[Value | Array], left: Left
     ) -> list[Row]:
+        """The rows that the statement gives, in one transaction with the `first` one, of that value, before it.
+
+        The session must be this connection's own. Raises Refused and Away.
+        """
+        data = [to_server(value) for value in values]
+        try:
+            self._prepare(first, left)
+            self._prepare(statement, left)
+            self._pg.enter_pipeline_mode()
+            self._send(first, [to_server(value)])
+            self._send(statement, data)
+            self._pg.pipeline_sync()
+        except self._errors as error:
+            raise Away(_words(str(error))) from None
+        try:
+            results = self._answer(left, statements=2)
+        except Refused:
+            self._pg.exit_pipeline_mode()
+            raise
+        self._pg.exit_pipeline_mode()
+        return self._rows(results)
+
+    def _prepare(self, statement: str, left: Left) -> None:
+        """The statement is prepared, if it is asked often."""
+        often = self._asked[statement] = self._asked.get(statement, 0) + 1
+        if often >= _OFTEN and statement not in self._prepared:
+            # One name for one statement: another client's of that name, in a session that is shared, is no other.
+            name = b"lowq_" + hashlib.sha256(statement.encode()).hexdigest()[:32].encode()
+            self._pg.send_prepare(name, statement.encode())
+            self._answer(left)
+            self._prepared[statement] = name
+
+    def _send(self, statement: str, data: list[bytes | None]) -> None:
+        name = self._prepared.get(statement)
+        if name is None:
+            self._pg.send_query_params(statement.encode(), data, None, [1] * len(data), 1)
+        else:
+            self._pg.send_query_prepared(name, data, [1] * len(data), 1)
+
+    def _ask_with_settings(self, setting: str, statement: str, data: list[bytes | None], left: Left) -> list[Row]:
         """The rows, in a transaction with its settings, which the server is sent in one piece."""
         try:
             self._pg.enter_pipeline_mode()
             for command in ("BEGIN ISOLATION LEVEL READ COMMITTED", setting):
                 self._pg.send_query_params(command.encode(), None)
-            self._pg.send_query_params(statement.encode(), data, None, ones, 1)
+            self._pg.send_query_params(statement.encode(), data, None, [1] * len(data), 1)
             self._pg.send_query_params(b"COMMIT", None)
             self._pg.pipeline_sync()
-        except self._errors() as error:
+        except self._errors as error:
             raise Away(_words(str(error))) from None
         try:
-            results = self._answer(left)
+            results = self._answer(left, statements=3)
         except Refused:
             self._pg.exit_pipeline_mode()
             self.run("ROLLBACK", left)
@@ -187,7 +221,7 @@ class Connection:
         """The rows of the last statement of the script, which is one transaction, as text. Raises Refused, Away."""
         try:
             self._pg.send_query(script.encode())
-        except self._errors() as error:
+        except self._errors as error:
             raise Away(_words(str(error))) from None
         return self._rows(self._answer(left))
 
@@ -196,7 +230,7 @@ class Connection:
         if not self.heard and self._poll(select.POLLIN, seconds):
             try:
                 self._pg.consume_input()
-            except self._errors() as error:
+            except self._errors as error:
                 raise Away(_words(str(error))) from None
             self._hear()
         heard, self.heard = self.heard, False
@@ -231,44 +265,45 @@ class Connection:
                 os.dup2(null, socket, inheritable=False)
                 os.close(null)
 
-    def _answer(self, left: Left) -> list[PGresult]:
-        """All that the server answers, up to the end of the transaction. Raises Refused and Away."""
+    def _answer(self, left: Left, statements: int = 1) -> list[PGresult]:
+        """All that the server answers, up to the end of the transaction of so many. Raises Refused and Away."""
         results: list[PGresult] = []
+        pg = self._pg
         try:
-            while self._pg.flush():
+            while pg.flush():
                 if not self._wait(select.POLLIN | select.POLLOUT, left):
                     raise Away("nothing came in time", asked=True)
                 if self._poll(select.POLLIN, 0):
-                    self._pg.consume_input()
+                    pg.consume_input()
             while True:
-                while self._pg.is_busy():
+                while pg.is_busy():
                     if not self._wait(select.POLLIN, left):
                         raise Away("nothing came in time", asked=True)
-                    self._pg.consume_input()
-                result = self._pg.get_result()
+                    pg.consume_input()
+                result = pg.get_result()
                 if result is None:
-                    if self._pg.pipeline_status == self._pq.PipelineStatus.OFF:
+                    if pg.pipeline_status == self._pq.PipelineStatus.OFF:
                         break
-                elif result.status == self._pq.ExecStatus.PIPELINE_SYNC:
+                elif result.status == self._synced:
                     break
                 else:
                     results.append(result)
             self._hear()
-        except self._errors() as error:
-            self._check(results)
+        except self._errors as error:
+            self._check(results, statements)
             raise Away(_words(str(error)), asked=True) from None
-        self._check(results)
+        self._check(results, statements)
         return results
 
-    def _check(self, results: list[PGresult]) -> None:
+    def _check(self, results: list[PGresult], statements: int) -> None:
         for result in results:
-            if result.status == self._pq.ExecStatus.FATAL_ERROR:
+            if result.status == self._fatal:
                 code = (result.error_field(self._pq.DiagnosticField.SQLSTATE) or b"").decode()
                 code = code_of_file(code, result.error_field(self._pq.DiagnosticField.SOURCE_FILE))
                 text = result.error_field(self._pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message
                 words = _words(text.decode(errors="replace"))
                 if code in _SHUT_DOWN:  # undone, unless the end came behind all that it did, before it said so
-                    raise Away(words, asked=results.index(result) > (0 if self.setting is None else 2))
+                    raise Away(words, asked=results.index(result) >= statements)
                 if not code or self._pg.status != self._pq.ConnStatus.OK:  # libpq's own words
                     raise Away(words, asked=True)
                 raise Refused(code, words)
@@ -276,12 +311,13 @@ class Connection:
     def _rows(self, results: list[PGresult]) -> list[Row]:
         """The rows of the last result."""
         result = results[-1]
-        kinds = [result.ftype(column) if result.fformat(column) else 0 for column in range(result.nfields)]
-        if not kinds:
+        columns = range(result.nfields)
+        if not columns:
             return [(result.command_tuples,)]
+        reads = [reader(result.ftype(column) if result.fformat(column) else 0) for column in columns]
         get = result.get_value
         return [
-            tuple([from_server(get(row, column), kind) for column, kind in enumerate(kinds)])
+            tuple([None if (data := get(row, column)) is None else reads[column](data) for column in columns])
             for row in range(result.ntuples)
         ]
 
@@ -293,17 +329,26 @@ class Connection:
         return self._poll(events, max(0.0, left().total_seconds()))
 
     def _poll(self, events: int, seconds: float) -> bool:
-        poll = kernel.poll()
         try:
-            poll.register(self._pg.socket, events)
-        except self._errors() as error:
+            socket = self._pg.socket
+        except self._errors as error:
             raise Away(_words(str(error)), asked=True) from None
+        if events != select.POLLIN:
+            poll = kernel.poll()
+            poll.register(socket, events)
+        else:
+            poll = self._reads
+            if socket != self._read:
+                self._reads = poll = kernel.poll()
+                poll.register(socket, events)
+                self._read = socket
         return bool(poll.poll(min(seconds, _LONGEST_WAIT) * 1000))
 
-    def _errors(self) -> type[Exception]:
-        from psycopg import Error
 
-        return Error
+def _error_of_psycopg() -> type[Exception]:
+    from psycopg import Error
+
+    return Error
 
 
 _WRONG = (

@@ -69,6 +69,9 @@ class Database:
         """Whether sessions are the server's clients' for one transaction each; None until a server was asked."""
         self._create = create
         self._patience = patience
+        self._allowed = max(patience, _LEAST_PATIENCE)
+        self.patience = min(patience // 10 * 9 // timedelta(milliseconds=1), 2**31 - 1)
+        """Milliseconds that a call waits for a lock: the server gives up before this client does."""
         self._identity: str | None = None
         """Of the schema and the database: one that was copied has another."""
         self._idle: list[Connection] = []
@@ -80,18 +83,13 @@ class Database:
         return self.address.shown
 
     @property
-    def patience(self) -> int:
-        """Milliseconds that a call waits for a lock: the server gives up before this client does."""
-        return min(self._patience // 10 * 9 // timedelta(milliseconds=1), 2**31 - 1)
-
-    @property
     def identity(self) -> str:
         """Of the schema and the database, which this client has been connected to."""
         return self._identity or ""
 
     def countdown(self) -> Left:
         """How much is left of the time that a call waits for the server, which has a second at least."""
-        return SystemClock().countdown(max(self._patience, _LEAST_PATIENCE))
+        return SystemClock().countdown(self._allowed)
 
     def ask(self, statement: str, *values: Value | Array, again: bool = False) -> list[Row]:
         """The rows that the statement gives; `again`: it may be done twice."""
@@ -246,7 +244,8 @@ class Database:
         own = f"pg_backend_pid() = {connection.process}" if self.pooled is None else str(not self.pooled)
         try:
             rows = connection.run(
-                f"SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), {own}, {_settings(own)},"
+                f"SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), {own},"
+                f" {_settings(own, self.patience)},"
                 " version, identity || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
                 f' FROM "{self.schema}".about',
                 left,
@@ -365,23 +364,29 @@ class Database:
 _SETTINGS = {
     "default_transaction_isolation": "'read committed'",
     "synchronous_commit": "CASE {now} WHEN 'off' THEN 'on' ELSE {now} END",
+    "plan_cache_mode": "'force_generic_plan'",
     **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"), "'off'"),
 }
 """What a session is set to.
 
 A plan is made once for a session, perhaps while the table is empty and reading all of it is the quickest; that would
 be slow with a million tasks, until the server next looks at the table. So the session plans by the indexes alone.
+It plans once: a claim looks cheaper to the server where it knows how many tasks are wanted, and so it would plan each
+one anew, for longer than the claim itself takes.
 """
 
 
-def _settings(own: str) -> str:
+def _settings(own: str, patience: int) -> str:
     """What sets the session, where the condition says that it is ours; others' is left as it is.
+
+    `patience` is how many milliseconds a statement of it waits for a lock.
 
     Who shares sessions out, as PgBouncer does, tells clients of processes that are not the server's.
     """
+    values = {**{name: _value(name) for name in _SETTINGS}, "lock_timeout": f"'{max(patience, 1)}'"}
     return ", ".join(
-        f"set_config('{name}', CASE WHEN {own} THEN {_value(name)} ELSE current_setting('{name}') END, false)"
-        for name in _SETTINGS
+        f"set_config('{name}', CASE WHEN {own} THEN {value} ELSE current_setting('{name}') END, false)"
+        for name, value in values.items()
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from struct import pack
+from functools import partial
+from struct import Struct, pack
 from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, State, Task
@@ -29,8 +30,6 @@ class Array(NamedTuple):
 _STATES = (State.SCHEDULED, State.READY, State.LEASED, State.DEAD)
 BYTES, BIGINT, TEXT = 17, 20, 25
 """The numbers of PostgreSQL's types, as its catalogue has them."""
-_INTEGERS = frozenset((20, 21, 23, 26))
-_BOOLEAN = 16
 
 
 def columns(table: str = "") -> str:
@@ -42,13 +41,14 @@ def to_server(value: Value | Array) -> bytes | None:
     """The value in PostgreSQL's binary form; a number is a bigint."""
     if value is None or isinstance(value, bytes):
         return value
-    if isinstance(value, bool):
-        return b"\1" if value else b"\0"
     if isinstance(value, int):
-        return pack("!q", value)
+        return _bigint(value) if not isinstance(value, bool) else b"\1" if value else b"\0"
     if isinstance(value, str):
         return value.encode()
     return _array(value)
+
+
+_bigint = Struct("!q").pack
 
 
 def _array(array: Array) -> bytes:
@@ -62,17 +62,16 @@ def _array(array: Array) -> bytes:
     return b"".join(parts)
 
 
-def from_server(data: bytes | None, kind: int) -> Any:
-    """The value of PostgreSQL's binary form and the number of its type; of any other type, the bytes."""
-    if data is None or kind == BYTES:
-        return data
-    if kind in _INTEGERS:
-        return int.from_bytes(data, "big", signed=True)
-    if kind == _BOOLEAN:
-        return data == b"\1"
-    if kind == TEXT:
-        return data.decode(errors="replace")
-    return data
+def reader(kind: int) -> Callable[[bytes], Any]:
+    """What reads PostgreSQL's binary form of a value of the type with that number; of any other type, the bytes."""
+    return _READERS.get(kind, bytes)
+
+
+_READERS: Mapping[int, Callable[[bytes], Any]] = {
+    **dict.fromkeys((20, 21, 23, 26), partial(int.from_bytes, byteorder="big", signed=True)),
+    16: b"\1".__eq__,
+    TEXT: partial(bytes.decode, errors="replace"),
+}
 
 
 def utf8(text: str | None) -> bytes | None:

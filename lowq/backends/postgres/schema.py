@@ -18,7 +18,7 @@ import re
 from lowq.backend import InvalidLocation
 from lowq.clock import LAST_MICROS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 MAKING = 7_813_275_091
 """The advisory lock under which schemas are made and upgraded."""
@@ -83,31 +83,6 @@ LANGUAGE sql STABLE AS $$
         AND (state < 2 OR _window = 0 OR due <= _now)
 $$;
 
-CREATE FUNCTION {s}.push(
-    _q bigint, _patience bigint, _at bigint, _window bigint, _rank bigint, _not_before bigint, _digest bytea,
-    _key bytea, _work bytea, _headers bytea, _crc bigint, OUT id bigint, OUT added boolean)
-LANGUAGE plpgsql AS $$
-DECLARE now bigint;
-BEGIN
-    PERFORM {s}.enter(_q, _patience);
-    now := coalesce(_at, {s}.now());
-    added := false;
-    IF _window < 2 THEN
-        SELECT min(t.id) INTO id FROM {s}.task t WHERE t.queue = _q AND t.digest = _digest AND t.state < 3
-            AND (t.state < 2 OR _window = 0 OR t.due <= now);
-        IF id IS NOT NULL THEN
-            RETURN;
-        END IF;
-    END IF;
-    INSERT INTO {s}.task AS t
-        (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)
-    VALUES (_q, CASE WHEN _not_before > now THEN 0 ELSE 1 END, _rank,
-        CASE WHEN _not_before > now THEN _not_before END, _digest, _not_before, _key, _work, now, _headers, _crc)
-    RETURNING t.id INTO id;
-    added := true;
-    PERFORM {s}.ring(_q);
-END $$;
-
 -- The works of one push together: no two of them are equal where the queue dedupes.
 CREATE FUNCTION {s}.push_many(
     _q bigint, _patience bigint, _at bigint, _window bigint, _ranks bigint[], _not_befores bigint[],
@@ -145,34 +120,6 @@ CREATE FUNCTION {s}.is_due(_q bigint, _now bigint) RETURNS boolean LANGUAGE sql 
     SELECT EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND state = 1)
         OR EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND due <= _now)
 $$;
-
--- The most urgent due tasks are leased. What fell due, and what was leased for too long, is ready first, and stays so
--- whatever the clock says later.
--- _look: nothing is locked where nothing is due. _again: an earlier try of this call may have got its tasks.
-CREATE FUNCTION {s}.claim(
-    _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _look boolean, _again boolean)
-RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
-DECLARE now bigint;
-BEGIN
-    IF _again THEN
-        RETURN QUERY SELECT * FROM {s}.task
-            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
-        IF FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    IF _look AND NOT {s}.is_due(_q, coalesce(_at, {s}.now())) THEN
-        RETURN;
-    END IF;
-    PERFORM {s}.enter(_q, _patience);
-    now := coalesce(_at, {s}.now());
-    UPDATE {s}.task SET state = 1, due = NULL WHERE queue = _q AND due <= now;
-    RETURN QUERY
-    UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}), attempts = attempts + 1
-    WHERE id = ANY (ARRAY(
-        SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most FOR UPDATE))
-    RETURNING *;
-END $$;
 
 -- Tasks are done and gone, and the next ones are claimed. A row with a place tells of a lease that was lost, and of
 -- what its task is now; one without is a claimed task. _whole: where a lease was lost, nothing is claimed.
@@ -241,12 +188,6 @@ BEGIN
     UPDATE {s}.task SET state = 1, attempts = 0 WHERE id = _id;
     PERFORM {s}.ring(_q);
     RETURN true;
-END $$;
-
-CREATE FUNCTION {s}.ack(_q bigint, _id bigint, _token text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM {s}.task WHERE id = _id AND token = _token AND queue = _q;
-    RETURN FOUND;
 END $$;
 
 CREATE FUNCTION {s}.extend(_q bigint, _at bigint, _id bigint, _token text, _lease bigint) RETURNS SETOF {s}.task
@@ -403,11 +344,86 @@ CREATE CONSTRAINT TRIGGER within AFTER INSERT ON {s}.task DEFERRABLE INITIALLY D
 FOR EACH ROW WHEN (NEW.token = 'within') EXECUTE FUNCTION {s}.commit_within();
 """
 
-_SINCE_4 = """
+_SINCE_5 = """
+-- The id of the task that is kept, or with its sign turned that of the task that refuses it. An ack takes no turn: so
+-- what stood in the way may be gone when it is looked for.
+CREATE FUNCTION {s}.push_one(
+    _q bigint, _patience bigint, _at bigint, _window bigint, _rank bigint, _not_before bigint, _digest bytea,
+    _key bytea, _work bytea, _headers bytea, _crc bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    now bigint;
+    kept bigint;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
+        PERFORM {s}.enter(_q, _patience);
+    END IF;
+    now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    LOOP
+        INSERT INTO {s}.task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)
+        SELECT _q, CASE WHEN _not_before > now THEN 0 ELSE 1 END, _rank,
+            CASE WHEN _not_before > now THEN _not_before END, _digest, _not_before, _key, _work, now, _headers, _crc
+        WHERE _window = 2 OR NOT EXISTS (
+            SELECT 1 FROM {s}.task WHERE queue = _q AND digest = _digest AND state < 3
+            AND (state < 2 OR _window = 0 OR due <= now))
+        RETURNING id INTO kept;
+        IF FOUND THEN
+            IF NOT pg_try_advisory_xact_lock('{s}.task'::regclass::oid::integer, _q::integer) THEN
+                PERFORM {s}.ring(_q);
+            END IF;
+            RETURN kept;
+        END IF;
+        kept := {s}.standing(_q, _window, _digest, now);
+        IF kept IS NOT NULL THEN
+            RETURN -kept;
+        END IF;
+    END LOOP;
+END $$;
+
+-- The most urgent due tasks are leased. What fell due, and what was leased for too long, is ready first, and stays so
+-- whatever the clock says later; mostly there is none such, which the first statement sees by itself.
+-- _look: nothing is locked where nothing is due. _again: an earlier try of this call may have got its tasks.
+CREATE OR REPLACE FUNCTION {s}.claim(
+    _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _look boolean, _again boolean)
+RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
+DECLARE now bigint;
+BEGIN
+    IF _again THEN
+        RETURN QUERY SELECT * FROM {s}.task
+            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF _look AND NOT {s}.is_due(_q, coalesce(_at, {s}.now())) THEN
+        RETURN;
+    END IF;
+    IF NOT pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
+        PERFORM {s}.enter(_q, _patience);
+    END IF;
+    now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    RETURN QUERY
+    UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}), attempts = attempts + 1
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM {s}.task WHERE queue = _q AND state = 1
+        AND NOT EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND due <= now)
+        ORDER BY rank, id LIMIT _most FOR UPDATE))
+    RETURNING *;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE {s}.task SET state = 1, due = NULL WHERE queue = _q AND due <= now;
+    RETURN QUERY
+    UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}), attempts = attempts + 1
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM {s}.task WHERE queue = _q AND state = 1 ORDER BY rank, id LIMIT _most FOR UPDATE))
+    RETURNING *;
+END $$;
+
 -- A claim that takes no turn: it passes over what another one holds. So a task may come out before one that is more
 -- urgent, where that one's claim is cut off, or while another claim makes it ready.
 -- Where others hold all that is due, one of them is waited for, so that nothing is told only where nothing is due.
-CREATE FUNCTION {s}.claim_loose(
+CREATE OR REPLACE FUNCTION {s}.claim_loose(
     _q bigint, _patience bigint, _at bigint, _lease bigint, _most bigint, _token text, _again boolean)
 RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
 DECLARE now bigint;
@@ -420,8 +436,16 @@ BEGIN
         END IF;
     END IF;
     LOOP
-        now := coalesce(_at, {s}.now());
-        IF NOT {s}.is_due(_q, now) THEN
+        now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+        RETURN QUERY
+        UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}),
+            attempts = attempts + 1
+        WHERE id = ANY (ARRAY(
+            SELECT id FROM {s}.task WHERE queue = _q AND state = 1
+            AND NOT EXISTS (SELECT 1 FROM {s}.task WHERE queue = _q AND due <= now)
+            ORDER BY rank, id LIMIT _most FOR UPDATE SKIP LOCKED))
+        RETURNING *;
+        IF FOUND OR NOT {s}.is_due(_q, now) THEN
             RETURN;
         END IF;
         UPDATE {s}.task SET state = 1, due = NULL WHERE id = ANY (ARRAY(
@@ -442,14 +466,15 @@ BEGIN
     END LOOP;
 END $$;
 """
+"""What came or changed since version 4; clients that were connected before go on with the functions of theirs."""
 
-UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3, 3: _SINCE_4}
+UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3, 3: "", 4: _SINCE_5}
 """The statements that lead from each version to the next."""
 
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3 + _SINCE_4, schema)
+    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3 + _SINCE_5, schema)
 
 
 def upgrading(schema: str, version: int) -> str:

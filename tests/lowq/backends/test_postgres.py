@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 EXHAUSTIVE = "LOWQ_EXHAUSTIVE" in os.environ
 HOUR = timedelta(hours=1)
 VERSION = schema.SCHEMA_VERSION
-SINCE_1 = ["adopt", "push_within", "commit_within", "claim_loose"]
+SINCE_1 = ["adopt", "push_within", "commit_within", "claim_loose", "push_one"]
 """The functions that a schema of version 1 had not."""
 
 
@@ -133,6 +133,44 @@ def test_a_schema_of_version_1_learns_what_came_since(lowq_postgres: str) -> Non
         with psycopg.connect(lowq_postgres) as connection, new.within(connection):
             new.push("within")
         assert drained(new) == ["kept", "came", "within"]
+
+
+def test_a_statement_is_planned_once_for_a_session(queue: Backend) -> None:
+    for number in range(20):
+        queue.push(number)
+    assert drained(queue) == list(range(20))
+
+    (connection,) = queue._database._idle  # type: ignore[attr-defined]
+    plans = connection.run(
+        "SELECT sum(custom_plans), sum(generic_plans) > 60 FROM pg_prepared_statements",
+        queue._database.countdown(),  # type: ignore[attr-defined]
+    )
+    assert plans == [(b"0", b"t")]
+
+
+def test_a_task_that_falls_due_comes_before_what_was_ready_and_less_urgent(lowq_postgres: str) -> None:
+    clock = FakeClock()
+    with closing(open_backend(lowq_postgres, clock=clock)) as queue:
+        queue.push("later", priority=1, not_before=clock.now() + MINUTE)
+        for number in range(5):
+            queue.push(number)
+        assert [lease.work for lease in queue.claim_many(2, lease_for=HOUR)] == [0, 1]
+        clock.advance(MINUTE)
+        assert [lease.work for lease in queue.claim_many(2, lease_for=HOUR)] == ["later", 2]
+
+
+@pytest.mark.parametrize("dedupe", ["until_done", "until_claimed", "off"])
+def test_what_refuses_a_push_is_told_also_where_its_lease_ran_out(lowq_postgres: str, dedupe: Any) -> None:
+    clock = FakeClock()
+    with closing(open_backend(lowq_postgres, name=dedupe, dedupe=dedupe, clock=clock)) as queue:
+        first = [queue.push("same") for _ in range(4)]  # more often than a statement is asked before it is prepared
+        queue.claim(lease_for=MINUTE)
+        while_claimed = queue.push("same")
+        assert [each.added for each in first] == [True, *[dedupe == "off"] * 3]
+        assert while_claimed.added is (dedupe != "until_done")
+        clock.advance(HOUR)
+        assert queue.push("same").added is (dedupe == "off")
+        assert {each.id for each in (*first, while_claimed) if not each.added} <= {first[0].id}
 
 
 def test_an_older_schema_is_brought_up_to_date_once(lowq_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
