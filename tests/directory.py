@@ -58,6 +58,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a list": (b"[1]", "expected a JSON object, found list '[1]'"),
     "no work": (b"{}", 'the field "work" is missing'),
     "not a number": (b'{"work": NaN}', "NaN is not JSON"),
+    "too large for a number": (b'{"work": [1, -1e999]}', "-1e999 is too large for a number"),
+    "deeper than a push takes": (b'{"work": ' + b"[" * 201 + b"]" * 201 + b"}", "nested more than 200 deep"),
     "deep": (b'{"work": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "it is not JSON, or was cut"),
     "a key that is a number": (b'{"work": 1, "key": 7}', "key: expected str, found int '7'"),
     "a time that is none": (b'{"work": 1, "not_before": "soon"}', "not_before: 'soon' is no time like"),

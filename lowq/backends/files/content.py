@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from json.encoder import encode_basestring
+from math import isinf
 from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, Headers, InvalidWork, Work
@@ -15,6 +16,10 @@ from lowq.rules.entry import Entry, entry
 from lowq.rules.headers import headers_text
 from lowq.rules.origin import let_through_strange
 
+LARGEST = 1_000_000_000
+"""Bytes that a task file has at most, as much as a row of SQLite: what has more is no task, and is not read."""
+_SHALLOW = 200
+"""With fewer brackets than a work may be nested deep, none is nested deeper."""
 FIELDS = ("work", "key", "priority", "not_before", "headers", "pushed_at", "reason")
 
 
@@ -73,8 +78,9 @@ def read(data: bytes, *, strict: bool = False) -> Content:
         raise Wrong(f"expected a JSON object, found {_kind(fields)}")
     if "work" not in fields:
         raise Wrong('the field "work" is missing')
-    if "\\ud" in text or "\\uD" in text:  # half a character may hide there, which no push takes; ours have none
-        _check_whole(fields)
+    # Half a character may hide behind the first two, which no push takes; ours have none.
+    if "\\ud" in text or "\\uD" in text or text.count("[") + text.count("{") > _SHALLOW:
+        _check_pushable(fields)
     if strict and (unknown := sorted(set(fields) - set(FIELDS))):
         raise Wrong(f"unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}")
     not_before, pushed_at = _instant(fields, "not_before"), _instant(fields, "pushed_at")
@@ -89,8 +95,8 @@ def read(data: bytes, *, strict: bool = False) -> Content:
     )
 
 
-def _check_whole(fields: dict[str, Any]) -> None:
-    """Raise Wrong where a text has half a character in it, that neither UTF-8 nor a push takes."""
+def _check_pushable(fields: dict[str, Any]) -> None:
+    """Raise Wrong where no push takes it: a text has half a character in it, or something is nested too deep."""
     try:
         encode(fields["work"])
         encode({name: value for name, value in fields.items() if name != "work"})
@@ -108,11 +114,14 @@ def _data(
     pushed_at: int,
     reason: str | None,
 ) -> bytes:
-    return (
+    data = (
         f'{{\n "work": {work},\n "key": {_text(key)},\n "priority": {priority},\n'
         f' "not_before": {_time(not_before)},\n "headers": {headers or "{}"},\n'
         f' "pushed_at": {_time(pushed_at)},\n "reason": {_text(reason)}\n}}\n'
     ).encode()
+    if len(data) > LARGEST:
+        raise InvalidWork(f"work: its file would have {len(data):,} bytes, and a task has {LARGEST:,} at most")
+    return data
 
 
 def _text(text: str | None) -> str:
@@ -127,7 +136,13 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse).decode
+def _finite(text: str) -> float:
+    if isinf(number := float(text)):
+        raise ValueError(f"{text} is too large for a number")
+    return number
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
 _read_time = datetime.fromisoformat
 
 

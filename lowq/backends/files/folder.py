@@ -9,6 +9,7 @@ import errno
 import json
 import os
 from io import FileIO
+from stat import S_ISREG
 from typing import Literal
 
 from lowq import kernel
@@ -21,7 +22,7 @@ from lowq.backend import (
     QueueGone,
 )
 from lowq.backends.files import readme
-from lowq.backends.files.content import Wrong
+from lowq.backends.files.content import LARGEST, Wrong
 from lowq.backends.files.descriptors import Descriptors, describe, open_file, sync_file, syncfs
 from lowq.backends.files.journal import Journal, allocate
 from lowq.backends.files.mutex import Mutex
@@ -160,6 +161,11 @@ class Folder:
         """
         try:
             with open_file(name, _READ, self._root()) as file:
+                status = os.fstat(file.fileno())
+                if not S_ISREG(status.st_mode):
+                    raise Wrong("it is no regular file")
+                if status.st_size > LARGEST:
+                    raise Wrong(f"it has {status.st_size:,} bytes, and a task has {LARGEST:,} at most")
                 data = file.read(_USUAL) or b""
                 return data if len(data) < _USUAL else data + file.readall()
         except OSError as error:
@@ -212,6 +218,11 @@ class Folder:
     def read_change_time(self) -> int:
         """The time of the last change of what the directory lists."""
         return os.fstat(self._root()).st_mtime_ns
+
+    def make_bad(self) -> None:
+        """The directory for what is wrong is there, also where a person removed it with what was in it."""
+        with Suppressed(FileExistsError):
+            os.mkdir(BAD, dir_fd=self._root())
 
     def sync(self, *names: str) -> None:
         """What was renamed and removed survives the loss of power, where that is promised."""

@@ -7,6 +7,8 @@ nothing any more, and lists the directory.
 A batch is more than a journal's record can hold, and must be whole after a loss of power too: its renames are written
 into a file of their own, which one rename publishes; whoever finds it carries them out.
 
+Long: what makes a change and what finishes one that was cut off know the same order of steps.
+
 PYTEST_DONT_REWRITE
 """
 
@@ -20,6 +22,7 @@ from typing import TypeVar
 
 from lowq import kernel
 from lowq.backend import CorruptQueue, LowqError
+from lowq.backends.files.descriptors import describe
 from lowq.backends.files.folder import BAD, TMP, Folder
 from lowq.backends.files.index import Index
 from lowq.backends.files.journal import Change, Header, Journal, knows_boots
@@ -175,22 +178,38 @@ class Ledger:
         number, header.next = header.next, header.next + 1
         return f"{number:016}"
 
-    def set_aside(self, index: Index, name: str, why: str) -> None:
-        """What stands at `name` is in `bad`, with the reason beside it."""
-        base = os.path.basename(name)
-        if len(os.fsencode(base)) > _LONGEST:
-            base = base[: _LONGEST // 4]
+    def set_aside(self, index: Index, name: str, why: str) -> bool:
+        """What stands at `name` is in `bad`, with the reason beside it; False: it may not be moved, and stays."""
+        base = _short(name)
+        with Suppressed(OSError):
+            self.folder.make_bad()
         target = f"{BAD}/{base}"
         while self.folder.exists(target):
             target = f"{BAD}/{kernel.urandom(4).hex()}-{base}"
-        with Suppressed(OSError):
-            note = self.folder.write(f"{base}: {why}\n".encode(errors="backslashreplace"))
-            self.folder.rename(note, f"{target}.why.txt")
+        self._tell(f"{target}.why.txt", f"{base}: {why}")
         try:
             self.change(index, [(name, target)])
-        except OSError as error:  # then it stays where it is, and is none of ours
+        except OSError as error:
             let_through(error)
-            index.remove(name)
+            self.folder.discard(f"{target}.why.txt")
+            self.tell_why_it_stays(name, f"{why}; it was not moved here: {describe(error)}")
+            if is_meant(name):  # it is none of ours then
+                index.remove(name)
+            return False
+        return True
+
+    def tell_why_it_stays(self, name: str, why: str) -> None:
+        """The reason why what stands at `name` is left there is in `bad`, once however often it is told."""
+        base = _short(name)
+        with Suppressed(OSError):
+            self.folder.make_bad()
+        self._tell(f"{BAD}/{base}.stays.why.txt", f"{base}: {why}")
+
+    def _tell(self, path: str, text: str) -> None:
+        """A file at `path` says so, if there is room for it."""
+        with Suppressed(OSError):
+            note = self.folder.write(f"{text}\n".encode(errors="backslashreplace"))
+            self.folder.rename(note, path)
 
     def _journal(self) -> Journal:
         journal = self.folder.journal
@@ -382,6 +401,12 @@ def _sort_out(entries: Iterable[os.DirEntry[str]], reserved: int) -> tuple[list[
         elif (other := names.setdefault(number(name), name)) != name:
             wrong.append((name, f"it says that it is the same task as {other}, and a task is one file"))
     return list(names.values()), wrong
+
+
+def _short(name: str) -> str:
+    """The last part of the name, so short that others can be made of it."""
+    base = os.path.basename(name)
+    return base if len(os.fsencode(base)) <= _LONGEST else base[: _LONGEST // 4]
 
 
 def _epoch() -> int:

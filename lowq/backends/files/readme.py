@@ -20,7 +20,7 @@ new/      Any program may add a task: write a file of JSON under a name that doe
           Only "work" is needed. The next call of any client takes it in, in the order of the names. A work that the
           queue refuses as a duplicate is removed. What is wrong goes to bad/.
 bad/      What was wrong, as it was found, each with a .why.txt beside it. Nothing in here is ever deleted by lowq.
-          A file that was mended may be renamed into new/.
+          A file that was mended may be renamed into new/. A .stays.why.txt is of a file that may not be moved here.
 queues/   The queues of other names, each a directory like this one.
 .lowq/    Locks and notes of lowq. Leave it alone while any client runs.
 

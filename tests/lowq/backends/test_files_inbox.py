@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -138,6 +139,122 @@ def test_what_is_no_file_among_the_drops_wedges_nothing(path: Path, make: Callab
         assert queue.push(1).added
 
 
+def age(path: Path, seconds: float) -> None:
+    """Nobody has written what is at the path for so long, as its time says."""
+    at = time.time() - seconds
+    os.utime(path, (at, at), follow_symlinks=False)
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (Path.mkdir, "it is a directory"),
+        (lambda path: path.symlink_to("/etc/passwd"), "it is a symbolic link"),
+        (lambda path: path.symlink_to(path.name), "it is a symbolic link"),
+        (os.mkfifo, "it is no regular file"),
+        (make_sparse, "it has 1,099,511,627,776 bytes, and a task has 1,000,000,000 at most"),
+    ],
+)
+def test_what_is_no_file_of_a_task_s_size_is_set_aside_and_not_read(
+    path: Path, make: Callable[[Path], object], why: str
+) -> None:
+    with closing(opened(path)) as queue:
+        make(path / "new" / "x.json")
+        age(path / "new" / "x.json", 60)
+        drop(path, "y", {"work": "good"})
+        assert drained(queue) == ["good"]
+    assert bad(path) == {"x.json": why}
+
+
+def test_a_wrong_drop_from_the_future_is_set_aside(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        age(drop(path, "x", "nonsense"), -1e6)
+        assert drained(queue) == []
+    assert list(bad(path)) == ["x.json"]
+
+
+def test_any_number_of_files_that_are_being_written_do_not_keep_a_drop_behind_them_out(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        for n in range(70):
+            drop(path, f"{n:02}", "nonsense")
+        drop(path, "x", {"work": "good"})
+        assert drained(queue) == ["good"]
+
+
+def test_what_is_wrong_is_set_aside_though_a_person_removed_the_directory_for_it(path: Path) -> None:
+    with closing(opened(path)) as queue:
+        (path / "bad").rmdir()
+        age(drop(path, "x", "nonsense"), 60)
+        assert drained(queue) == []
+    assert list(bad(path)) == ["x.json"]
+
+
+OF_ANOTHER_USER = """
+    import os, pathlib, sys, lowq, lowq.backends.files.backend
+    from datetime import timedelta
+    path, dedupe, sticky, texts = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "sticky", sys.argv[4:]
+    root = os.getuid() == 0
+    if root:
+        os.seteuid(65534)
+    queue = lowq.open_backend(f"files://{path}", durability="none", dedupe=dedupe)
+    queue.push("stands")
+    if root:
+        os.seteuid(0)
+    for n, text in enumerate(texts):
+        (path / "new" / f"{n}.json").write_text(text)
+        os.utime(path / "new" / f"{n}.json", (0, 0))
+    if root and sticky:
+        os.chown(path / "new", 0, 0)
+        os.chmod(path / "new", 0o1777)
+        (path / "new" / "x.json").write_text('{"work": "good"}')
+        os.chown(path / "new" / "x.json", 65534, 65534)
+    else:
+        os.chmod(path / "new", 0o555)
+    if root:
+        os.seteuid(65534)
+    works = []
+    for _ in range(8):
+        lease = queue.claim(lease_for=timedelta(minutes=1))
+        if lease is not None:
+            works.append(lease.work)
+            queue.ack(lease)
+    kept = sorted(each.name for each in (path / "new").iterdir())
+    if root:
+        os.seteuid(0)
+    os.chmod(path / "new", 0o777)
+    if root:
+        os.seteuid(65534)
+    while (lease := queue.claim(lease_for=timedelta(minutes=1))) is not None:
+        works.append(lease.work)
+        queue.ack(lease)
+    print(works, kept)
+"""
+
+
+@pytest.mark.parametrize("dedupe", ["off", "until_done"])
+@pytest.mark.parametrize("who", ["sticky", "read-only"])
+def test_what_may_not_be_moved_out_of_the_inbox_is_no_task_before_it_may_and_wedges_nothing(
+    who: str, dedupe: str
+) -> None:
+    sticky = who == "sticky" and os.getuid() == 0  # others cannot make files of two users
+    texts = ['{"work": "good too"}', '{"work": "stands"}', "nonsense"]
+    with TemporaryDirectory() as parent:  # not tmp_path, whose parents nobody else may enter
+        os.chmod(parent, 0o777)
+        path = Path(parent, "q")
+        told = answer(python(OF_ANOTHER_USER, path, dedupe, "sticky" if sticky else who, *texts))
+        works = ["stands", *(["good"] if sticky else []), "good too", "stands"]
+        assert told == f"{works} {[f'{n}.json' for n in range(3)]}"
+        why = bad(path)
+    assert "it is taken in when it can be removed from new/" in why["0.json.stays"]
+    assert "it was not moved here: " in why["2.json.stays"]
+    assert "2.json" in why
+
+
 def test_a_drop_reaches_a_claim_that_waits(path: Path) -> None:
     with closing(opened(path)) as queue:
         code = (
@@ -202,7 +319,7 @@ KILLED_WHILE_TAKING_IN = """
 """
 
 
-@pytest.mark.parametrize("calls", range(6))
+@pytest.mark.parametrize("calls", range(7))
 def test_a_drop_is_taken_in_once_whoever_is_killed(path: Path, calls: int) -> None:
     with closing(opened(path)) as queue:
         drop(path, "x", {"work": 1})
