@@ -168,10 +168,17 @@ class Scheduler:
             raise SuiteFailed(f"the process that runs the tests died:\n{self.hosts.read_end_of_log()}")
         if self.stopping:
             share.host.kill()  # its process may have begun meanwhile
+        failure: BrokenHarness | SuiteFailed | None = None
         for event in events:
-            self._take(share, event)
+            try:
+                self._take(share, event)
+            except (BrokenHarness, SuiteFailed) as error:
+                failure = error
+                self.stopping = True  # what came with it is taken, too: that the host has ended is told once
             if self.watch is not None and not self.stopping:
                 self.watch(self.run, self.run.doing or share.test)
+        if failure is not None:
+            raise failure
 
     def _take(self, share: Share, event: dict[str, Any]) -> None:
         """The event was taken note of."""
