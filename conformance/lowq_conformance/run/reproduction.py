@@ -38,7 +38,7 @@ LONGEST = 120.0
 class Reproduction:
     """A broken clause and the program that shows it, or what that `lacks`.
 
-    `failed` is how often it failed of so many times, `seen` what it said then.
+    `failed` is how often it failed of so many `times`, `seen` what it said then.
     """
 
     clause: ClauseReport
@@ -47,6 +47,7 @@ class Reproduction:
     failed: int = 0
     seen: str = ""
     lacks: str = ""
+    times: int = TIMES
 
 
 def reproduce(report: Report, name: str = "repro.py", promises: Sequence[str] = ()) -> Reproduction | None:

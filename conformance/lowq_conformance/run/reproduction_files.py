@@ -12,7 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
@@ -20,8 +20,10 @@ from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.report import Report
 from lowq_conformance.run.interrupt import raise_on_termination
 from lowq_conformance.run.output_file import OutFile, Unwritable
-from lowq_conformance.run.reproduction import TIMES, Reproduction, reproduce
 from lowq_conformance.support.text import printable
+
+if TYPE_CHECKING:
+    from lowq_conformance.run.reproduction import Reproduction
 
 
 def find_version() -> str:
@@ -47,7 +49,7 @@ def write_issue(found: Reproduction, report: Report, file: str) -> str:
     lines += [f"Expected: {clause.text}.", "", "Seen:", "", *fence_code(clause.evidence), ""]
     if found.program:
         where = f"PYTHONPATH={shlex.quote(facts.folder)} " if facts is not None and facts.folder else ""
-        lines += [f"This program failed {found.failed} of {TIMES} times:", ""]
+        lines += [f"This program failed {found.failed} of {found.times} times:", ""]
         lines += [
             *fence_code(found.program, "python"),
             "",
@@ -98,6 +100,8 @@ class ReproductionFiles:
         """
         if self._program is None or self._issue is None:
             return
+        from lowq_conformance.run.reproduction import reproduce  # the storms and sweeps, which the command needs not
+
         path = printable(self._program.path)
         try:
             with raise_on_termination():
@@ -109,7 +113,7 @@ class ReproductionFiles:
             said = f"Nothing was seen to be broken, so that {path} was not written."
         elif found.program:
             self._program.write(found.program)
-            said = f"{found.clause.id}: {path} failed {found.failed} of {TIMES} times"
+            said = f"{found.clause.id}: {path} failed {found.failed} of {found.times} times"
         else:
             said = f"{found.clause.id}: {path} was not written: {found.lacks}"
         if found is not None:

@@ -20,9 +20,7 @@ from lowq_conformance.run.hosts import Hosts, SuiteFailed
 from lowq_conformance.run.interrupt import Interruption
 from lowq_conformance.run.scheduler import Scheduler
 from lowq_conformance.support.scratch import quick_folder
-from lowq_conformance.sweep.scenes import clauses_about
 from lowq_conformance.sweep.schedule import Schedule
-from lowq_conformance.sweep.standing import CLAUSE as STANDING
 
 USED_UP = "the budget was used up"
 
@@ -77,8 +75,7 @@ def run(
         target: frozenset(clauses.select(only[target] if isinstance(only, Mapping) else only)) for target in targets
     }
     if schedule is not None:
-        about = {STANDING} if schedule.stopped else clauses_about(schedule.scene, schedule.how or "processes")
-        selected = {target: ids & about for target, ids in selected.items()}
+        selected = {target: ids & _clauses_about(schedule) for target, ids in selected.items()}
     chosen = SystemRandom().randrange(2**32) if seed is None else seed
     ends = inf if budget is None else time.monotonic() + budget
     found: list[Tally] = []
@@ -104,6 +101,14 @@ def run(
     if found and all(each.trouble and not each.planned for each in found):
         raise BrokenHarness(found[0].trouble)
     return [each.report() for each in found]
+
+
+def _clauses_about(schedule: Schedule) -> set[str]:
+    """The clauses that exactly this schedule puts to the test."""
+    from lowq_conformance.sweep.scenes import clauses_about  # with all that plays a scene: few runs need it here
+    from lowq_conformance.sweep.standing import CLAUSE
+
+    return {CLAUSE} if schedule.stopped else clauses_about(schedule.scene, schedule.how or "processes")
 
 
 def _check(

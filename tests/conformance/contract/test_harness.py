@@ -74,6 +74,17 @@ def test_an_unknown_name_is_said_to_be_unknown() -> None:
         _ = lowq_conformance.Harnes
 
 
+def test_the_command_loads_nothing_that_runs_tests() -> None:
+    """The process that shows a run starts others for it; it shall be there at once, also for `--history`."""
+    program = (
+        "import sys, lowq_conformance.run.command; rooms = ['cases', 'storm', 'sweep.sweep', 'subject.subject'];"
+        "print({'pytest', 'hypothesis', *(f'lowq_conformance.{room}' for room in rooms)} & {*sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert said.stdout.strip() == "set()"
+
+
 def test_importing_the_suite_loads_neither_pytest_nor_hypothesis() -> None:
     program = (
         "import sys, lowq_conformance; lowq_conformance.Harness; print({'pytest', 'hypothesis'} & {*sys.modules})"
