@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -188,6 +188,8 @@ class SQLAlchemyCaller:
         """As Caller.check."""
         self.check_open()
         self.run("SELECT 1")  # which begins the transaction that SQLAlchemy knows of
+        if isinstance(self.connection().get_transaction(), sys.modules["sqlalchemy"].TwoPhaseTransaction):
+            raise _error_of_two_phases()
         _check_driver(_driver_of(self.connection()))
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> Rows:
@@ -307,6 +309,8 @@ def _check_driver(raw: Any) -> None:
                 "within: the transaction has failed, and takes no more statements; roll it back, or go back to a"
                 " savepoint, and push then"
             )
+        if getattr(raw, "_tpc", None) is not None:  # where it is not known, the server refuses to prepare it
+            raise _error_of_two_phases()
         at_once = raw.autocommit and _is_idle(raw)
     else:
         at_once = getattr(raw, "autocommit", False) is True
@@ -323,6 +327,28 @@ def _is_idle(raw: Any) -> bool:
 
 def _error_of_closed() -> NoTransaction:
     return NoTransaction("within: the connection is closed; nothing was pushed")
+
+
+def _error_of_two_phases() -> NoTransaction:
+    return NoTransaction(
+        "within: the transaction is to be committed in two phases, between which nobody could push to the queue or"
+        " claim from it; nothing was pushed: push after that commit, or in a transaction of one phase"
+    )
+
+
+def causes(error: BaseException | None) -> Iterator[Any]:
+    """The error, and those that it was made of: SQLAlchemy's and Django's are made of the driver's."""
+    while error is not None:
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def error_of_read_only(text: str) -> NoTransaction:
+    """The error of a push in a transaction that may not write; `text` is what the driver said."""
+    return NoTransaction(
+        f"within: the transaction is read-only ({text}), and nothing was pushed; roll it back, and push in one that"
+        " may write, on a connection that may"
+    )
 
 
 def _name(connection: object) -> str:

@@ -318,14 +318,22 @@ BEGIN
         WHERE NOT (' ' || coalesce(current_setting(which, true), '') || ' ') LIKE '% ' || _q || ' %';
 END $$;
 
+"""
+
+_COMMITTING = """
 -- At the commit: who pushed equal works in the meantime, and was committed first, keeps his. Queues are locked in one
 -- order, whichever this transaction pushed to first.
-CREATE FUNCTION {s}.commit_within() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE OR REPLACE FUNCTION {s}.commit_within() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     each bigint;
     now bigint := {s}.now();
     dedupes text;
 BEGIN
+    IF current_query() ~* '\\mprepare\\s+transaction\\M' THEN
+        RAISE EXCEPTION 'lowq: a transaction in which tasks were pushed cannot be prepared for a commit in two'
+            ' phases, between which nobody could push to the queue or claim from it; push after that commit'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
     FOR each IN SELECT q::bigint FROM unnest(string_to_array(trim(
         current_setting('lowq.within_' || '{s}.queue'::regclass::oid, true)), ' ')) q ORDER BY 1
     LOOP
@@ -340,6 +348,9 @@ BEGIN
     PERFORM {s}.ring(NEW.queue);
     RETURN NULL;
 END $$;
+"""
+
+_WITHIN = """
 CREATE CONSTRAINT TRIGGER within AFTER INSERT ON {s}.task DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.token = 'within') EXECUTE FUNCTION {s}.commit_within();
 """
@@ -468,13 +479,13 @@ END $$;
 """
 """What came or changed since version 4; clients that were connected before go on with the functions of theirs."""
 
-UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3, 3: "", 4: _SINCE_5}
+UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3 + _COMMITTING + _WITHIN, 3: "", 4: _SINCE_5 + _COMMITTING}
 """The statements that lead from each version to the next."""
 
 
 def making(schema: str) -> str:
     """The statements that make the tables and functions in the schema, which is there and empty."""
-    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3 + _SINCE_5, schema)
+    return fill(_TABLES + _FUNCTIONS + _SINCE_2 + _SINCE_3 + _COMMITTING + _WITHIN + _SINCE_5, schema)
 
 
 def upgrading(schema: str, version: int) -> str:

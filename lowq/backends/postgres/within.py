@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from lowq.backend import BackendUnavailable, LowqError, NoTransaction, Pushed
 from lowq.backends.postgres.connection import Refused, code_of_file
 from lowq.backends.postgres.rows import utf8
 from lowq.process.handlers import let_through, let_through_hidden
+from lowq.rules.callers import causes, error_of_read_only
 from lowq.rules.entry import Entry
 from lowq.rules.transaction import Joined
 
@@ -27,7 +27,7 @@ _ISOLATED = 0
 
 _RETRIED = ("40001", "40P01")
 """Serialization failure and deadlock: applications look for these, and begin their transaction again."""
-_FAILED = "25P02"
+_FAILED, _READ_ONLY = "25P02", "25006"
 _FAILED_SAY = ("PendingRollbackError", "TransactionManagementError")
 """What SQLAlchemy and Django call their errors about a transaction that has failed."""
 _BROKEN_SAY = ("OperationalError", "InterfaceError")
@@ -115,7 +115,7 @@ def _elsewhere(shown: str) -> NoTransaction:
 
 def _explain(error: Exception, shown: str, translate: Callable[[Refused], LowqError]) -> LowqError | None:
     """The error of ours that says what the driver's means to who pushes; None: it means something to him."""
-    behind = list(_unwrap(error))
+    behind = list(causes(error))
     if any(type(each).__name__ in _FAILED_SAY for each in behind):
         return _error_of_failed()
     ours = next((each for each in behind if _code_of(each)), None)
@@ -131,6 +131,8 @@ def _explain(error: Exception, shown: str, translate: Callable[[Refused], LowqEr
         return _error_of_failed()
     if code in _RETRIED:
         return None
+    if code == _READ_ONLY:
+        return error_of_read_only(text)
     if code.startswith(_LOST):
         return BackendUnavailable(
             f"within: the connection to {shown} was lost ({text}); its transaction is undone, and the push with it"
@@ -149,13 +151,6 @@ def _code_of(error: object) -> str:
     return code_of_file(
         str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""), source.encode()
     )
-
-
-def _unwrap(error: BaseException | None) -> Iterator[Any]:
-    """The error, and those that it was made of: SQLAlchemy's and Django's are made of the driver's."""
-    while error is not None:
-        yield error
-        error = getattr(error, "orig", None) or error.__cause__
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,9 +20,9 @@ from lowq.backends.sqlite.errors import is_busy
 from lowq.backends.sqlite.names import SharedCursor, in_shared_tables
 from lowq.backends.sqlite.pushes import INSERT_UNLESS, STANDING, row_of, same_as
 from lowq.backends.sqlite.schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
-from lowq.process.handlers import let_through
+from lowq.process.handlers import let_through, let_through_hidden
 from lowq.process.paths import exists
-from lowq.rules.callers import Caller
+from lowq.rules.callers import Caller, causes, error_of_read_only
 from lowq.rules.entry import Entry
 from lowq.rules.transaction import Joined, callers_here
 
@@ -133,10 +133,15 @@ def push_within(joined: Joined, path: str, queue: int, dedupe: Dedupe, batch: li
     if not joined.known:
         _check_same(caller.run("PRAGMA database_list"), path)
         joined.known = True
-    caller.run(
-        in_shared_tables("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'task'"),
-        ((1 << _GAP) + randbits(_GAP),),
-    )
+    leap = in_shared_tables("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'task'")
+    try:
+        caller.run(leap, ((1 << _GAP) + randbits(_GAP),))
+    except Exception as error:
+        let_through(error)
+        let_through_hidden(error)
+        if any(getattr(each, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY for each in causes(error)):
+            raise error_of_read_only(str(error).splitlines()[0]) from error
+        raise
     caller.run("SAVEPOINT lowq_push")  # the transaction was begun by the statement before
     try:
         pushed = [_keep(joined, queue, dedupe, new, now) for new in batch]

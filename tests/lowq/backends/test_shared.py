@@ -16,7 +16,7 @@ import pytest
 from cutoff import cut_offs
 from processes import BOUND, wait_for
 
-from lowq import BackendUnavailable, Counts, InvalidLocation, Item, TaskQueue, open_backend
+from lowq import BackendUnavailable, Counts, InvalidLocation, Item, NoTransaction, TaskQueue, open_backend
 from lowq.cli import main
 from lowq.location import compact, verify
 from lowq.rules.transaction import callers_here, is_joined, opening_for
@@ -192,3 +192,15 @@ def test_a_push_in_a_transaction_that_is_cut_off_is_whole_or_absent(db: sqlite3.
             assert queue.push(3).added
         db.commit()
         assert queue.count().ready == kept + 2  # with the push that was not cut off
+
+
+@pytest.mark.parametrize(("mode", "pragma"), [("ro", "user_version"), ("rw", "query_only = 1")])
+def test_a_push_in_a_transaction_that_may_not_write_says_so(tmp_path: Path, url: str, mode: str, pragma: str) -> None:
+    with closing(application(url)) as mail:
+        mail.push("kept")
+        with closing(sqlite3.connect(f"file:{tmp_path / 'app.db'}?mode={mode}", uri=True)) as db:
+            db.execute(f"PRAGMA {pragma}")
+            with mail.within(db), pytest.raises(NoTransaction, match="transaction is read-only"):
+                mail.push("x")
+
+        assert [task.work for task in mail.backend.tasks()] == ["kept"]

@@ -122,7 +122,7 @@ def test_a_transaction_that_has_failed_is_said_whoever_keeps_it(
     ("statement", "error", "said"),
     [
         ("SET ROLE pg_monitor", InvalidLocation, "permission denied.*GRANT USAGE"),
-        ("SET transaction_read_only = on", BackendUnavailable, "takes no writes"),
+        ("SET transaction_read_only = on", NoTransaction, "transaction is read-only .*roll it back"),
         ("DROP SCHEMA lowq CASCADE", LowqError, "gone|another database"),
     ],
 )
@@ -134,6 +134,39 @@ def test_what_keeps_a_transaction_from_pushing_is_said(
         with queue.within(connection), pytest.raises(error, match=said):
             queue.push("x")
         connection.rollback()
+
+    assert queue.tasks() == []
+
+
+def test_a_transaction_with_pushes_is_not_prepared_for_a_second_phase(lowq_postgres: str) -> None:
+    with closing(open_backend(lowq_postgres)) as queue, closing(psycopg.connect(lowq_postgres)) as db:
+        with queue.within(db):
+            queue.push("x")
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="cannot be prepared for a commit in two phases"):
+            db.execute("PREPARE TRANSACTION 'x'")
+        db.rollback()
+
+        assert queue.push("others go on").added
+        assert [task.work for task in queue.tasks()] == ["others go on"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_push_in_a_transaction_of_two_phases_is_refused(queue: Backend, lowq_postgres: str, kind: str) -> None:
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(lowq_postgres), poolclass=NullPool
+    )
+    made: Any
+    if kind == "psycopg":
+        made = psycopg.connect(lowq_postgres)
+        made.tpc_begin(made.xid(1, "two", "phases"))
+    elif kind == "connection":
+        made = engine.connect()
+        made.begin_twophase()
+    else:
+        made = Session(engine, twophase=True)
+    with closing(made), queue.within(made), pytest.raises(NoTransaction, match="in two phases"):
+        queue.push("x")
+    engine.dispose()
 
     assert queue.tasks() == []
 
