@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -75,7 +76,7 @@ def _run(
             process_group=group,
         )
     except (OSError, ValueError) as error:
-        return f"{command[0]} cannot be run: {error}"
+        return f"{command[0]} cannot be run: {_explain(error)}"
     assert process.stdin is not None
     assert process.stderr is not None
     with process:
@@ -121,3 +122,13 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _explain(error: OSError | ValueError) -> str:
+    """What the system says, and what it means where the command was there when the worker began."""
+    number = error.errno if isinstance(error, OSError) else None
+    hint = {
+        errno.ENOENT: "; it was removed, or the program that its first line names after #! is not there",
+        errno.ENOEXEC: "; it is no program, and a script begins with a line like #!/bin/sh",
+    }
+    return f"{error}{hint.get(number or 0, '')}"

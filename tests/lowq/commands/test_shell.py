@@ -161,6 +161,24 @@ class TestCommands:
 
         assert (done.returncode, counted(tmp_path / "q.db")) == (1, Counts(dead=1))
 
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("#!/no/such/program\n", "its first line names after #! is not there"),
+            ("exit 0\n", "begins with a line like"),
+        ],
+    )
+    def test_a_script_that_the_system_cannot_start_is_told_what_it_lacks(
+        self, tmp_path: Path, text: str, told: str
+    ) -> None:
+        pushed(tmp_path / "q.db", 1)
+        (tmp_path / "script").write_text(text)
+        (tmp_path / "script").chmod(0o755)
+
+        lowq("work", "q.db", "--drain", "--max-attempts", "1", "--", "./script", cwd=tmp_path)
+
+        assert told in (first(tmp_path / "q.db").reason or "")
+
     @pytest.mark.parametrize("command", ["no-such-command-here", "/", "./q.db", ""])
     def test_a_command_that_is_not_there_ends_it_before_a_task_is_taken(self, tmp_path: Path, command: str) -> None:
         pushed(tmp_path / "q.db", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,6 +91,29 @@ def test_no_number_is_cut_or_broken_where_many_tasks_wait(
     assert page.look(f"[...{ALL}('.counter strong')].filter((e) => e.scrollWidth > e.clientWidth).length") == 0
     assert page.look(f"[...{ALL}('tbody th a')].filter((e) => e.getClientRects().length > 1).length") == 0
     assert page.look("document.querySelector('tbody th a').textContent") == "20001"
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_no_long_name_and_no_message_is_squeezed_into_a_narrow_column(
+    page: chromium.Page, url: str, tmp_path: Path, width: int
+) -> None:
+    with closing(open_backend(tmp_path / "q.db", name="long_name." * 20)) as other:
+        other.push(1)
+    page.show(width)
+
+    page.open(f"{url}/")
+    assert page.look(f"Math.max(...[...{ALL}('.queues th a')].map((e) => e.getClientRects().length))") <= 6
+    page.fill("textarea", "1")
+    page.fill("[name=priority]", "1.5")
+    page.click(".new button")
+    assert page.look("document.querySelector('#fault-priority').clientWidth") >= 200
+
+
+def test_a_path_in_an_error_is_shown_as_it_is(page: chromium.Page, url: str, tmp_path: Path) -> None:
+    page.show(1000)
+    page.open(f"{url}/?name=nowhere")
+
+    assert page.look("document.querySelector('.detail').innerText").startswith(f"{tmp_path}/q.db: there is no queue")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
