@@ -57,6 +57,14 @@ def is_raw(error: Exception | None) -> bool:
     return type(error) in RAW or type(error).__module__ in READERS
 
 
+def find_bound(patience: timedelta, profile: Profile, late: Lateness | None) -> float:
+    """Seconds within which a call ends that waits no longer than that, whatever its server does; longer where the
+    machine is found to be slow."""
+    if late is None:
+        return patience.total_seconds() + profile.away
+    return patience.total_seconds() + profile.away * late.slowness + late.allowance
+
+
 class Scene:
     """One attempt: a place whose server is the scene's own, and how late the machine is meanwhile."""
 
@@ -84,7 +92,7 @@ class Scene:
     @property
     def bound(self) -> float:
         """Seconds within which a call ends, whatever the server does."""
-        return self.subject.traits.patience.total_seconds() + self._profile.away + self.late.allowance
+        return find_bound(self.subject.traits.patience, self._profile, self.late)
 
     def ends(self, name: str, call: Callable[[], Any]) -> Any:
         """What the call answered. Raises Refused, and Missed where it did not end until nothing kept it."""

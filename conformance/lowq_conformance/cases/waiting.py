@@ -1,8 +1,8 @@
 """Clients that wait for a task, in a thread or a process, and what is said where they are not woken in time.
 
 How late a client may be is what the queue states (`wake`) and, on top, what this machine shows meanwhile: how late a
-thread wakes that does nothing but sleep. Nobody is accused of being late once: all is done again in a fresh place,
-and again, and only who is late each time is.
+thread wakes that does nothing but sleep, and how much longer work takes than the processor needs for it. Nobody is
+accused of being late once: all is done again in a fresh place, and again, and only who is late each time is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from os import kill
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
@@ -38,6 +39,11 @@ NAP = 0.005
 LEAST = 0.3
 """Seconds that a client may be late in any case, and how much more where the thread that only sleeps was late."""
 TIMES = 20
+PART, PARTS = bytes(1 << 20), 12
+"""What is worked on in C, for some ten milliseconds: who only sleeps is served first on a machine where all others
+wait, and so is who works for a moment only."""
+EVERY = 0.25
+"""Seconds between two bursts of work."""
 ATTEMPTS = 3
 KEEPS = 600.0
 """Seconds after which a process that keeps what it has would end, if it were not killed."""
@@ -50,29 +56,52 @@ class Missed(Exception):
 
 
 class Lateness:
-    """How late this machine wakes who sleeps, since it was made and until it is closed."""
+    """How late this machine wakes who sleeps, and how slow it is, since it was made and until it is closed."""
 
     def __init__(self) -> None:
         self.worst = 0.0
+        self._took = self._needed = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sleep, name="lowq-lateness", daemon=True)
         self._thread.start()
 
     @property
+    def slowness(self) -> float:
+        """How many times longer work took, all in all, than it would with a processor of its own."""
+        return max(1.0, self._took / self._needed) if self._needed else 1.0
+
+    @property
     def allowance(self) -> float:
         """Seconds that a client may be late."""
-        return LEAST + TIMES * self.worst
+        return LEAST * self.slowness + TIMES * self.worst
 
     def close(self) -> None:
         """Nobody measures any more."""
         self._over.set()
         self._thread.join()
 
+    def note(self, took: float, needed: float) -> None:
+        """A burst of work took so many seconds, for so many of which it had a processor."""
+        self._took, self._needed = self._took + took, self._needed + needed
+
     def _sleep(self) -> None:
+        due = time.monotonic() + EVERY
         while not self._over.is_set():
             began = time.monotonic()
             time.sleep(NAP)
             self.worst = max(self.worst, time.monotonic() - began - NAP)
+            if time.monotonic() > due:
+                self.note(*work())
+                due = time.monotonic() + EVERY
+
+
+def work() -> tuple[float, float]:
+    """Seconds that a burst of work took, and for how many of them it had a processor."""
+    began, had = time.monotonic(), time.thread_time()
+    digest = sha256()
+    for _ in range(PARTS):
+        digest.update(PART)
+    return time.monotonic() - began, time.thread_time() - had
 
 
 class InThread:
