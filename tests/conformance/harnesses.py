@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -118,6 +119,22 @@ class Dies(Sound):
             if self.works:
                 os._exit(7)
             return None
+
+    def open(self, place: Path) -> Any:
+        return self.Client(self._places[place])
+
+
+class DiesAndLeavesOneBehind(Sound):
+    """Its process ends while another one that it forked is in a call."""
+
+    class Client(Client):
+        def claim(self) -> Claimed | None:
+            if pid := os.fork():
+                with open(os.environ["LEFT_BEHIND"], "a", encoding="ascii") as file:
+                    file.write(f"{pid}\n")
+                os._exit(7)
+            while True:
+                signal.pause()
 
     def open(self, place: Path) -> Any:
         return self.Client(self._places[place])

@@ -110,6 +110,8 @@ class HostProcess:
                 os._exit(code)
         tell(self._talk, pid=self._child)
         status = os.waitpid(self._child, 0)[1]
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only ended ones are left
+            os.killpg(self._child, signal.SIGKILL)  # agents that hang in a call, where it died by itself
         self._child = 0
         tell(self._talk, ended=os.waitstatus_to_exitcode(status))
 

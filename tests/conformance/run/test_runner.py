@@ -13,6 +13,7 @@ from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.report.report import worst
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.runner import run
+from lowq_conformance.support.processes import is_gone
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")
 
@@ -68,6 +69,19 @@ def test_a_queue_that_ends_the_process_is_broken_and_the_rest_is_checked() -> No
     assert set(report.ids("broken")) == {"DELIVER-2", "DELIVER-5"}
     assert "did not return" in report["DELIVER-2"].evidence
     assert "the Python process left by exit(7)" in report["DELIVER-2"].evidence
+
+
+def test_nothing_is_left_of_a_test_whose_process_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "left"
+    monkeypatch.setenv("LEFT_BEHIND", str(left))
+    (report,) = run([f"{HARNESSES}:DiesAndLeavesOneBehind"], only=["DELIVER-4"], seed=1)
+
+    assert report.ids("broken") == ("DELIVER-4",)
+    ends = time.monotonic() + 30
+    pids = set(map(int, left.read_text().split()))
+    while alive := {pid for pid in pids if not is_gone(pid)}:
+        assert time.monotonic() < ends, f"{alive} of {pids} live on"
+        time.sleep(0.01)
 
 
 def test_a_queue_that_hangs_is_broken() -> None:
