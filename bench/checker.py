@@ -21,7 +21,7 @@ sys.path[0] = str(Path(__file__).parents[1] / "tests")  # where this file stands
 from conformance.checker.mutants import mutated  # noqa: E402  # beside the repository's own tests, not installed
 from conformance.checker.simulator import BUGS, Load, simulate, varied  # noqa: E402
 from lowq_conformance.checker.bad_patterns import fast_check  # noqa: E402
-from lowq_conformance.checker.partition import per_key  # noqa: E402
+from lowq_conformance.checker.partition import search_each_work  # noqa: E402
 from lowq_conformance.checker.shrink import minimise  # noqa: E402
 from lowq_conformance.checker.wgl import wgl  # noqa: E402
 from lowq_conformance.history.jsonlines import write  # noqa: E402
@@ -69,7 +69,7 @@ def judged(history: list[Op]) -> tuple[float, float, float]:
         if fast_check(history, SPEC):
             sys.exit("a sound queue was accused")
         fast = time.process_time()
-        if per_key(history, SPEC).bad:
+        if search_each_work(history, SPEC).bad:
             sys.exit("a sound queue was accused")
         return formed - start, fast - formed, time.process_time() - fast
 

@@ -16,8 +16,8 @@ from lowq_conformance.checker.accusation import Accusation
 from lowq_conformance.checker.bad_patterns import fast_check
 from lowq_conformance.checker.explanation import reason
 from lowq_conformance.checker.identities import tell_apart
-from lowq_conformance.checker.partition import per_key
-from lowq_conformance.checker.shrink import confirm, keep_keys, minimise
+from lowq_conformance.checker.partition import search_each_work
+from lowq_conformance.checker.shrink import confirm, keep_works, minimise
 from lowq_conformance.checker.wgl import BUDGET, wgl
 from lowq_conformance.history import operation as history
 from lowq_conformance.history.counterexample import Counterexample
@@ -62,7 +62,7 @@ class Judgement:
     unknown_ops: int
     faults: list[Counterexample] = field(default_factory=list)
     unconfirmed: list[Accusation] = field(default_factory=list)
-    undecided_keys: int = 0
+    undecided_works: int = 0
 
 
 def check(ops: Sequence[Op], spec: Spec, budget: int = BUDGET) -> Judgement:
@@ -79,9 +79,9 @@ def check(ops: Sequence[Op], spec: Spec, budget: int = BUDGET) -> Judgement:
 def _check(ops: list[Op], spec: Spec, budget: int) -> Judgement:
     said = Judgement("not refuted", len(ops), sum(op.result is None for op in ops))
     _accuse(fast_check(ops, spec), ops, spec, said)
-    keys = per_key(ops, spec)
-    said.undecided_keys = keys.unknown
-    for works in keys.bad:
+    parts = search_each_work(ops, spec)
+    said.undecided_works = parts.unknown
+    for works in parts.bad:
         if not any(works & {op.work for op in fault.proof} for fault in said.faults):
             _prove(_alone(ops, works), spec, said)
     if said.faults:
@@ -142,7 +142,7 @@ def _show(fault: Counterexample, said: Judgement) -> None:
 
 def _alone(ops: list[Op], works: frozenset[str]) -> list[Op]:
     """The history of these works without the empties, which bear no witness about one work alone."""
-    return [op for op in keep_keys(ops, works) if op.result != "empty"]
+    return [op for op in keep_works(ops, works) if op.result != "empty"]
 
 
 def _fault(proof: list[Op], spec: Spec, accusation: Accusation | None) -> Counterexample:

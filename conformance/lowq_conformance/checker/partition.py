@@ -30,7 +30,7 @@ class Partition:
     unknown: int
 
 
-def per_key(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
+def search_each_work(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partition:
     """Every group of equal works is searched alone, unless its plainest order explains it; stops at `enough` bad."""
     alone = replace(spec, fifo=False, priority=False, grace=None)
     groups, lost = group_works(ops)

@@ -39,7 +39,7 @@ def forget(op: Op) -> Op:
     return replace(op, ret=inf, result=None, id=None)
 
 
-def keep_keys(ops: Sequence[Op], works: frozenset[str]) -> list[Op]:
+def keep_works(ops: Sequence[Op], works: frozenset[str]) -> list[Op]:
     """The history of these works and of all that equal them, with every empty and unknown claim."""
     groups, _ = group_works(ops)
     wanted = {op.number for group in groups.values() if any(op.work in works for op in group) for op in group}
@@ -51,7 +51,7 @@ def confirm(accusation: Accusation, ops: Sequence[Op], spec: Spec) -> list[Op] |
     named = {op.number for op in accusation.ops}
     works = frozenset(op.work for op in accusation.ops if op.kind != "claim" or op.result == "task")
     last = max(op.ret if op.ret != inf else op.call for op in accusation.ops)
-    mine = keep_keys(ops, works)
+    mine = keep_works(ops, works)
     start = min((op.call for op in mine if op.kind == "push"), default=-inf)
     part = [
         op

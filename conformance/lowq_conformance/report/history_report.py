@@ -50,7 +50,7 @@ class HistoryReport:
             case "proved":
                 return "An order of the operations was found that explains every answer."
         why = f"it has more than {SMALL} operations" if said.ops > SMALL else "the search came to no end"
-        more = f" {said.undecided_keys:,} works were too tangled to decide." if said.undecided_keys else ""
+        more = f" {said.undecided_works:,} works were too tangled to decide." if said.undecided_works else ""
         return f"Nothing was found against it, and no order that explains it was looked for to the end: {why}.{more}"
 
     @property
@@ -80,7 +80,7 @@ class HistoryReport:
             "verdict": said.verdict,
             "operations": said.ops,
             "unknown": said.unknown_ops,
-            "undecided_works": said.undecided_keys,
+            "undecided_works": said.undecided_works,
             "seconds": round(self.seconds, 3),
             "spec": asdict(self.spec),
             "faults": [{**fault.as_json(), "timeline": fault.draw()} for fault in said.faults],

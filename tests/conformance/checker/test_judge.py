@@ -10,8 +10,8 @@ from conformance.checker.mutants import mutated
 from conformance.checker.simulator import BUGS, simulate, varied
 from lowq_conformance.checker.bad_patterns import fast_check
 from lowq_conformance.checker.judge import check
-from lowq_conformance.checker.partition import per_key
-from lowq_conformance.checker.shrink import confirm, cut, keep_keys, needless_acks, observers, whole_tasks
+from lowq_conformance.checker.partition import search_each_work
+from lowq_conformance.checker.shrink import confirm, cut, keep_works, needless_acks, observers, whole_tasks
 from lowq_conformance.checker.wgl import wgl
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -31,9 +31,9 @@ def test_the_fast_conditions_never_accuse_a_history_that_has_an_order(part: int)
         if not bug:
             ops = mutated(random, ops)
         accusations = fast_check(ops, spec)
-        bad_keys = per_key(ops, spec).bad
-        if accusations or bad_keys:
-            assert wgl(ops, spec, FEW).verdict is not True, (seed, accusations, bad_keys)
+        bad_works = search_each_work(ops, spec).bad
+        if accusations or bad_works:
+            assert wgl(ops, spec, FEW).verdict is not True, (seed, accusations, bad_works)
             accused += 1
     assert accused > 20
 
@@ -44,7 +44,7 @@ def test_nothing_is_said_against_a_sound_queue() -> None:
         spec, load = varied(random)
         ops = simulate(random, spec, load)
         assert fast_check(ops, spec) == [], seed
-        assert per_key(ops, spec).bad == [], seed
+        assert search_each_work(ops, spec).bad == [], seed
 
 
 def test_a_long_history_of_a_sound_queue_is_not_accused() -> None:
@@ -53,7 +53,7 @@ def test_a_long_history_of_a_sound_queue_is_not_accused() -> None:
         spec, load = varied(random, ops=1500, works=30, kills=0.01)
         ops = simulate(random, spec, load)
         assert fast_check(ops, spec) == [], seed
-        assert per_key(ops, spec).bad == [], seed
+        assert search_each_work(ops, spec).bad == [], seed
 
 
 def test_every_accusation_is_confirmed_by_the_search() -> None:
@@ -94,7 +94,7 @@ def less(random: Random, ops: list[Op], spec: Spec) -> list[Op]:
         return cut(ops, random.choice(ops).call + random.random() * 3)
     if way == "keys":
         works = {op.work for op in ops if op.kind == "push"}
-        return keep_keys(ops, frozenset(work for work in works if random.random() < 0.7))
+        return keep_works(ops, frozenset(work for work in works if random.random() < 0.7))
     if way == "observer":
         return without(ops, {op.number for op in observers(ops) if random.random() < 0.5})
     if way == "ack":
@@ -115,7 +115,7 @@ def test_the_judge_finds_most_bugs_and_says_which() -> None:
         ops = simulate(random, spec, load)
         if wgl(ops, spec, FEW).verdict is False:
             bad += 1
-            found += bool(fast_check(ops, spec) or per_key(ops, spec).bad)
+            found += bool(fast_check(ops, spec) or search_each_work(ops, spec).bad)
     assert bad > 40
     assert found >= 0.9 * bad
 
