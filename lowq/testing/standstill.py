@@ -27,7 +27,7 @@ _OURS = ("freezegun", "time_machine", "lowq.testing", "lowq.clock")
 
 
 @dataclass(slots=True)
-class _Place:
+class _CallSite:
     """Reads from one place in the code, at one instant."""
 
     left: Callable[[], timedelta]
@@ -41,25 +41,25 @@ class Standstill:
 
     def __init__(self) -> None:
         self._instant: datetime | None = None
-        self._places: dict[tuple[int, CodeType, int], _Place] = {}
+        self._call_sites: dict[tuple[int, CodeType, int], _CallSite] = {}
 
     def read(self, instant: datetime, frame: FrameType) -> None:
         """The clock, at this instant, was read by the code that called `frame`."""
         if instant != self._instant:
             self._instant = instant
-            self._places.clear()
+            self._call_sites.clear()
         callers = _callers(frame)
         if not callers:
             return
         where = (threading.get_ident(), callers[0].f_code, callers[0].f_lasti)
-        place = self._places.get(where)
-        if place is None or (place.frames and not _share(place.frames, callers)):
-            self._places[where] = _Place(SystemClock().countdown(PATIENCE / 2), 1)
+        site = self._call_sites.get(where)
+        if site is None or (site.frames and not _share(site.frames, callers)):
+            self._call_sites[where] = _CallSite(SystemClock().countdown(PATIENCE / 2), 1)
             return
-        place.reads += 1
-        if place.reads < _LEAST or place.left() > timedelta(0):
+        site.reads += 1
+        if site.reads < _LEAST or site.left() > timedelta(0):
             return
-        if place.frames:
+        if site.frames:
             raise ClockError(
                 f"{callers[0].f_code.co_filename}:{callers[0].f_lineno} has read the time for {PATIENCE.seconds} s "
                 f"in one call, while lowq's clock stands still at {instant}: a loop "
@@ -67,7 +67,7 @@ class Standstill:
                 "another thread, measure by time.monotonic(), which goes on, or leave the application's time alone "
                 "(lowq_clock_patch = none)"
             )
-        self._places[where] = _Place(SystemClock().countdown(PATIENCE / 2), 1, callers)
+        self._call_sites[where] = _CallSite(SystemClock().countdown(PATIENCE / 2), 1, callers)
 
 
 def _share(some: list[FrameType], others: list[FrameType]) -> bool:

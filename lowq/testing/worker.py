@@ -32,8 +32,8 @@ from lowq.worker.coroutines import Coroutines, outside_of_loops
 from lowq.worker.executor import attempt
 from lowq.worker.failure import Failure
 from lowq.worker.handler import Handler
-from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
+from lowq.worker.notices import tell
 from lowq.worker.retry import Retry
 from lowq.worker.settings import check_retry
 from lowq.worker.stopping import Stop

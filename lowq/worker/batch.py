@@ -22,7 +22,7 @@ from lowq.run import Run
 from lowq.worker import program_log
 from lowq.worker.executor import Executor
 from lowq.worker.loop import SLICE, Loop, Patiently, at_once
-from lowq.worker.renewal import start_thread
+from lowq.worker.renewal import renewal_pause, start_thread
 
 LATE = timedelta(milliseconds=50)
 """What is done is settled at the latest after this long, whatever the task in hand does."""
@@ -188,14 +188,14 @@ class _Hand:
             self._wake.put(None)
 
     def _look_after(self) -> None:
-        third = self._lease_for / 3
-        renewal_left = self._clock.countdown(third)
+        pause = renewal_pause(self._lease_for)
+        renewal_left = self._clock.countdown(pause)
         while not self._closed:
             if not self._done and not self.waiting:
                 self._asleep = True
                 if not self._done and not self.waiting:  # looked at again: `done` reads `_asleep` after it appended
                     self._wake.get()
-                    renewal_left = self._clock.countdown(third)
+                    renewal_left = self._clock.countdown(pause)
                     continue
                 self._asleep = False
             self._clock.wait(self._woken, min(LATE / 2, max(renewal_left(), NOW)))
@@ -203,7 +203,7 @@ class _Hand:
                 self._settle_late()
             if renewal_left() <= NOW:
                 self._renew()
-                renewal_left = self._clock.countdown(third)
+                renewal_left = self._clock.countdown(pause)
 
     def _woken(self, seconds: float) -> bool:
         with suppress(Empty):

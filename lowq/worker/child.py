@@ -29,7 +29,7 @@ from lowq.worker.failure import Failure, HandlerDied, failure_of, pack, time_is_
 from lowq.worker.forks import spawn_worker
 from lowq.worker.handler import Handler
 from lowq.worker.logfile import follow_log
-from lowq.worker.renewal import extend
+from lowq.worker.renewal import extend, renewal_pause
 from lowq.worker.stopping import Stop, Stopping, disregarding, hear
 
 _LOST, _CANCEL, _IN_COROUTINE = range(3)
@@ -89,8 +89,8 @@ class LastingChild:
 
     def _await(self, child: _Child, current: CurrentTask) -> tuple[bool, Failure | None]:
         """Whether the child will do for the next task, and how the handler failed."""
-        third = self._lease_for / 3
-        limit_left, renewal_left = self._clock.countdown(self._time_limit), self._clock.countdown(third)
+        pause = renewal_pause(self._lease_for)
+        limit_left, renewal_left = self._clock.countdown(self._time_limit), self._clock.countdown(pause)
         child.ask(current, shift(self._clock.now(), self._time_limit))
         while True:
             nap = max(min(limit_left(), renewal_left(), _SLICE), timedelta(0))
@@ -107,7 +107,7 @@ class LastingChild:
             if renewal_left() <= timedelta(0):
                 if extend(self._backend, current.lease, self._lease_for) is None:
                     child.tell(_LOST)
-                renewal_left = self._clock.countdown(third)
+                renewal_left = self._clock.countdown(pause)
 
     def _cancel(self, child: _Child) -> list[Failure | None] | None:
         """What the child answered after its coroutine, if one runs, was cancelled; None: nothing in time."""

@@ -14,7 +14,7 @@ from lowq.worker.connections import LookedAfter
 from lowq.worker.coroutines import Canceller, Coroutines
 from lowq.worker.failure import Failure, failure_of, passes
 from lowq.worker.handler import Handler
-from lowq.worker.renewal import Watch
+from lowq.worker.renewal import Renewal
 from lowq.worker.stopping import Stop
 
 
@@ -37,24 +37,24 @@ class Inline:
         self._handler = handler
         self._stop = stop
         self._coroutines = Coroutines()
-        self._watch = Watch(backend, lease_for, clock, stop)
+        self._renewal = Renewal(backend, lease_for, clock, stop)
 
     def run(self, current: CurrentTask) -> Failure | None:
         """The handler has returned (None) or raised what is a failure of its task."""
-        self._watch.hold(current)
+        self._renewal.hold(current)
         try:
             with LookedAfter():
                 return attempt(self._handler, current, self._stop, self._coroutines)
         finally:
             self._stop.in_handler = False  # once more: a signal may have come just where `attempt` says so
-            self._watch.let_go()
+            self._renewal.let_go()
 
     def close(self) -> None:
         """The thread has ended, and the handlers' event loop."""
         try:
             self._coroutines.close()
         finally:
-            self._watch.close()
+            self._renewal.close()
 
 
 def attempt(handler: Handler, current: CurrentTask, stop: Stop, coroutines: Coroutines) -> Failure | None:

@@ -19,7 +19,7 @@ from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
 from lowq.worker.executor import Executor
 from lowq.worker.failure import Failure, failure_of, is_stopping
-from lowq.worker.hooks import log, tell
+from lowq.worker.notices import log, tell
 from lowq.worker.retry import Retry
 from lowq.worker.stopping import Stop
 

@@ -20,12 +20,17 @@ _AGAIN = timedelta(seconds=1.1)
 """How long after it was cancelled a coroutine that does not await is interrupted."""
 
 
-class Watch:
-    """While a lease is in `hand`, it is extended each third of `lease_for`; started by the first, ended by `close`.
+def renewal_pause(lease_for: timedelta) -> timedelta:
+    """How long it is from one renewal of a lease to the next: a third of the lease.
 
     A look each third, whatever the tasks do meanwhile, costs a task nothing and finds each lease before it has run
     for two thirds.
     """
+    return lease_for / 3
+
+
+class Renewal:
+    """While a lease is in `hand`, it is extended after each `renewal_pause`; started by the first, ended by `close`."""
 
     def __init__(self, backend: Backend, lease_for: timedelta, clock: Clock, stop: Stop) -> None:
         self._backend = backend
@@ -42,7 +47,7 @@ class Watch:
         self._hand = current
         if self._thread is None:
             self._stop.listeners.append(self._asked)
-            self._thread = start_thread(self._look, "lowq-watch")
+            self._thread = start_thread(self._look, "lowq-renewal")
 
     def let_go(self) -> None:
         """The lease in hand is left to itself."""
@@ -58,8 +63,8 @@ class Watch:
             self._stop.listeners.remove(self._asked)
 
     def _look(self) -> None:
-        third = self._lease_for / 3
-        left = self._clock.countdown(third)
+        pause = renewal_pause(self._lease_for)
+        left = self._clock.countdown(pause)
         interrupted = False  # once: a handler that cleans up is not disturbed again
         again: Callable[[], timedelta] | None = None  # but a coroutine that does not await has heard of nothing yet
         while not self._closed:
@@ -75,7 +80,7 @@ class Watch:
                     self._stop.interrupt()
             if left() <= timedelta(0):
                 self._renew(self._hand)
-                left = self._clock.countdown(third)
+                left = self._clock.countdown(pause)
 
     def _renew(self, hand: CurrentTask | None) -> None:
         if hand is None:

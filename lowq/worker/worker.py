@@ -20,8 +20,8 @@ from lowq.worker.batch import BatchLoop
 from lowq.worker.child import LastingChild
 from lowq.worker.executor import Executor, Inline
 from lowq.worker.handler import Handler, check_handler, unwrap
-from lowq.worker.hooks import tell
 from lowq.worker.loop import Loop
+from lowq.worker.notices import tell
 from lowq.worker.pool import Pool
 from lowq.worker.retry import Retry
 from lowq.worker.settings import check_length, check_retry

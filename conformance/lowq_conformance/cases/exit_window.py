@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from lowq_conformance.subject.client import Client
-from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.turn_log import Turn
 from lowq_conformance.subject.workers import Workers
 from lowq_conformance.support.processes import is_gone
 

@@ -96,6 +96,6 @@ def test_two_calls_of_one_client_come_in_between_one_another(sweeps: Sweeps) -> 
 
 
 @pytest.mark.clause("RACE-8")
-@pytest.mark.together("standing")
+@pytest.mark.together("stopped")
 def test_who_is_stopped_in_a_call_costs_nobody_what_was_acknowledged(sweeps: Sweeps) -> None:
     sweeps.stands("RACE-8")

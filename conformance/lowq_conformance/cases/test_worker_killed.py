@@ -33,7 +33,7 @@ from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
-from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.turn_log import Turn
 from lowq_conformance.subject.workers import Workers
 from lowq_conformance.support.own_code import own_code
 

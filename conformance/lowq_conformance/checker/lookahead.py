@@ -21,7 +21,7 @@ from lowq_conformance.checker.states import Entry, Packed, State, first_beside
 from lowq_conformance.history.operation import Op
 
 
-class Place(NamedTuple):
+class Slot(NamedTuple):
     """Where an operation stands among the known or the unknown ones."""
 
     known: bool
@@ -36,19 +36,19 @@ class Placed(NamedTuple):
     window: int
     used: int
 
-    def has(self, place: Place) -> bool:
-        """The operation at that place is placed."""
-        known, at = place
+    def has(self, slot: Slot) -> bool:
+        """The operation at that slot is placed."""
+        known, at = slot
         if not known:
             return bool(self.used >> at & 1)
         return at < self.base or bool(self.window >> (at - self.base) & 1)
 
-    def adding(self, place: Place) -> Placed:
+    def adding(self, slot: Slot) -> Placed:
         """That operation is placed as well."""
         base, window, used = self
-        if not place.known:
-            return Placed(base, window, used | 1 << place.at)
-        window |= 1 << (place.at - base)
+        if not slot.known:
+            return Placed(base, window, used | 1 << slot.at)
+        window |= 1 << (slot.at - base)
         while window & 1:
             window >>= 1
             base += 1
@@ -63,33 +63,33 @@ NOBODY = -1
 class Answer:
     """A known claim, and the pushes whose task it may have been given."""
 
-    place: Place
+    slot: Slot
     call: float
     ret: float
     empty: bool
-    pushes: tuple[tuple[Place, Entry], ...]
+    pushes: tuple[tuple[Slot, Entry], ...]
     tasks: frozenset[int]
 
 
 class Lookahead:
     """The answers of a history, and what each may have to do with the others."""
 
-    def __init__(self, model: Packed, places: dict[int, Place]) -> None:
+    def __init__(self, model: Packed, slots: dict[int, Slot]) -> None:
         ops = model.ops
         self.model = model
         self.ordered = model.spec.fifo or model.spec.priority
-        added = [(place, i) for i, place in places.items() if ops[i].kind == "push" and ops[i].result != "dup"]
+        added = [(slot, i) for i, slot in slots.items() if ops[i].kind == "push" and ops[i].result != "dup"]
         self.least = min((model.priority[i] for _, i in added), default=0)
-        claims = [(place, ops[i]) for i, place in places.items() if ops[i].kind == "claim"]
-        self.unknown = [(place, model.index[op.number]) for place, op in claims if not place.known]
-        made: dict[str | int, list[tuple[Place, int]]] = defaultdict(list)
-        for place, i in added:
-            made[ops[i].work].append((place, i))
-            made[i].append((place, i))
+        claims = [(slot, ops[i]) for i, slot in slots.items() if ops[i].kind == "claim"]
+        self.unknown = [(slot, model.index[op.number]) for slot, op in claims if not slot.known]
+        made: dict[str | int, list[tuple[Slot, int]]] = defaultdict(list)
+        for slot, i in added:
+            made[ops[i].work].append((slot, i))
+            made[i].append((slot, i))
         answers = [
-            self._answer(place, op, made[op.work if op.id is None else model.task_of.get(op.id, op.work)])
-            for place, op in claims
-            if place.known
+            self._answer(slot, op, made[op.work if op.id is None else model.task_of.get(op.id, op.work)])
+            for slot, op in claims
+            if slot.known
         ]
         self.answers = sorted(answers, key=lambda answer: answer.ret)
         self.group = _groups(answers)
@@ -100,27 +100,27 @@ class Lookahead:
                 self.takers[task].append(answer)
             for group in {self.group[task] for task in answer.tasks}:
                 self.rivals[group].append(answer)
-        self.joining: dict[int, list[tuple[Place, float]]] = defaultdict(list)
-        for place, i in added:
+        self.joining: dict[int, list[tuple[Slot, float]]] = defaultdict(list)
+        for slot, i in added:
             if model.joins[i]:
-                self.joining[model.priority[i]].append((place, ops[i].call))
+                self.joining[model.priority[i]].append((slot, ops[i].call))
         last_empty = max((answer.call for answer in answers if answer.empty), default=-inf)
-        known = [(place, i) for place, i in added if place.known and ops[i].ret < last_empty]
-        self.added = [(place, model.new(i), ops[i].ret) for place, i in known]
-        self.calls = {place.at: ops[i].call for i, place in places.items() if place.known}
-        self.equal: dict[str, list[tuple[Place, float]]] = defaultdict(list)
-        for place, i in added if model.spec.dedupe == "until_claimed" else ():
-            self.equal[ops[i].equal].append((place, ops[i].call))
-        self.settles: dict[int, list[tuple[Place, bool]]] = defaultdict(list)
-        for i, place in places.items():
+        known = [(slot, i) for slot, i in added if slot.known and ops[i].ret < last_empty]
+        self.added = [(slot, model.new(i), ops[i].ret) for slot, i in known]
+        self.calls = {slot.at: ops[i].call for i, slot in slots.items() if slot.known}
+        self.equal: dict[str, list[tuple[Slot, float]]] = defaultdict(list)
+        for slot, i in added if model.spec.dedupe == "until_claimed" else ():
+            self.equal[ops[i].equal].append((slot, ops[i].call))
+        self.settles: dict[int, list[tuple[Slot, bool]]] = defaultdict(list)
+        for i, slot in slots.items():
             if ops[i].claim in model.index:
-                self.settles[model.index[ops[i].claim]].append((place, ops[i].result == "ok"))
+                self.settles[model.index[ops[i].claim]].append((slot, ops[i].result == "ok"))
 
     def group_of(self, task: Entry) -> int:
         """The group of the task: those for which the same known claims, or none, compete."""
         return self.group.get(task.push, NOBODY)
 
-    def _answer(self, place: Place, op: Op, added: Sequence[tuple[Place, int]]) -> Answer:
+    def _answer(self, slot: Slot, op: Op, added: Sequence[tuple[Slot, int]]) -> Answer:
         """What the claim may have been given, of these pushes."""
         empty = op.result == "empty"
         pushes = tuple(
@@ -128,7 +128,7 @@ class Lookahead:
             for each, i in (() if empty else added)
             if self.model.ops[i].call <= op.ret and self.model.takes(task := self.model.new(i), op)
         )
-        return Answer(place, op.call, op.ret, empty, pushes, frozenset(task.push for _, task in pushes))
+        return Answer(slot, op.call, op.ret, empty, pushes, frozenset(task.push for _, task in pushes))
 
 
 def _groups(answers: Sequence[Answer]) -> dict[int, int]:
@@ -172,11 +172,11 @@ class Outlook:
         self._answers: list[Answer] = []
         since = all.calls.get(placed.base, inf)
         self._next = bisect_left(all.answers, since, key=lambda answer: answer.ret)
-        left = [i for place, i in all.unknown if not has(place)]
+        left = [i for slot, i in all.unknown if not has(slot)]
         self._unknown = [(i, all.model.ops[i].call, all.model.ops[i].ret) for i in left]
-        self._added = [(entry, ret) for place, entry, ret in all.added if not has(place)]
+        self._added = [(entry, ret) for slot, entry, ret in all.added if not has(slot)]
         self._rivals: dict[int, list[float]] = {}
-        self._tasks: dict[Place, list[Entry]] = {}
+        self._tasks: dict[Slot, list[Entry]] = {}
         self._ends: dict[int, float] = {}
         self._settles: dict[int, tuple[bool, bool]] = {}
         self._joins: dict[int, float] = {}
@@ -190,7 +190,7 @@ class Outlook:
                     return
                 answer = self._all.answers[self._next]
                 self._next += 1
-                if not self._placed.has(answer.place):
+                if not self._placed.has(answer.slot):
                     self._answers.append(answer)
             yield self._answers[at]
             at += 1
@@ -207,7 +207,7 @@ class Outlook:
         """Whether a settle of that claim is to come, and one that is taken."""
         found = self._settles.get(hold)
         if found is None:
-            left = [ok for place, ok in self._all.settles.get(hold, ()) if not self._placed.has(place)]
+            left = [ok for slot, ok in self._all.settles.get(hold, ()) if not self._placed.has(slot)]
             found = self._settles[hold] = (bool(left), any(left))
         return found
 
@@ -215,12 +215,12 @@ class Outlook:
         """A push of that priority that was called by then is to come."""
         first = self._joins.get(priority)
         if first is None:
-            left = (call for place, call in self._all.joining[priority] if not self._placed.has(place))
+            left = (call for slot, call in self._all.joining[priority] if not self._placed.has(slot))
             first = self._joins[priority] = min(left, default=inf)
         return first <= closes
 
     def wanted(self, state: State, at: int, claim: int) -> bool:
-        """That unknown claim may take the task at that place to some purpose, before a known claim takes it anyway:
+        """That unknown claim may take the task at that slot to some purpose, before a known claim takes it anyway:
         it is in the way of an answer to come, or of an equal push, or of another unknown claim."""
         task = state[at]
         end = self._end(task.push)
@@ -237,7 +237,7 @@ class Outlook:
 
     def _repeated(self, equal: str, end: float) -> bool:
         """A push of an equal work that was called by then is to come, which would be refused while one waits."""
-        return any(call <= end and not self._placed.has(place) for place, call in self._all.equal.get(equal, ()))
+        return any(call <= end and not self._placed.has(slot) for slot, call in self._all.equal.get(equal, ()))
 
     def _lets_pass(self, state: State, at: int, claim: int, end: float) -> bool:
         """Another unknown claim may have to take what stands behind the task before `end`: since it acts before that,
@@ -261,12 +261,12 @@ class Outlook:
         """When the first known claim to come that may have been given that task had returned."""
         end = self._ends.get(task)
         if end is None:
-            left = (answer.ret for answer in self._all.takers[task] if not self._placed.has(answer.place))
+            left = (answer.ret for answer in self._all.takers[task] if not self._placed.has(answer.slot))
             end = self._ends[task] = min(left, default=inf)
         return end
 
     def _in_the_way(self, state: State, at: int, answer: Answer) -> bool:
-        """The claim may be given a task that comes behind the one at that place."""
+        """The claim may be given a task that comes behind the one at that slot."""
         task, priority = state[at], self._model.priority
         first = first_beside(at, state) if self._model.simple else 0
         behind = (entry for entry in (*state[first:at], *state[at + 1 :]) if entry.push in answer.tasks)
@@ -280,16 +280,16 @@ class Outlook:
 
     def _list_to_come(self, answer: Answer) -> list[Entry]:
         """The tasks that the claim may be given and that are still to be pushed."""
-        tasks = self._tasks.get(answer.place)
+        tasks = self._tasks.get(answer.slot)
         if tasks is None:
-            tasks = self._tasks[answer.place] = [e for place, e in answer.pushes if not self._placed.has(place)]
+            tasks = self._tasks[answer.slot] = [e for slot, e in answer.pushes if not self._placed.has(slot)]
         return tasks
 
     def _calls(self, group: int) -> list[float]:
         """When the known claims to come were called that compete for the tasks of that group."""
         calls = self._rivals.get(group)
         if calls is None:
-            left = [answer.call for answer in self._all.rivals[group] if not self._placed.has(answer.place)]
+            left = [answer.call for answer in self._all.rivals[group] if not self._placed.has(answer.slot)]
             calls = self._rivals[group] = sorted(left)
         return calls
 
@@ -359,7 +359,7 @@ class Outlook:
         """No other claim to come that competes for these tasks is called before this one has returned."""
         group = self._all.group[min(answer.tasks)]
         return all(
-            other is answer or other.call > answer.ret or self._placed.has(other.place)
+            other is answer or other.call > answer.ret or self._placed.has(other.slot)
             for other in self._all.rivals[group]
         )
 

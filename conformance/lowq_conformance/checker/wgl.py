@@ -26,7 +26,7 @@ from math import inf
 from random import Random
 
 from lowq_conformance.checker.dependencies import by_when, find_unmet, needless
-from lowq_conformance.checker.lookahead import Lookahead, Outlook, Place, Placed
+from lowq_conformance.checker.lookahead import Lookahead, Outlook, Placed, Slot
 from lowq_conformance.checker.states import OBSERVERS, Packed, State
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
@@ -83,9 +83,9 @@ class _Search:
         self.known = [i for i, op in enumerate(self.ops) if op.result is not None]
         useless = {op.number for op in needless(self.ops, spec)}
         self.unknown = [i for i, op in enumerate(self.ops) if op.result is None and op.number not in useless]
-        self.place = {i: Place(True, at) for at, i in enumerate(self.known)}
-        self.place |= {i: Place(False, at) for at, i in enumerate(self.unknown)}
-        self.after = [self.place.get(i) for i in self.model.claim]
+        self.slot = {i: Slot(True, at) for at, i in enumerate(self.known)}
+        self.slot |= {i: Slot(False, at) for at, i in enumerate(self.unknown)}
+        self.after = [self.slot.get(i) for i in self.model.claim]
         self.need = by_when(self.ops)
         self.alike = self._alike()
         self.others = [at for at in range(len(self.unknown)) if not any(alike >> at & 1 for alike in self.alike)]
@@ -96,7 +96,7 @@ class _Search:
         self.fronts: dict[tuple[int, int], tuple[list[int], float]] = {}
 
     def _alike(self) -> list[int]:
-        """The places in `unknown`, as bits, of unbounded claims of one lease, and of unbounded pushes of one task: an
+        """The slots in `unknown`, as bits, of unbounded claims of one lease, and of unbounded pushes of one task: an
         earlier can do what a later can."""
         alike: dict[Hashable, int] = {}
         for at, i in enumerate(self.unknown):
@@ -118,7 +118,7 @@ class _Search:
             return found
         if find_unmet(self.ops, self.spec):
             return replace(found, verdict=False)
-        self.lookahead = Lookahead(self.model, self.place)
+        self.lookahead = Lookahead(self.model, self.slot)
         attempt = 1
         while found.verdict is None and found.configs < budget:
             limit = min(budget, found.configs + self._patience(attempt))
@@ -179,7 +179,7 @@ class _Search:
         return [self.ops[i] for i in path if i >= 0]
 
     def _front(self, placed: Placed) -> tuple[list[int], float]:
-        """The places in `known` that may come next as far as real time goes, and the first return among them."""
+        """The slots in `known` that may come next as far as real time goes, and the first return among them."""
         at, window, _ = placed
         if (front := self.fronts.get((at, window))) is not None:
             return front
@@ -215,7 +215,7 @@ class _Search:
                     and self.model.harmless(op, state)
                     and (then == t or not self._cuts(placed, t, then))
                 ):
-                    placed, t = placed.adding(Place(True, at)), then
+                    placed, t = placed.adding(Slot(True, at)), then
                     state = self.model.apply_empty(op, state)
                     path.append(self.known[at])
                     again = True
@@ -235,7 +235,7 @@ class _Search:
         """The configuration without what makes no difference any more."""
         for at in self.ending:
             if self.ops[self.unknown[at]].ret < t:
-                placed = placed.adding(Place(False, at))
+                placed = placed.adding(Slot(False, at))
         left = ~placed.used & self.all_unknown
         since = self.ops[self.known[placed.base]].call if placed.base < len(self.known) else inf
         if left:
@@ -256,23 +256,23 @@ class _Search:
         """Each operation that may come next, with every effect that it may have."""
         placed, state = config
         front, least = self._front(placed)
-        found = [(self.need[self.known[at]], Place(True, at)) for at in front]
+        found = [(self.need[self.known[at]], Slot(True, at)) for at in front]
         for at in [*self.others, *self._foremost(placed)]:
             op = self.ops[self.unknown[at]]
             if op.call <= least and op.ret >= t and not placed.used >> at & 1:
-                found.append((self.need[self.unknown[at]], Place(False, at)))
+                found.append((self.need[self.unknown[at]], Slot(False, at)))
         found.sort(key=lambda each: (each[0], not each[1].known, each[1].at))
         if random is not None and random.random() < 0.3:
             random.shuffle(found)
         outlook = self._outlook(placed)
-        for _, place in found:
-            i = self.known[place.at] if place.known else self.unknown[place.at]
+        for _, slot in found:
+            i = self.known[slot.at] if slot.known else self.unknown[slot.at]
             op = self.ops[i]
             if not self._claimed(i, placed):
                 continue
             for then, after in self.model.effects(i, state, max(t, op.call), outlook):
                 if then <= least and then <= op.ret:
-                    yield i, (placed.adding(place), after), then
+                    yield i, (placed.adding(slot), after), then
 
     def _foremost(self, placed: Placed) -> Iterator[int]:
         """Of those that are alike the first that is not placed."""

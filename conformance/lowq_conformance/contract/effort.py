@@ -52,11 +52,11 @@ class Effort:
         return often if often > 1 else None
 
     def tell(self) -> dict[str, Any]:
-        """The grounds as JSON for a reader: with what would have been seen."""
+        """The figures as JSON for a reader: with what would have been seen."""
         return self.as_json() | {"one_in": self.one_in}
 
     def as_json(self) -> dict[str, Any]:
-        """The grounds as JSON."""
+        """The figures as JSON."""
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
     @staticmethod

@@ -141,8 +141,8 @@ def _row(clause: ClauseReport, number: int) -> str:
     anchor = _anchor(number, clause.id)
     broken = clause.verdict in PROVED
     said = clause.remark
-    if clause.grounds is not None and clause.grounds.would_have_met:
-        said += f"; {clause.grounds.would_have_met}"
+    if clause.effort is not None and clause.effort.would_have_met:
+        said += f"; {clause.effort.would_have_met}"
     evidence = element("a", "what broke it", href=f"#{anchor}") if broken else text(said, SHORT)
     if broken and clause.known is not None:
         evidence += f"; {_write_known(clause.known)}"

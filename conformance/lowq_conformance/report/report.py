@@ -49,7 +49,7 @@ class ClauseReport:
     """What is said of one clause, and why; `rerun` is the command that looks at it again.
 
     `fault` is what the judge found, its times in nanoseconds, where a history of many clients broke the clause;
-    `grounds` what stands behind one that many clients kept. `seed` is the one that found what is told; `known` is the
+    `effort` what stands behind one that many clients kept. `seed` is the one that found what is told; `known` is the
     fault that is known of the clause, and `seconds` are what its own tests took.
     """
 
@@ -59,7 +59,7 @@ class ClauseReport:
     evidence: str
     rerun: str
     fault: Counterexample | None = None
-    grounds: Effort | None = None
+    effort: Effort | None = None
     seed: int = 0
     known: Fault | None = None
     seconds: float = 0.0
@@ -161,7 +161,7 @@ class Report:
                     "verdict": clause.verdict.value,
                     "text": clause.text,
                     "evidence": clause.evidence,
-                    "grounds": None if clause.grounds is None else clause.grounds.tell(),
+                    "grounds": None if clause.effort is None else clause.effort.tell(),
                     "seed": clause.seed,
                     "rerun": clause.rerun,
                     "known": None if clause.known is None else clause.known.link,

@@ -21,14 +21,14 @@ UNSEEN = "no test of it came to an end"
 
 
 class TestVerdict(NamedTuple):
-    """A clause, a verdict and the evidence for it; `fault` is that of the judge and `grounds` what stands behind a
+    """A clause, a verdict and the evidence for it; `fault` is that of the judge and `effort` what stands behind a
     clause that was kept by many clients, both as JSON; `schedule` is the one that breaks it, where that is known."""
 
     clause: str
     verdict: str
     evidence: str
     fault: dict[str, Any] | None = None
-    grounds: dict[str, Any] | None = None
+    effort: dict[str, Any] | None = None
     schedule: str = ""
 
 
@@ -122,8 +122,8 @@ class Tally:
             key=lambda each: (not each[1].schedule, len(each[1].evidence)),
             default=(self.seed, TestVerdict(id, verdict, "")),
         )
-        grounds = [Effort(**side.grounds) for _, side in said if verdict is Verdict.KEPT and side.grounds is not None]
-        behind = Effort.together(grounds) if grounds else None
+        effort = [Effort(**side.effort) for _, side in said if verdict is Verdict.KEPT and side.effort is not None]
+        behind = Effort.together(effort) if effort else None
         return ClauseReport(
             id,
             final,

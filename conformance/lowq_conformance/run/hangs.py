@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lowq_conformance.run.hosts import Host
 from lowq_conformance.subject.program import SILENT, read_open_call
-from lowq_conformance.support.standing import Frame
+from lowq_conformance.support.stacks import Frame
 
 OWN = ("time.sleep(", "#", "the next turn of the handler")
 """What the suite itself does between calls of the queue's, as a journal has it."""
@@ -17,25 +17,25 @@ SLOW = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Halt:
     """A call that does not return, in words; nothing where none is known."""
 
     told: str = ""
 
 
-def look_at(host: Host, *, loading: bool) -> Standing:
+def look_at(host: Host, *, loading: bool) -> Halt:
     """Where the host's process stands in a call of the queue's that was made `SILENT` seconds ago or earlier.
 
     What is done while the target is loaded is told by its stack alone; else it takes a call that has not returned.
     """
     call = _open_call(host)
     if not loading and not call:
-        return Standing()
+        return Halt()
     frames = host.ask()
     if not frames and loading:
-        return Standing()
+        return Halt()
     what = "loading it has not come to an end" if loading else f"{call} has not returned"
-    return Standing(f"{what} for {SILENT:g} seconds{_tell_stack(frames)}")
+    return Halt(f"{what} for {SILENT:g} seconds{_tell_stack(frames)}")
 
 
 def is_slow(host: Host, within: float) -> bool:

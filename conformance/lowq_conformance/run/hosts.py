@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lowq_conformance.run.constants import INI, STACKS
 from lowq_conformance.run.interrupt import Interruption
-from lowq_conformance.run.wire import INI, STACKS
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
 from lowq_conformance.support.readiness import find_readable
-from lowq_conformance.support.standing import Frame, ask
+from lowq_conformance.support.stacks import Frame, ask
 
 STARTING = 120.0
 """Seconds within which the interpreter must have imported the tests."""

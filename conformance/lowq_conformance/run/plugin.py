@@ -39,10 +39,10 @@ from lowq_conformance.contract.profile import PROFILES
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
+from lowq_conformance.run.constants import CASES
 from lowq_conformance.run.output_file import Unwritable
 from lowq_conformance.run.outputs import Outputs
 from lowq_conformance.run.own_fault import own_fault
-from lowq_conformance.run.wire import CASES
 from lowq_conformance.storm.storms import Storms, name_of_run
 from lowq_conformance.subject.loading import load
 from lowq_conformance.subject.program import Journal
@@ -304,9 +304,9 @@ def read_outcome(item: pytest.Item, call: pytest.CallInfo[None]) -> list[TestVer
         made = getattr(item, "funcargs", {}).get("storms")
         storm = made.latest if isinstance(made, Storms) else None
         swept = getattr(item, "funcargs", {}).get("sweeps")
-        behind = swept.grounds if isinstance(swept, Sweeps) else None if storm is None else storm.grounds
-        grounds = None if behind is None else behind.as_json()
-        return [TestVerdict(id, Verdict.KEPT.value, "", None, grounds) for id in own]
+        behind = swept.effort if isinstance(swept, Sweeps) else None if storm is None else storm.effort
+        effort = None if behind is None else behind.as_json()
+        return [TestVerdict(id, Verdict.KEPT.value, "", None, effort) for id in own]
     error = call.excinfo.value
     if isinstance(error, pytest.skip.Exception):
         return [TestVerdict(id, Verdict.NOT_OBSERVED.value, str(error)) for id in own]

@@ -106,7 +106,7 @@ def run(
 def _clauses_about(schedule: Schedule) -> set[str]:
     """The clauses that exactly this schedule puts to the test."""
     from lowq_conformance.sweep.scenes import clauses_about  # with all that plays a scene: few runs need it here
-    from lowq_conformance.sweep.standing import CLAUSE
+    from lowq_conformance.sweep.stopped import CLAUSE
 
     return {CLAUSE} if schedule.stopped else clauses_about(schedule.scene, schedule.how or "processes")
 

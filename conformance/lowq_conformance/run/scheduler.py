@@ -18,9 +18,9 @@ from lowq_conformance.contract.known import Fault, spell
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
-from lowq_conformance.run.hangs import Standing, is_slow, look_at
+from lowq_conformance.run.constants import NO_LOT
+from lowq_conformance.run.hangs import Halt, is_slow, look_at
 from lowq_conformance.run.hosts import ENDING, Host, Hosts, SuiteFailed
-from lowq_conformance.run.wire import NO_LOT
 from lowq_conformance.subject.program import SILENT, read
 from lowq_conformance.support.readiness import find_readable
 
@@ -36,7 +36,7 @@ class Share:
     """What one host does: its lot, the test that runs, since when and until when it may, and why it was killed, if it
     was; `slow`: because of many slow calls, not of one.
 
-    It was `heard` last at that instant of `time.monotonic()`; `standing` is where it stands still since.
+    It was `heard` last at that instant of `time.monotonic()`; `halt` is where it stands still since.
     `resumes`: the lot is to be gone on with by a new process, which has these `lots`. One that `waits` is given only
     what mostly waits.
     """
@@ -53,7 +53,7 @@ class Share:
     slow: bool = False
     over: bool = False
     heard: float = inf
-    standing: Standing = field(default_factory=Standing)
+    halt: Halt = field(default_factory=Halt)
 
 
 @dataclass(slots=True)
@@ -120,11 +120,11 @@ class Scheduler:
     def _look(self, share: Share) -> None:
         """Where a host that says nothing stands in a call of the queue's, that has been told."""
         share.heard = time.monotonic() - SILENT + AGAIN
-        if share.standing.told or share.killed or self.stopping:
+        if share.halt.told or share.killed or self.stopping:
             return
-        share.standing = look_at(share.host, loading=not share.lots)
-        if share.standing.told and self.watch is not None:
-            self.run.hint = f"{self.run.target}: {share.standing.told}"
+        share.halt = look_at(share.host, loading=not share.lots)
+        if share.halt.told and self.watch is not None:
+            self.run.hint = f"{self.run.target}: {share.halt.told}"
             self.watch(self.run, self.run.doing or share.test)
 
     def _stop(self) -> None:
@@ -139,8 +139,8 @@ class Scheduler:
             raise SuiteFailed(f"a process that was killed did not end:\n{self.hosts.read_end_of_log()}")
         within = self.bound if share.lots else LOADING
         share.killed = f"did not return within {within:g} seconds"
-        if share.standing.told:
-            share.killed += f"; {share.standing.told}"
+        if share.halt.told:
+            share.killed += f"; {share.halt.told}"
         if not share.test and not share.lots:
             raise BrokenHarness(f"{self.run.target}: loading it {share.killed}")
         if not share.test:
@@ -153,7 +153,7 @@ class Scheduler:
         """The host was told of the run: of the tests that have not said anything yet."""
         run = self.run
         share.test, share.killed, share.slow, share.end = "", "", False, time.monotonic() + LOADING
-        share.heard, share.standing, share.lots = time.monotonic(), Standing(), frozenset()
+        share.heard, share.halt, share.lots = time.monotonic(), Halt(), frozenset()
         args = [f"--lowq-harness={run.target}", f"--lowq-seed={self.seed}", f"--lowq-journal={share.host.journal}"]
         args += [f"--lowq-only={','.join(sorted(run.selected))}", f"--lowq-profile={run.profile.name}"]
         args += [f"--lowq-promise={promise}" for promise in run.promised]
@@ -183,7 +183,7 @@ class Scheduler:
     def _take(self, share: Share, event: dict[str, Any]) -> None:
         """The event was taken note of."""
         if not self.stopping and not share.killed:
-            share.heard, share.end, share.standing = time.monotonic(), time.monotonic() + self.bound, Standing()
+            share.heard, share.end, share.halt = time.monotonic(), time.monotonic() + self.bound, Halt()
         if "ended" in event:
             self._end(share, event["ended"])
         elif "lots" in event:

@@ -23,11 +23,11 @@ import pytest
 import lowq_conformance.run.plugin as suite
 from lowq_conformance.cases.fixtures import progress_key
 from lowq_conformance.report.tally import Tally
+from lowq_conformance.run.constants import CASES, NO_LOT, STACKS
 from lowq_conformance.run.options import add_options, configure
-from lowq_conformance.run.wire import CASES, NO_LOT, STACKS
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
-from lowq_conformance.support.standing import answer_to
+from lowq_conformance.support.stacks import answer_to
 
 UNUSED = (
     "cacheprovider doctest faulthandler junitxml legacypath logging monkeypatch nose pastebin recwarn setuponly"

@@ -57,7 +57,7 @@ class Storm:
         return sum(run.kills for run in self.runs)
 
     @property
-    def grounds(self) -> Effort:
+    def effort(self) -> Effort:
         """What stands behind a clause that they keep."""
         proved = len(self.judgements) == len(self.told) and all(each.verdict == "proved" for each in self.judgements)
         return Effort(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.subject import freezing as ending
-from lowq_conformance.subject.turns import TurnLog
+from lowq_conformance.subject.turn_log import TurnLog
 
 LONGEST = 60.0
 """Seconds after which a turn that waits to be let go on gives up, so that no worker outlives its test for long."""

@@ -125,9 +125,9 @@ class UnderTest:
         """How finely the queue keeps due times and leases."""
         return self.traits.resolution
 
-    def name_place(self, place: Path) -> Place:
+    def name_place(self, place: Path) -> PlaceName:
         """What the place is called in the program of this run, where others may be, too."""
-        return Place(self._numbers.setdefault(place, len(self._numbers) + 1))
+        return PlaceName(self._numbers.setdefault(place, len(self._numbers) + 1))
 
     def pass_time(self, place: Path, how_long: timedelta) -> None:
         """The queue's clock stands `how_long` later for every client of `place`; really waited if need be."""
@@ -206,7 +206,7 @@ class UnderTest:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlaceName:
     """How the places of a program are written in it: place, and place2, place3 for those that came after it."""
 
     number: int

@@ -19,7 +19,7 @@ from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
-from lowq_conformance.subject.turns import Turn
+from lowq_conformance.subject.turn_log import Turn
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.subject.workers import Workers
 

@@ -17,7 +17,7 @@ from lowq_conformance.subject.freezing import tell_kept
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
-from lowq_conformance.subject.turns import Turn, TurnLog
+from lowq_conformance.subject.turn_log import Turn, TurnLog
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.support.processes import alone, is_gone
 

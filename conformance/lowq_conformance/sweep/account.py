@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from lowq_conformance.storm.recorder import RecordedCall
-from lowq_conformance.sweep.schedule import How, Place, Schedule
+from lowq_conformance.sweep.schedule import How, Point, Schedule
 
 KINDS = {"repush": "push", "batch": "push_many"}
 """The method that a verb calls, where that is not its name."""
@@ -42,12 +42,12 @@ def account_of(
     return f"{stood} `{_name_call(scene.second)}` {told}: {said}"
 
 
-def where(place: Place, home: str) -> str:
+def where(point: Point, home: str) -> str:
     """A point, for people."""
-    said = f"{place.file or home}:{place.line}"
-    if place.time > 1:
-        said += f" ({ORDINALS.get(place.time, f'{place.time}th')} time)"
-    return said + (f" (further step {place.step})" if place.step else "")
+    said = f"{point.file or home}:{point.line}"
+    if point.time > 1:
+        said += f" ({ORDINALS.get(point.time, f'{point.time}th')} time)"
+    return said + (f" (further step {point.step})" if point.step else "")
 
 
 def _name_call(verb: str) -> str:

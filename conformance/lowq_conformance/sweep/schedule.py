@@ -1,7 +1,7 @@
 """A schedule: which call stands still where, and which one runs meanwhile; its spelling makes exactly it again.
 
 `claim@212,claim` says: a client's `claim()` stands still before line 212 of the file in which its class is, another
-client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more of the place: another file of the
+client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more of the point: another file of the
 queue's, the second time that the call comes there, and the first further step (such as a rename) within that line.
 With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. Words that follow
 say in which state, and by what sort of clients: `ack@40,claim,late,threads`. With `push@40,claim,stopped`
@@ -31,7 +31,7 @@ class BadSchedule(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Point:
     """A point of a call as it is told of: the file's name, nothing for the client's own, and where in it."""
 
     file: str
@@ -67,8 +67,8 @@ class Schedule:
     """
 
     scene: Scene
-    at: Place | None
-    second_at: Place | None = None
+    at: Point | None
+    second_at: Point | None = None
     how: How | None = None
     stopped: bool = False
 
@@ -103,12 +103,12 @@ def parse(text: str) -> Schedule:
     return Schedule(Scene(calls[0][0], calls[1][0], late), calls[0][1], calls[1][1], how, stopped)
 
 
-def _call(word: str, text: str) -> tuple[str, Place | None]:
+def _call(word: str, text: str) -> tuple[str, Point | None]:
     found = CALL.fullmatch(word)
     if found is None or found["verb"] not in VERBS:
         raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of the calls {', '.join(VERBS)}")
     if found["line"] is None:
         return found["verb"], None
-    return found["verb"], Place(
+    return found["verb"], Point(
         found["file"] or "", int(found["line"]), int(found["time"] or 1), int(found["step"] or 0)
     )

@@ -31,7 +31,7 @@ from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
 from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of
-from lowq_conformance.sweep.schedule import How, Place, Scene, Schedule
+from lowq_conformance.sweep.schedule import How, Point, Scene, Schedule
 from lowq_conformance.sweep.stage import Lost, Stage
 
 OFTEN = 100
@@ -50,7 +50,7 @@ class Run:
     stood: bool = False
     waited: bool = False
     over: bool = True
-    points: dict[Place, int] = field(default_factory=dict)
+    points: dict[Point, int] = field(default_factory=dict)
     crossing: list[RecordedCall | None] = field(default_factory=list)
     home: str = ""
 
@@ -64,7 +64,7 @@ class Swept:
     plan: dict[Scene, int] = field(default_factory=dict)
     found: dict[str, tuple[Charge, Schedule]] = field(default_factory=dict)
     made: dict[Scene, int] = field(default_factory=dict)
-    points: dict[Scene, set[Place]] = field(default_factory=dict)
+    points: dict[Scene, set[Point]] = field(default_factory=dict)
     of: dict[Scene, int] = field(default_factory=dict)
     operations: int = 0
     seconds: float = 0
@@ -80,26 +80,26 @@ class Swept:
         """How many were made."""
         return sum(self.made.values())
 
-    def grounds(self, clause: str) -> Effort:
+    def effort(self, clause: str) -> Effort:
         """What stands behind a clause that they keep."""
         scenes = [scene for scene in self.made if clause in clauses_about(scene, self.how)]
-        places = {(scene.first, place) for scene in scenes for place in self.points[scene]}
+        points = {(scene.first, point) for scene in scenes for point in self.points[scene]}
         pairs = [scene for scene in self.scenes if clause in clauses_about(scene, self.how)]
         whole = [scene for scene in pairs if scene in self.plan and self.made.get(scene, 0) >= self.plan[scene]]
         made = sum(self.made[scene] for scene in scenes)
-        return Effort("proved", 0, 0, 0, 0.0, made, len(places), len(pairs), len(whole))
+        return Effort("proved", 0, 0, 0, 0.0, made, len(points), len(pairs), len(whole))
 
     def keeps(self, clause: str) -> Effort:
         """What stands behind the clause. Raises Broken where it is broken, and NotPromised where it was not asked."""
         if clause in self.found:
             charge, schedule = self.found[clause]
             raise Broken(charge.said, clause=clause, program=charge.shown, fault=charge.fault, schedule=str(schedule))
-        grounds = self.grounds(clause)
+        effort = self.effort(clause)
         if self.stuck:
             raise NotObserved(self.stuck)
-        if not grounds.schedules:
+        if not effort.schedules:
             raise NotPromised("no two of its calls can be put into such an order")
-        return grounds
+        return effort
 
 
 class Sweep:
@@ -169,7 +169,7 @@ class Sweep:
         scenes = scenes_of(self.subject.promises, self.subject.traits, self.how, moves=moves)
         self.swept.scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
         scenes = self.swept.scenes[: self.profile.scenes]
-        plan: dict[Scene, dict[Place, int]] = {}
+        plan: dict[Scene, dict[Point, int]] = {}
         for scene in scenes:
             tell(f"sweep of {self.how}: where {len(plan)} of {len(scenes)} pairs of calls can meet")
             if time.monotonic() > end:
@@ -181,17 +181,17 @@ class Sweep:
         waits: dict[Scene, set[int]] = {}
         unsure: dict[Scene, Run] = {}
         over: set[Scene] = set()
-        for scene, place in in_order({scene: list(points) for scene, points in plan.items()}):
+        for scene, point in in_order({scene: list(points) for scene, points in plan.items()}):
             if scene in over:
                 continue
             if time.monotonic() > end or self.asked <= self.swept.found.keys():
                 break
             tell(f"sweep of {self.how}: {self.swept.schedules:,} of {self.swept.planned:,} schedules")
-            waited, stretch = waits.setdefault(scene, set()), plan[scene][place]
+            waited, stretch = waits.setdefault(scene, set()), plan[scene][point]
             if stretch in waited:  # as it did where the first had let go of nothing since
-                self._count_alike(scene, place)
+                self._count_alike(scene, point)
                 continue
-            run = self._make(Schedule(scene, place), waited=bool(waited))
+            run = self._make(Schedule(scene, point), waited=bool(waited))
             self._count(run)
             if run.waited:
                 waited.add(stretch)
@@ -210,7 +210,7 @@ class Sweep:
             if scene not in over:
                 self._confirm(run, self.charges(run))
 
-    def points(self, scene: Scene) -> dict[Place, int]:
+    def points(self, scene: Scene) -> dict[Point, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""
         if scene.first not in self._warm:
             self._warm.add(scene.first)
@@ -259,7 +259,7 @@ class Sweep:
         now, recording = datetime.now(UTC), Recording()
         seen = Execution(self.subject, self._lease, self.how == "threads", time.monotonic_ns(), now, recording)
         script = script_of(schedule.scene)
-        places = [None if place is None else place.as_json() for place in (schedule.at, schedule.second_at)]
+        points = [None if point is None else point.as_json() for point in (schedule.at, schedule.second_at)]
         self._stage.order(
             self._number,
             place=str(self._place),
@@ -267,8 +267,8 @@ class Sweep:
             first=script.calls[0],
             second=script.calls[1],
             after=script.after,
-            stand=places[0],
-            second_stand=places[1],
+            stand=points[0],
+            second_stand=points[1],
             waited=waited,
             watch=watch,
             still=still,
@@ -286,7 +286,7 @@ class Sweep:
             mine = {name: calls_of(name, told["lines"][name]) for name in NAMES}
             calls += sorted(mine["first"] + mine["second"], key=lambda call: call.call)
             run.stood, run.waited, run.over, run.home = told["stood"], told["waited"], told["over"], told["home"]
-            run.points = {Place(*point): stretch for *point, stretch in told["points"]}
+            run.points = {Point(*point): stretch for *point, stretch in told["points"]}
             for name, number in zip(NAMES, told["crossing"], strict=True):
                 run.crossing.append(mine[name][number] if 0 <= number < len(mine[name]) else None)
             seen.start = min([seen.start, *(call.call for call in calls)])
@@ -348,10 +348,10 @@ class Sweep:
         plain: How = "processes" if "processes" in self.subject.promises else "threads"
         return schedule if self.how == plain else replace(schedule, how=self.how)
 
-    def _count_alike(self, scene: Scene, place: Place) -> None:
+    def _count_alike(self, scene: Scene, point: Point) -> None:
         """The schedule is one that was made: the second call waits until the first has gone on."""
         self.swept.made[scene] += 1
-        self.swept.points[scene].add(place)
+        self.swept.points[scene].add(point)
 
     def _count(self, run: Run) -> None:
         scene = run.schedule.scene
@@ -395,26 +395,26 @@ class Sweep:
             yield replace(charge, clause=clause, said=said, fault=fault)
 
 
-def in_order(plan: dict[Scene, list[Place]]) -> Iterator[tuple[Scene, Place]]:
-    """Every place of every scene: first those in the file of the client's own class, which say most to who wrote it,
+def in_order(plan: dict[Scene, list[Point]]) -> Iterator[tuple[Scene, Point]]:
+    """Every point of every scene: first those in the file of the client's own class, which say most to who wrote it,
     then those far apart in all scenes, and then those between them.
 
     So where time is short, each scene was looked at from end to end, if not everywhere.
     """
-    done: set[tuple[Scene, Place]] = set()
-    for scene, places in plan.items():
-        for place in places:
-            if not place.file:
-                done.add((scene, place))
-                yield scene, place
+    done: set[tuple[Scene, Point]] = set()
+    for scene, points in plan.items():
+        for point in points:
+            if not point.file:
+                done.add((scene, point))
+                yield scene, point
     most = max(map(len, plan.values()), default=0)
     step = 1 << max(0, most - 1).bit_length()
     while step:
-        for scene, places in plan.items():
-            for place in places[::step]:
-                if (scene, place) not in done:
-                    done.add((scene, place))
-                    yield scene, place
+        for scene, points in plan.items():
+            for point in points[::step]:
+                if (scene, point) not in done:
+                    done.add((scene, point))
+                    yield scene, point
         step //= 2
 
 

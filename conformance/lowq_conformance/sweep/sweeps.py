@@ -14,8 +14,8 @@ from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import WEDGED
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.schedule import How, Schedule
-from lowq_conformance.sweep.standing import CLAUSE as STANDING
-from lowq_conformance.sweep.standing import Standing
+from lowq_conformance.sweep.stopped import CLAUSE as STOPPED
+from lowq_conformance.sweep.stopped import StoppedClients
 from lowq_conformance.sweep.sweep import Sweep, Swept
 
 EVERY = 0.5
@@ -32,7 +32,7 @@ def how_of(schedule: Schedule, promises: frozenset[str]) -> How:
 
 
 class Sweeps:
-    """Makes the sweeps, each when it is first asked for, or of the one `schedule` that is given; `grounds` is what
+    """Makes the sweeps, each when it is first asked for, or of the one `schedule` that is given; `effort` is what
     stands behind the clause that was asked for last."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Sweeps:
     ) -> None:
         """Without `agents` there are some of its own."""
         self.subject = subject
-        self.grounds: Effort | None = None
+        self.effort: Effort | None = None
         self._folder, self._profile, self._tell, self._schedule = folder, profile, tell, schedule
         self._asked = frozenset(asked)
         self._agents, self._given = agents, agents is not None
@@ -56,8 +56,8 @@ class Sweeps:
 
     def keeps(self, clause: str, how: How) -> None:
         """The clause is kept in each of its schedules. Raises Broken, NotPromised and NotObserved."""
-        self.grounds = None
-        self.grounds = self.sweep(how).keeps(clause)
+        self.effort = None
+        self.effort = self.sweep(how).keeps(clause)
 
     def sweep(self, how: How) -> Swept:
         """What came of the sweep of clients of that sort."""
@@ -77,15 +77,15 @@ class Sweeps:
 
     def stands(self, clause: str) -> None:
         """The clause is kept where a process is stopped in the middle of a call. Raises as `keeps`."""
-        assert clause == STANDING
-        self.grounds = None
+        assert clause == STOPPED
+        self.effort = None
         if self._schedule is not None and not self._schedule.stopped:
             raise NotPromised("the schedule is of other clients")
         if self.subject.only_pushes:
             raise NotPromised("its own worker claims")
-        standing = Standing(self.subject, self._agents_here(), self._folder, self._profile, wedged=WEDGED)
-        stood = standing.run(self._progress) if self._schedule is None else standing.again(self._schedule)
-        self.grounds = stood.keeps()
+        stopped = StoppedClients(self.subject, self._agents_here(), self._folder, self._profile, wedged=WEDGED)
+        stops = stopped.run(self._progress) if self._schedule is None else stopped.again(self._schedule)
+        self.effort = stops.keeps()
 
     def close(self) -> None:
         """No process is left, but for who was given."""

@@ -17,7 +17,7 @@ from lowq.rules.leases import explain_lost
 from lowq.rules.origin import let_through_strange
 from lowq.rules.paging import STATES as ORDER
 
-Place = tuple[int, str, str]
+Position = tuple[int, str, str]
 """The place of the state, what orders the tasks of that state, and the number."""
 
 
@@ -65,8 +65,8 @@ class Tasks:
 
     def page(self, index: Index, now: str, state: State | None, after: Task | None) -> Iterator[str]:
         """The names of the tasks of that state, or of all, in the order of a listing, behind `after`."""
-        start = None if after is None else self._place_of(after)
-        for at, name in sorted((_place(name, now), name) for name in index.all()):
+        start = None if after is None else self._position_of(after)
+        for at, name in sorted((_position(name, now), name) for name in index.all()):
             if (state is None or ORDER[at[0]] is State(state)) and (start is None or at > start):
                 yield name
 
@@ -115,7 +115,7 @@ class Tasks:
             return None
         return self.task(name, content, self.state(name, self._now()))
 
-    def _place_of(self, task: Task) -> Place:
+    def _position_of(self, task: Task) -> Position:
         """The place of a task as it was when it was listed."""
         within = ""
         if task.state is State.READY:
@@ -125,7 +125,7 @@ class Tasks:
         return ORDER.index(task.state), within, self.number(task.id) or ""
 
 
-def _place(name: str, now: str) -> Place:
+def _position(name: str, now: str) -> Position:
     state = STATES[name[0]]
     if name[0] in "sl" and due(name) <= now:
         state = State.READY

@@ -17,7 +17,7 @@ from lowq_conformance.cases.exit_window import ExitWindow
 from lowq_conformance.subject.freezing import tell_kept
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.reaper import Reaper
-from lowq_conformance.subject.turns import TurnLog
+from lowq_conformance.subject.turn_log import TurnLog
 from processes import BOUND, python, wait_for
 
 PROGRAM = """

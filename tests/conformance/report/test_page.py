@@ -112,8 +112,8 @@ def test_a_page_begins_with_what_is_broken_then_what_is_known_then_every_clause(
 
 
 def test_a_page_says_how_rare_a_race_would_have_been_met() -> None:
-    grounds = Effort("proved", 1842, 3, 0, 2.5).as_json()
-    told = made(a_report(sides=(("RACE-1", "kept", "", None, grounds),)))
+    effort = Effort("proved", 1842, 3, 0, 2.5).as_json()
+    told = made(a_report(sides=(("RACE-1", "kept", "", None, effort),)))
 
     assert "a race that one call in 400 meets would have been met with 99 %" in told.text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lowq_conformance.subject.program import Journal, read_open_call
 from lowq_conformance.support.own_frames import SUITE
-from lowq_conformance.support.standing import ASK, answer_to, ask, find_strangers
+from lowq_conformance.support.stacks import ASK, answer_to, ask, find_strangers
 from nested import environment
 
 HARNESSES = Path(__file__).parent.with_name("harnesses.py")

@@ -14,7 +14,7 @@ from lowq_conformance.history.work_text import work_text
 from lowq_conformance.run.own_fault import own_fault
 from lowq_conformance.run.runner import run
 from lowq_conformance.storm.agents import AgentFailed
-from lowq_conformance.subject.turns import TurnLog, depth
+from lowq_conformance.subject.turn_log import TurnLog, depth
 
 HARNESSES = Path(__file__).parents[1] / "harnesses.py"
 
@@ -28,11 +28,11 @@ def raised_by(call: Callable[[], Any]) -> BaseException:
 
 
 def test_an_error_of_the_suites_own_code_is_its_own() -> None:
-    assert (own_fault(raised_by(lambda: TurnLog("/nowhere").end("turn"))) or "").startswith("in subject/turns.py:")
+    assert (own_fault(raised_by(lambda: TurnLog("/nowhere").end("turn"))) or "").startswith("in subject/turn_log.py:")
 
 
 def test_an_error_of_pythons_library_that_the_suite_called_is_its_own() -> None:
-    assert (own_fault(raised_by(lambda: TurnLog("\0").begin("a"))) or "").startswith("in subject/turns.py:")
+    assert (own_fault(raised_by(lambda: TurnLog("\0").begin("a"))) or "").startswith("in subject/turn_log.py:")
 
 
 def test_an_error_of_a_stranger_that_the_suite_called_is_not() -> None:

@@ -146,7 +146,7 @@ def test_what_stands_behind_a_kept_clause_is_summed_over_its_tests() -> None:
     more = {"judged": "not refuted", "operations": 1, "runs": 1, "kills": 5, "seconds": 0.5}
     clause = a_run(("RACE-1", "kept", "", None, GROUNDS), ("RACE-1", "kept", "", None, more)).report()["RACE-1"]
 
-    assert clause.grounds == Effort("not refuted", 1201, 2, 5, 2.5)
+    assert clause.effort == Effort("not refuted", 1201, 2, 5, 2.5)
     assert clause.evidence == "not refuted: 1,201 operations, 2 runs, 5 kills, 2.5 s"
 
 

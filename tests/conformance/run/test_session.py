@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lowq_conformance.run.wire import INI
+from lowq_conformance.run.constants import INI
 
 PROGRAM = """
 import sys

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from lowq_conformance.sweep.schedule import BadSchedule, Place, Scene, Schedule, parse
+from lowq_conformance.sweep.schedule import BadSchedule, Point, Scene, Schedule, parse
 
 
 @pytest.mark.parametrize(
     ("text", "schedule"),
     [
-        ("claim@212,claim", Schedule(Scene("claim", "claim"), Place("", 212))),
+        ("claim@212,claim", Schedule(Scene("claim", "claim"), Point("", 212))),
         ("claim,claim", Schedule(Scene("claim", "claim"), None)),
-        ("ack@rows.py:61#2+1,claim,late", Schedule(Scene("ack", "claim", True), Place("rows.py", 61, 2, 1))),
-        ("ack@40,claim,stopped", Schedule(Scene("ack", "claim"), Place("", 40), stopped=True)),
+        ("ack@rows.py:61#2+1,claim,late", Schedule(Scene("ack", "claim", True), Point("rows.py", 61, 2, 1))),
+        ("ack@40,claim,stopped", Schedule(Scene("ack", "claim"), Point("", 40), stopped=True)),
         ("push@a/__init__.py:7,repush@9,threads", Schedule(
-            Scene("push", "repush"), Place("a/__init__.py", 7), Place("", 9), "threads"
+            Scene("push", "repush"), Point("a/__init__.py", 7), Point("", 9), "threads"
         )),
     ],
 )  # fmt: skip

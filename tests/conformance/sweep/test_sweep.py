@@ -168,10 +168,10 @@ def test_what_was_not_swept_is_said(agents: Agents, tmp_path: Path) -> None:
         return made
 
     some = Sweep(load("memory"), agents, folder, "threads", replace(LASTING, scenes=2)).run(lambda _: None)
-    grounds = some.keeps("RACE-1")
+    effort = some.keeps("RACE-1")
 
-    assert 0 < grounds.swept_pairs < grounds.pairs
-    assert str(grounds).endswith(f", {grounds.swept_pairs} of {grounds.pairs} pairs of calls swept")
+    assert 0 < effort.swept_pairs < effort.pairs
+    assert str(effort).endswith(f", {effort.swept_pairs} of {effort.pairs} pairs of calls swept")
 
 
 def test_what_was_swept_wholly_needs_no_word_of_it() -> None:

@@ -26,7 +26,7 @@ from lowq_conformance.storm.to_history import ACCIDENT_NAMES, has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import account_of
 from lowq_conformance.sweep.scenes import scenes_of
-from lowq_conformance.sweep.schedule import Place, Scene, Schedule
+from lowq_conformance.sweep.schedule import Point, Scene, Schedule
 from lowq_conformance.sweep.sweep import Run, Sweep
 
 CLAUSE = "RACE-8"
@@ -55,13 +55,13 @@ TRIES = 3
 
 
 @dataclass(slots=True)
-class Stood:
+class Stops:
     """What came of it: the charge and the schedule that shows it, how many were made, and at how many points."""
 
     charge: Charge | None = None
     schedule: str = ""
     schedules: int = 0
-    points: set[tuple[str, Place]] = field(default_factory=set)
+    points: set[tuple[str, Point]] = field(default_factory=set)
     stuck: str = ""
 
     def keeps(self) -> Effort:
@@ -85,7 +85,7 @@ class Aim:
     """How often the second call met the first one: it waited, or was refused."""
 
 
-class Standing:
+class StoppedClients:
     """The schedules of one queue in which a process is stopped."""
 
     def __init__(
@@ -106,15 +106,15 @@ class Standing:
             )
             for _ in range(min(LANES, profile.stills))
         ]
-        self.stood = Stood()
+        self.stops = Stops()
 
-    def run(self, tell: Callable[[str], None]) -> Stood:
+    def run(self, tell: Callable[[str], None]) -> Stops:
         """All schedules were made that the profile has time for."""
         end = time.monotonic() + self._profile.sweeping
         try:
             aims = self._find_aims()
-            while self.stood.charge is None and not self.stood.stuck and aims and time.monotonic() < end:
-                tell(f"clients stand still: {self.stood.schedules:,} schedules")
+            while self.stops.charge is None and not self.stops.stuck and aims and time.monotonic() < end:
+                tell(f"clients stand still: {self.stops.schedules:,} schedules")
                 pairs = list(zip(aims, self._lanes, strict=False))
                 runs = [lane.order(aim.left.popleft(), still=self._still) for aim, lane in pairs]
                 for (aim, lane), run in zip(pairs, runs, strict=True):
@@ -123,41 +123,41 @@ class Standing:
         finally:
             for lane in self._lanes:
                 lane.close()
-        return self.stood
+        return self.stops
 
-    def again(self, schedule: Schedule) -> Stood:
+    def again(self, schedule: Schedule) -> Stops:
         """This schedule was made."""
         assert schedule.at is not None
         try:
             for _ in range(TRIES):
                 run = self._confirm_once(self._lanes[0], schedule)
-                self.stood.schedules += 1
-                self.stood.points.add((schedule.scene.first, schedule.at))
-                if self.stood.charge is not None:
+                self.stops.schedules += 1
+                self.stops.points.add((schedule.scene.first, schedule.at))
+                if self.stops.charge is not None:
                     break
             else:
                 if not run.stood:
-                    self.stood.stuck = f"{schedule.scene.first} never came to {schedule.at}"
+                    self.stops.stuck = f"{schedule.scene.first} never came to {schedule.at}"
         finally:
             for lane in self._lanes:
                 lane.close()
-        return self.stood
+        return self.stops
 
     def _find_aims(self) -> list[Aim]:
         """What is to be seen, and the schedules that may show it: in the middle of a call first."""
         known = scenes_of(self._subject.promises, self._subject.traits, "processes", moves=False)
         verbs = {verb for scene in known for verb in (scene.first, scene.second)}
-        scout, places = self._lanes[0], dict[str, list[Place]]()
+        scout, points_of = self._lanes[0], dict[str, list[Point]]()
         aims: list[Aim] = []
         for first, _, second in (aim.partition("|") for aim in AIMS[: self._profile.stills]):
             left = deque[Schedule]()
             for verb in ANY if first == "*" else (first,):
                 if not {verb, second} <= verbs:
                     continue
-                if verb not in places:
-                    places[verb] = from_the_middle(scout.points(Scene(verb, "push")))
-                    self.stood.stuck = self.stood.stuck or scout.swept.stuck
-                left.extend(Schedule(Scene(verb, second), place) for place in places[verb])
+                if verb not in points_of:
+                    points_of[verb] = from_the_middle(scout.points(Scene(verb, "push")))
+                    self.stops.stuck = self.stops.stuck or scout.swept.stuck
+                left.extend(Schedule(Scene(verb, second), point) for point in points_of[verb])
             aims += [Aim(left)] if left else []
         return aims
 
@@ -165,27 +165,27 @@ class Standing:
         """What the run came to is known."""
         schedule = run.schedule
         assert schedule.at is not None
-        self.stood.schedules += 1
-        self.stood.points.add((schedule.scene.first, schedule.at))
+        self.stops.schedules += 1
+        self.stops.points.add((schedule.scene.first, schedule.at))
         if not self._meets(run):
             return
         aim.met += 1
         lane.move()  # something may be left in hand
-        if self.stood.charge is None and any(self._charges(run)):
+        if self.stops.charge is None and any(self._charges(run)):
             self._confirm(lane, schedule)
 
     def _confirm(self, lane: Sweep, schedule: Schedule) -> None:
         """The schedule was made again by new clients at a new place; if it is accused again, then the queue is."""
         for _ in range(TRIES):
             self._confirm_once(lane, schedule)
-            if self.stood.charge is not None:
+            if self.stops.charge is not None:
                 return
 
     def _confirm_once(self, lane: Sweep, schedule: Schedule) -> Run:
         """The schedule was made by new clients at a new place, and what it is accused of is known."""
         run = lane.result(lane.order(schedule, fresh=True, still=self._still))
-        self.stood.charge = next(self._charges(run), None)
-        self.stood.schedule = str(replace(schedule, stopped=True))
+        self.stops.charge = next(self._charges(run), None)
+        self.stops.schedule = str(replace(schedule, stopped=True))
         return run
 
     def _meets(self, run: Run) -> bool:
@@ -205,10 +205,10 @@ class Standing:
             yield Charge(CLAUSE, said, charge.shown, charge.fault)
 
 
-def from_the_middle(points: Mapping[Place, int]) -> list[Place]:
+def from_the_middle(points: Mapping[Point, int]) -> list[Point]:
     """One point of each stretch, those in the middle first."""
-    places = list({stretch: place for place, stretch in points.items()}.values())
-    return sorted(places, key=lambda place: abs(places.index(place) - len(places) / 2))
+    kept = list({stretch: point for point, stretch in points.items()}.values())
+    return sorted(kept, key=lambda point: abs(kept.index(point) - len(kept) / 2))
 
 
 def charges_of(run: Run) -> Iterator[Charge]:

@@ -16,10 +16,10 @@ from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.loading import load
 from lowq_conformance.sweep.schedule import parse
-from lowq_conformance.sweep.standing import AIMS, Standing
+from lowq_conformance.sweep.stopped import AIMS, StoppedClients
 from lowq_conformance.sweep.sweeps import Sweeps
 
-STOPPED = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.standing"]
+STOPPED = [broken for broken in BROKEN.values() if broken.module == f"{broken_queues.__name__}.stopped"]
 EVERY_DAY = ("BusyIsDone", "InATable")
 """One that a lease tells of, and one that waits in SQLite; the others are looked at by LOWQ_EXHAUSTIVE=1."""
 ASKED = [queue for queue in STOPPED if "LOWQ_EXHAUSTIVE" in os.environ or queue.name in EVERY_DAY]
@@ -30,7 +30,7 @@ SOUND = [
     "lowq_conformance.queues.sound.strangers:Async",
 ]
 
-Look = Callable[[str], Standing]
+Look = Callable[[str], StoppedClients]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def agents() -> Iterator[Agents]:
 def look(agents: Agents, tmp_path: Path) -> Look:
     """What comes of a target whose clients are stopped."""
 
-    def make(target: str) -> Standing:
-        made = Standing(load(target), agents, lambda: Path(mkdtemp(dir=tmp_path)), DEFAULT, wedged=12)
+    def make(target: str) -> StoppedClients:
+        made = StoppedClients(load(target), agents, lambda: Path(mkdtemp(dir=tmp_path)), DEFAULT, wedged=12)
         made.run(lambda _: None)
         return made
 
@@ -55,7 +55,7 @@ def look(agents: Agents, tmp_path: Path) -> Look:
 @pytest.mark.parametrize("queue", ASKED, ids=lambda queue: queue.name)
 def test_a_queue_that_a_stopped_client_harms_is_accused_of_it(queue: BrokenQueue, look: Look) -> None:
     with pytest.raises(Broken) as error:
-        look(queue.target).stood.keeps()
+        look(queue.target).stops.keeps()
 
     assert error.value.clause == "RACE-8"
     assert "was stopped (SIGSTOP, for 0.6 s at most) before `" in error.value.said
@@ -65,7 +65,7 @@ def test_a_queue_that_a_stopped_client_harms_is_accused_of_it(queue: BrokenQueue
 def test_a_schedule_of_a_stopped_client_is_made_again_by_its_spelling(agents: Agents, tmp_path: Path) -> None:
     queue = load(BROKEN["BusyIsDone"].target)
     folder = lambda: Path(mkdtemp(dir=tmp_path))  # noqa: E731  where a schedule is made
-    first = Standing(queue, agents, folder, DEFAULT, wedged=12).run(lambda _: None)
+    first = StoppedClients(queue, agents, folder, DEFAULT, wedged=12).run(lambda _: None)
     sweeps = Sweeps(queue, folder, schedule=parse(first.schedule), agents=agents)
 
     with pytest.raises(Broken, match="was stopped") as error:
@@ -88,20 +88,20 @@ def test_a_schedule_that_is_not_come_to_is_not_observed(agents: Agents, tmp_path
 
 @pytest.mark.parametrize("target", SOUND)
 def test_a_sound_queue_is_accused_of_nothing(target: str, look: Look) -> None:
-    stood = look(target).stood
+    stops = look(target).stops
 
-    assert stood.charge is None
-    assert stood.keeps().schedules > 0
+    assert stops.charge is None
+    assert stops.keeps().schedules > 0
 
 
 def test_who_waits_for_the_stopped_one_does_so_until_it_goes_on(agents: Agents, tmp_path: Path) -> None:
     """The journal's lock is waited for for ever: the second call ends when the first one has gone on, not before."""
     profile = replace(DEFAULT, stills=1, still=0.2)
     target = load("lowq_conformance.queues.sound.journal:Journal")
-    standing = Standing(target, agents, lambda: Path(mkdtemp(dir=tmp_path)), profile, wedged=12)
-    lane = standing._lanes[0]
+    stopped = StoppedClients(target, agents, lambda: Path(mkdtemp(dir=tmp_path)), profile, wedged=12)
+    lane = stopped._lanes[0]
     try:
-        (aim,) = standing._find_aims()
+        (aim,) = stopped._find_aims()
         waited = next(
             run
             for run in (lane.result(lane.order(schedule, still=0.2)) for schedule in aim.left)
