@@ -30,7 +30,7 @@ def renewal_pause(lease_for: timedelta) -> timedelta:
 
 
 class Renewal:
-    """While a lease is in `hand`, it is extended after each `renewal_pause`; started by the first, ended by `close`."""
+    """Extends the lease in `hand` after each `renewal_pause`; started by the first lease, ended by `close`."""
 
     def __init__(self, backend: Backend, lease_for: timedelta, clock: Clock, stop: Stop) -> None:
         self._backend = backend
