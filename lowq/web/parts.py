@@ -45,9 +45,10 @@ def parts() -> Parts:
     return cast(Parts, current_app.extensions["lowq"])
 
 
-def is_for_programs() -> bool:
-    """Whether a program asks, as it reads no page: the interface, and what Prometheus reads."""
-    return request.path.startswith("/api/") or request.path == "/metrics"
+def is_for_programs(path: str | None = None) -> bool:
+    """Whether a program asks at that path (None: of this request): the interface, and what Prometheus reads."""
+    path = request.path if path is None else path
+    return path.startswith("/api/") or path == "/metrics"
 
 
 def may_write() -> bool:

@@ -9,7 +9,7 @@ import json
 import logging
 
 from flask import Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, default_exceptions
 
 from lowq.backend import LowqError
 from lowq.web.pages import page
@@ -32,12 +32,14 @@ TITLES = {
     415: "That is of the wrong kind",
     421: "Not this server",
     422: "That cannot be kept",
+    431: "Those headers are too long",
     500: "Something is wrong in here",
     503: "The queue is away",
 }
 
 _HINTS = {
     413: "Send less at once, or let whoever runs this server raise MAX_BODY.",
+    431: "Send less in the headers, such as cookies.",
     500: "The log of the server says more.",
     503: "Nothing more was done; try again in a moment.",
 }
@@ -69,13 +71,26 @@ def answer_unexpected(error: Exception) -> Response:
     return answer(RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__))
 
 
+def refuse(path: str, status: int, detail: str) -> tuple[str, str]:
+    """The media type and the text of the answer to a request that never comes to the application."""
+    error = default_exceptions.get(status, BadRequest)(None if status == 413 else detail)
+    error.code = status
+    body = _describe(error)
+    if is_for_programs(path):
+        return MEDIA_TYPE, json.dumps(body)
+    return "text/plain; charset=utf-8", f"{body['title']}\n\n{body['detail']}\n"
+
+
 def _describe(error: Exception) -> Json:
     """The problem detail of an error."""
     if not isinstance(error, HTTPException):
         return write_error(error)
     status = error.code if error.code is not None and error.code >= 400 else 500
     title = TITLES.get(status, "Not done")
-    return {"type": "about:blank", "title": title, "status": status, "detail": error.description or error.name}
+    detail = error.description or error.name
+    if status in (413, 431):
+        detail = f"{detail.rstrip('.')}. {_HINTS[status]}"
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
 
 
 def _page(status: int, detail: str) -> Response:
@@ -83,5 +98,7 @@ def _page(status: int, detail: str) -> Response:
         return Response(page("login.html", ""), status, mimetype="text/html")
     title = TITLES.get(status, "Not done")
     return Response(
-        page("error.html", "", title=title, detail=detail, todo=_HINTS.get(status)), status, mimetype="text/html"
+        page("error.html", "", title=title, detail=detail, todo=None if status == 413 else _HINTS.get(status)),
+        status,
+        mimetype="text/html",
     )

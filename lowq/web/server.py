@@ -16,9 +16,11 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask
 
 from lowq.backend import BackendUnavailable, LowqError
 from lowq.web.parts import Parts
+from lowq.web.problems import refuse
 from lowq.web.waiting import Dispatcher
 
 THREADS = 8
@@ -61,8 +63,24 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
             raise ParsingError(f"Bad URI: {error}") from None
 
 
+class _Refusal(ErrorTask):  # type: ignore[misc]
+    """The answer to a request that waitress refuses, in the words of the application."""
+
+    def execute(self) -> None:
+        """The answer is on its way, and the connection ends with it."""
+        error = self.request.error
+        media_type, text = refuse(self.request.path, error.code, error.body)
+        body = text.encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", media_type))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
 class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
+    error_task_class = _Refusal
     begun = 0.0
     moved = 0
     """Bytes that came and went."""

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -182,6 +182,32 @@ def test_a_client_that_goes_before_it_is_told_what_was_wrong_is_no_error_of_the_
     assert said == b""
     assert ask(url, "GET", "/api/v1/count")[0] == 200
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "told"),
+    [
+        ("/api/v1/push", "Content-Length: 999999999", 413, "raise MAX_BODY"),
+        ("/new", "Content-Length: 999999999", 413, "raise MAX_BODY"),
+        ("/api/v1/push", f"X: {'x' * 70_000}", 431, "Send less in the headers"),
+        ("/api/v1/push", "Content-Length: ten", 400, "ontent-Length"),
+        ("/api/v1/push", "Transfer-Encoding: gzip", 501, "Transfer-Encoding"),
+    ],
+)
+def test_what_never_comes_to_the_application_is_refused_in_its_words(
+    serve: Serve, path: str, headers: str, status: int, told: str
+) -> None:
+    address = urlsplit(serve())
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=BOUND) as connection:
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n".encode())
+        answer = HTTPResponse(connection)
+        answer.begin()
+        text = answer.read().decode()
+
+    assert (answer.status, told in text, "waitress" in text) == (status, True, False)
+    if path.startswith("/api/") and status != 431:  # whose headers were not read, so that nobody knows the path
+        problem = json.loads(text)
+        assert (answer.getheader("Content-Type"), problem["status"]) == ("application/problem+json", status)
 
 
 class TestWaitingClaims:
