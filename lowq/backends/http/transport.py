@@ -229,4 +229,4 @@ def _words(error: Exception) -> str:
         return "nothing came in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -364,6 +364,8 @@ _WRONG = (
     "definition of service",
     "unrecognized configuration parameter",
     "server does not support SSL",
+    "SSL negotiation",
+    "expected authentication request",
     "certificate",
     "could not read",
     "unsupported",

@@ -28,6 +28,7 @@ from lowq.backends.postgres.address import Address
 from lowq.backends.postgres.connection import Away, Connection, Left, Refused, Unreachable
 from lowq.backends.postgres.rows import Array, Row, Value
 from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, leaping, making, upgrading
+from lowq.backends.postgres.session import IN_EACH, setting_session
 from lowq.clock import SystemClock
 from lowq.process.handlers import let_through
 
@@ -44,11 +45,19 @@ _LOST_NAME = ("26000", "42P05")
 _ABSENT = ("42P01", "3F000", "42883", "3D000")
 """No such table, schema, function, or database."""
 
+_STANDS_THERE = ("42P07", "42710", "42723")
+"""A table, a type or a function of that name is there already."""
+
 _HINTS = {
     "password": "; give the right one: postgresql://user:password@…, PGPASSWORD, or a line in ~/.pgpass",
     "not permitted to log in": "; name another user: postgresql://user@…",
     "role ": "; name another user: postgresql://user@…",
+    "not currently accepting": "; name another one, or let an administrator allow it: ALLOW_CONNECTIONS true",
     "database ": "; name another one, or let an administrator make it: CREATE DATABASE",
+    **dict.fromkeys(
+        ("SSL negotiation", "expected authentication request"),
+        "; something else than PostgreSQL seems to answer there: name its host and port",
+    ),
     "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
 }
 """What to do where the server says this."""
@@ -245,7 +254,7 @@ class Database:
         try:
             rows = connection.run(
                 f"SELECT pg_is_in_recovery(), current_setting('transaction_read_only'), {own},"
-                f" {_settings(own, self.patience)},"
+                f" {setting_session(own, self.patience)},"
                 " version, identity || ' ' || (SELECT oid FROM pg_database WHERE datname = current_database())"
                 f' FROM "{self.schema}".about',
                 left,
@@ -266,7 +275,9 @@ class Database:
         self._refuse_replica(recovering == "t", read_only == "on")
         if is_own != "t":
             self.pooled = True
-            connection.setting = _IN_EACH
+            connection.setting = IN_EACH
+        if not version.isdigit():
+            raise self._not_ours()
         return int(version), identity
 
     def _check_primary(self, connection: Connection, left: Left) -> None:
@@ -288,7 +299,7 @@ class Database:
 
     def _not_ours(self) -> InvalidLocation:
         return InvalidLocation(
-            f"{self.shown}: the schema {self.schema!r} has tables that are not lowq's; name another one: ?schema=…"
+            f"{self.shown}: what is in the schema {self.schema!r} is not lowq's; name another one: ?schema=…"
         )
 
     def _bring_up_to_date(self, connection: Connection, left: Left) -> None:
@@ -309,6 +320,8 @@ class Database:
                 connection.run(upgrading(self.schema, found), left)
             connection.run("COMMIT", left)
         except Refused as error:
+            if error.code in _STANDS_THERE:
+                raise self._not_ours() from None
             if error.code != "42501":
                 raise
             raise InvalidLocation(
@@ -359,40 +372,3 @@ class Database:
         if code[:2] in ("XX", "22", "23", "42"):
             return CorruptQueue(f"{self.shown} is damaged, or its tables were changed ({text})")
         return BackendUnavailable(f"{self.shown}: {text}")
-
-
-_SETTINGS = {
-    "default_transaction_isolation": "'read committed'",
-    "synchronous_commit": "CASE {now} WHEN 'off' THEN 'on' ELSE {now} END",
-    "plan_cache_mode": "'force_generic_plan'",
-    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"), "'off'"),
-}
-"""What a session is set to.
-
-A plan is made once for a session, perhaps while the table is empty and reading all of it is the quickest; that would
-be slow with a million tasks, until the server next looks at the table. So the session plans by the indexes alone.
-It plans once: a claim looks cheaper to the server where it knows how many tasks are wanted, and so it would plan each
-one anew, for longer than the claim itself takes.
-"""
-
-
-def _settings(own: str, patience: int) -> str:
-    """What sets the session, where the condition says that it is ours; others' is left as it is.
-
-    `patience` is how many milliseconds a statement of it waits for a lock.
-
-    Who shares sessions out, as PgBouncer does, tells clients of processes that are not the server's.
-    """
-    values = {**{name: _value(name) for name in _SETTINGS}, "lock_timeout": f"'{max(patience, 1)}'"}
-    return ", ".join(
-        f"set_config('{name}', CASE WHEN {own} THEN {value} ELSE current_setting('{name}') END, false)"
-        for name, value in values.items()
-    )
-
-
-def _value(name: str) -> str:
-    return _SETTINGS[name].format(now=f"current_setting('{name}')")
-
-
-_IN_EACH = "SELECT " + ", ".join(f"set_config('{name}', {_value(name)}, true)" for name in _SETTINGS)
-"""What sets one transaction, in a session that is ours for that long."""

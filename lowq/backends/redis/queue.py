@@ -74,7 +74,8 @@ class Queue:
         if found not in get_args(Dedupe):
             raise CorruptQueue(f"{shown}: the key {self._keys[0].decode()!r} is damaged: no such dedupe")
         check_same_dedupe(shown, self.name, cast(Dedupe, found), dedupe)
-        server.anywhere(b"SADD", self._names, self.name.encode())
+        if not server.anywhere(b"SISMEMBER", self._names, self.name.encode()):  # which a full server answers, too
+            server.anywhere(b"SADD", self._names, self.name.encode())
         self._made, self.dedupe = said[0], cast(Dedupe, found)
 
     def change(self, verb: str, *arguments: bytes) -> Sequence[Any]:

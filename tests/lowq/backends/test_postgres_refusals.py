@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from lowq.location import locate
 from lowq.testing.servers.postgres import PostgresAddress, PostgresServer
 
 SECRET = "tops3cret"
+BOUND = 60
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +150,28 @@ def test_a_server_that_is_not_there_is_away(password: str) -> None:
     assert "tops3" not in told
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"-ERR unknown command\r\n"])
+def test_a_server_of_another_kind_is_told_from_one_that_is_away(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            with suppress(OSError):  # at the end
+                while True:
+                    with server.accept()[0] as caller:
+                        caller.recv(1000)
+                        caller.sendall(answer)
+
+        thread = Thread(target=talk)
+        thread.start()
+        error, told = error_of(f"postgresql://eve:{SECRET}@127.0.0.1:{server.getsockname()[1]}/x", patience="30")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(BOUND)
+
+    with pytest.raises(InvalidLocation, match="something else than PostgreSQL seems to answer"):
+        raise error
+    assert SECRET not in told
+
+
 def test_a_location_shows_no_password() -> None:
     where = locate("postgres://u:tops3cret@host:5432/jobs?schema=a&password=tops3cret")
 
@@ -166,8 +192,17 @@ def test_the_place_is_the_same_whoever_uses_it() -> None:
 @pytest.mark.parametrize(
     ("statements", "expected"),
     [
-        (["CREATE SCHEMA lowq", "CREATE TABLE lowq.orders (id int)"], "tables that are not lowq's"),
-        (["CREATE SCHEMA lowq", "CREATE TABLE lowq.about (id int)"], "tables that are not lowq's"),
+        (["CREATE SCHEMA lowq", "CREATE TABLE lowq.orders (id int)"], "is not lowq's"),
+        (["CREATE SCHEMA lowq", "CREATE TABLE lowq.about (id int)"], "is not lowq's"),
+        (
+            ["CREATE SCHEMA lowq", "CREATE TABLE lowq.about AS SELECT 'v1' AS version, 'x' AS identity"],
+            "is not lowq's",
+        ),
+        (
+            ["CREATE SCHEMA lowq", "CREATE FUNCTION lowq.now() RETURNS int LANGUAGE sql AS 'SELECT 1'"],
+            "is not lowq's",
+        ),
+        (["CREATE SCHEMA lowq", "CREATE TYPE lowq.task AS ENUM ('to do')"], "is not lowq's"),
     ],
 )
 def test_a_schema_of_somebody_else_is_left_alone(
@@ -177,12 +212,14 @@ def test_a_schema_of_somebody_else_is_left_alone(
     name = lowq_postgres.split("@/")[1].split("?")[0]
     for statement in ("DROP SCHEMA lowq CASCADE", *statements):
         address.run(statement, name)
+    list_tables = "SELECT relname FROM pg_class WHERE relnamespace = 'lowq'::regnamespace"
+    stood = address.run(list_tables, name)
 
     error, _ = error_of(lowq_postgres)
 
     with pytest.raises(InvalidLocation, match=expected):
         raise error
-    assert address.run("SELECT count(*) FROM pg_class WHERE relnamespace = 'lowq'::regnamespace", name) == [(1,)]
+    assert address.run(list_tables, name) == stood
     queue = open_backend(f"{lowq_postgres}&schema=jobs")
     assert queue.push(1).added
     queue.close()
