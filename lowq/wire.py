@@ -39,7 +39,7 @@ from lowq.backend import (
 )
 from lowq.clock import to_micros
 from lowq.process.handlers import let_through
-from lowq.rules.canonical import surrogate_fault
+from lowq.rules.canonical import find_twice, surrogate_fault
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -215,9 +215,12 @@ def read_list(reader: Reader[T]) -> Reader[list[T]]:
 
 
 def read_json(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises InvalidMessage for anything else, NaN and cut texts included."""
+    """The value of a JSON text. Raises InvalidMessage for anything else, NaN and cut texts included.
+
+    An object that has a name twice is refused: readers differ in which of the two they lose.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_as_object)
     except UnicodeDecodeError as error:
         let_through(error)
         raise InvalidMessage(f"byte {error.start + 1} is not UTF-8") from None
@@ -363,6 +366,13 @@ def _refuse(where: str, expected: str, value: Any) -> NoReturn:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise InvalidMessage(f"{constant} is not JSON")
+
+
+def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidMessage(f"{find_twice(pairs)[:80]!a} stands twice in one object; which of the two is meant?")
+    return found
 
 
 def _show(value: Any) -> str:

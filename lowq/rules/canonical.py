@@ -120,6 +120,16 @@ _scan: Callable[[str, int], tuple[Work, int]] = vars(_decoder)["scan_once"]
 """A program may replace `json.loads` for its own use; what is kept is read as it was written."""
 
 
+def find_twice(pairs: Iterable[tuple[str, object]]) -> str:
+    """The first name that stands twice among those of an object; empty where none does."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
+
+
 def _check(value: Work, depth: int) -> None:
     """Raise unless the encoder will write `value` as it is; the encoder itself turns a key of 1 into "1"."""
     if type(value) in _PLAIN:

@@ -300,6 +300,7 @@ def test_whatever_comes_is_read_or_refused_by_name(value: Any) -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b"1" * 5000, "Exceeds the limit"),
         (b"", "not JSON: Expecting value at character 1"),
+        (b'[{"a": 1, "b": {"c": 1, "c": 1}}]', "'c' stands twice in one object"),
     ],
 )
 def test_text_that_is_not_json_is_refused(text: bytes, told: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, Headers, InvalidWork, Work
 from lowq.clock import to_datetime, to_micros
-from lowq.rules.canonical import encode
+from lowq.rules.canonical import encode, find_twice
 from lowq.rules.entry import Entry, entry
 from lowq.rules.headers import headers_text
 from lowq.rules.origin import let_through_strange
@@ -62,12 +62,14 @@ def of_entry(new: Entry, pushed_at: int, reason: str | None = None) -> bytes:
 
 
 def read(data: bytes, *, strict: bool = False) -> Content:
-    """What a file says. `strict` refuses fields that nobody knows, as a misspelt one. Raises Wrong."""
+    """What a file says. `strict` refuses fields that nobody knows, as a misspelt one, and objects that have a name
+    twice. Raises Wrong.
+    """
     if not data:
         raise Wrong("it is empty")
     try:
         text = data.decode()
-        fields = _decode(text)
+        fields = (_decode_once if strict else _decode)(text)
     except UnicodeDecodeError as error:
         let_through_strange(error)
         raise Wrong(f"it is not UTF-8 ({error.reason} at byte {error.start})") from None
@@ -142,7 +144,15 @@ def _finite(text: str) -> float:
     return number
 
 
+def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Wrong(f"{find_twice(pairs)[:80]!a} stands twice in one object; which of the two is meant?")
+    return found
+
+
 _decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
+_decode_once = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_as_object).decode
 _read_time = datetime.fromisoformat
 
 

@@ -93,6 +93,8 @@ def test_a_dropped_duplicate_is_gone_and_changes_nothing(path: Path) -> None:
         (b'{"work": 1, "priority": 9999999999}', "priority: expected -2**31 to 2**31-1, got 9999999999"),
         (b'{"work": 1, "prioritee": 1}', "unknown field 'prioritee'; known are work, key,"),
         (b'{"work": 1, "not_before": "2030-01-01T00:00:00"}', "has no time zone"),
+        (b'{"work": 1, "work": 2}', "'work' stands twice in one object"),
+        (b'{"work": [{"a": 1, "a": 1}]}', "'a' stands twice in one object"),
         (b'{"work": "\\ud800"}', "lone surrogate"),
         (b'{"work": 1, "headers": {"a": "\\ud800"}}', "lone surrogate"),
     ],
