@@ -1,7 +1,9 @@
-"""How a handler ends its task by itself, by raising one of these::
+"""How a handler ends its task by itself: by raising one of these.
 
-raise lowq.Discard("there is no such user")  # set aside now, whatever attempts are left
-raise lowq.Later(timedelta(days=1))          # and again tomorrow
+For example::
+
+    raise lowq.Discard("there is no such user")  # set aside now, whatever attempts are left
+    raise lowq.Later(timedelta(days=1))          # and again tomorrow
 """
 
 from __future__ import annotations

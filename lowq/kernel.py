@@ -1,4 +1,4 @@
-"""Calls of the system, as they are whatever a program or a test has put in their place in `os`.
+"""The functions of `os` as they were before a program or a test replaced them.
 
 A test that mocks `os.kill` or `os.path.exists` means its own calls. Were ours among them, a task would outlive its
 limit, a forked worker would go on as a copy of the test, and a queue would be gone. `posix` holds the functions that

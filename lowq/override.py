@@ -1,4 +1,4 @@
-"""Where a test takes the place of an application's storage, of its background workers, and of its time.
+"""Replaces an application's storage, its background workers and its clock while a test runs.
 
 Every TaskQueue asks here whenever it uses its backend or is started, so that queues made when the application was
 imported are moved too::

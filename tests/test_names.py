@@ -1,8 +1,9 @@
-"""Functions are named by what they do; one that is named by a participle says whether something is so."""
+"""Functions are named by what they do, and a module begins with one short sentence that says what it does."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +78,44 @@ def test_functions_are_named_by_what_they_do() -> None:
 )
 def test_a_participle_that_answers_neither_true_nor_false_is_found(source: str, found: list[str]) -> None:
     assert riddles(source) == found
+
+
+SENTENCE = re.compile(r"(.+?\.)(?=\s|$)", re.DOTALL)
+SHORT = 160
+MARK = "PYTEST_DONT_REWRITE"
+
+
+def poor_beginning(source: str) -> str:
+    """What is wrong with the docstring of a module, or nothing."""
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    first, *more = docstring.split("\n\n")
+    if (sentence := SENTENCE.match(first)) is None:
+        return "no sentence" if docstring else "no docstring"
+    if len(sentence[0]) > SHORT:
+        return "too long"
+    if MARK in docstring and not (more and MARK in more[-1]):
+        return f"{MARK} is not last"
+    return ""
+
+
+def test_each_module_begins_with_a_short_sentence() -> None:
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    poor = {path.relative_to(ROOT).as_posix(): poor_beginning(path.read_text(encoding="utf-8")) for path in paths}
+
+    assert {path: wrong for path, wrong in poor.items() if wrong} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("", "no docstring"),
+        ('"""How a handler ends::"""', "no sentence"),
+        (f'"""A queue {"in a file " * 20}."""', "too long"),
+        ('"""Points of a call. PYTEST_DONT_REWRITE"""', "PYTEST_DONT_REWRITE is not last"),
+        ('"""Points.\n\nPYTEST_DONT_REWRITE\n\nMore."""', "PYTEST_DONT_REWRITE is not last"),
+        ('"""Points.\n\nMore.\n\nPYTEST_DONT_REWRITE\n"""', ""),
+        ('"""Claims (see `lowq.claim`), at once."""', ""),
+    ],
+)
+def test_a_poor_beginning_is_found(source: str, wrong: str) -> None:
+    assert poor_beginning(source) == wrong

@@ -1,0 +1,1 @@
+"""The storages that lowq has, a folder for each."""

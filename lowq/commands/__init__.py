@@ -1,0 +1,1 @@
+"""The subcommands of `lowq`, a module for each."""

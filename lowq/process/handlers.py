@@ -1,4 +1,4 @@
-"""Whether an error was raised by a handler of a signal, which may run in the middle of any call.
+"""Tells whether an exception came from a signal handler.
 
 `raise TimeoutError` in an alarm's handler is an OSError, and as such must not be taken for one of the system's.
 """

@@ -1,4 +1,4 @@
-"""What a forked child does with connections to servers that are its parent's: they are left to it.
+"""Leaves the parent's connections to servers untouched in a forked child.
 
 A connection belongs to the process that made it: two that speak over one would read each other's answers.
 """

@@ -1,4 +1,4 @@
-"""A warden: process groups that end with the process that asked for them, however that went.
+"""A warden: a process that kills process groups when the process that asked for them ends.
 
 A program that is started into such a group need not know of it, and may close all descriptors that it finds. The
 group is there before the program: a process that only waits holds it. So there is no instant at which a killed worker

@@ -1,4 +1,4 @@
-"""Where an error came from that was caught while a stored text was read: the text, or a signal's handler."""
+"""Tells a fault of a stored text, found while it is read, from an exception of a signal handler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task that pushes its own work while it runs: refused as a duplicate, and gone when the run is done."""
+"""What happens where a task pushes a work equal to its own: refused as a duplicate, and gone when the run is done."""
 
 from __future__ import annotations
 

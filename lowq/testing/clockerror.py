@@ -1,4 +1,4 @@
-"""What goes wrong where two clocks meet.
+"""The error that is raised where two clocks of a test would both say the time, or one cannot run.
 
 PYTEST_DONT_REWRITE
 """

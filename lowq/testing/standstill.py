@@ -1,4 +1,4 @@
-"""A loop that waits for a time to come while the clock stands still is found, instead of running for ever.
+"""Finds a loop that waits for a time to come while the clock stands still, and so would never end.
 
 PYTEST_DONT_REWRITE
 """

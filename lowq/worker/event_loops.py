@@ -1,4 +1,4 @@
-"""The event loops that a worker makes: each is known from before it is made until it is closed, and one call runs it.
+"""Keeps the event loops that a worker makes, and closes each one, however a call on it ends.
 
 An exception of a signal handler may cut off any call. Therefore a loop is made in a thread beside, in which none is
 raised; who runs it is a frame that holds a lock, and is free again however that frame ended; and what no `close` came

@@ -1,4 +1,4 @@
-"""What the program wants to be told of: its hooks are called here, and one that fails ends nothing."""
+"""Tells the log, `on_run` and `on_dead` of a run; a hook that fails ends nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler returned: whether it is something to wait for, to await, or something that nobody ran.
+"""Tells what a handler returned: a plain value, something to be waited for or awaited, or something that nobody ran.
 
 A value is thrown away, and means done. Work that was put off is not done: what can be waited for is, and what nobody
 will run is told. An object that can be called is taken for a value, since any object can be; a function is not.

@@ -1,4 +1,4 @@
-"""What random programs found out about one queue so far, and how long they may still look."""
+"""The faults that random programs found in one queue, the shortest of each kind, and how long they may still look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each answer needs of other operations: by when an effect must be there, and whether any answer needs it."""
+"""Tells which operations each answer depends on, and by when their effect must be there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids that come free again: an id names a task for as long as the task lives, and may then be another one's.
+"""Gives tasks that had the same id, one after the other, ids that differ.
 
 The checker takes an id for one task's only. So where a queue gave an id to several tasks, each claim of it is told by
 its time which of them it was given, and the ids are told apart; where time leaves that open, the id says nothing.

@@ -1,4 +1,4 @@
-"""The conditions on order and emptiness, B9 to B12: one sweep over what surely waited."""
+"""The bad patterns B9 to B12: a wrong order, and a wrong empty answer; found in one sweep over the waits."""
 
 from __future__ import annotations
 

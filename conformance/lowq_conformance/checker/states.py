@@ -1,4 +1,4 @@
-"""The sequential model as the search uses it: what each operation may do to a tuple of live tasks in claim order.
+"""The sequential model as the search uses it: immutable states, each a tuple of live tasks in claim order.
 
 The same model as `model.Model`, which is the readable one; `tests/conformance/checker` holds the two together. Times
 are kept as the earliest at which something can be so, and what is left open there (a lease that may have run out) is

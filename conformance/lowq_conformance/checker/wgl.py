@@ -1,4 +1,4 @@
-"""Linearizability check (Wing & Gong 1993, Lowe 2017): does the model accept a linearization of the history?
+"""Linearizability check (Wing & Gong 1993, Lowe 2017): looks for a linearization that the model accepts.
 
 A configuration is which operations are placed and what the queue then
 holds; for each only the earliest time at which it can be reached matters, because every lower bound (a call, a

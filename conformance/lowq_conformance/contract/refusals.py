@@ -1,4 +1,4 @@
-"""Which of the works that a queue may refuse a work is: see the trait `refuses`."""
+"""Tells which of the works that a queue may refuse (trait `refuses`) a work is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may have become of each work of a scene in which one call was interrupted: how often it is to come out."""
+"""Tells how often each work of a scene may come out after one call was interrupted."""
 
 from __future__ import annotations
 

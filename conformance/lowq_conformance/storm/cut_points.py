@@ -1,4 +1,7 @@
-"""In which order the points of calls are interrupted, where there is no time for all. PYTEST_DONT_REWRITE"""
+"""The order in which the points of calls are interrupted where there is no time for all.
+
+PYTEST_DONT_REWRITE
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Runs in the worker process after its handler returned: counts lines and audit events up to the exit, or stops there
-(SIGSTOP) at a chosen one.
+"""Runs in a worker process after its handler returned: counts steps up to the exit, or stops at a chosen one.
 
-The way is measured in lines of Python that the thread of the turn runs, and in steps of the process of which Python
+It stops itself with SIGSTOP. The way is measured in lines of Python that the thread of the turn runs, and in steps of the process of which Python
 tells its auditors: at a chosen one of them, a worker is met where it is on a busy machine as on an idle one. What it
 does in C, or in another thread, is met after so many seconds.
 """

@@ -1,4 +1,4 @@
-"""Raises an exception inside a call, where a signal handler could. PYTEST_DONT_REWRITE
+"""Raises an exception inside a call, where a signal handler could.
 
 A handler of Python runs between two instructions, and not between any two: the interpreter looks for signals after a
 call has returned, as a function begins, and where a loop goes round. An exception is raised there and nowhere else:
@@ -7,6 +7,8 @@ soundest lock. Nor is one raised where another handler guards the instruction th
 in what cleans up (`finally`, `except`, `__exit__`), which no Python can do wholly safe.
 
 A coroutine is cancelled at one of its awaits instead.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

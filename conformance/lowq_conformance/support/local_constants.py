@@ -1,4 +1,4 @@
-"""What Hypothesis draws, without the constants that it reads out of every module at hand.
+"""Keeps Hypothesis from drawing constants that stand in the modules that are imported.
 
 It parses the source of all modules that are imported from outside site-packages, in each process anew, to draw the
 numbers that stand there now and then. That takes ten times as long as a run's programs do, and makes what a seed

@@ -1,8 +1,10 @@
-"""The points of a call: where one client can stand still while others go on. PYTEST_DONT_REWRITE
+"""The points of a call: where one client can stand still while others go on.
 
 A point is a line of the queue's own Python that is about to run, one of the first times that the call comes to it, or
 a further step within that line that Python tells its auditors of (opening, locking, renaming, connecting). Of a
 coroutine it is an await. What happens in C is one instant.
+
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations

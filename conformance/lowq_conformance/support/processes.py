@@ -1,4 +1,4 @@
-"""Whether a process is there: of one that has ended, a number may still be left."""
+"""Tells whether a process is alive; one that has ended and was not waited for yet (a zombie) is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a process stands that does not go on: it writes its stack to a file when it is asked by a signal."""
+"""Asks a process that does not go on, by a signal, to write its stack to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A schedule in a sentence: who stood still where, what the other was answered meanwhile, and the first then."""
+"""Describes a schedule in one sentence: who stood still where, and what both clients were answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two clients of a sweep, as who judges sees them: ordered to make schedules, and heard when each one is over."""
+"""Runs the two clients of a sweep: sends them schedules and receives what came of each."""
 
 from __future__ import annotations
 

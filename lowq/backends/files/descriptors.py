@@ -1,4 +1,4 @@
-"""Open files that an exception of a signal, wherever it comes, does not leave open; and their way to the disk.
+"""Opens files so that they are closed even where a signal handler raises, and syncs them to the disk.
 
 What opens a file and what owns it are called by one another in C, so that no instruction of Python comes between.
 """

@@ -1,4 +1,4 @@
-"""What a new client knows of a large directory without listing it: the names that another client once noted.
+"""A noted list of the names of tasks, so that a new client need not list a large directory.
 
 `.lowq/names` has the names of a listing, in order, and the place of the journal at which they were true. A client
 that is opened follows the journal from there. Of the names it decodes those that it comes to: the first ready ones,

@@ -1,4 +1,4 @@
-"""Which task stands in the way of an equal one."""
+"""Finds the standing task: the one that makes an equal push a duplicate."""
 
 from __future__ import annotations
 

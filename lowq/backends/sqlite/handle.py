@@ -1,4 +1,4 @@
-"""A connection that nobody closes while SQLite is at work in it, however deep in that call they are.
+"""A connection that cannot be closed while a call on it is running.
 
 Code of Python can run inside a call of the module sqlite3: a finalizer that the garbage collector calls, and with it
 whatever signal handler comes meanwhile. Were the connection closed or used there, the call would go on with what is

@@ -1,4 +1,4 @@
-"""What a claim hands out where the package has no object with a work of its own."""
+"""A claim object for packages that hand out the bare work."""
 
 from __future__ import annotations
 
