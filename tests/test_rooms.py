@@ -13,7 +13,7 @@ import lowq
 ROOT = Path(__file__).parent.parent
 ROOMS = ("lowq", "pytest_lowq", "conformance/lowq_conformance", "bench", "examples")
 ORDER: tuple[tuple[str, ...], ...] = (
-    ("lowq.backend", "lowq.excerpt", "lowq.kernel"),
+    ("lowq.backend", "lowq.excerpt", "lowq.kernel", "lowq.framelock"),
     ("lowq.clock", "lowq.error_text", "lowq.current_task", "lowq.run"),
     ("lowq.rules", "lowq.endings", "lowq.hooks"),
     ("lowq.process",),

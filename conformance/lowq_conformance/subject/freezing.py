@@ -1,8 +1,8 @@
 """Runs in a worker process after its handler returned: counts steps up to the exit, or stops at a chosen one.
 
-It stops itself with SIGSTOP. The way is measured in lines of Python that the thread of the turn runs, and in steps of the process of which Python
-tells its auditors: at a chosen one of them, a worker is met where it is on a busy machine as on an idle one. What it
-does in C, or in another thread, is met after so many seconds.
+It stops itself with SIGSTOP. The way is measured in lines of Python that the thread of the turn runs, and in steps of
+the process of which Python tells its auditors: at a chosen one of them, a worker is met where it is on a busy machine
+as on an idle one. What it does in C, or in another thread, is met after so many seconds.
 """
 
 from __future__ import annotations
