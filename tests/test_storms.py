@@ -52,3 +52,18 @@ def test_a_trial_that_is_ended_by_hand_tells_its_figure(tmp_path: Path) -> None:
     assert json.loads(out)["lost"] == 0
     assert json.loads(out)["pushes"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_queue_is_whole_at_its_target_wherever_its_move_is_killed() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.moves", "--kind", "sqlite"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=3 * BOUND,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("1 queues moved, ")
+    assert "0 faults" in ran.stdout
