@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 from lowq_conformance.checker import attribution
 from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
@@ -23,8 +23,8 @@ from lowq_conformance.history.work_text import work_text
 class Model:
     """The tasks of one queue, and which answers it may give."""
 
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
+    def __init__(self, spec: Spec, redriven: Literal["alone", "any"] = "any") -> None:
+        self.spec, self.redriven = spec, redriven
         self.tasks: list[ModelTask] = []
         self.refused: list[tuple[Any, str]] = []
         self._batches = 0
@@ -244,7 +244,7 @@ class Model:
         """The dead task waits again, or there was none, or a push of its work would be refused."""
         sure, perhaps = self.blockers(task.equal, at)
         dead = task.state == "dead"
-        if done and (not dead or sure):
+        if done and (not dead or (sure and self.redriven == "alone")):
             why = "an equal work stands" if dead else "it is not dead"
             raise Mismatch("DEAD-3", f"redrive of {task} said True, but {why}", "False")
         if not done and dead and not perhaps:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from lowq import Dedupe
-from lowq_conformance.contract.promises import DedupeBy, DueOrder, Outlasts, Requeue, Traits
+from lowq_conformance.contract.promises import DedupeBy, DueOrder, Outlasts, Redriven, Requeue, Traits
 
 _DEFAULT = Traits()
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -137,6 +137,7 @@ class Harness(Protocol):
     dedupe_by: DedupeBy = _DEFAULT.dedupe_by
     due_order: DueOrder | None = _DEFAULT.due_order
     requeue: Requeue = _DEFAULT.requeue
+    redriven: Redriven = _DEFAULT.redriven
     resolution: timedelta = _DEFAULT.resolution
     shortest_lease: timedelta = _DEFAULT.shortest_lease
     fixed_lease: timedelta | None = _DEFAULT.fixed_lease

@@ -13,6 +13,7 @@ from lowq import Dedupe
 DueOrder = Literal["push", "due"]
 DedupeBy = Literal["work", "key"]
 Requeue = Literal["place", "any"]
+Redriven = Literal["alone", "any"]
 Outlasts = Literal["kill", "restart"]
 
 
@@ -86,6 +87,8 @@ class Traits:
     """What orders due tasks that had a not-before: their push, their due time, or nothing (None)."""
     requeue: Requeue = "place"
     """Where a returned task goes: its old place, or any."""
+    redriven: Redriven = "any"
+    """Beside what a dead task may be redriven: beside no equal one that equal works are refused for, or any."""
     resolution: timedelta = timedelta(milliseconds=1)
     """How finely due times and leases are kept."""
     shortest_lease: timedelta = timedelta(seconds=1)
@@ -132,6 +135,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe": get_args(Dedupe),
     "due_order": (*get_args(DueOrder), None),
     "requeue": get_args(Requeue),
+    "redriven": get_args(Redriven),
     "dedupe_by": get_args(DedupeBy),
     "one_at_a_time": (False, True),
     "main_thread": (False, True),

@@ -49,6 +49,7 @@ class FakeTime:
 class LowqHarness(FakeTime):
     """A lowq backend of one scheme, with fresh files at each place and a clock that is moved."""
 
+    redriven = "alone"
     attempts = Retry().max_attempts
     retry_after = Retry().first / 2  # a delay is drawn from its upper half
 

@@ -73,6 +73,8 @@ def changers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
         return []
     plan = Plan.of(subject, f"changers {seed}", 1, prefix="g")
     asked = {"extend": "extend", "dead_letter": "dead_letter", "redrive": "dead_letter", "cancel": "cancel"}
+    if not subject.redrives:
+        del asked["redrive"]
     kinds = [changing(plan, verb, deaths.change) for verb, promise in asked.items() if promise in subject.promises]
     for kind in kinds:
         plan.random.shuffle(kind)

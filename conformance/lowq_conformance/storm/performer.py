@@ -215,7 +215,9 @@ class Performer:
                 self.buried.append(held.id)
 
     def do_redrive(self, id: int | str | None = None) -> None:
-        """The task of that id, or else the first that it has set aside, is to wait again."""
+        """The task of that id, or else the first that it has set aside, is to wait again, where that can be asked."""
+        if not self.client.client.has("redrive"):
+            return
         if id is None and self.buried:
             id = self.buried.pop(0)
         if id is not None:

@@ -204,10 +204,11 @@ class HistoryBuilder:
         """For how long the claim holds its task: at least, and at most.
 
         What is not promised may be so or not. Without leases a claim may end with its client; with leases that are
-        not shared, whenever a client comes or goes; and each may also last as long as it would.
+        not shared, whenever a client comes or goes; and each may also last as long as it would. To share it says only
+        that nobody else's coming and going ends it.
         """
         asked = float(call.args["lease"]) if "lease" in self.promises else inf
-        if "shared_lease" in self.promises:
+        if {"lease", "shared_lease"} <= self.promises:
             op.lease = asked
             return
         disturbed = min(self._ends(call), default=None)

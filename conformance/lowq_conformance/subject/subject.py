@@ -52,6 +52,8 @@ class Subject(UnderTest):
         self._places: set[Path] = set()
         self.asynchronous = False
         """Whether its clients, of which one was opened, have async methods."""
+        self.redrives = True
+        """Whether they have the method `redrive`, which may be missing where tasks are set aside."""
         self._turns: dict[Path, WorkerTurns] = {}
         self._served: list[ServedPlace] = []
 
@@ -61,7 +63,7 @@ class Subject(UnderTest):
         again = Subject(self.target, self._make, made, self.promises, self.traits, self.journal.fresh())
         again.only_pushes, again.known = self.only_pushes, self.known
         again.shape = dict(self.shape)
-        again.asynchronous = self.asynchronous
+        again.asynchronous, again.redrives = self.asynchronous, self.redrives
         return again
 
     def open(
@@ -132,6 +134,7 @@ class Subject(UnderTest):
         if not self.shape:
             self.shape = {verb: keywords(getattr(raw, verb, None)) for verb in VERBS}
             self.asynchronous = any(iscoroutinefunction(getattr(raw, verb, None)) for verb in VERBS)
+            self.redrives = brings(raw, "redrive")
         self.only_pushes = "worker" in self.promises and not brings(raw, "claim")
         if not self.only_pushes:
             return Client(self, raw, label, place)

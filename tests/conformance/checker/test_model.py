@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from lowq_conformance.checker.model import Model
@@ -16,8 +16,10 @@ from lowq import Dedupe
 class Calls:
     """Calls to a model with the answers given; the clock stands still until `wait`."""
 
-    def __init__(self, dedupe: Dedupe = "until_done", **words: Any) -> None:
-        self.model = Model(Spec(dedupe, **{"grace": 0, **words}))
+    def __init__(
+        self, dedupe: Dedupe = "until_done", redriven: Literal["alone", "any"] = "alone", **words: Any
+    ) -> None:
+        self.model = Model(Spec(dedupe, **{"grace": 0, **words}), redriven)
         self.at = Span(0, 0)
 
     def wait(self, by: float) -> Any:
@@ -253,6 +255,20 @@ def test_a_redriven_task_counts_its_attempts_anew_or_on(told: int) -> None:
     q.make("redrive", task, done=True)
 
     q.claim("a", attempts=told)
+
+
+def test_a_task_is_redriven_beside_an_equal_one_where_nothing_else_is_said() -> None:
+    def program(q: Calls) -> None:
+        task = q.push("a")
+        q.dead_letter(q.claim("a"))
+        q.push("a")
+        q.make("redrive", task, done=True)
+        q.claim("a")
+        q.claim("a")
+        q.nothing()
+
+    program(Calls(redriven="any"))
+    assert clause_of(program) == "DEAD-3"
 
 
 def test_a_redriven_task_counts_its_attempts_in_no_other_way() -> None:

@@ -72,6 +72,14 @@ def test_a_lease_that_another_client_ends_by_coming_is_not_counted_on() -> None:
     assert faults(f"{STRANGERS}:EndsLeases", "DELIVER-10", seed=4) == {}
 
 
+def test_a_claim_without_a_lease_may_end_when_its_client_is_dead(storms: Made) -> None:
+    assert accused(storms(f"{STRANGERS}:FreesTheDead", 1), "kills", "deaths") == []
+
+
+def test_what_is_dead_need_not_be_redriven_by_anybody(storms: Made) -> None:
+    assert accused(storms(f"{STRANGERS}:NobodyRedrives", 1), "deaths") == []
+
+
 @pytest.mark.parametrize("queue", ["Memory", "Journal"])
 def test_a_time_is_never_passed_to_a_release_that_takes_none(storms: Made, queue: str) -> None:
     target = f"{LESS}:{queue}.release_time"
@@ -109,6 +117,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("SaysNo", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("SaysNothing", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("CountsOn", "DEAD-3"),
+        ("RedrivesBeside", "DEAD DEDUPE-1 DEDUPE-7"),
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),

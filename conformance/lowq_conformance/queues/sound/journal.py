@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lowq import Counts, Dedupe, Headers, Item, Lease, LeaseLost, Pushed, State, Task
+from lowq_conformance.contract.promises import Redriven
 from lowq_conformance.queues.lowq import FakeTime
 from lowq_conformance.queues.sound.rows import EPOCH, Row, Rows
 from lowq_conformance.queues.sound.values import check_item, encode
@@ -213,6 +214,7 @@ class Journal(FakeTime):
 
     promises = Queue.promises
     dedupe: str = Queue.dedupe
+    redriven: Redriven = "alone"
     _queue = Queue
 
     def open(self, place: Path, name: str = "default") -> Queue:

@@ -67,6 +67,7 @@ class Less(metaclass=Taking):
         self._whole = type(self).whole()
         self.promises = self.stated - self.lacks
         self.dedupe = "off" if "dedupe" in self.lacks else self.window
+        self.redriven = getattr(self._whole, "redriven", "any")
         if "clock" in self.lacks:
             self._whole.clock = lambda _: SystemClock()
         elif hasattr(self._whole, "pass_time"):
