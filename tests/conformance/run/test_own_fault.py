@@ -52,6 +52,13 @@ def test_an_agent_tells_where_the_suite_failed() -> None:
     assert own_fault(AgentFailed("x", "in storm/performer.py:1")) == "in storm/performer.py:1"
 
 
+def test_a_queue_that_fails_before_anything_can_be_judged_is_accused() -> None:
+    (report,) = run([f"{HARNESSES}:Unfinished"], only=["DELIVER-1", "DELIVER-4"], seed=1, jobs=2)
+
+    assert report["DELIVER-1"].verdict == Verdict.BROKEN
+    assert "NameError" in report["DELIVER-1"].evidence
+
+
 def test_a_queue_whose_own_code_fails_is_accused() -> None:
     (report,) = run([f"{HARNESSES}:Unreadable"], only=["DELIVER-1"], seed=1)
 
