@@ -1,4 +1,7 @@
-"""Harnesses, good and bad, over a list in memory."""
+"""Harnesses, good and bad, over a list in memory.
+
+Long: each is a few lines, and a test finds them all in one place.
+"""
 
 from __future__ import annotations
 

@@ -78,8 +78,9 @@ class Tally:
         return [test for test, said in self.sides if said == seed]
 
     def find_broken(self) -> frozenset[str]:
-        """The clauses that a test has found broken."""
-        return frozenset(s.clause for sides in self.sides.values() for s in sides if s.verdict == Verdict.BROKEN)
+        """The clauses asked for that a test has found broken; what is seen of others is not told."""
+        sides = (side for said in self.sides.values() for side in said)
+        return self.selected.intersection(side.clause for side in sides if side.verdict == Verdict.BROKEN)
 
     def find_unknown(self) -> frozenset[str]:
         """The broken clauses of which no fault is known."""

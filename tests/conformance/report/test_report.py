@@ -141,3 +141,12 @@ def three_clauses() -> Tally:
 
 def test_clauses_that_are_not_checked_are_named_in_short() -> None:
     assert ranges(["DELIVER-6", "RACE-1", "RACE-2", "RACE-3", "CRASH-1"]) == "DELIVER-6, RACE-1 to 3, CRASH-1"
+
+
+def test_a_run_never_counts_more_as_broken_than_its_report_tells() -> None:
+    run = Tally("module:Queue", 7, frozenset({"ORDER-1"}), ())
+    run.saw("judged", [("ORDER-1", "kept", ""), ("LEASE-1", "broken", "what nobody asked for")])
+
+    assert run.find_unknown() == frozenset()
+    run.saw("other", [("ORDER-1", "broken", "q.claim()")])
+    assert run.find_unknown() == {each.id for each in run.report().clauses if each.verdict == "broken"} == {"ORDER-1"}
