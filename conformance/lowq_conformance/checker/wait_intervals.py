@@ -77,16 +77,16 @@ def _waits(task: MatchedTask, tied: Matching, spec: Spec, unknown: Unknown) -> I
         if len(settles) == 1 and settles[0].kind == "ack":
             continue
         again = [other for other in claims if other is not claim]
-        if len(settles) == 1 and settles[0].kind == "release" and settles[0].result != "stale":
+        cut_off = len(settles) == 1 and settles[0].kind == "release" and settles[0].result is None
+        if len(settles) == 1 and settles[0].kind == "release" and settles[0].result == "ok":
             release = settles[0]
-            if release.result != "ok" and release.ret >= claim.call + claim.lease - 2 * spec.eps:
-                continue
-            if release.ret == inf or (release.result is None):
+            if release.ret == inf:
                 continue
             after = [other for other in again if other.ret >= release.call]
             then = due if release.not_before is None else release.not_before + spec.eps
             since, start = release.call, release.ret
-        elif not settles and spec.grace is not None and claim.longest < inf:
+        elif (not settles or cut_off) and spec.grace is not None and claim.longest < inf:
+            # It waits when its lease is over; where a release was cut off, at the latest then.
             after = [other for other in again if other.ret >= claim.call]
             then, since = due, claim.call
             start = claim.ret + claim.longest + spec.grace + 2 * spec.eps

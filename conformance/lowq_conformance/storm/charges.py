@@ -110,9 +110,9 @@ def clauses_of(fault: Counterexample, told: RunHistory, *, deadly: bool) -> Iter
 
 
 def never_came(push: Op, told: RunHistory) -> bool:
-    """Whether the task never came out, or never again after its holder was killed."""
+    """Whether the task never came out, or never again after its holder was killed, be it in a release."""
     claims = claims_of(push, told)
-    settled = {op.claim for op in told.ops if op.kind in ("ack", "release")}
+    settled = {op.claim for op in told.ops if op.kind == "ack" or (op.kind == "release" and op.result is not None)}
     return not claims or (claims[-1].number not in settled and told.calls[claims[-1].number].dead is not None)
 
 

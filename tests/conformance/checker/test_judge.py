@@ -274,6 +274,23 @@ def test_a_lease_that_may_end_early_or_late_is_open_both_ways() -> None:
     assert verdicts == ["proved", "proved", "bad"]
 
 
+@pytest.mark.parametrize("cut_off", [True, False])
+def test_a_task_whose_release_was_cut_off_waits_when_its_lease_is_over(cut_off: bool) -> None:
+    push = Op(0, "a", "push", 0, 1, "added", "x", "x")
+    held = Op(1, "b", "claim", 2, 3, "task", "x", lease=10)
+    release = [Op(2, "b", "release", 4, 5, None, "x", claim=1, killed=5)] if cut_off else []
+
+    while_it_ran = Op(3, "c", "claim", 6, 7, "empty")
+    afterwards = Op(3, "c", "claim", 50, 51, "empty")
+    came = Op(3, "c", "claim", 50, 51, "task", "x", lease=10)
+
+    others = (while_it_ran, afterwards, came)
+    found = [fast_check([push, held, *release, other], Spec(grace=1)) for other in others]
+    assert [[accusation.kind for accusation in each] for each in found] == [[], ["false empty"], []]
+    verdicts = [check([push, held, *release, other], Spec(grace=1)).verdict for other in others]
+    assert verdicts == ["proved", "bad", "proved"]
+
+
 @pytest.mark.parametrize(("again", "verdict"), [(8.0, "proved"), (5.5, "bad")])
 def test_an_id_may_be_given_again_when_its_task_is_done(again: float, verdict: str) -> None:
     ops = [

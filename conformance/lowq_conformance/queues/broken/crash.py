@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,16 @@ class RedrivesInTwoSteps(Queue):
             row.attempts = 0
             self.wait(row, None, now)
             return True
+
+
+@breaks("CRASH-4")
+class ReleasesInTwoSteps(Queue):
+    """Who gives a task back takes it out in one step, and lets it wait again in the next."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        with self.alone():
+            row = self.held(lease)
+            self.remove(row)
+        with self.alone() as now:
+            row.token = None
+            self.wait(row, None if not_before is None else self.micros(not_before), now)
