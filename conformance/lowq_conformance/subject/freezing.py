@@ -74,8 +74,8 @@ def count(path: Path, own: Sequence[str] | None) -> None:
     code is, how many lines of that, until the next turn begins."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     lines, steps = StepCount(fd, 0), StepCount(fd, WIDTH)
-    follow(lines if own is None else OwnLines(lines, own), steps)
     counting[:] = [] if own is None else [lines, steps]
+    follow(lines if own is None else OwnLines(lines, own), steps)  # the last line of ours: the next ones count
 
 
 def begin_turn() -> None:
