@@ -209,7 +209,7 @@ class TestWhereItIs:
             for where in ("coroutine", "to_thread", "executor", "child", "thread", "copied")
         )
 
-    def test_not_in_a_thread_that_there_was_before(self, queue: Backend) -> None:
+    def test_a_thread_that_there_was_before_runs_no_task(self, queue: Backend) -> None:
         asked, answered = threading.Event(), threading.Event()
         seen = []
 
@@ -478,7 +478,7 @@ class TestOwnWork:
         named.close()
 
     @pytest.mark.filterwarnings("error")
-    def test_nor_where_an_equal_work_is_kept_while_one_runs(self, tmp_path: Path) -> None:
+    def test_an_equal_work_that_is_kept_while_one_runs_warns_nobody(self, tmp_path: Path) -> None:
         with closing(open_backend(tmp_path / "until_claimed.db", dedupe="until_claimed")) as queue:
 
             def handler(work: Any) -> None:
@@ -498,7 +498,7 @@ def in_a_thread(call: Callable[[], Any]) -> None:
 
 class TestOnDead:
     @modes
-    def test_it_is_told_once_of_each_way_to_die(
+    def test_on_dead_is_told_once_of_each_way_to_die(
         self, queue: Backend, tmp_path: Path, options: dict[str, Any]
     ) -> None:
         def handler(work: str) -> None:

@@ -224,7 +224,7 @@ def test_what_a_manager_raises_is_a_failure_of_its_task(registered: Callable[...
     assert "in commit" in str(task.reason)
 
 
-def test_they_stand_around_the_tasks_of_a_test_too(registered: Callable[..., Any]) -> None:
+def test_hooks_stand_around_the_tasks_of_a_test_too(registered: Callable[..., Any]) -> None:
     book: list[str] = []
     registered(hooks.around_task, around(book, "hook"))
 

@@ -212,11 +212,11 @@ class TestLevels:
         assert [line.partition("] ")[2] for line in lines] == written
         assert all(f"[{os.getpid()}]" in line for line in lines)
 
-    def test_they_are_four_numbers(self) -> None:
+    def test_the_log_levels_are_four_numbers(self) -> None:
         assert (TaskQueue.SILENT, TaskQueue.NONE, TaskQueue.ERROR, TaskQueue.WARN, TaskQueue.INFO) == (0, 0, 1, 2, 3)
 
     @pytest.mark.parametrize("level", [4, -1, "INFO", True])
-    def test_another_is_refused(self, level: Any) -> None:
+    def test_another_log_level_is_refused(self, level: Any) -> None:
         with pytest.raises(ValueError, match=r"Jobs: log_level: expected TaskQueue\.SILENT, ERROR, WARN or INFO"):
             Jobs(level)
 

@@ -14,7 +14,10 @@ from lowq import Dedupe
 
 
 class Calls:
-    """Calls to a model with the answers given; the clock stands still until `wait`."""
+    """Calls to a model with the answers given; the clock stands still until `wait`.
+
+    An answer that the model does not accept raises Mismatch: a test without an assertion says that all are accepted.
+    """
 
     def __init__(
         self, dedupe: Dedupe = "until_done", redriven: Literal["alone", "any"] = "alone", **words: Any

@@ -33,7 +33,7 @@ def test_the_tests_are_imported_once_for_all_hosts(tmp_path: Path) -> None:
     )
 
 
-def test_that_they_cannot_be_imported_is_said(tmp_path: Path) -> None:
+def test_tests_that_cannot_be_imported_are_told(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nminversion = 9999\n")
     done = import_in(tmp_path)
     assert done.returncode == 1

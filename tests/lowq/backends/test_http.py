@@ -221,7 +221,7 @@ def test_own_work_pushed_by_another_client_of_the_server_is_warned_of(url: str) 
 
 
 class TestServerThatGoesAway:
-    def test_it_is_named_within_patience(self) -> None:
+    def test_a_port_where_nobody_answers_is_named_within_patience(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]

@@ -64,7 +64,7 @@ def test_ids_of_a_postgresql_that_was_emptied_never_come_again(lowq_postgres: st
         assert after.count() == Counts(ready=3)
 
 
-def test_nor_where_the_connection_of_a_client_ended_when_the_server_was_put_back(lowq_postgres: str) -> None:
+def test_ids_are_new_where_a_connection_ended_as_the_server_was_put_back(lowq_postgres: str) -> None:
     queue, ids = pushed(lowq_postgres)
     with closing(queue):
         step_back(lowq_postgres)

@@ -115,7 +115,7 @@ if __name__ == "__main__":
 """
 
 
-def test_it_is_served(url: str) -> None:
+def test_a_queue_on_a_server_is_served(url: str) -> None:
     said("push", url, "1")
     server = lowq("serve", url, "--port", "0")
     try:

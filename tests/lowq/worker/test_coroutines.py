@@ -686,7 +686,9 @@ def steal(place: Path) -> None:
 
 
 class TestTimeLimit:
-    def test_it_is_cancelled_and_may_clean_up(self, queue: Backend, note: Note, notes: Notes) -> None:
+    def test_a_coroutine_past_its_time_is_cancelled_and_may_clean_up(
+        self, queue: Backend, note: Note, notes: Notes
+    ) -> None:
         async def handler(work: Any) -> None:
             note(os.getpid())
             if work == "good":

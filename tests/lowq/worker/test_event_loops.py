@@ -76,7 +76,7 @@ class TestMaking:
 
         assert [loop.is_closed() for loop in made] == [True, True]
 
-    def test_it_is_the_same_one_for_each_call_also_after_one_inside_another(self, made: Made) -> None:
+    def test_each_call_has_the_same_loop_also_after_a_call_inside_another(self, made: Made) -> None:
         coroutines = Coroutines()
 
         async def outer() -> None:

@@ -301,7 +301,7 @@ class TestText:
         assert show_error(KeyError("a")) == "KeyError: 'a'"
         assert show_error(RuntimeError()) == "RuntimeError"
 
-    def test_it_is_one_printable_line_that_ends(self) -> None:
+    def test_an_error_is_shown_as_one_printable_line_that_ends(self) -> None:
         assert show_error(ValueError("a\nb\x1b[2J\udcff")) == r"ValueError: a\nb\x1b[2J\udcff"
         assert show_error(ValueError("x" * 10**6), 30) == f"ValueError: {'x' * 17}…"
 
