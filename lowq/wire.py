@@ -39,7 +39,7 @@ from lowq.backend import (
 )
 from lowq.clock import to_micros
 from lowq.process.handlers import let_through
-from lowq.rules.canonical import find_twice, surrogate_fault
+from lowq.rules.canonical import refuse_twice, surrogate_fault
 
 Json: TypeAlias = dict[str, Any]
 """A JSON object."""
@@ -368,11 +368,7 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise InvalidMessage(f"{constant} is not JSON")
 
 
-def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise InvalidMessage(f"{find_twice(pairs)[:80]!a} stands twice in one object; which of the two is meant?")
-    return found
+_as_object = refuse_twice(InvalidMessage)
 
 
 def _show(value: Any) -> str:

@@ -120,7 +120,22 @@ _scan: Callable[[str, int], tuple[Work, int]] = vars(_decoder)["scan_once"]
 """A program may replace `json.loads` for its own use; what is kept is read as it was written."""
 
 
-def find_twice(pairs: Iterable[tuple[str, object]]) -> str:
+def refuse_twice(error: type[Exception]) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """What makes the objects of a JSON text (`object_pairs_hook`), and raises this error where a name stands twice.
+
+    Readers differ in which of the two values they lose.
+    """
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise error(f"{_find_twice(pairs)[:80]!a} stands twice in one object; which of the two is meant?")
+        return found
+
+    return as_object
+
+
+def _find_twice(pairs: Iterable[tuple[str, object]]) -> str:
     """The first name that stands twice among those of an object; empty where none does."""
     seen: set[str] = set()
     for name, _ in pairs:

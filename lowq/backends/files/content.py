@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lowq.backend import NO_HEADERS, Headers, InvalidWork, Work
 from lowq.clock import to_datetime, to_micros
-from lowq.rules.canonical import encode, find_twice
+from lowq.rules.canonical import encode, refuse_twice
 from lowq.rules.entry import Entry, entry
 from lowq.rules.headers import headers_text
 from lowq.rules.origin import let_through_strange
@@ -144,15 +144,10 @@ def _finite(text: str) -> float:
     return number
 
 
-def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Wrong(f"{find_twice(pairs)[:80]!a} stands twice in one object; which of the two is meant?")
-    return found
-
-
 _decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
-_decode_once = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_as_object).decode
+_decode_once = json.JSONDecoder(
+    parse_constant=_refuse, parse_float=_finite, object_pairs_hook=refuse_twice(Wrong)
+).decode
 _read_time = datetime.fromisoformat
 
 
