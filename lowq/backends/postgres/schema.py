@@ -355,7 +355,18 @@ CREATE CONSTRAINT TRIGGER within AFTER INSERT ON {s}.task DEFERRABLE INITIALLY D
 FOR EACH ROW WHEN (NEW.token = 'within') EXECUTE FUNCTION {s}.commit_within();
 """
 
-_SINCE_5 = """
+_AGAIN = """    IF _again THEN
+        RETURN QUERY SELECT * FROM {s}.task
+            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+"""
+"""What a claim begins with that may be another try of one whose answer was lost."""
+
+_SINCE_5 = (
+    """
 -- The id of the task that is kept, or with its sign turned that of the task that refuses it. An ack takes no turn: so
 -- what stood in the way may be gone when it is looked for.
 CREATE FUNCTION {s}.push_one(
@@ -399,14 +410,9 @@ CREATE OR REPLACE FUNCTION {s}.claim(
 RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
 DECLARE now bigint;
 BEGIN
-    IF _again THEN
-        RETURN QUERY SELECT * FROM {s}.task
-            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
-        IF FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    IF _look AND NOT {s}.is_due(_q, coalesce(_at, {s}.now())) THEN
+"""
+    + _AGAIN
+    + """    IF _look AND NOT {s}.is_due(_q, coalesce(_at, {s}.now())) THEN
         RETURN;
     END IF;
     IF NOT pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
@@ -439,14 +445,9 @@ CREATE OR REPLACE FUNCTION {s}.claim_loose(
 RETURNS SETOF {s}.task LANGUAGE plpgsql AS $$
 DECLARE now bigint;
 BEGIN
-    IF _again THEN
-        RETURN QUERY SELECT * FROM {s}.task
-            WHERE queue = _q AND due IS NOT NULL AND state = 2 AND token = _token || id;
-        IF FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    LOOP
+"""
+    + _AGAIN
+    + """    LOOP
         now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
         RETURN QUERY
         UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}),
@@ -477,6 +478,7 @@ BEGIN
     END LOOP;
 END $$;
 """
+)
 """What came or changed since version 4; clients that were connected before go on with the functions of theirs."""
 
 UPGRADES: dict[int, str] = {1: _SINCE_2, 2: _SINCE_3 + _COMMITTING + _WITHIN, 3: "", 4: _SINCE_5 + _COMMITTING}
