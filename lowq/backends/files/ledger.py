@@ -181,8 +181,6 @@ class Ledger:
     def set_aside(self, index: Index, name: str, why: str) -> bool:
         """What stands at `name` is in `bad`, with the reason beside it; False: it may not be moved, and stays."""
         base = _short(name)
-        with Suppressed(OSError):
-            self.folder.make_bad()
         target = f"{BAD}/{base}"
         while self.folder.exists(target):
             target = f"{BAD}/{kernel.urandom(4).hex()}-{base}"
@@ -201,13 +199,12 @@ class Ledger:
     def tell_why_it_stays(self, name: str, why: str) -> None:
         """The reason why what stands at `name` is left there is in `bad`, once however often it is told."""
         base = _short(name)
-        with Suppressed(OSError):
-            self.folder.make_bad()
         self._tell(f"{BAD}/{base}.stays.why.txt", f"{base}: {why}")
 
     def _tell(self, path: str, text: str) -> None:
-        """A file at `path` says so, if there is room for it."""
+        """A file at `path`, in `bad`, says so, if there is room for it."""
         with Suppressed(OSError):
+            self.folder.make_bad()
             note = self.folder.write(f"{text}\n".encode(errors="backslashreplace"))
             self.folder.rename(note, path)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from lowq import Item, Lease, Pushed
 from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.sound.dead import RedrivingBeside
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import Row
 
@@ -156,17 +157,8 @@ class RedriveCopies(Queue):
 
 
 @breaks("DEAD-3")
-class RedrivesBesideAnEqual(Queue):
+class RedrivesBesideAnEqual(RedrivingBeside):
     """A dead task is put back without a look at whether its work was pushed again meanwhile."""
-
-    def redrive(self, id: str) -> bool:
-        with self.alone() as now:
-            row = self.find(id)
-            if row is None or row.state != "dead":
-                return False
-            row.attempts = 0
-            self.wait(row, None, now)
-            return True
 
 
 @breaks("CANCEL-1")

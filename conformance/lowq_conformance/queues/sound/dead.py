@@ -53,19 +53,23 @@ class NobodyRedrives(Journal):
     _queue = _Queue
 
 
+class RedrivingBeside(Queue):
+    """A dead task is put back without a look at whether its work was pushed again meanwhile."""
+
+    def redrive(self, id: str) -> bool:
+        """As Queue.redrive, but for that look."""
+        with self.alone() as now:
+            row = self.find(id)
+            if row is None or row.state != "dead":
+                return False
+            row.attempts = 0
+            self.wait(row, None, now)
+            return True
+
+
 class RedrivesBeside(Journal):
     """A dead task is put back whether or not its work was pushed again meanwhile, as a person may ask for."""
 
     redriven: Redriven = "any"
 
-    class _Queue(Queue):
-        def redrive(self, id: str) -> bool:
-            with self.alone() as now:
-                row = self.find(id)
-                if row is None or row.state != "dead":
-                    return False
-                row.attempts = 0
-                self.wait(row, None, now)
-                return True
-
-    _queue = _Queue
+    _queue = RedrivingBeside
