@@ -29,6 +29,9 @@ _TICKS = 100_000
 _FIRST_TICK = 1_767_225_600 * _TICKS
 """Of the first instant of 2026, so that ids are short."""
 
+_CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+"""What the function `now` says; pushes and claims have it written out, since a call costs them more."""
+
 _TABLES = """
 CREATE TABLE {s}.about (version integer NOT NULL, identity uuid NOT NULL DEFAULT gen_random_uuid());
 CREATE TABLE {s}.queue (
@@ -52,7 +55,7 @@ INSERT INTO {s}.about (version) VALUES ({version});
 _FUNCTIONS = """
 -- Microseconds since 1970, now and not at the transaction's begin.
 CREATE FUNCTION {s}.now() RETURNS bigint LANGUAGE sql VOLATILE AS
-$$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+$$ SELECT {clock} $$;
 
 -- Until the transaction ends nobody else is between this and the end of his: pushes, claims and what makes ready.
 CREATE FUNCTION {s}.enter(_q bigint, _patience bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -380,7 +383,7 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
         PERFORM {s}.enter(_q, _patience);
     END IF;
-    now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    now := coalesce(_at, {clock});
     LOOP
         INSERT INTO {s}.task (queue, state, rank, due, digest, not_before, key, work, pushed_at, headers, crc)
         SELECT _q, CASE WHEN _not_before > now THEN 0 ELSE 1 END, _rank,
@@ -418,7 +421,7 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock('{s}.queue'::regclass::oid::integer, _q::integer) THEN
         PERFORM {s}.enter(_q, _patience);
     END IF;
-    now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+    now := coalesce(_at, {clock});
     RETURN QUERY
     UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}), attempts = attempts + 1
     WHERE id = ANY (ARRAY(
@@ -448,7 +451,7 @@ BEGIN
 """
     + _AGAIN
     + """    LOOP
-        now := coalesce(_at, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+        now := coalesce(_at, {clock});
         RETURN QUERY
         UPDATE {s}.task SET state = 2, token = _token || id, due = least(now + _lease, {last}),
             attempts = attempts + 1
@@ -518,7 +521,7 @@ def leaping(schema: str) -> str:
 def fill(statements: str, schema: str) -> str:
     """The statements, about that schema, whose name `check_schema` allows."""
     filled = statements.replace("{s}", f'"{schema}"').replace("{last}", str(LAST_MICROS))
-    return filled.replace("{version}", str(SCHEMA_VERSION))
+    return filled.replace("{version}", str(SCHEMA_VERSION)).replace("{clock}", _CLOCK)
 
 
 def check_schema(schema: str) -> None:
