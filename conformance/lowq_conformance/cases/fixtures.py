@@ -12,6 +12,7 @@ import pytest
 
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agents import Agents
+from lowq_conformance.storm.fork_server import ForkServer
 from lowq_conformance.storm.storms import Storms
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
@@ -28,6 +29,7 @@ used_key = pytest.StashKey[Subject]()
 schedule_key = pytest.StashKey[Schedule | None]()
 asked_key = pytest.StashKey[Iterable[str]]()
 progress_key = pytest.StashKey[Callable[[str], None]]()
+fork_server_key = pytest.StashKey[ForkServer]()
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +103,9 @@ def reopened(subject: Subject, place: Path) -> Callable[[Client], Client]:
 
 
 @pytest.fixture(scope="session")
-def agents() -> Iterator[Agents]:
+def agents(request: pytest.FixtureRequest) -> Iterator[Agents]:
     """Where processes with clients come from."""
-    with Agents() as made:
+    with Agents(request.config.stash.get(fork_server_key, None)) as made:
         yield made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lowq_conformance.contract.outcomes import Refused, find_broken
-from lowq_conformance.storm.agents import AgentFailed
+from lowq_conformance.storm.fork_server import AgentFailed
 from lowq_conformance.support.own_frames import where_of
 
 

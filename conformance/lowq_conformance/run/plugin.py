@@ -84,17 +84,18 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "waits(long): the test takes time, or much of it, and hardly ever the processor"
     )
     promised = tuple(config.getoption("lowq_promise"))
-    asked_seed = config.getoption("lowq_seed")
+    asked_seed, told = config.getoption("lowq_seed"), config.getoption("lowq_journal")
     try:
         selected = frozenset(select(config.getoption("lowq_only")))
         asked_schedule = config.getoption("lowq_schedule")
         schedule = None if asked_schedule is None else parse(asked_schedule)
         stated = read_options(config.getoption("lowq_known"), config.getoption("lowq_sometimes"))
-        loaded = load(config.getoption("lowq_harness"), promised)
+        journal = open_journal(told, config)
+        loaded = load(config.getoption("lowq_harness"), promised, told and os.path.dirname(os.path.abspath(told)))
         outputs = open_outputs(config)
     except (BrokenHarness, UnknownClause, BadSchedule, Unwritable) as error:
         raise pytest.UsageError(str(error)) from error
-    loaded.journal = Journal(config.getoption("lowq_journal"), open_alarm(config))
+    loaded.journal = journal
     lacks = {id: clause.missing(loaded.promises, loaded.traits) for id, clause in CLAUSES.items()}
     run = Tally(
         loaded.target,
@@ -127,6 +128,14 @@ def open_outputs(config: pytest.Config) -> Outputs:
     outputs.__enter__()
     config.add_cleanup(lambda: outputs.__exit__(None, None, None))
     return outputs
+
+
+def open_journal(path: str | None, config: pytest.Config) -> Journal:
+    """Where the calls of the running test are kept: in the file, where one is told. Raises Unwritable."""
+    try:
+        return Journal(path, open_alarm(config))
+    except OSError as error:
+        raise Unwritable(f"{path} cannot be written: {error.strerror}") from error
 
 
 def open_alarm(config: pytest.Config) -> int | None:

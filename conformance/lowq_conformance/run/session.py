@@ -21,14 +21,18 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.run.plugin as suite
-from lowq_conformance.cases.fixtures import progress_key
+from lowq_conformance.cases.fixtures import fork_server_key, progress_key
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.constants import CASES, NO_LOT, STACKS
 from lowq_conformance.run.options import add_options, configure
+from lowq_conformance.storm.fork_server import ForkServer, fork_fork_server
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
+from lowq_conformance.support.readiness import find_readable
 from lowq_conformance.support.stacks import answer_to
 
+ENDING = 5.0
+"""Seconds within which killed processes must have ended."""
 UNUSED = (
     "cacheprovider doctest faulthandler junitxml legacypath logging monkeypatch nose pastebin recwarn setuponly"
     " setupplan stepwise subtests threadexception unittest unraisableexception warnings"
@@ -85,7 +89,7 @@ class HostProcess:
 
     def __init__(self, talk: Channel, folder: Path, number: int) -> None:
         self._talk, self._folder, self._number = talk, folder, number
-        self._child = 0
+        self._child = self._lifeline = 0
 
     def serve(self) -> None:
         """Nobody asks for anything any more."""
@@ -96,28 +100,39 @@ class HostProcess:
                 self._run(order["args"])
 
     def _run(self, args: list[str]) -> None:
+        self._lifeline, held = os.pipe()  # it ends when the child has ended, and whatever was forked from there
         self._child = os.fork()
         if self._child == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.close(self._lifeline)
             os.setpgid(0, 0)
             code = 70
             try:
+                server = fork_fork_server(self._talk)  # while this process has no queue
                 answer_to(self._folder / f"{STACKS}{self._number}")
-                code = run([*options(self._folder, self._number), *args], self._talk)
+                code = run([*options(self._folder, self._number), *args], self._talk, server)
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
+        os.close(held)
         tell(self._talk, pid=self._child)
         status = os.waitpid(self._child, 0)[1]
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses where only ended ones are left
             os.killpg(self._child, signal.SIGKILL)  # agents that hang in a call, where it died by itself
-        self._child = 0
+        self._await_end()
         tell(self._talk, ended=os.waitstatus_to_exitcode(status))
+
+    def _await_end(self) -> None:
+        """Whoever was killed is gone, so that nobody writes any more to places that are removed."""
+        find_readable([self._lifeline], ENDING)
+        os.close(self._lifeline)
+        self._child = 0
 
     def _leave(self, *_: object) -> NoReturn:
         if self._child:
             kill_with_group(self._child)
+            self._await_end()
         os._exit(0)
 
 
@@ -127,9 +142,9 @@ def tell(talk: Channel, **event: object) -> None:
         os._exit(70)
 
 
-def run(args: list[str], talk: Channel) -> int:
-    """Pytest's exit code, whose events have been told."""
-    return int(pytest.main(args, plugins=[Options(), EventSender(talk)]))
+def run(args: list[str], talk: Channel, server: ForkServer) -> int:
+    """Pytest's exit code, whose events have been told; agents come from the server."""
+    return int(pytest.main(args, plugins=[Options(), EventSender(talk, server)]))
 
 
 def import_tests(folder: str) -> None:
@@ -172,10 +187,11 @@ class Options:
 class EventSender:
     """Tells the runner what happens and asks it for the lots of tests to run, as a pytest plugin."""
 
-    def __init__(self, talk: Channel) -> None:
-        self._talk = talk
+    def __init__(self, talk: Channel, server: ForkServer) -> None:
+        self._talk, self._server = talk, server
 
     def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[fork_server_key] = self._server
         config.stash[progress_key] = lambda said: tell(self._talk, progress=said)
 
     @pytest.hookimpl(tryfirst=True)

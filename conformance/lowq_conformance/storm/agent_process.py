@@ -1,8 +1,9 @@
-"""The interpreter in which agents run: a clean one, started by `agents.py`, that forks once for each agent.
+"""The program of the fork server, and of the agents, which are forked by it.
 
-It has imported the suite and what it is told is harmless, but nothing of the queue's own, runs one thread and has no
-queue open, so that its forks are as good as new interpreters and cost a tenth. Each agent is told over a socket what
-to do; when the other end of the socket is gone, however that came about, the agent is gone too. PYTEST_DONT_REWRITE
+The server has imported the suite and what it is told is harmless, but nothing of the queue's own, runs one thread
+and has no queue open, so that its forks are as good as new interpreters and cost a tenth. Each agent is told over a
+socket what to do; when the other end of the socket is gone, however that came about, the agent is gone too.
+PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations
@@ -70,22 +71,23 @@ class Orders:
 
 
 def main() -> None:
+    """Serve who started this interpreter, over the socket whose number is the argument."""
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+def serve(control: socket.socket) -> None:
     """Fork an agent for each request, and tell how each one ended that is asked for; leave none behind."""
-    control = socket.socket(fileno=int(sys.argv[1]))
     children: set[int] = set()
     signal.signal(signal.SIGINT, lambda *_: None)  # who started this one decides when it ends
-    for name in sys.argv[2:]:
-        with suppress(Exception):  # whoever needs it will say so
-            import_module(name)
-    gc.collect()
-    gc.freeze()  # so that no fork copies what none of them frees
     try:
         while True:
             data, sockets, _, _ = socket.recv_fds(control, 64, 2)
             if not data:
                 return
             word, _, number = data.decode().partition(" ")
-            if word == "fork":
+            if word == "load":
+                _load(*sockets)
+            elif word == "fork":
                 children.add(pid := _fork_agent(control, *sockets))
                 for each in sockets:
                     os.close(each)
@@ -98,6 +100,16 @@ def main() -> None:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _load(own: int) -> None:
+    """The modules were imported whose names come over `own`, and no fork copies what none of them frees."""
+    with open(own, "rb") as names:
+        for name in names.read().decode().split():
+            with suppress(Exception):  # whoever needs it will say so
+                import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def _fork_agent(control: socket.socket, own: int, *others: int) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,24 +14,12 @@ from typing import Any
 
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders, encode_orders
+from lowq_conformance.storm.fork_server import BOUND, AgentFailed, ForkServer, start_fork_server
 from lowq_conformance.support.channel import Channel
 
-BOUND = 30.0
-"""Seconds within which an interpreter must have started, or a killed process be gone."""
-
-
-PROGRAM = "from lowq_conformance.storm.agent_process import main; main()"
 HARMLESS = sys.stdlib_module_names | {"lowq"}
 """Packages that may be imported before a fork, as nothing of theirs takes two processes for one afterwards. Of a
 queue's own modules nobody knows: one that notes its process id as it is imported would be accused wrongly."""
-
-
-class AgentFailed(Exception):
-    """An agent could not do what it was told, through a fault of the harness or, at `where`, of the suite."""
-
-    def __init__(self, said: str, where: str | None = None) -> None:
-        super().__init__(said)
-        self.where = where
 
 
 @dataclass(slots=True, eq=False)
@@ -72,24 +59,18 @@ class Agent:
 
 
 class Agents:
-    """Starts agents, and ends all of them when it is left."""
+    """Starts agents, and ends all of them when it is left; they come from the fork server, or from one of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: ForkServer | None = None) -> None:
+        self._given = server
         self._living: list[Agent] = []
 
     @cached_property
-    def _process(self) -> subprocess.Popen[bytes]:
-        """The interpreter that they come from, started when the first one is asked for."""
-        mine, its = socket.socketpair()
-        with its:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", PROGRAM, str(its.fileno()), *list_harmless()],
-                pass_fds=(its.fileno(),),
-                stdin=subprocess.DEVNULL,
-            )
-        mine.settimeout(BOUND)
-        self._control = mine
-        return process
+    def _server(self) -> ForkServer:
+        """What agents are forked from, asked when the first one is; it has imported what is harmless."""
+        server = start_fork_server() if self._given is None else self._given
+        server.load(list_harmless())
+        return server
 
     def __enter__(self) -> Agents:
         return self
@@ -111,11 +92,9 @@ class Agents:
 
     def starting(self, orders: Orders, *others: socket.socket) -> Agent:
         """An agent that will be ready; what it is told meanwhile it does then. It is given the other sockets, too."""
-        assert self._process is not None  # it is started here
         mine, its = socket.socketpair()
         with its:
-            socket.send_fds(self._control, [b"fork"], [its.fileno(), *(each.fileno() for each in others)])
-            pid = int(self._answer())
+            pid = self._server.fork(its, *others)
         agent = Agent(pid, Channel(mine))
         self._living.append(agent)
         agent.talk.send(encode_orders(orders))
@@ -131,34 +110,19 @@ class Agents:
         """A dying agent is dead, and this is when that was seen."""
         if agent.dead is None:
             self._living.remove(agent)
-            self._control.sendall(f"wait {agent.pid}".encode())
-            agent.exit = int(self._answer())
+            agent.exit = self._server.wait(agent.pid)
             agent.dead = time.monotonic_ns()
             agent.talk.close()
         return agent.dead
 
     def close(self) -> None:
-        """No agent is left, nor the interpreter that they came from."""
-        if "_process" not in vars(self):
-            return
-        self._control.close()
-        try:
-            self._process.wait(BOUND)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """No agent is left, nor the process that they came from."""
+        server = vars(self).get("_server", self._given)
+        if server is not None:
+            server.close()
         for agent in self._living:
             agent.talk.close()
         self._living.clear()
-
-    def _answer(self) -> bytes:
-        """One line from the interpreter."""
-        line = b""
-        while not line.endswith(b"\n"):
-            if not (byte := self._control.recv(1)):
-                raise AgentFailed("the interpreter from which agents are forked died", "as it forked a process")
-            line += byte
-        return line
 
 
 def list_harmless() -> list[str]:

@@ -16,9 +16,10 @@ from typing import Any
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders
-from lowq_conformance.storm.agents import BOUND, Agent, AgentFailed, Agents
+from lowq_conformance.storm.agents import Agent, Agents
 from lowq_conformance.storm.charges import Charge, find_concurrent
 from lowq_conformance.storm.execution import WEDGED, Execution, lease_of
+from lowq_conformance.storm.fork_server import BOUND, AgentFailed
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
 from lowq_conformance.storm.storms import judge_run

@@ -21,8 +21,9 @@ from lowq_conformance.contract.profile import Profile
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.aftermath import FREE, USABLE, WHOLE, Said, Tally
 from lowq_conformance.storm.agent_process import Orders
-from lowq_conformance.storm.agents import BOUND, AgentFailed, Agents
+from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.cut_points import EVENLY, Cut, Point, in_order
+from lowq_conformance.storm.fork_server import BOUND, AgentFailed
 from lowq_conformance.storm.interrupted import Told
 from lowq_conformance.subject.client import MINUTE
 from lowq_conformance.subject.program import ProgramCall, format_program

@@ -29,8 +29,10 @@ from lowq_conformance.subject.target import make_harness, maker_of
 from lowq_conformance.support.signatures import keywords
 
 
-def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
-    """The queue that `target` names, tried out in a place of its own; `promises` are added to what it says.
+def load(target: str, promises: tuple[str, ...] = (), folder: str | None = None) -> Subject:
+    """The queue that `target` names, tried out in a place of its own in the folder, else where temporary files are.
+
+    The `promises` are added to what it says.
 
     Raises BrokenHarness, in one line, where the target cannot be loaded or does not have what it promises.
     """
@@ -44,7 +46,7 @@ def load(target: str, promises: tuple[str, ...] = ()) -> Subject:
     known = read_known(getattr(harness, KNOWN, {}), getattr(harness, SOMETIMES, {}), target)
     added = read_words(promises)
     stated = getattr(harness, "promises", None)
-    with TemporaryDirectory(prefix="lowq-probe-", ignore_cleanup_errors=True) as place:
+    with TemporaryDirectory(prefix="lowq-probe-", dir=folder, ignore_cleanup_errors=True) as place:
         first = frozenset[str]() if stated is None else read_promises(read_promises(stated, target) | added, target)
         subject = Subject(target, make, harness, first, traits, Journal())
         subject.known = known

@@ -53,6 +53,8 @@ class OwnCode:
 
     def __init__(self, roots: Iterable[Path], home: str) -> None:
         self.roots = tuple(roots)
+        self._files = frozenset(map(str, self.roots))
+        self._folders = tuple(f"{root}/" for root in self.roots)
         self.home = home
         """The file of the client's own class, or nothing."""
         self._known: dict[CodeType, frozenset[int]] = {}
@@ -130,8 +132,9 @@ class OwnCode:
 
     def has(self, file: str) -> bool:
         """Whether the file is the queue's."""
-        path = Path(file)
-        return any(path == root or root in path.parents for root in self.roots)
+        if "//" in file or "/./" in file:
+            file = str(Path(file))
+        return file in self._files or file.startswith(self._folders)
 
 
 def own_code(client: Any, *others: Any) -> OwnCode:

@@ -14,7 +14,8 @@ from typing import Any
 
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders
-from lowq_conformance.storm.agents import BOUND, Agent, AgentFailed, Agents
+from lowq_conformance.storm.agents import Agent, Agents
+from lowq_conformance.storm.fork_server import BOUND, AgentFailed
 from lowq_conformance.support.readiness import find_readable
 from lowq_conformance.sweep.schedule import How
 

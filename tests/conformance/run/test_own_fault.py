@@ -13,7 +13,7 @@ from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.run.own_fault import own_fault
 from lowq_conformance.run.runner import run
-from lowq_conformance.storm.agents import AgentFailed
+from lowq_conformance.storm.fork_server import AgentFailed
 from lowq_conformance.subject.turn_log import TurnLog, depth
 
 HARNESSES = Path(__file__).parents[1] / "harnesses.py"

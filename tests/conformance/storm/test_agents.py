@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders
-from lowq_conformance.storm.agents import Agent, AgentFailed, Agents
+from lowq_conformance.storm.agents import Agent, Agents
 from lowq_conformance.storm.barrier import Barrier
+from lowq_conformance.storm.fork_server import AgentFailed, fork_fork_server, start_fork_server
 from lowq_conformance.storm.recorder import RecordedCall, load
 from lowq_conformance.subject.loading import load as harness
 
 BOUND = 30
 
 
-@pytest.fixture
-def agents() -> Iterator[Agents]:
-    with Agents() as agents:
+@pytest.fixture(params=[start_fork_server, fork_fork_server], ids=["an interpreter", "a fork"])
+def agents(request: pytest.FixtureRequest) -> Iterator[Agents]:
+    with Agents(request.param()) as agents:
         yield agents
 
 
