@@ -15,6 +15,7 @@ Errors::
     ├── QueueClosed          the client was closed
     ├── InvalidWork          what was pushed is not JSON; names the path inside the work
     ├── InvalidLocation      a path or URL that is no queue, or not this kind of queue
+    │   └── NotAllowed       who logs in lacks a right there
     ├── NoTransaction        a push cannot be part of a transaction on that connection
     ├── BackendUnavailable   the storage is locked, full, read-only or gone
     │   └── QueueGone        it was deleted or replaced
@@ -64,6 +65,10 @@ class InvalidWork(LowqError, ValueError):
 
 class InvalidLocation(LowqError, ValueError):
     """The path or URL is no queue of this kind; nothing was written."""
+
+
+class NotAllowed(InvalidLocation):
+    """Who logs in lacks a right that a queue needs, and which one; waiting does not bring it."""
 
 
 class NoTransaction(LowqError):

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from lowq import kernel
-from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, QueueClosed
+from lowq.backend import BackendUnavailable, InvalidLocation, InvalidWork, LowqError, NotAllowed, QueueClosed
 from lowq.clock import SystemClock
 from lowq.process.handlers import is_of_a_handler, let_through
 from lowq.process.inherited import forget, look_after
@@ -201,6 +201,8 @@ class Transport:
             raise InvalidLocation(
                 f"{self.shown}: {error}; set LOWQ_TOKEN in the environment, or give token= to open_backend"
             )
+        if status == 403:
+            raise NotAllowed(f"{self.shown}: {error}")
         raise InvalidLocation(f"{self.shown}: {error}")
 
 

@@ -21,6 +21,7 @@ from lowq.backend import (
     InvalidLocation,
     InvalidWork,
     LowqError,
+    NotAllowed,
     QueueClosed,
     QueueGone,
 )
@@ -61,6 +62,8 @@ _HINTS = {
     "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
 }
 """What to do where the server says this."""
+
+_NOT_LET_IN = ("not permitted to log in", "pg_hba.conf")
 
 _IDLE = 8
 """How many connections are kept while nobody uses them."""
@@ -194,9 +197,14 @@ class Database:
             text = self.address.safe(str(error))
             if not error.known:
                 raise Away(text) from None
+            if "permission denied for database" in text:
+                raise NotAllowed(
+                    f"{self.shown}: {text}; let an administrator run: GRANT CONNECT ON DATABASE … TO …"
+                ) from None
             if self._identity is None:
                 hint = next((hint for words, hint in _HINTS.items() if words in text), "")
-                raise InvalidLocation(f"{self.shown}: {text}{hint}") from None
+                kind = NotAllowed if any(words in text for words in _NOT_LET_IN) else InvalidLocation
+                raise kind(f"{self.shown}: {text}{hint}") from None
             if "database" in text and "does not exist" in text:
                 raise QueueGone(f"{self.shown} is gone: {text}") from None
             raise Away(text) from None
@@ -324,7 +332,7 @@ class Database:
                 raise self._not_ours() from None
             if error.code != "42501":
                 raise
-            raise InvalidLocation(
+            raise NotAllowed(
                 f"{self.shown}: {self.address.safe(str(error))}, and lowq must make its schema {self.schema!r} first;"
                 f' let an administrator run: CREATE SCHEMA "{self.schema}" AUTHORIZATION …'
             ) from None
@@ -357,7 +365,7 @@ class Database:
         if code == "57014":
             return BackendUnavailable(f"{self.shown}: the statement was cancelled, and nothing was done ({text})")
         if code == "42501":
-            return InvalidLocation(
+            return NotAllowed(
                 f'{self.shown}: {text}; let an administrator run: GRANT USAGE ON SCHEMA "{self.schema}" TO …;'
                 f' GRANT ALL ON ALL TABLES IN SCHEMA "{self.schema}" TO …; and the same ON ALL SEQUENCES'
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lowq.backend import BackendUnavailable, CorruptQueue, InvalidLocation, LowqError
+from lowq.backend import BackendUnavailable, CorruptQueue, InvalidLocation, LowqError, NotAllowed
 
 if TYPE_CHECKING:
     from lowq.backends.redis.address import Address
@@ -36,7 +36,7 @@ def translate(error: Exception, address: Address, *, opening: bool, patterns: st
     if _means_login(error, text):
         return refused(f"{address}: {_login_words(address, text)}")
     if isinstance(error, exceptions.NoPermissionError) or "NOPERM" in text or "permission" in text.lower():
-        return refused(
+        return NotAllowed(
             f"{address}: the user {address.user or 'default'!r} has not the rights that a queue needs ({text[:160]});"
             f" give them: ACL SETUSER {address.user or 'default'} {patterns} {RIGHTS}"
         )

@@ -33,6 +33,7 @@ from lowq import (
     Item,
     Lease,
     LeaseLost,
+    NotAllowed,
     OwnWork,
     Pushed,
     QueueClosed,
@@ -377,7 +378,7 @@ class TestClient:
             from_environment = open_backend(url)
             from_environment.push(1)
             looking = open_backend(f"{url}?token=looking-1", create=False)
-            with pytest.raises(InvalidLocation, match="may only look"):
+            with pytest.raises(NotAllowed, match="may only look"):
                 looking.push(2)
 
             assert "a-wrong-token" not in str(refused.value)

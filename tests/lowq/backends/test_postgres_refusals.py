@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lowq import BackendUnavailable, InvalidLocation, LowqError, open_backend
+from lowq import BackendUnavailable, InvalidLocation, LowqError, NotAllowed, open_backend
 from lowq.location import locate
 from lowq.testing.servers.postgres import PostgresAddress, PostgresServer
 
@@ -70,6 +70,30 @@ def test_who_may_not_is_told_what_to_do(address: PostgresAddress, user: str, dat
     assert "Traceback" in told
     assert told.count("Traceback") == 1  # no chain of errors, in which a library's own words stand
     assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "database"),
+    [(f"ghost:{SECRET}", "refusals"), (f"eve:{SECRET}", "refusals"), (f"eve:{SECRET}", "postgres")],
+)
+def test_a_right_that_is_missing_is_an_error_of_its_own(address: PostgresAddress, user: str, database: str) -> None:
+    assert isinstance(error_of(as_user(address, user, database))[0], NotAllowed)
+
+
+def test_a_right_to_connect_that_was_taken_meanwhile_is_no_server_that_is_away(address: PostgresAddress) -> None:
+    address.create("revoked")
+    address.run("CREATE USER adam SUPERUSER PASSWORD 'tops3cret'")
+    queue = open_backend(as_user(address, f"adam:{SECRET}", "revoked"), patience="60")
+    address.run("ALTER USER adam NOSUPERUSER")
+    address.run("REVOKE CONNECT ON DATABASE revoked FROM PUBLIC")
+    address.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'adam'")
+
+    with pytest.raises(NotAllowed, match=r"permission denied for database.*GRANT CONNECT"):
+        queue.push("x")
+
+    queue.close()
+    address.run("DROP DATABASE revoked")
+    address.run("DROP USER adam")
 
 
 def test_what_the_server_said_is_told_when_patience_is_over(address: PostgresAddress) -> None:

@@ -1,4 +1,7 @@
-"""What is said of a server, a URL or a user that will not do: in a line or two, and never with the password."""
+"""What is said of a server, a URL or a user that will not do: in a line or two, and never with the password.
+
+Long: a URL, a user and a server each may be wrong in a dozen ways.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from lowq import BackendUnavailable, CorruptQueue, InvalidLocation, LowqError, open_backend
+from lowq import BackendUnavailable, CorruptQueue, InvalidLocation, LowqError, NotAllowed, Worker, open_backend
 from lowq.location import Location, locate
 from lowq.testing.servers.valkey import ValkeyServer, valkey_server
 
@@ -187,16 +190,53 @@ def test_a_password_that_was_changed_meanwhile_is_no_end_for_the_client(server: 
 
 @pytest.mark.parametrize(
     "rights",
-    ["+@all ~other:*", "+@all -evalsha ~*", "+@all -eval -evalsha ~*", "+ping ~*", "+@all -@write ~*", "+@read ~*"],
+    [
+        "+@all ~other:*",
+        "+@all -time ~*",
+        "+@all -info ~*",
+        "+@all -evalsha ~*",
+        "+@all -eval -evalsha ~*",
+        "+ping ~*",
+        "+@all -@write ~*",
+        "+@read ~*",
+    ],
 )
 def test_a_user_without_the_rights_is_told_which_to_ask_for(
     server: ValkeyServer, url: str, user: Callable[[str], str], rights: str
 ) -> None:
     server.ask("SELECT 0", "FLUSHDB SYNC", "SCRIPT FLUSH SYNC")
-    said = refused(user(rights))
+    said = refused(user(rights), NotAllowed)
 
     assert "the user 'limited' has not the rights that a queue needs" in said
     assert "ACL SETUSER limited ~lowq:names ~{lowq:* +@read" in said
+
+
+@pytest.mark.parametrize("verb", ["push", "claim", "count"])
+def test_rights_that_were_taken_meanwhile_are_no_server_that_is_away(
+    url: str, user: Callable[[str], str], verb: str
+) -> None:
+    queue: Any = open_backend(user("+@all ~*"), patience=SHORT)
+    user("+@all -time -blpop ~*")
+    told = {"push": ("x",), "claim": (), "count": ()}[verb]
+    how = {"lease_for": timedelta(minutes=1), "wait": timedelta(minutes=1)} if verb == "claim" else {}
+
+    with pytest.raises(NotAllowed, match="ACL SETUSER limited") as caught:
+        getattr(queue, verb)(*told, **how)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+    user("+@all ~*")
+    assert queue.push(f"after {verb}").added
+    queue.close()
+
+
+def test_a_worker_without_the_rights_ends_and_does_not_wait(url: str, user: Callable[[str], str]) -> None:
+    queue = open_backend(user("+@all ~*"), patience=SHORT)
+    worker = Worker(queue, print, patience=timedelta(hours=1))
+    user("+@all -time ~*")
+
+    with pytest.raises(NotAllowed):
+        worker.run_forever()
+    queue.close()
 
 
 def test_the_rights_that_are_asked_for_are_enough(server: ValkeyServer, url: str, user: Callable[[str], str]) -> None:

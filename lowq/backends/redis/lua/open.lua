@@ -1,5 +1,6 @@
 -- The queue is there, made where it is new and may be: which queue it is, and how it dedupes.
 -- ARGV: what a new one is made with (made, dedupe), whether to make one, the layout that the client knows.
+redis.call('TIME') -- which every other script asks for: who may not is told now, before anything is written
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then
   for number = 2, 9 do
