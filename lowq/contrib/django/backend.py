@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +14,6 @@ from lowq.contrib.django.queue import DjangoQueue, name_result, result_of, work_
 from lowq.contrib.django.tasks import BaseTaskBackend, TaskResultStatus, task_backends, task_enqueued
 
 _queues: dict[tuple[str, str, str], DjangoQueue] = {}
-_making = threading.Lock()
 
 
 class LowqBackend(BaseTaskBackend):  # type: ignore[misc]  # Django ships no types
@@ -37,7 +35,7 @@ class LowqBackend(BaseTaskBackend):  # type: ignore[misc]  # Django ships no typ
         after = task.run_after
         if after is not None and timezone.is_naive(after):  # as Django has it without USE_TZ
             after = timezone.make_aware(after)
-        (pushed,) = queue.push(work_for(task, result), priority=task.priority, not_before=after)
+        (pushed,) = queue.push(work_for(task, result), priority=int(task.priority), not_before=after)
         name_result(result, pushed.id, queue.name)
         task_enqueued.send(type(self), task_result=result)
         if self.options.get("start", True):
@@ -47,13 +45,14 @@ class LowqBackend(BaseTaskBackend):  # type: ignore[misc]  # Django ships no typ
     def queue(self, name: str) -> DjangoQueue:
         """The queue of that name, one in this process. Raises ImproperlyConfigured where OPTIONS are wrong."""
         key = (self.alias, name, repr(sorted(self.options.items())))
-        with _making:
-            if key not in _queues:
-                try:
-                    _queues[key] = DjangoQueue(self.alias, name, self.options, type(self))
-                except (TypeError, ValueError, LowqError) as error:
-                    raise ImproperlyConfigured(f"TASKS[{self.alias!r}]: {error}") from error
-            return _queues[key]
+        found = _queues.get(key)
+        if found is None:
+            try:
+                made = DjangoQueue(self.alias, name, self.options, type(self))
+            except (TypeError, ValueError, LowqError) as error:
+                raise ImproperlyConfigured(f"TASKS[{self.alias!r}]: {error}") from error
+            found = _queues.setdefault(key, made)  # no lock, which a fork would leave taken in the child
+        return found
 
     def check(self, **_: Any) -> Iterable[Any]:
         """What is wrong in OPTIONS, for manage.py check."""
@@ -74,6 +73,17 @@ def queue_of(task: Any) -> DjangoQueue:
 def work_of(task: Any, *args: Any, **kwargs: Any) -> Work:
     """The work that is pushed when the task is enqueued with these arguments."""
     return work_for(task, result_of(task, args, kwargs, task.backend, TaskResultStatus.READY, None))
+
+
+def left_out(queues: Iterable[DjangoQueue]) -> dict[str, list[str]]:
+    """The queues that stand beside these and nobody names: by alias, of backends that take any (`QUEUES` is [])."""
+    named: dict[str, set[str]] = {}
+    for queue in queues:
+        if not task_backends[queue.alias].queues:
+            named.setdefault(queue.alias, set()).add(queue.name)
+    there: dict[str, Any] = {each.alias: each.backend for each in queues if each.alias in named}
+    found = {alias: sorted(set(backend.names()) - named[alias]) for alias, backend in there.items()}
+    return {alias: names for alias, names in found.items() if names}
 
 
 def queues_of(aliases: Iterable[str], names: Iterable[str]) -> list[DjangoQueue]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from inspect import iscoroutinefunction
 from traceback import format_exception
@@ -62,12 +63,21 @@ class DjangoQueue(TaskQueue):
 
     def process(self, work: Work) -> Any:
         """Call the task's function; one that is a coroutine function is awaited by lowq."""
-        task = _task_of(work)
+        task = self._as_enqueued(_task_of(work))
         result = _running(task, work, self.alias)
         arguments = [TaskContext(task_result=result)] if task.takes_context else []
         arguments += work["args"]  # a dict: see work_for
         call = _call_awaiting if iscoroutinefunction(task.func) else _call
         return call(self._sender, result, lambda: task.func(*arguments, **result.kwargs))
+
+    def _as_enqueued(self, task: Any) -> Any:
+        """The task with the backend, queue and priority that `using` may have given it, which were checked then."""
+        this, found = current(), object.__new__(type(task))
+        told = {each.name: getattr(task, each.name) for each in fields(task)}
+        told |= {"backend": self.alias, "queue_name": self.name}
+        told |= {} if this is None else {"priority": this.task.priority}
+        _set(found, **told)
+        return found
 
     def __lowq_body__(self, work: Work) -> Callable[..., Any]:
         """The function whose lines are the task's, for a crash in the midst of them."""

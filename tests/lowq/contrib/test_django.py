@@ -85,6 +85,11 @@ PROJECT = {
             Sent.objects.create(to=to)
             return "a value"
 
+        @task(takes_context=True)
+        def look(context):
+            result = context.task_result
+            ran.append((result.id, result.backend, result.task.backend, result.task.queue_name, result.task.priority))
+
         @task(queue_name="mail", priority=5, takes_context=True)
         async def fetch(context, url):
             ran.append((url, context.attempt, context.task_result.status))
@@ -202,6 +207,22 @@ TESTS = """
 
         assert [run.outcome for run in lowq_worker.drain()] == ["dead"]
         assert told[-1] == ("task_finished", "FAILED", 1)
+
+    def test_a_task_knows_the_queue_and_the_priority_that_it_was_enqueued_with(lowq_worker):
+        one = tasks.look.using(queue_name="mail", priority=7).enqueue()
+        two = tasks.look.using(backend="manual").enqueue()
+
+        lowq_worker.drain()
+
+        assert sorted(tasks.ran) == sorted([
+            (one.id, "default", "default", "mail", 7),
+            (two.id, "manual", "manual", "default", 0),
+        ])
+
+    def test_a_priority_that_django_takes_is_taken(lowq_jobs):
+        tasks.send.using(priority=3.0).enqueue("ann")
+
+        assert lowq_jobs.assert_pushed(queue_of(tasks.send))[0].priority == 3
 
     def test_it_waits_for_its_time(lowq_worker, lowq_clock):
         tasks.send.using(run_after=timezone.now() + timedelta(hours=1)).enqueue("later")
@@ -350,6 +371,23 @@ def test_the_command_runs_what_waits(project: Path, options: list[str]) -> None:
     assert f"queue default of {project / 'manual.db'}: 3 ready" in printed
     sent = shell(project, "from shop.models import Sent; print(*sorted(Sent.objects.values_list('to', flat=True)))")
     assert sent.split()[::2] == ["a", "b", "c"]
+
+
+def test_queues_that_nobody_names_are_told_of(project: Path) -> None:
+    settings = project / "settings.py"
+    settings.write_text(
+        settings.read_text().replace(
+            '"OPTIONS": {"location": BASE_DIR / "man', '"QUEUES": [], "OPTIONS": {"location": BASE_DIR / "man'
+        )
+    )
+    shell(project, "from shop import tasks; tasks.look.using(backend='manual', queue_name='odd').enqueue()")
+
+    left = run(project, "manage.py", "lowq_worker", "--drain", "--backend", "manual")
+    named = run(project, "manage.py", "lowq_worker", "--drain", "--backend", "manual", "--queue", "odd")
+
+    assert "TASKS['manual'] has no QUEUES, so others are left: name them with --queue: odd" in left
+    assert "manual.db: 1 ready" in named
+    assert "are left" not in named
 
 
 def test_wrong_options_are_named_by_the_check(project: Path) -> None:

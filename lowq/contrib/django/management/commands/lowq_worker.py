@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from lowq.backend import LowqError
 from lowq.clock import SystemClock
-from lowq.contrib.django.backend import queues_of
+from lowq.contrib.django.backend import left_out, queues_of
 from lowq.worker.pool import Pool
 from lowq.worker.stopping import Stop
 from lowq.worker.turns import Turns
@@ -41,6 +41,11 @@ class Command(BaseCommand):  # type: ignore[misc]  # Django ships no types
             loops = [worker.loop(stop) for worker in workers]
             for queue in queues:
                 self.stderr.write(f"queue {queue.name} of {queue.location}: {queue.backend.count().ready} ready")
+            for alias, names in left_out(queues).items() if not options["queue"] else ():
+                others = ", ".join(names)
+                self.stderr.write(
+                    f"TASKS[{alias!r}] has no QUEUES, so others are left: name them with --queue: {others}"
+                )
             loop = loops[0] if len(loops) == 1 else Turns(loops, stop, PATIENCE)
             expects = (lambda: False) if options["drain"] else None
             if processes == 1:
