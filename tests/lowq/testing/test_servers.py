@@ -15,7 +15,8 @@ from processes import BOUND, answer, python
 from lowq import BackendUnavailable, Counts, open_backend
 from lowq.clock import SystemClock
 from lowq.process.liveness import is_alive
-from lowq.testing.servers import valkey
+from lowq.testing.servers import postgres, valkey
+from lowq.testing.servers.postgres import PostgresServer
 from lowq.testing.servers.valkey import ValkeyServer, valkey_server
 
 STARTER = """
@@ -114,6 +115,40 @@ def test_the_program_of_the_path_serves_where_the_wheel_is_not_installed(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
     assert valkey.program() == str(tmp_path / "redis-server")
+
+
+def test_the_program_that_the_environment_names_goes_before_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "other-server").symlink_to(valkey.program())
+    monkeypatch.setenv("LOWQ_VALKEY", str(tmp_path / "other-server"))
+
+    assert valkey.program() == str(tmp_path / "other-server")
+
+
+def test_programs_that_are_not_where_the_environment_says_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOWQ_VALKEY", str(tmp_path))
+    monkeypatch.setenv("LOWQ_POSTGRES", str(tmp_path))
+
+    with pytest.raises(BackendUnavailable, match="LOWQ_VALKEY: expected the path of a server program"):
+        ValkeyServer()
+    with pytest.raises(BackendUnavailable, match="LOWQ_POSTGRES: expected a folder with postgres and initdb"):
+        PostgresServer()
+
+
+def test_the_postgresql_that_the_environment_names_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho here {name} >&2\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("LOWQ_POSTGRES", str(tmp_path))
+    monkeypatch.setattr(postgres, "_user", lambda: (os.geteuid(), os.getegid()))
+
+    with pytest.raises(BackendUnavailable, match="initdb failed: here initdb"):
+        PostgresServer()
 
 
 def test_nothing_of_the_wheel_is_imported() -> None:
