@@ -251,7 +251,7 @@ class Storms:
     def _kills(self) -> Storm:
         def make(name: str) -> Storm:
             reserves = crash.reserves(self.subject, f"{self.seed} {name}", self.profile.reserves)
-            shares = self._plan(name).rounds(self.profile.rounds * LASTING)
+            shares = self._plan(name).rounds(self.profile.rounds * LASTING, alone=False)
             run = self._stress(threads=False, seconds=self.profile.killing).run(
                 shares, Kills(self.profile.every, reserves)
             )

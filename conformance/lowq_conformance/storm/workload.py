@@ -84,8 +84,11 @@ class Plan:
         """Whether what comes too late is refused; without it nothing may be tried too late."""
         return "fenced" in self.promises
 
-    def rounds(self, number: int) -> Shares:
-        """So many rounds of all kinds."""
+    def rounds(self, number: int, *, alone: bool = True) -> Shares:
+        """So many rounds of all kinds; not `alone` where others, who meet nobody, are at the queue meanwhile.
+
+        What those have in hand must not run out where a settle that comes too late is not refused.
+        """
         kinds: list[Callable[[], Shares]] = [
             self.equal_pushes,
             self.racing_claims,
@@ -95,8 +98,9 @@ class Plan:
         ]
         if "release" in self.promises:
             kinds.append(self.racing_releases)
-        if self.leases:
-            kinds += [self.run_out, self.run_out]
+        if self.leases and (alone or self.fenced):
+            # Where time really passes few run out, and a busy machine may not come to a round that stands far behind.
+            kinds = [self.run_out, *kinds] if self.real else [*kinds, self.run_out, self.run_out]
         if self.clients == 1:
             kinds = [self.free]
         return self.draw(kinds, number)

@@ -77,6 +77,15 @@ def test_a_claim_without_a_lease_may_end_when_its_client_is_dead(storms: Made) -
     assert accused(storms(f"{DEAD}:FreesTheDead", 1), "kills", "deaths") == []
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_is_settled_too_late_where_nobody_refuses_that(storms: Made, seed: int) -> None:
+    assert accused(storms(f"{STRANGERS}:Unfenced", seed), "kills", "storm threads") == []
+
+
+def test_a_client_that_gives_up_its_connection_is_opened_anew() -> None:
+    assert faults(f"{STRANGERS}:BreaksOff", "INPUT") == {}
+
+
 def test_what_is_dead_may_be_redriven_beside_an_equal_one() -> None:
     assert faults(f"{DEAD}:RedrivesBeside", "DEAD", "DEDUPE-1", "DEDUPE-7") == {}
 
