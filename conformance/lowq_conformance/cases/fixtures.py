@@ -13,12 +13,12 @@ import pytest
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.fork_server import ForkServer
-from lowq_conformance.storm.storms import Storms
+from lowq_conformance.storm.storms import Storms, nobody
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.scratch import quick_folder
 from lowq_conformance.sweep.schedule import Schedule
-from lowq_conformance.sweep.sweeps import Sweeps, nobody
+from lowq_conformance.sweep.sweeps import Sweeps
 
 MANY_CLIENTS = ("threads", "processes", "persistent", "shared_lease")
 
@@ -114,7 +114,8 @@ def storms(request: pytest.FixtureRequest, places: Path, agents: Agents) -> Iter
     """The runs with many clients."""
     stash = request.config.stash
     folder = lambda: Path(mkdtemp(dir=places))  # noqa: E731  where a run is made
-    made = Storms(stash[loaded_key], stash[seed_key], folder, stash[profile_key], agents)
+    tell = stash.get(progress_key, nobody)
+    made = Storms(stash[loaded_key], stash[seed_key], folder, stash[profile_key], agents, tell)
     yield made
     made.close()
 

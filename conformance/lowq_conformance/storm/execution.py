@@ -248,7 +248,7 @@ class RunState:
             size = file.stat().st_size if file.exists() else 0
             if self.sizes.get(client, (-1, 0.0))[0] != size:
                 self.sizes[client] = (size, now)
-            elif now - self.sizes[client][1] > WEDGED + self.really(OUTLIVES):
+            elif now - self.sizes[client][1] > wedged_after(self.subject) + self.really(OUTLIVES):
                 stuck.append(client)
         if not stuck:
             return False
@@ -288,6 +288,11 @@ class RunState:
         self.run.waiting = [call for call in self.run.recording.calls if (call.process, call.number) in stuck]
         self.meeting.close()
         self.subject.close_place(self.place)
+
+
+def wedged_after(subject: Subject) -> float:
+    """Seconds after which a call that has not returned waits for ever: longer than a claim may take to be empty."""
+    return WEDGED + subject.traits.patience.total_seconds()
 
 
 OUTLIVES = 1.2

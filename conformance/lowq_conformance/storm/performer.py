@@ -280,8 +280,9 @@ class Performer:
         """Claim and ack until the queue is empty, or `limit` tasks came out."""
         prompt = "prompt" in self.subject.promises
         patience = 0.0 if prompt else self.subject.traits.patience.total_seconds()
+        believed = EMPTIES if prompt else 1  # who may be wrong was asked again and again
         empties = 0
-        while empties < EMPTIES and limit > 0:
+        while empties < believed and limit > 0:
             held = self.client.claim(lease_for=self.equipment.lease, patience=patience)
             empties = empties + 1 if held is None else 0
             if held is not None:

@@ -95,6 +95,10 @@ class Storm:
             raise NotObserved(f"no {what} in {len(self.calls)} calls")
 
 
+def nobody(said: str) -> None:
+    """Nobody is told."""
+
+
 class Storms:
     """Makes the runs, each when it is first asked for; `latest` is the one that was asked for last."""
 
@@ -105,9 +109,11 @@ class Storms:
         folder: Callable[[], Path],
         profile: Profile = DEFAULT,
         agents: Agents | None = None,
+        tell: Callable[[str], None] = nobody,
     ) -> None:
-        """Without `agents` there are some of its own."""
+        """Without `agents` there are some of its own; each run is told of as it begins."""
         self.subject, self.seed, self.profile, self._folder = subject, seed, profile, folder
+        self._tell = tell
         self.latest: Storm | None = None
         self._agents, self._given = agents, agents is not None
         self._made: dict[str, Storm] = {}
@@ -179,12 +185,14 @@ class Storms:
         begun so late that the test might seem to hang.
         """
         late = time.monotonic() + self.profile.bound * LATE
+        self._tell(f"storm of {name}")
         storm = make(name)
         for number in range(self.profile.again):
             if storm.found or any(run.waiting or run.fell for run in storm.runs) or time.monotonic() > late:
                 break
             if all(sight(storm) for sight in sights):
                 break
+            self._tell(f"storm of {name}, once more")
             storm = merge(storm, make(f"{name} {number}"))
         return storm
 

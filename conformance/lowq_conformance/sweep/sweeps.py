@@ -12,6 +12,7 @@ from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.contract.profile import DEFAULT, Profile
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import WEDGED
+from lowq_conformance.storm.storms import nobody
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.schedule import How, Schedule
 from lowq_conformance.sweep.stopped import CLAUSE as STOPPED
@@ -20,10 +21,6 @@ from lowq_conformance.sweep.sweep import Sweep, Swept
 
 EVERY = 0.5
 """Seconds between two things that are told of a sweep."""
-
-
-def nobody(said: str) -> None:
-    """Nobody is told."""
 
 
 def how_of(schedule: Schedule, promises: frozenset[str]) -> How:

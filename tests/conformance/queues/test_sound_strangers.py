@@ -11,6 +11,7 @@ import pytest
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.run.runner import run
+from lowq_conformance.storm import execution
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import Stress, Victim
 from lowq_conformance.storm.storms import Storms, judge_run
@@ -80,6 +81,14 @@ def test_a_claim_without_a_lease_may_end_when_its_client_is_dead(storms: Made) -
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_is_settled_too_late_where_nobody_refuses_that(storms: Made, seed: int) -> None:
     assert accused(storms(f"{STRANGERS}:Unfenced", seed), "kills", "storm threads") == []
+
+
+def test_whoever_asks_for_as_long_as_the_queue_has_patience_does_not_wait_for_ever(
+    storms: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "WEDGED", 0.5)
+
+    assert accused(storms(f"{STRANGERS}:Unhurried", 1), "storm threads") == []
 
 
 def test_a_client_that_gives_up_its_connection_is_opened_anew() -> None:

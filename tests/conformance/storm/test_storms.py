@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lowq_conformance.contract.profile import QUICK
 from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm.execution import Stress
 from lowq_conformance.storm.storms import Storms
@@ -44,3 +45,15 @@ def test_deaths_go_on_until_pushes_and_batches_were_cut_off_and_a_lease_was_take
 
 def test_clients_that_come_and_go_do_so_until_one_has_gone(storms: Busy) -> None:
     assert storms.closing("threads").count_calls("close") > 0
+
+
+def test_each_run_is_told_of_as_it_begins_since_all_together_may_take_long(
+    tmp_path: Path,
+) -> None:
+    runs, told = iter(range(100)), list[str]()
+    target = harness.load("lowq_conformance.queues.sound.journal:Journal")
+    made = Storms(target, 1, lambda: tmp_path / f"{next(runs)}", QUICK, tell=told.append)
+    made.deaths()
+    made.close()
+
+    assert set(told) >= {"storm of writers", "storm of takers", "storm of heirs", "storm of changers"}

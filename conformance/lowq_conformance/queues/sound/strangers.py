@@ -81,6 +81,13 @@ class Unfenced(Journal):
     _queue = _Queue
 
 
+class Unhurried(Journal):
+    """A claim may find nothing where something is: whoever would know asks for three seconds."""
+
+    promises = Journal.promises - {"prompt"}
+    patience = timedelta(seconds=3)
+
+
 class BreaksOff(Journal):
     """A work is written to its connection piece by piece. Where that fails, nobody knows what the other side has
     read, and the client refuses whatever comes until another one is opened."""
