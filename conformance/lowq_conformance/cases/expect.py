@@ -88,12 +88,17 @@ def push_new(q: Client, work: Any, **given: Any) -> Any:
     return answer
 
 
+LONG = 4000
+"""Characters of a text that a queue with room for little may refuse by name (DELIVER-8)."""
+
+
 def push_unless_refused(q: Client, work: Any, **given: Any) -> Answer | None:
-    """What the push answered; None where the queue refused a work that it says it refuses, which is not kept then."""
+    """What the push answered; None where the queue refused a work that it says it refuses, or that is long, which is
+    not kept then."""
     try:
         return q.push(work, **given)
     except Refused as refusal:
-        if not may_refuse(work, q.subject.traits):
+        if not (may_refuse(work, q.subject.traits) or (isinstance(work, str) and len(work) >= LONG)):
             raise
         expect_named_error(q, refusal.cause)
         return None

@@ -70,8 +70,8 @@ def random(seed: int, request: pytest.FixtureRequest) -> Random:
 
 
 @pytest.fixture
-def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    """The queue under test, by a harness made for this test."""
+def subject(request: pytest.FixtureRequest, place: Path) -> Iterator[Subject]:  # noqa: ARG001  see below
+    """The queue under test, by a harness made for this test; the folder is there when it closes the place."""
     fresh = request.config.stash[loaded_key].fresh()
     request.node.stash[used_key] = fresh
     yield fresh

@@ -127,6 +127,7 @@ REFUSABLE: Mapping[str, str] = {
     "control": "a text that holds another control character",
     "astral": "a text that holds a character beyond U+FFFF",
     "empty": "the empty text",
+    "bigint": "an integer beyond 2^53 - 1, either way",
     "null": "null",
 }
 """What a queue may refuse whose storage cannot keep it, where it says so in the trait `refuses`."""

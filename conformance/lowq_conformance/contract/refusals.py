@@ -7,6 +7,9 @@ from typing import Any
 
 from lowq_conformance.contract.promises import Traits
 
+UNSAFE = 2**53
+"""From here on a double does not hold every integer."""
+
 
 def may_refuse(work: Any, traits: Traits) -> bool:
     """Whether the queue says that it refuses such a work."""
@@ -16,7 +19,11 @@ def may_refuse(work: Any, traits: Traits) -> bool:
 def kinds(work: Any) -> set[str]:
     """The words of REFUSABLE that say something of the work."""
     found = {"null"} if work is None else set[str]()
-    for text in texts(work):
+    for value in values(work):
+        found |= {"bigint"} if isinstance(value, int) and abs(value) >= UNSAFE else set()
+        if not isinstance(value, str):
+            continue
+        text = value
         found |= {"nul"} if "\0" in text else set()
         found |= {"control"} if any(control(character) for character in text) else set()
         found |= {"astral"} if any(character > "\uffff" for character in text) else set()
@@ -29,13 +36,13 @@ def control(character: str) -> bool:
     return (character < " " and character not in "\0\t\n\r") or "\x7f" <= character < "\xa0"
 
 
-def texts(work: Any) -> Iterator[str]:
-    """Every text in the work, object keys too."""
+def values(work: Any) -> Iterator[Any]:
+    """Every text, number and other value in the work that holds no others, object keys too."""
     left, seen = [work], set[int]()
     while left:
         value = left.pop()
-        if isinstance(value, str):
+        if not isinstance(value, (dict, list, tuple)):
             yield value
-        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+        elif id(value) not in seen:
             seen.add(id(value))  # a work that contains itself is looked at all the same
             left += [*value, *value.values()] if isinstance(value, dict) else value

@@ -18,8 +18,8 @@ with the fields of `spec.Spec`; what is left out has the default there. Every ot
 `unknown`               true: whether it happened is not known (it raised, or its process was killed; then `ret` is
                         the last instant at which it may have happened); an operation without `ret` is unknown
 push                    `work`; optional `key`, `priority`, `not_before`; the answer is `added` and optional `id`
-claim                   optional `lease` (left out: until settled) and `at_most`, where it may last longer; the answer
-                        is `work` and optional `id`, or `empty`
+claim                   optional `lease` (left out: until settled) and `at_most`, where it may last longer (null:
+                        until settled); the answer is `work` and optional `id`, or `empty`
 ack, release,           `claim`: the `name` of the line of its claim (a line without `name` has its number, from 1);
 dead_letter             optional `not_before` for release; the answer is `taken`
 `killed`                optional, anywhere: when the process that called was seen dead, where it was killed
@@ -122,7 +122,7 @@ def write(ops: Iterable[Op], spec: Spec | None = None) -> Iterator[str]:
             ("killed", None),
         ):
             if getattr(op, word) != default:
-                told[word] = getattr(op, word)
+                told[word] = None if getattr(op, word) == inf else getattr(op, word)
         match op.result:
             case None:
                 told["unknown"] = True
@@ -246,8 +246,8 @@ def _claim(op: Op, told: dict[str, Any], texts: dict[str, str], *, answered: boo
         op.lease = _number(lease, "lease")
         if op.lease < 0:
             raise BadHistory(f"lease: expected 0 or more, got {op.lease}")
-    if told.get("at_most") is not None:
-        op.at_most = _number(told["at_most"], "at_most")
+    if "at_most" in told:
+        op.at_most = inf if told["at_most"] is None else _number(told["at_most"], "at_most")
         if op.at_most < op.lease:
             raise BadHistory(f"at_most: expected no less than the lease, {op.lease}, got {op.at_most}")
     if answered and "empty" in told and _flag(told, "empty"):

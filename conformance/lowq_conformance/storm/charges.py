@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
-from lowq_conformance.storm.execution import Execution, wedged_after
+from lowq_conformance.storm.execution import Execution, find_bound
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, has_surfaced, is_trouble
 
@@ -33,7 +33,7 @@ def charge_calls(run: Execution, *, deadly: bool, refuses: bool = False) -> Iter
     says clearly that it does not work does nothing wrong.
     """
     for call in run.waiting:
-        bound = wedged_after(run.subject)
+        bound = find_bound(run.subject)
         said = f"{call} did not return within {bound:g} s, and nothing else happened to {call.process}"
         yield Charge("CRASH-6" if deadly and after_a_death(run, call) else "RACE-5", said, find_concurrent(run, call))
     for client, code in run.fell.items():

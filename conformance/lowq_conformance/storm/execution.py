@@ -248,7 +248,7 @@ class RunState:
             size = file.stat().st_size if file.exists() else 0
             if self.sizes.get(client, (-1, 0.0))[0] != size:
                 self.sizes[client] = (size, now)
-            elif now - self.sizes[client][1] > wedged_after(self.subject) + self.really(OUTLIVES):
+            elif now - self.sizes[client][1] > find_bound(self.subject) + self.really(OUTLIVES):
                 stuck.append(client)
         if not stuck:
             return False
@@ -290,7 +290,7 @@ class RunState:
         self.subject.close_place(self.place)
 
 
-def wedged_after(subject: Subject) -> float:
+def find_bound(subject: Subject) -> float:
     """Seconds after which a call that has not returned waits for ever: longer than a claim may take to be empty."""
     return WEDGED + subject.traits.patience.total_seconds()
 

@@ -203,9 +203,9 @@ class HistoryBuilder:
     def _lease(self, op: Op, call: RecordedCall) -> None:
         """For how long the claim holds its task: at least, and at most.
 
-        What is not promised may be so or not. Without leases a claim may end with its client; with leases that are
-        not shared, whenever a client comes or goes; and each may also last as long as it would. To share it says only
-        that nobody else's coming and going ends it.
+        What is not promised may be so or not. Without leases a claim may end with its client; where it is not shared,
+        whenever a client comes or goes; and each may also last as long as it would. To share it says only that nobody
+        else's coming and going ends it.
         """
         asked = float(call.args["lease"]) if "lease" in self.promises else inf
         if {"lease", "shared_lease"} <= self.promises:
@@ -222,9 +222,9 @@ class HistoryBuilder:
             yield max(call.call, self.last[call.process])  # it was seen dead later than it died
         for other in self.comings:
             own = other.process == call.process and other.kind == "close"
-            if (own or "lease" in self.promises) and (other.ret is None or other.ret >= call.call):
+            if (own or "shared_lease" not in self.promises) and (other.ret is None or other.ret >= call.call):
                 yield max(call.call, other.call)
-        if "lease" in self.promises:
+        if "shared_lease" not in self.promises:
             for process, dead in self.run.recording.deaths.items():
                 if dead >= call.call:
                     yield max(call.call, self.last.get(process, call.call))

@@ -25,6 +25,8 @@ PASSES = (0.17, 0.37, 0.61, 1.13)
 OUTLIVED = 1.13
 BRIEF = timedelta(seconds=10)
 """The longest lease of a queue without fences that is waited for."""
+BRIEFER = timedelta(seconds=1)
+"""The longest lease of which a run can wait for the end and do something else beside."""
 SETTLED: Step = ["settle_all"]
 ENDING: list[Step] = [["settle_all"]]
 """Nobody closes: what is in memory only is gone when the last client is."""
@@ -39,7 +41,7 @@ Shares = list[list[Step]]
 @dataclass(slots=True)
 class Plan:
     """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely, so
-    that leases run out in `outwaited` rounds at most."""
+    that leases run out in `outwaited` rounds at most; `brief`: there is time for that in a short run."""
 
     random: Random
     clients: int
@@ -49,6 +51,7 @@ class Plan:
     real: bool
     release_takes_time: bool = True
     outwaited: int = 0
+    brief: bool = False
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -71,6 +74,7 @@ class Plan:
             outwaited=2
             if "fenced" in subject.promises
             else int((traits.fixed_lease or traits.shortest_lease) <= BRIEF),
+            brief="fenced" in subject.promises and (traits.fixed_lease or traits.shortest_lease) <= BRIEFER,
             prefix=prefix,
         )
 
@@ -99,8 +103,9 @@ class Plan:
         if "release" in self.promises:
             kinds.append(self.racing_releases)
         if self.leases and (alone or self.fenced):
-            # Where time really passes few run out, and a busy machine may not come to a round that stands far behind.
-            kinds = [self.run_out, *kinds] if self.real else [*kinds, self.run_out, self.run_out]
+            # Where time really passes, a busy machine may not come to a round that stands behind all others.
+            early = self.real and self.brief and self.random.random() < 0.5
+            kinds = [self.run_out, *kinds] if early else [*kinds, self.run_out, self.run_out]
         if self.clients == 1:
             kinds = [self.free]
         return self.draw(kinds, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from random import Random
 
@@ -30,6 +31,14 @@ def test_a_history_written_by_hand_is_read_and_judged() -> None:
     assert [op.result for op in ops] == ["added", "task", "ok", "empty"]
     assert ops[0].work == ops[1].work
     assert check(ops, Spec()).verdict == "proved"
+
+
+def test_a_claim_that_may_end_early_or_never_is_read_as_it_was_written() -> None:
+    ops, _ = read(lines(PUSH, {**CLAIM, "at_most": None}))
+
+    again, _ = read(write(ops))
+
+    assert (again[1].lease, again[1].at_most) == (ops[1].lease, ops[1].at_most) == (30, inf)
 
 
 def test_the_first_line_may_say_what_the_queue_promises() -> None:

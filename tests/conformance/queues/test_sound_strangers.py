@@ -19,6 +19,7 @@ from lowq_conformance.subject.loading import load
 
 LESS = "lowq_conformance.queues.sound.less"
 DEAD = "lowq_conformance.queues.sound.dead"
+RELUCTANT = "lowq_conformance.queues.sound.reluctant"
 STRANGERS = "lowq_conformance.queues.sound.strangers"
 
 FEW = replace(
@@ -80,7 +81,7 @@ def test_a_claim_without_a_lease_may_end_when_its_client_is_dead(storms: Made) -
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_is_settled_too_late_where_nobody_refuses_that(storms: Made, seed: int) -> None:
-    assert accused(storms(f"{STRANGERS}:Unfenced", seed), "kills", "storm threads") == []
+    assert accused(storms(f"{RELUCTANT}:Unfenced", seed), "kills", "storm threads") == []
 
 
 def test_whoever_asks_for_as_long_as_the_queue_has_patience_does_not_wait_for_ever(
@@ -88,11 +89,20 @@ def test_whoever_asks_for_as_long_as_the_queue_has_patience_does_not_wait_for_ev
 ) -> None:
     monkeypatch.setattr(execution, "WEDGED", 0.5)
 
-    assert accused(storms(f"{STRANGERS}:Unhurried", 1), "storm threads") == []
+    assert accused(storms(f"{RELUCTANT}:Unhurried", 1), "storm threads") == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_claim_without_a_lease_may_end_when_another_client_comes(storms: Made, seed: int) -> None:
+    assert accused(storms(f"{RELUCTANT}:TakesBack", seed), "kills", "deaths", "closing threads") == []
+
+
+def test_works_keys_and_integers_may_be_refused_for_their_size() -> None:
+    assert faults(f"{RELUCTANT}:Short", "DELIVER-1", "DELIVER-8", "DELIVER-11", "DEDUPE-3", "DEDUPE-4", "INPUT") == {}
 
 
 def test_a_client_that_gives_up_its_connection_is_opened_anew() -> None:
-    assert faults(f"{STRANGERS}:BreaksOff", "INPUT") == {}
+    assert faults(f"{RELUCTANT}:BreaksOff", "INPUT") == {}
 
 
 def test_what_is_dead_may_be_redriven_beside_an_equal_one() -> None:

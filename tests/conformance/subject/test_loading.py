@@ -36,7 +36,7 @@ HARNESSES = Path(__file__).parent.with_name("harnesses.py")
         ("MisspeltMethod", "unknown method 'closeplace', did you mean 'close_place'?"),
         ("MisspeltFlag", "unknown trait 'one_at_time', did you mean 'one_at_a_time'?"),
         ("MisspeltInTheInstance", "unknown trait 'fixed_leases', did you mean 'fixed_lease'?"),
-        ("UnknownRefusal", "refuses: unknown word 'nil'; known are nul control astral empty null"),
+        ("UnknownRefusal", "refuses: unknown word 'nil'; known are nul control astral empty bigint null"),
         ("KeysWithoutKeys", "dedupe_by: 'key' means nothing without the promise 'key'"),
         ("ThreadsOfTheMainThread", "a client of the main thread only cannot promise 'threads'"),
         ("FixedWithoutLease", "fixed_lease means nothing without the promise 'lease'"),
@@ -134,6 +134,26 @@ def test_a_place_is_closed_once_when_nobody_comes_there_any_more(tmp_path: Path)
     subject.close()
 
     assert OnAServer.store == {}
+
+
+CLOSES = """
+from lowq_conformance.queues.sound.strangers import OnAServer
+
+
+class Closes(OnAServer):
+    def close_place(self, place):
+        with open({log!r}, "a") as log:
+            print(place.is_dir(), file=log)
+"""
+
+
+def test_a_place_is_closed_while_its_folder_is_there(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "closes.py").write_text(CLOSES.format(log=str(log)))
+
+    run([f"{tmp_path / 'closes.py'}:Closes"], only=["DELIVER-7"], seed=1, profile=QUICK)
+
+    assert set(log.read_text().split()) == {"True"}
 
 
 def test_the_places_of_a_whole_run_are_closed() -> None:

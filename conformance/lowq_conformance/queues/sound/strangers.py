@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from lowq import BackendUnavailable, InvalidWork, Item, Lease, LeaseLost, Pushed, State
+from lowq import InvalidWork, Item, Pushed, State
 from lowq_conformance.contract.refusals import kinds
 from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.plain import Client as PlainClient
@@ -62,55 +62,6 @@ class IdsOfRows(Journal):
         def add(self, row: Row, now: int) -> Pushed:
             self.last = max(self.rows, default=0)
             return super().add(row, now)
-
-    _queue = _Queue
-
-
-class Unfenced(Journal):
-    """A settle names its task and no more, as where a message is deleted by its id, whoever holds it now."""
-
-    promises = Journal.promises - {"fenced"}
-
-    class _Queue(Queue):
-        def held(self, lease: Lease) -> Row:
-            row = self.find(lease.id)
-            if row is None or row.token is None:
-                raise LeaseLost(f"task {lease.id} is in nobody's hand")
-            return row
-
-    _queue = _Queue
-
-
-class Unhurried(Journal):
-    """A claim may find nothing where something is: whoever would know asks for three seconds."""
-
-    promises = Journal.promises - {"prompt"}
-    patience = timedelta(seconds=3)
-
-
-class BreaksOff(Journal):
-    """A work is written to its connection piece by piece. Where that fails, nobody knows what the other side has
-    read, and the client refuses whatever comes until another one is opened."""
-
-    promises = Journal.promises - {"json"}
-
-    class _Queue(Queue):
-        broken_off = False
-
-        def encode(self, work: Any) -> str:
-            self.broken_off = True
-            text = super().encode(work)
-            self.broken_off = False
-            return text
-
-        @contextmanager
-        def alone(self) -> Iterator[int]:
-            if self.broken_off:
-                raise BackendUnavailable(
-                    "a push failed half-way and the connection was given up: open another client"
-                )
-            with super().alone() as now:
-                yield now
 
     _queue = _Queue
 
