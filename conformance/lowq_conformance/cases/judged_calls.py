@@ -268,7 +268,7 @@ class JudgedCalls:
         return Item(
             work,
             self.clients[0].key(work, key if "key" in self.promises else None),
-            priority if "priority" in self.promises else 0,
+            self.traits.bound_priority(priority) if "priority" in self.promises else 0,
             self._instant(when),
         )
 

@@ -142,6 +142,7 @@ class Harness(Protocol):
     shortest_lease: timedelta = _DEFAULT.shortest_lease
     fixed_lease: timedelta | None = _DEFAULT.fixed_lease
     grace: timedelta = _DEFAULT.grace
+    priorities: tuple[int, int] | None = _DEFAULT.priorities
     patience: timedelta = _DEFAULT.patience
     wake: timedelta = _DEFAULT.wake
     max_delay: timedelta | None = _DEFAULT.max_delay

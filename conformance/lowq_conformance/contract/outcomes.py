@@ -56,7 +56,12 @@ ACCIDENTS = (AttributeError, NameError, AssertionError, RecursionError, MemoryEr
 
 
 class Refused(Exception):
-    """The queue raised `cause`, or answered a settle with False (`cause` is None then)."""
+    """The queue raised `cause`, or answered a settle with False (`cause` is None then).
+
+    `stated`: the harness says that such a call is refused, in words that say why.
+    """
+
+    stated = ""
 
     def __init__(self, call: str, cause: Exception | None) -> None:
         said = "answered False" if cause is None else describe_error(cause)

@@ -101,6 +101,8 @@ class Traits:
     """How long after there is a task a claim that waits for one returns, at the latest."""
     max_delay: timedelta | None = None
     """The longest time to a not-before that can be asked for; None: any."""
+    priorities: tuple[int, int] | None = None
+    """The lowest and the highest priority, 0 among them; None: all from -2^31 to 2^31-1 at least."""
     dedupe_by: DedupeBy = "work"
     """What makes works equal where no key is given: the "work" itself; or nothing does, and only a "key" decides."""
     one_at_a_time: bool = False
@@ -120,6 +122,11 @@ class Traits:
     outlasts: Outlasts | None = "kill"
     """What its server meets that what was acknowledged outlasts, where `persistent` is promised: a kill, a restart in
     good order, or, as its settings are, nothing (None)."""
+
+    def bound_priority(self, priority: int) -> int:
+        """The priority, or the nearest one that there is."""
+        lowest, highest = self.priorities or (priority, priority)
+        return min(max(priority, lowest), highest)
 
 
 REFUSABLE: Mapping[str, str] = {
@@ -176,6 +183,10 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
             if value is not None and (type(value) is not int or value < 1):
                 raise BrokenHarness(f"{who}: {trait}: expected a number from 1 on, or None, got {value!r}")
             continue
+        if trait == "priorities":
+            if value is not None and not _is_range(value):
+                raise BrokenHarness(f"{who}: priorities: expected two integers with 0 between, got {value!r}")
+            continue
         if trait == "refuses":
             if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
                 raise BrokenHarness(f"{who}: refuses: expected a set of words, got {type(value).__name__}")
@@ -194,6 +205,14 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
     refuses = values.get("refuses", ())
     assert isinstance(refuses, (set, frozenset, list, tuple))
     return Traits(**{**values, "refuses": frozenset(refuses)})  # type: ignore[arg-type]  # each was checked above
+
+
+def _is_range(value: object) -> bool:
+    """Whether it is the lowest and the highest priority."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    lowest, highest = value
+    return type(lowest) is int and type(highest) is int and lowest <= 0 <= highest and lowest < highest
 
 
 def check_names(harness: object, who: str) -> None:
@@ -267,6 +286,8 @@ def _could_be(known: str, value: object) -> bool:
         return isinstance(value, bool)
     if isinstance(default, timedelta) or known in _OR_NONE:
         return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
+    if known == "priorities":
+        return isinstance(value, (tuple, list))
     if known == "refuses":
         return isinstance(value, (set, frozenset, list, tuple, str))
     kinds = {"workers": (int, type(None)), "attempts": (int, type(None))}.get(known, (str, type(None)))
@@ -279,6 +300,8 @@ def check_together(promises: frozenset[str], traits: Traits, who: str) -> None:
         raise BrokenHarness(f"{who}: dedupe_by: 'key' means nothing without the promise 'key'")
     if traits.fixed_lease is not None and "lease" not in promises:
         raise BrokenHarness(f"{who}: fixed_lease means nothing without the promise 'lease'")
+    if traits.priorities is not None and "priority" not in promises:
+        raise BrokenHarness(f"{who}: priorities means nothing without the promise 'priority'")
     if traits.main_thread and "threads" in promises:
         raise BrokenHarness(f"{who}: main_thread: a client of the main thread only cannot promise 'threads'")
 

@@ -270,6 +270,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         _say(pyfuncitem, Verdict.NOT_PROMISED, str(error))
     except NotObserved as error:
         _say(pyfuncitem, Verdict.NOT_OBSERVED, str(error))
+    except Refused as refusal:
+        if refusal.stated:
+            _say(pyfuncitem, Verdict.NOT_PROMISED, refusal.stated)
+        raise
 
 
 def _say(item: pytest.Item, verdict: Verdict, why: str) -> NoReturn:

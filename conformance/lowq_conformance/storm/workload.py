@@ -52,6 +52,7 @@ class Plan:
     release_takes_time: bool = True
     outwaited: int = 0
     brief: bool = False
+    priorities: tuple[int, ...] = PRIORITIES
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -75,6 +76,7 @@ class Plan:
             if "fenced" in subject.promises
             else int((traits.fixed_lease or traits.shortest_lease) <= BRIEF),
             brief="fenced" in subject.promises and (traits.fixed_lease or traits.shortest_lease) <= BRIEFER,
+            priorities=tuple(map(traits.bound_priority, PRIORITIES)),
             prefix=prefix,
         )
 
@@ -270,7 +272,7 @@ class Plan:
 
     def priority(self) -> list[int]:
         """A priority, where there are any."""
-        return [self.random.choice(PRIORITIES)] if "priority" in self.promises else []
+        return [self.random.choice(self.priorities)] if "priority" in self.promises else []
 
     def delay(self) -> float:
         """How long a task is not due, in leases."""

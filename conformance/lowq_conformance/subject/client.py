@@ -106,7 +106,17 @@ class Client:
         }
         if headers is not None and "headers" in self.promises:
             passed["headers"] = headers
-        return _answer(self._call("push", [work], passed, _show_push))
+        try:
+            return _answer(self._call("push", [work], passed, _show_push))
+        except Refused as refusal:
+            traits = self.subject.traits
+            if (
+                type(priority) is int
+                and traits.priorities is not None
+                and traits.bound_priority(priority) != priority
+            ):
+                refusal.stated = "its priorities go from {} to {}".format(*traits.priorities)
+            raise
 
     def key(self, work: Any, key: str | None) -> str | None:
         """The key under which the work is pushed."""

@@ -101,6 +101,13 @@ def test_works_keys_and_integers_may_be_refused_for_their_size() -> None:
     assert faults(f"{RELUCTANT}:Short", "DELIVER-1", "DELIVER-8", "DELIVER-11", "DEDUPE-3", "DEDUPE-4", "INPUT") == {}
 
 
+def test_priorities_may_be_few(storms: Made) -> None:
+    said = faults(f"{RELUCTANT}:FewPriorities", "ORDER", "DUE-4", "RELEASE", "KEEP", "INPUT-4", "DEDUPE-8", "BATCH-1")
+
+    assert said == {}
+    assert accused(storms(f"{RELUCTANT}:FewPriorities", 1), "storm threads") == []
+
+
 def test_a_client_that_gives_up_its_connection_is_opened_anew() -> None:
     assert faults(f"{RELUCTANT}:BreaksOff", "INPUT") == {}
 

@@ -67,6 +67,20 @@ class Short(Journal):
     _queue = _Queue
 
 
+class FewPriorities(Journal):
+    """Ten priorities, as where each has a list of its own; another one is refused by name."""
+
+    priorities = (0, 9)
+
+    class _Queue(Queue):
+        def row(self, item: Item) -> Row:
+            if type(item.priority) is int and not 0 <= item.priority <= 9:
+                raise InvalidWork(f"priority: expected one from 0 to 9, got {item.priority}")
+            return super().row(item)
+
+    _queue = _Queue
+
+
 class Unhurried(Journal):
     """A claim may find nothing where something is: whoever would know asks for three seconds."""
 
