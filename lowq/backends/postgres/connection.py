@@ -103,7 +103,11 @@ class Connection:
         """Whether a notification came since this was last set to False."""
         self._pg: PGconn = self._pq.PGconn.connect_start(settings)
         look_after(self)
-        self._connect(left)
+        try:
+            self._connect(left)
+        except (Away, Unreachable):  # or it would stay open for as long as the error is kept
+            self.close()
+            raise
         self._pg.nonblocking = 1
 
     def _connect(self, left: Left) -> None:
@@ -357,6 +361,7 @@ _WRONG = (
     "authentication failed",
     "does not exist",
     "no pg_hba.conf entry",
+    "pg_hba.conf rejects",
     "permission denied",
     "is not permitted to log in",
     "is not currently accepting connections",

@@ -50,6 +50,10 @@ _STANDS_THERE = ("42P07", "42710", "42723")
 """A table, a type or a function of that name is there already."""
 
 _HINTS = {
+    "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
+    "certificate verify failed": "; where it is right, name the file of its authority: ?sslrootcert=/etc/ca.pem",
+    "does not match host name": "; name the host as the certificate does, or say ?sslmode=verify-ca",
+    "server does not support SSL": "; an administrator must turn TLS on there, or leave sslmode out",
     "password": "; give the right one: postgresql://user:password@…, PGPASSWORD, or a line in ~/.pgpass",
     "not permitted to log in": "; name another user: postgresql://user@…",
     "role ": "; name another user: postgresql://user@…",
@@ -59,9 +63,8 @@ _HINTS = {
         ("SSL negotiation", "expected authentication request"),
         "; something else than PostgreSQL seems to answer there: name its host and port",
     ),
-    "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
 }
-"""What to do where the server says this."""
+"""What to do where the server says this; the first counts, since a refusal names the user and the database, too."""
 
 _NOT_LET_IN = ("not permitted to log in", "pg_hba.conf")
 
@@ -332,9 +335,12 @@ class Database:
                 raise self._not_ours() from None
             if error.code != "42501":
                 raise
+            ours = f'CREATE SCHEMA "{self.schema}" AUTHORIZATION …'
+            if "for schema" in str(error):  # which is there, empty and somebody else's
+                ours = f'ALTER SCHEMA "{self.schema}" OWNER TO …'
             raise NotAllowed(
                 f"{self.shown}: {self.address.safe(str(error))}, and lowq must make its schema {self.schema!r} first;"
-                f' let an administrator run: CREATE SCHEMA "{self.schema}" AUTHORIZATION …'
+                f" let an administrator run: {ours}"
             ) from None
 
     def _look_in_transaction(self, connection: Connection, left: Left) -> int | None:

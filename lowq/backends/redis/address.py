@@ -80,6 +80,8 @@ def address_of(kind: Kind, place: str, db: str | int | None, password: str | Non
     shown = hide_password(f"{_SCHEMES[kind]}://{place}")
     user, found, where = split_user(place)
     found = found if password is None else password
+    if kind == "tls" and ca is not None:
+        _check_certificates(ca, shown)
     login: Login = {"user": user or None, "password": None if found is None else Password(found), "ca": ca}
     if kind == "socket":
         if not where.startswith("/"):
@@ -94,6 +96,15 @@ def address_of(kind: Kind, place: str, db: str | int | None, password: str | Non
         raise InvalidLocation(f"location: {_SCHEMES[kind]}://…: expected a host and a port, such as {_EXAMPLE}")
     name = unquote(match["name"] or match["six"] or "localhost")
     return Address(kind, name, int(match["port"] or _PORT), db=_db(path or db, shown), **login)
+
+
+def _check_certificates(file: str, shown: str) -> None:
+    import ssl  # here, since few need it
+
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise InvalidLocation(f"{shown}: the certificates in {file} cannot be read: {error}") from None
 
 
 _HOST = re.compile(r"(?:(?P<name>[^\s:\[\]]*)|\[(?P<six>[0-9A-Fa-f:.%]+)\])(?::(?P<port>[0-9]{1,5}))?", re.ASCII)

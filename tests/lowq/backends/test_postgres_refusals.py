@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from lowq import BackendUnavailable, InvalidLocation, LowqError, NotAllowed, open_backend
 from lowq.location import locate
-from lowq.testing.servers.postgres import PostgresAddress, PostgresServer
+from lowq.testing.servers.postgres import PostgresAddress, PostgresServer, postgres_server
 
 SECRET = "tops3cret"
 BOUND = 60
@@ -80,6 +81,31 @@ def test_a_right_that_is_missing_is_an_error_of_its_own(address: PostgresAddress
     assert isinstance(error_of(as_user(address, user, database))[0], NotAllowed)
 
 
+@pytest.mark.parametrize("line", ["", "host all all all reject\n"])
+def test_a_server_that_lets_nobody_in_from_here_is_no_server_that_is_away(line: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with postgres_server(port=port, settings={"fsync": "off"}) as server:
+        Path(server.address.socket, "data", "pg_hba.conf").write_text(f"local all postgres trust\n{line}")
+        server.address.run("SELECT pg_reload_conf()")
+        server.address.run("SELECT 1")  # a connection of the new rules
+        error, told = error_of(f"postgresql://eve:{SECRET}@127.0.0.1:{port}/x", patience="3600")
+
+    with pytest.raises(NotAllowed, match=r"pg_hba\.conf.*; an administrator must let this user in from here"):
+        raise error
+    assert SECRET not in told
+
+
+def test_a_schema_of_somebody_else_that_is_empty_is_told_of(address: PostgresAddress) -> None:
+    address.run("CREATE DATABASE taken")
+    address.run("CREATE SCHEMA lowq; GRANT USAGE ON SCHEMA lowq TO eve", "taken")
+    error, _ = error_of(as_user(address, f"eve:{SECRET}", "taken"))
+
+    with pytest.raises(NotAllowed, match='ALTER SCHEMA "lowq" OWNER TO …'):
+        raise error
+    address.run("DROP DATABASE taken WITH (FORCE)")
+
+
 def test_a_right_to_connect_that_was_taken_meanwhile_is_no_server_that_is_away(address: PostgresAddress) -> None:
     address.create("revoked")
     address.run("CREATE USER adam SUPERUSER PASSWORD 'tops3cret'")
@@ -89,10 +115,10 @@ def test_a_right_to_connect_that_was_taken_meanwhile_is_no_server_that_is_away(a
     address.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'adam'")
 
     with pytest.raises(NotAllowed, match=r"permission denied for database.*GRANT CONNECT"):
-        queue.push("x")
+        queue.count()  # which is asked again where the connection breaks only now
 
     queue.close()
-    address.run("DROP DATABASE revoked")
+    address.run("DROP DATABASE revoked WITH (FORCE)")
     address.run("DROP USER adam")
 
 

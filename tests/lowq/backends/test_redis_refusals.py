@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +210,15 @@ def test_a_user_without_the_rights_is_told_which_to_ask_for(
 
     assert "the user 'limited' has not the rights that a queue needs" in said
     assert "ACL SETUSER limited ~lowq:names ~{lowq:* +@read" in said
+
+
+@pytest.mark.parametrize("text", [None, "", "no certificate"])
+def test_a_file_of_certificates_that_is_none_is_named(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if text is not None:
+        file.write_text(text)
+
+    assert "ca.pem cannot be read" in refused(f"rediss://u:s3cret@127.0.0.1:1?ca={file}")
 
 
 @pytest.mark.parametrize("verb", ["push", "claim", "count"])
