@@ -7,9 +7,9 @@
     otel.instrument()        # once, where the program sets up its tracing
 
 A push through a TaskQueue is a PRODUCER span, and its context travels in the task's headers (``traceparent``, or what
-the global propagator writes). Each attempt is a CONSUMER span whose parent is that push, or with
-``instrument(link=True)`` a trace of its own that is linked to it; its settling is a CLIENT span. Names and attributes
-follow the semantic conventions for messaging spans
+the global propagator writes), unless the caller gave one there himself. Each attempt is a CONSUMER span, linked to
+that push, which is its parent, too; with ``instrument(link=True)`` it is a trace of its own. Its settling is a CLIENT
+span. Names and attributes follow the semantic conventions for messaging spans
 (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/), with ``messaging.system`` "lowq".
 
 Needs opentelemetry-api only (``pip install "lowq[otel]"``); without an SDK nothing is recorded, and nothing breaks.
@@ -17,7 +17,7 @@ Needs opentelemetry-api only (``pip install "lowq[otel]"``); without an SDK noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,8 +73,10 @@ def _around_push(pushing: Pushing) -> Iterator[None]:
     name, attributes = f"push {pushing.queue}", _describe(pushing.queue, "send", "push")
     if pushing.count > 1:
         attributes["messaging.batch.message_count"] = pushing.count
-    with _tracer().start_as_current_span(name, kind=SpanKind.PRODUCER, attributes=attributes) as span:
-        propagate.inject(pushing.headers)
+    _, given = _origin(pushing.headers)
+    with _tracer().start_as_current_span(name, kind=SpanKind.PRODUCER, attributes=attributes, links=given) as span:
+        if not given:  # a context that the caller gave himself is the task's, and stays
+            propagate.inject(pushing.headers)
         yield
         if pushing.pushed is not None and len(pushing.pushed) == 1:
             span.set_attribute("messaging.message.id", pushing.pushed[0].id)
@@ -84,13 +86,13 @@ def _around_push(pushing: Pushing) -> Iterator[None]:
 @contextmanager
 def _around_task(current: CurrentTask) -> Iterator[None]:
     queue = "" if current.backend is None else current.backend.name
-    pushed, links = _origin(current.task)
+    pushed, links = _origin(current.task.headers)
     span = _tracer().start_span(
         f"process {queue}",
         context.Context() if _link else pushed,
         SpanKind.CONSUMER,
         {**_describe(queue, "process", "process"), **_describe_task(current.task)},
-        links if _link else (),
+        links,  # also where it is the parent: which span made the task is then told in one way
     )
     with _remember(current.task, span), trace.use_span(span, record_exception=False, set_status_on_exception=False):
         try:
@@ -119,7 +121,7 @@ def _remember(task: Task, span: Span) -> Iterator[None]:
 
 def _after_run(run: Run, queue: str) -> None:
     """The settling, since the handler's end where that was seen here; that a lease was lost is an error."""
-    parent, links = _origin(run.task)
+    parent, links = _origin(run.task.headers)
     attempt = _attempts.pop((run.task.id, run.task.attempts), None)
     if attempt is not None:
         parent, links = trace.set_span_in_context(attempt, context.Context()), []
@@ -145,9 +147,9 @@ def _after_run(run: Run, queue: str) -> None:
     span.end()
 
 
-def _origin(task: Task) -> tuple[context.Context, list[Link]]:
+def _origin(headers: Mapping[str, str]) -> tuple[context.Context, list[Link]]:
     """The context of the push, as the headers tell it, and the link to it."""
-    pushed = propagate.extract(dict(task.headers), context.Context())
+    pushed = propagate.extract(dict(headers), context.Context())
     told = trace.get_current_span(pushed).get_span_context()
     return pushed, [Link(told)] if told.is_valid else []
 

@@ -106,6 +106,7 @@ def test_a_task_is_one_trace_from_its_push_to_its_settling(traces: Traces, mails
     assert [each.name for each in (push, process, settle)] == ["push mails", "process mails", "settle mails"]
     assert [each.kind for each in (push, process, settle)] == [SpanKind.PRODUCER, SpanKind.CONSUMER, SpanKind.CLIENT]
     assert (parent_of(push), parent_of(process), parent_of(settle)) == (None, context_of(push), context_of(process))
+    assert [(each.context.trace_id, each.context.span_id) for each in process.links] == [context_of(push)]
     assert inner == [context_of(push)[0]]
     assert settle.start_time == process.end_time
     common = {"messaging.system": "lowq", "messaging.destination.name": "mails", "messaging.message.id": pushed.id}
@@ -133,6 +134,15 @@ def test_what_is_pushed_inside_a_span_belongs_to_it(traces: Traces, mails: Mails
     assert parent_of(traces.one("push")) == (order.get_span_context().trace_id, order.get_span_context().span_id)
     assert {"mine", "traceparent"} == set(task.headers)
     assert f"{context_of(traces.one('push'))[1]:016x}" in task.headers["traceparent"]
+
+
+def test_a_context_that_the_caller_gave_stays_the_tasks(traces: Traces, mails: Mails) -> None:
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    mails.push(1, headers={"traceparent": given})
+
+    assert mails.backend.tasks()[0].headers["traceparent"] == given
+    (link,) = traces.one("push").links
+    assert f"{link.context.span_id:016x}" == "b7ad6b7169203331"
 
 
 def test_a_batch_is_one_push_and_all_its_tasks_follow_it(traces: Traces, mails: Mails) -> None:
