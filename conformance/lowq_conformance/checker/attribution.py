@@ -52,7 +52,7 @@ def blame_refusal(spec: Spec, new: ModelTask, equals: list[ModelTask], refused: 
         if new.key is None and work_text(each) == work_text(new.work):
             return clause, f"push of {new} said that an equal task stands, but the push of that one had failed"
     if spec.dedupe == "off":
-        return "DELIVER-1", f"push of {new} said that it was not added, but this queue keeps every push"
+        return "DELIVER-1", f"push of {new} said that it was not added, but this queue keeps every push (dedupe: off)"
     if not equals:
         return (
             "DEDUPE-3" if new.key is None else "DEDUPE-4",

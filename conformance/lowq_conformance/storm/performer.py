@@ -35,6 +35,8 @@ from lowq_conformance.support.tracepoints import TracedClient, die
 
 Step = list[Any]
 
+NEARLY = 0.7
+"""After which part of its lease nothing is settled any more by who would not be refused."""
 EMPTIES = 2
 """How often in a row a queue must say that it is empty before it is believed."""
 
@@ -105,6 +107,8 @@ class Performer:
         """The ids and the works of what it has pushed and not cancelled."""
         self.buried: list[Any] = []
         """The ids of what it has set aside and not redriven."""
+        self._since: dict[Held, float] = {}
+        """When what is in hand was asked for."""
         self._client: Recorder | None = None
         self._steered: set[Any] = set()
         self._child, self._child_name = 0, ""
@@ -170,10 +174,11 @@ class Performer:
 
     def do_claim(self) -> None:
         """Claim."""
-        client = self.client
+        client, now = self.client, time.monotonic()
         held = client.claim(lease_for=self.equipment.lease)
         if held is not None:
             self.held.append(held)
+            self._since[held] = now
 
     def do_await(self, seconds: float) -> None:
         """Claim, and wait so long for a task."""
@@ -189,7 +194,8 @@ class Performer:
             return
         held = self.held.pop(which)
         client = self.client
-        client.ack(held)
+        if not self._comes_late(held):
+            client.ack(held)
 
     def do_release(self, which: int, delay: float | None = None) -> None:
         """Give back what is in hand, `delay` is in leases from now."""
@@ -198,7 +204,8 @@ class Performer:
             return
         held = self.held.pop(which)
         client, when = self.client, self._later(delay)
-        client.release(held, not_before=when)
+        if not self._comes_late(held):
+            client.release(held, not_before=when)
 
     def do_extend(self, which: int) -> None:
         """Hold what is in hand for a lease from now."""
@@ -326,6 +333,15 @@ class Performer:
             came(os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1]))
 
     # how they do it
+
+    def _comes_late(self, held: Held) -> bool:
+        """Whether the lease is nearly over, or more, where nobody refuses what comes too late and time really passes:
+        the machine stood still for so long."""
+        since = self._since.pop(held, None)
+        if since is None or "fenced" in self.subject.promises or "lease" not in self.subject.promises:
+            return False
+        lease = self.equipment.lease.total_seconds()
+        return not self.subject.can_pass_time and time.monotonic() - since > NEARLY * lease
 
     def _live_as(self, child: str, client: Recorder, steps: list[Step]) -> NoReturn:
         """Be a child: carry out the steps, within a bound, and leave."""

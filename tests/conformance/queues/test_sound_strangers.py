@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from math import inf
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lowq_conformance.run.runner import run
 from lowq_conformance.storm import execution
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import Stress, Victim
+from lowq_conformance.storm.performer import Step
 from lowq_conformance.storm.storms import Storms, judge_run
 from lowq_conformance.subject.loading import load
 
@@ -82,6 +84,27 @@ def test_a_claim_without_a_lease_may_end_when_its_client_is_dead(storms: Made) -
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_nothing_is_settled_too_late_where_nobody_refuses_that(storms: Made, seed: int) -> None:
     assert accused(storms(f"{RELUCTANT}:Unfenced", seed), "kills", "storm threads") == []
+
+
+def test_a_client_whose_machine_stood_still_settles_nothing_that_nobody_would_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "SHORT", timedelta(seconds=1))
+    steps: list[Step] = [
+        ["open"],
+        ["push", "a"],
+        ["claim"],
+        ["nap", 1.1],
+        ["claim"],
+        ["release", 0],
+        ["ack", 0],
+        ["nap", 1.1],
+    ]
+    with Agents() as agents:
+        stress = Stress(agents, load(f"{RELUCTANT}:UnfencedInRealTime"), tmp_path, False)
+        run = stress.run_alone([Victim(steps)])
+
+    assert [charge.said for charge in judge_run(run, DEFAULT.looks, deadly=True).found] == []
 
 
 def test_whoever_asks_for_as_long_as_the_queue_has_patience_does_not_wait_for_ever(

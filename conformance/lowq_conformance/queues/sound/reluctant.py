@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import BackendUnavailable, InvalidWork, Item, Lease, LeaseLost
+from lowq import BackendUnavailable, InvalidWork, Item, Lease, LeaseLost, SystemClock
 from lowq_conformance.contract.refusals import kinds
 from lowq_conformance.queues.sound.dead import FreesTheDead
 from lowq_conformance.queues.sound.journal import Journal, Queue
@@ -28,6 +28,19 @@ class Unfenced(Journal):
             return row
 
     _queue = _Queue
+
+
+class UnfencedInRealTime:
+    """The same, where nobody moves the clock."""
+
+    promises = Unfenced.promises - {"clock"}
+    dedupe = Unfenced.dedupe
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue `name` at `place`."""
+        whole = Unfenced()
+        whole.clock = lambda _: SystemClock()  # type: ignore[assignment,method-assign,return-value]  # the machine's time
+        return whole.open(place, name)
 
 
 class TakesBack(FreesTheDead):
