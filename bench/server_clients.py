@@ -160,7 +160,7 @@ class RawValkey:
     """The scripts alone."""
 
     def __init__(self, url: str) -> None:
-        self._server = redis.Redis.from_url(redis_url(url))
+        self._server = redis.Redis.from_url(redis_url(url), socket_timeout=60)
         self._push, self._claim, self._ack = map(self._server.register_script, (_PUSH, _CLAIM, _ACK))
         self._keys = ["{raw}:ready", "{raw}:work", "{raw}:standing", "{raw}:next", "{raw}:leased", "{raw}:token"]
 

@@ -116,7 +116,8 @@ class PostgresBackend:
         self._database = Database(address, schema=schema, create=create, patience=patience, pooled=pooled)
         try:
             self._queue, self._dedupe = self._adopt(dedupe, create)
-            self._turn, self._claiming = turn(self._s), claiming(self._s)
+            self._turn = turn(self._s)
+            self._claiming = {one: claiming(self._s, one=one, loose=self._is_loose) for one in (True, False)}
             self._pushing = pushing(self._s, _WINDOWS[self._dedupe])
         except BaseException:
             self._database.close()
@@ -440,9 +441,13 @@ class PostgresBackend:
             statement = f"SELECT {columns()} FROM {self._s}claim_loose($1, $2, $3, $4, $5, $6, $7)"
 
         def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
-            if not (doubt or self._was_empty or self._is_loose) and connection.setting is None:
-                quick = (self._queue, self._at, length, limit, token)
-                if rows := connection.ask_behind(self._turn, self._queue, self._claiming, quick, left):
+            if not (doubt or self._was_empty) and connection.setting is None:
+                ready, quick = self._claiming[limit == 1], (self._queue, self._at, length, limit, token)
+                if self._is_loose:
+                    rows = connection.ask(ready, quick, left)
+                else:
+                    rows = connection.ask_behind(self._turn, self._queue, ready, quick, left)
+                if rows:
                     return rows
             values: tuple[Value, ...] = (*self._entered, length, limit, token)
             more = (doubt,) if self._is_loose else (self._was_empty, doubt)

@@ -97,6 +97,8 @@ class Connection:
         self._pid = kernel.getpid()
         self._asked: dict[str, int] = {}
         self._prepared: dict[str, bytes] = {}
+        self._readers: dict[str, list[Callable[[bytes], Any]]] = {}
+        """What reads the columns of a prepared statement's rows, whose types stay as they are."""
         self._reads, self._read = kernel.poll(), -1
         """What waits for an answer, on that descriptor: it is made once, since each call waits twice."""
         self.heard = False
@@ -157,7 +159,7 @@ class Connection:
             self._send(statement, data)
         except self._errors as error:
             raise Away(_words(str(error))) from None
-        return self._rows(self._answer(left))
+        return self._rows(self._answer(left), statement)
 
     def ask_behind(
         self, first: str, value: Value, statement: str, values: Sequence[Value | Array], left: Left
@@ -182,7 +184,7 @@ class Connection:
             self._pg.exit_pipeline_mode()
             raise
         self._pg.exit_pipeline_mode()
-        return self._rows(results)
+        return self._rows(results, statement)
 
     def _prepare(self, statement: str, left: Left) -> None:
         """The statement is prepared, if it is asked often."""
@@ -312,16 +314,20 @@ class Connection:
                     raise Away(words, asked=True)
                 raise Refused(code, words)
 
-    def _rows(self, results: list[PGresult]) -> list[Row]:
-        """The rows of the last result."""
+    def _rows(self, results: list[PGresult], statement: str = "") -> list[Row]:
+        """The rows of the last result, which is that of the statement."""
         result = results[-1]
-        columns = range(result.nfields)
-        if not columns:
+        reads = self._readers.get(statement)
+        if reads is None:
+            columns = range(result.nfields)
+            reads = [reader(result.ftype(column) if result.fformat(column) else 0) for column in columns]
+            if statement in self._prepared:
+                self._readers[statement] = reads
+        if not reads:
             return [(result.command_tuples,)]
-        reads = [reader(result.ftype(column) if result.fformat(column) else 0) for column in columns]
         get = result.get_value
         return [
-            tuple([None if (data := get(row, column)) is None else reads[column](data) for column in columns])
+            tuple([None if (data := get(row, column)) is None else read(data) for column, read in enumerate(reads)])
             for row in range(result.ntuples)
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from struct import Struct, pack
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ BYTES, BIGINT, TEXT = 17, 20, 25
 """The numbers of PostgreSQL's types, as its catalogue has them."""
 
 
+@cache
 def columns(table: str = "") -> str:
     """The columns of a task for a SELECT, of that table or row."""
     return ", ".join(f"{table}{name}" for name in COLUMNS)

@@ -34,21 +34,27 @@ def pushing(schema: str, window: int) -> str:
             THEN pg_notify('lowq_' || '{schema}queue'::regclass::oid || '_' || $1::bigint, '') END"""
 
 
-def claiming(schema: str) -> str:
+def claiming(schema: str, *, one: bool, loose: bool) -> str:
     """Leases what is ready, in order, and gives its rows; none where something has fallen due meanwhile.
 
     $1 queue, $2 the instant or NULL, $3 microseconds of the lease, $4 how many at most, $5 what tokens begin with.
+    `one`: $4 is 1, and the server looks for one id, which costs it a quarter less than an array of them. `loose`: it
+    passes over what others hold.
     """
+    begin, end = ("= (", ")") if one else ("= ANY (ARRAY(", "))")
     return f"""
         UPDATE {schema}task SET state = 2, attempts = attempts + 1, token = $5::text || id,
             due = least({_now("$2")} + $3::bigint, {LAST_MICROS})
-        WHERE id = ANY (ARRAY(
+        WHERE id {begin}
             SELECT id FROM {schema}task WHERE queue = $1::bigint AND state = 1
             AND NOT EXISTS (SELECT 1 FROM {schema}task WHERE queue = $1 AND due <= {_now("$2")})
-            ORDER BY rank, id LIMIT $4::bigint FOR UPDATE))
+            ORDER BY rank, id LIMIT $4::bigint FOR UPDATE{" SKIP LOCKED" if loose else ""}{end}
         RETURNING {columns()}"""
 
 
 def _now(at: str) -> str:
-    """Microseconds since 1970, when the server got to the statement, or the instant that it was told."""
-    return f"coalesce({at}::bigint, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint)"
+    """Microseconds since 1970, when the server got to the statement, or the instant that it was told.
+
+    A double holds them, and is quicker than the number of any length that `extract` gives.
+    """
+    return f"coalesce({at}::bigint, (date_part('epoch', statement_timestamp()) * 1000000)::bigint)"
