@@ -33,7 +33,7 @@ from lowq.backends.postgres.database import Database
 from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, Value, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
-from lowq.backends.postgres.statements import claiming, pushing, turn
+from lowq.backends.postgres.statements import claiming, going_on, pushing, turn
 from lowq.backends.postgres.waiting import Listener, wait_for_task
 from lowq.backends.postgres.within import push_within
 from lowq.clock import Clock, span, to_datetime, to_micros
@@ -118,6 +118,7 @@ class PostgresBackend:
             self._queue, self._dedupe = self._adopt(dedupe, create)
             self._turn = turn(self._s)
             self._claiming = {one: claiming(self._s, one=one, loose=self._is_loose) for one in (True, False)}
+            self._going_on = going_on(self._s)
             self._pushing = pushing(self._s, _WINDOWS[self._dedupe])
         except BaseException:
             self._database.close()
@@ -476,6 +477,11 @@ class PostgresBackend:
         tokens = Array(TEXT, [lease.token for lease in leases])
 
         def settle(connection: Connection, left: Left, doubt: bool) -> list[Row]:
+            if whole and not (doubt or self._was_empty) and connection.setting is None:
+                held = (number(leases[0].id), leases[0].token)
+                quick = (self._queue, self._at, length, most, token, *held)
+                if rows := connection.ask_behind(self._turn, self._queue, self._going_on, quick, left):
+                    return [(None, *row) for row in rows]
             values = (*self._entered, ids, tokens, length, most, token, whole, doubt)
             return connection.ask(statement, values, left)
 

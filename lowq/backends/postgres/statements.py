@@ -1,4 +1,6 @@
-"""A push and a claim as bare statements, behind one that takes the queue's turn: what most calls come down to.
+"""A push, a claim and an ack with the next claim as bare statements: what most calls come down to.
+
+Each comes behind one that takes the queue's turn.
 
 The server looks anew with each statement of a transaction, and so sees, once the turn was taken, what whoever had it
 before has done. It gets both in one piece. A function that does the same costs as much again as the statement in it.
@@ -43,13 +45,36 @@ def claiming(schema: str, *, one: bool, loose: bool) -> str:
     """
     begin, end = ("= (", ")") if one else ("= ANY (ARRAY(", "))")
     return f"""
-        UPDATE {schema}task SET state = 2, attempts = attempts + 1, token = $5::text || id,
-            due = least({_now("$2")} + $3::bigint, {LAST_MICROS})
-        WHERE id {begin}
+        {_leasing(schema)}
+        WHERE id {begin}{_ready(schema)}{" SKIP LOCKED" if loose else ""}{end}
+        RETURNING {columns()}"""
+
+
+def going_on(schema: str) -> str:
+    """The task of a lease is gone, and the next one is leased as by `claiming`, which gives its row.
+
+    No row, and nothing is done, where either cannot be. $1 to $5 as for `claiming`; $6 the id and $7 the token.
+    """
+    return f"""
+        WITH following AS ({_ready(schema)}),
+        gone AS (
+            DELETE FROM {schema}task WHERE id = $6::bigint AND token = $7::text AND queue = $1
+            AND EXISTS (SELECT FROM following) RETURNING id)
+        {_leasing(schema)}
+        WHERE id = (SELECT id FROM following) AND EXISTS (SELECT FROM gone)
+        RETURNING {columns()}"""
+
+
+def _leasing(schema: str) -> str:
+    return f"""UPDATE {schema}task SET state = 2, attempts = attempts + 1, token = $5::text || id,
+            due = least({_now("$2")} + $3::bigint, {LAST_MICROS})"""
+
+
+def _ready(schema: str) -> str:
+    return f"""
             SELECT id FROM {schema}task WHERE queue = $1::bigint AND state = 1
             AND NOT EXISTS (SELECT 1 FROM {schema}task WHERE queue = $1 AND due <= {_now("$2")})
-            ORDER BY rank, id LIMIT $4::bigint FOR UPDATE{" SKIP LOCKED" if loose else ""}{end}
-        RETURNING {columns()}"""
+            ORDER BY rank, id LIMIT $4::bigint FOR UPDATE"""
 
 
 def _now(at: str) -> str:
