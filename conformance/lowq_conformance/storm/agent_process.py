@@ -103,11 +103,14 @@ def serve(control: socket.socket) -> None:
 
 
 def _load(own: int) -> None:
-    """The modules were imported whose names come over `own`, and no fork copies what none of them frees."""
-    with open(own, "rb") as names:
-        for name in names.read().decode().split():
-            with suppress(Exception):  # whoever needs it will say so
-                import_module(name)
+    """The environment is as it comes over `own`, and the modules were imported; no fork copies what none frees."""
+    with open(own, "rb") as told:
+        found = json.loads(told.read())
+    os.environ.clear()
+    os.environ.update(found["environment"])
+    for name in found["modules"]:
+        with suppress(Exception):  # whoever needs it will say so
+            import_module(name)
     gc.collect()
     gc.freeze()
 

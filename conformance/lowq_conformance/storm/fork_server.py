@@ -6,6 +6,7 @@ before that loads the queue, which costs a hundredth.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -43,12 +44,16 @@ class ForkServer:
     loaded: frozenset[str] = frozenset()
 
     def load(self, modules: Iterable[str]) -> None:
-        """The modules will have been imported before the next fork."""
+        """The modules will have been imported before the next fork, and this process's environment is that of agents.
+
+        A harness may have set it as it was loaded: where a server is that it has started, say.
+        """
+        told = {"modules": [name for name in modules if name not in self.loaded], "environment": dict(os.environ)}
         mine, its = socket.socketpair()
         with mine:
             with its:
                 socket.send_fds(self.control, [b"load"], [its.fileno()])
-            mine.sendall("\n".join(name for name in modules if name not in self.loaded).encode())
+            mine.sendall(json.dumps(told).encode())
 
     def fork(self, *sockets: socket.socket) -> int:
         """The process id of a new agent, which was given the sockets."""

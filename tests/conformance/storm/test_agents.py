@@ -147,6 +147,26 @@ def test_a_harness_that_cannot_be_made_is_said_to_be_broken(agents: Agents, orde
         agents.start(bad)
 
 
+def test_an_agent_has_the_environment_that_a_harness_made_meanwhile(
+    agents: Agents, orders: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told.py").write_text(
+        "import os\n"
+        "from lowq import open_backend\n"
+        "class Harness:\n"
+        "    promises = frozenset({'threads', 'processes', 'persistent'})\n"
+        "    def open(self, place): return open_backend(os.environ['LOWQ_TEST_WHERE'])\n"
+    )
+    monkeypatch.setenv("LOWQ_TEST_WHERE", str(tmp_path / "there.db"))  # as where a server is that was started
+    told = f"{tmp_path / 'told.py'}:Harness"
+
+    agent = agents.start(Orders(told, orders.promises, orders.traits, orders.place, orders.logs, orders.lease))
+
+    agent.do([part("a", ["push", "x"])])
+    finish(agent)
+    assert (tmp_path / "there.db").exists()
+
+
 def test_what_goes_wrong_in_an_agent_is_told(agents: Agents, orders: Orders) -> None:
     agent = agents.start(orders)
     agent.do([part("a", ["juggle"])])
