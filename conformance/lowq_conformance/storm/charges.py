@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
+from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.storm.execution import Execution, find_bound
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, has_surfaced, is_trouble
@@ -145,9 +146,9 @@ def find_concurrent(run: Execution, call: RecordedCall) -> str:
 
 def line(run: Execution, call: RecordedCall) -> str:
     """One call: when, who, what, and what came of it."""
-    at = (call.call - run.start) / 1e6
+    at = NANOSECONDS.length(call.call - run.start)
     if call.ret is None:
         came = "cut off by a kill" if call.dead is not None and call not in run.waiting else "never returned"
     else:
-        came = f"{call.error or call.result} after {(call.ret - call.call) / 1e6:.3f} ms"
-    return f"{at:10.3f} ms  {call}: {came}"
+        came = f"{call.answer} after {NANOSECONDS.length(call.ret - call.call)}"
+    return f"{at:>10}  {call}: {came}"

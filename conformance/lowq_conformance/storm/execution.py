@@ -82,14 +82,17 @@ class Stress:
     shared: bool = False
     """Whether the threads have one client in common."""
 
-    def run(self, shares: Shares, kills: Kills | None = None) -> Execution:
-        """What was seen when each share was carried out by a client of its own, all of them at once."""
+    def run(self, shares: Shares, kills: Kills | None = None, then: After | None = None) -> Execution:
+        """What was seen when each share was carried out by a client of its own, all of them at once.
+
+        Once what was left came out, the steps that follow from the calls so far are carried out, where there are any.
+        """
         began = time.monotonic()
         state = RunState(self, len(shares))
         crew = state.start_clients(shares)
         state.watch(crew, kills)
         if not state.run.waiting:
-            state.drain()
+            state.drain(then)
         state.finish()
         state.run.seconds = time.monotonic() - began
         return state.run

@@ -1,8 +1,12 @@
-"""What became of each task of a run in which clients died within extend, dead_letter, redrive and cancel.
+"""What became of tasks whose clients died in a call that changes them, and of works that are pushed again at the end.
 
-Such a call is whole or absent: whoever was killed in it leaves the task as it was before or as it is afterwards. When
-all leases have run out and all that is dead was redriven, each task has come out once, but for the cancelled ones.
-Only what came out and was acked at the end is counted, and a task of which that end says nothing sure is left out.
+A call of extend, dead_letter, redrive or cancel is whole or absent: whoever was killed in it leaves the task as it
+was before or as it is afterwards. When all leases have run out and all that is dead was redriven, each task has come
+out once, but for the cancelled ones. Only what came out and was acked at the end is counted, and a task of which that
+end says nothing sure is left out.
+
+Whatever call was cut off, it leaves nothing behind that keeps an equal work away: when all has come out, what it was
+about is pushed again, and comes out.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ END = "end"
 """Who claims and acks all that is left."""
 CHANGES = ("extend", "dead_letter", "redrive", "cancel")
 
+RECENT = 3
+"""A claim that was cut off may have been about the works that its client pushed last, so many of them."""
+
 Fate = list[RecordedCall]
 """All calls about one task."""
 
@@ -30,6 +37,86 @@ def follow_up(calls: Sequence[RecordedCall]) -> list[Step]:
     return [*again, ["drain", DRAIN], *works, ["drain", DRAIN]]
 
 
+def push_again(calls: Sequence[RecordedCall]) -> list[Step]:
+    """What the calls that were cut off were about is pushed again, and comes out."""
+    works = dict.fromkeys(work for call in calls if call.ret is None for work in works_about(call, calls))
+    return [*(["push", work] for work in works), ["drain", DRAIN]] if works else []
+
+
+def works_about(call: RecordedCall, calls: Iterable[RecordedCall]) -> list[Any]:
+    """The works that the call is about; of a claim that was cut off, those that it may have been about."""
+    own = [each for each in calls if each.process == call.process]
+    match call.kind:
+        case "push" | "push_many":
+            return works_pushed(call)
+        case "ack" | "release":
+            return [own[call.args["claim"]].result["work"]]
+        case "claim":
+            return [work for each in own for work in works_pushed(each)][-RECENT:]
+    return []
+
+
+def works_pushed(call: RecordedCall) -> list[Any]:
+    """The works that the call pushes."""
+    match call.kind:
+        case "push":
+            return [call.args["work"]]
+        case "push_many":
+            return [item["work"] for item in call.args["items"]]
+    return []
+
+
+def find_blocked(run: Execution) -> Iterator[Charge]:
+    """The works that did not come out when they were pushed again: something that is gone keeps them away.
+
+    A task that a killed client has in hand keeps them away rightly, for ever where there are no leases.
+    """
+    calls = run.recording.calls
+    traits = run.subject.traits
+    if traits.dedupe == "off" or traits.one_at_a_time or not came_to_the_end(calls):
+        return
+    if "lease" not in run.subject.promises and any(call.kind == "claim" and call.process != END for call in calls):
+        return
+    charged = set[str]()
+    for again in calls:
+        if again.process != END or again.kind != "push" or again.ret is None or again.error is not None:
+            continue
+        work = again.args["work"]
+        if again.result["added"] is True or any(hands_out(call, work) and call.call > again.call for call in calls):
+            continue
+        about = (call for call in reversed(calls) if call.ret is None and work in works_about(call, calls))
+        if (cut := next(about, None)) is None:
+            continue
+        stands = "the queue said that it still stands" if says_duplicate(again) else "it did not come out"
+        whose = (
+            "which may be what a killed client claimed" if cut.kind == "claim" else f"whose {cut.kind} was cut off"
+        )
+        said = f"{work!r}, {whose}, is gone; when it was pushed again, {stands}"
+        shown = [call for call in calls if call in (cut, again) or hands_out(call, work)]
+        for clause in (*CUT_OFF.get(cut.kind, ()), "CRASH-6", "CRASH-7"):
+            if clause not in charged:  # one is shown of each clause
+                charged.add(clause)
+                yield Charge(clause, said, "\n".join(line(run, call) for call in shown))
+
+
+CUT_OFF = {"push": ("CRASH-2",), "push_many": ("CRASH-3",)}
+"""The clauses about calls that were cut off."""
+
+
+def hands_out(call: RecordedCall, work: Any) -> bool:
+    """Whether the call handed the work out."""
+    return call.kind == "claim" and call.result is not None and bool(call.result["work"] == work)
+
+
+def came_to_the_end(calls: Sequence[RecordedCall]) -> bool:
+    """Whether all came out that could, and then one more came and went."""
+    if not any(call.process == END and call.kind == "push" and call.args["work"] == "last" for call in calls):
+        return False
+    return not any(
+        call.process == END and call.kind == "claim" and (call.ret is None or call.error) for call in calls
+    )
+
+
 def list_ids(calls: Iterable[RecordedCall], kind: str) -> list[Any]:
     """The ids of the tasks that calls of this kind were about."""
     return [call.args["id"] for call in calls if call.kind == kind]
@@ -38,10 +125,8 @@ def list_ids(calls: Iterable[RecordedCall], kind: str) -> list[Any]:
 def find_changed(run: Execution) -> Iterator[Charge]:
     """The tasks that are lost, or came out more often than they were pushed, or left something behind."""
     calls = run.recording.calls
-    if not any(call.process == END and call.kind == "push" and call.args["work"] == "last" for call in calls):
-        return  # the end was not come to
-    if any(call.process == END and call.kind == "claim" and (call.ret is None or call.error) for call in calls):
-        return  # not all came out that could
+    if not came_to_the_end(calls):
+        return
     charged = set[str]()
     for fate in fates_of(calls).values():
         for clause, said in faults_of(run, fate):

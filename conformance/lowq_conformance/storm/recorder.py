@@ -19,6 +19,7 @@ from typing import Any
 
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.subject.client import Answer, Client, Held
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,8 +44,24 @@ class RecordedCall:
     dead: int | None = None
 
     def __str__(self) -> str:
-        encode_id = ", ".join(f"{name}={value!r}" for name, value in self.args.items() if value not in (None, 0))
-        return f"{self.process}: {self.kind}({encode_id})"
+        if self.kind == "push_many":
+            return f"{self.process}: push_many({[item['work'] for item in self.args['items']]!r})"
+        told = [show_argument(name, value) for name, value in self.args.items() if value not in (None, 0)]
+        return f"{self.process}: {self.kind}({', '.join(told)})"
+
+    @property
+    def answer(self) -> str:
+        """What it came to, in a few words."""
+        if self.error is not None:
+            return self.error
+        match self.kind:
+            case "push" if self.result:
+                return show_answer(self.result)
+            case "push_many" if self.result:
+                return f"[{', '.join(map(show_answer, self.result))}]"
+            case "claim" if self.result:
+                return repr(self.result["work"])
+        return repr(self.result)
 
 
 class Log:
@@ -231,6 +248,23 @@ def pushes_added(call: RecordedCall) -> int:
     if call.kind == "push_many":
         return sum(answer["added"] is not False for answer in call.result or ())
     return 0
+
+
+def show_argument(name: str, value: Any) -> str:
+    """An argument as a report shows it: lengths and instants are written down in nanoseconds."""
+    match name:
+        case "work" | "id":
+            return repr(value)
+        case "lease" | "wait" | "by":
+            return f"{name}={NANOSECONDS.length(value)}"
+        case "not_before":
+            return f"{name}={EPOCH + timedelta(microseconds=value // 1000)}"
+    return f"{name}={value!r}"
+
+
+def show_answer(answer: Mapping[str, Any]) -> str:
+    """What a push said, as a report shows it."""
+    return {True: "added", False: "not added"}.get(answer["added"], "None")
 
 
 def encode_pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from lowq_conformance.storm import nemesis as crash
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge
 from lowq_conformance.storm.execution import After, Execution, Kills, Stress, Victim
-from lowq_conformance.storm.fates import find_changed, follow_up
+from lowq_conformance.storm.fates import find_blocked, find_changed, follow_up, push_again
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
@@ -243,7 +243,7 @@ class Storms:
             stress = self._stress(threads=False, seconds=self.profile.serial)
             if then is not None:
                 return judge_changes(stress.run_alone(dying(name), then))
-            return self._judge(stress.run_alone(dying(name)), deadly=True)
+            return self._judge(stress.run_alone(dying(name), push_again), deadly=True)
 
         enough = partial(Storm.killed, number=len(dying(name)) * ENOUGH)
         return self._until_seen(name, make, [*sights, enough])
@@ -261,7 +261,7 @@ class Storms:
             reserves = crash.reserves(self.subject, f"{self.seed} {name}", self.profile.reserves)
             shares = self._plan(name).rounds(self.profile.rounds * LASTING, alone=False)
             run = self._stress(threads=False, seconds=self.profile.killing).run(
-                shares, Kills(self.profile.every, reserves)
+                shares, Kills(self.profile.every, reserves), push_again
             )
             return self._judge(run, deadly=True)
 
@@ -291,6 +291,8 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
     """
     told = build_history(run)
     found = list(charges.charge_calls(run, deadly=deadly, refuses=refuses))
+    if deadly and not run.waiting:
+        found += find_blocked(run)
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
     judgement = check(told.ops, told.spec, looks)

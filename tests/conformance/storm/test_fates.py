@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 from lowq_conformance.storm.execution import Execution
-from lowq_conformance.storm.fates import END, find_changed, follow_up
+from lowq_conformance.storm.fates import END, find_blocked, find_changed, follow_up, push_again
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.subject.loading import load
 
@@ -136,3 +136,59 @@ def test_a_dead_task_whose_id_nobody_can_tell_may_stay_dead(told: Told) -> None:
     told.run.recording.calls[-1].args["id"] = None
 
     assert told.end(0, 0) == set()
+
+
+CUT_OFF = {
+    "push": {"CRASH-2", "CRASH-6", "CRASH-7"},
+    "push_many": {"CRASH-3", "CRASH-6", "CRASH-7"},
+    "ack": {"CRASH-6", "CRASH-7"},
+    "claim": {"CRASH-6", "CRASH-7"},
+}
+
+
+def cut_off(told: Told, verb: str) -> None:
+    """A client was killed within a call about the work."""
+    if verb == "push_many":
+        told.call("v0", verb, {"items": [{"work": "g1"}]}, cut=True)
+        return
+    told.call("v0", "push", {"work": "g1"}, {"added": True, "id": "7"}, cut=verb == "push")
+    if verb != "push":
+        claim = told.call("v0", "claim", {}, {"work": "g1", "id": "7"}, cut=verb == "claim")
+    if verb == "ack":
+        told.call("v0", "ack", {"claim": claim}, cut=True)
+
+
+def push_what_was_cut_off(told: Told, *, added: bool | None, comes_out: bool) -> set[str]:
+    """The clauses that are broken where the end pushes again what was cut off."""
+    for word, *arguments in push_again(told.run.recording.calls):
+        if word == "push":
+            told.call(END, "push", {"work": arguments[0]}, {"added": added, "id": "8"})
+    if comes_out:
+        told.come_out()
+    told.call(END, "push", {"work": "last"}, {"added": True, "id": "9"})
+    return {charge.clause for charge in find_blocked(told.run)}
+
+
+@pytest.mark.parametrize("added", [False, None])
+@pytest.mark.parametrize("verb", CUT_OFF)
+def test_what_was_cut_off_keeps_no_equal_work_away(told: Told, verb: str, added: bool | None) -> None:
+    cut_off(told, verb)
+
+    assert push_what_was_cut_off(told, added=added, comes_out=False) == CUT_OFF[verb]
+
+
+@pytest.mark.parametrize("added", [False, None, True])
+@pytest.mark.parametrize("verb", CUT_OFF)
+def test_a_work_that_comes_out_when_it_is_pushed_again_is_kept_away_by_nothing(
+    told: Told, verb: str, added: bool | None
+) -> None:
+    cut_off(told, verb)
+
+    assert push_what_was_cut_off(told, added=added, comes_out=True) == set()
+
+
+def test_without_leases_a_killed_client_may_keep_equal_works_away(told: Told) -> None:
+    told.run = Execution(load("lowq_conformance.queues.sound.less:SQLite.lease"), HOUR, False, 0, told.run.now)
+    cut_off(told, "ack")
+
+    assert push_what_was_cut_off(told, added=False, comes_out=False) == set()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,53 @@ class WorkAfterItsTask(Queue):
         file = self.works / str(row.number)
         shown = Row(**{**vars(row), "text": file.read_text() if file.exists() else "null"})
         return super().lease(shown)
+
+
+@breaks("CRASH-2", "CRASH-6")
+class ReservesAndThenPushes(Queue):
+    """A push reserves its work in one step and writes the task in the next, and a killed one leaves it reserved."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.reserved = place / "reserved"
+        self.reserved.mkdir(exist_ok=True)
+
+    def add(self, row: Row, now: int) -> Pushed:
+        mark = self.reserved / sha256(repr(self.identity(row)).encode()).hexdigest()
+        if mark.exists():
+            return Pushed(f"{self.name}/0", added=False)
+        mark.touch()
+        answer = super().add(row, now)
+        assert self.fd is not None
+        self.flush(self.fd)
+        mark.unlink()
+        return answer
+
+
+@breaks("CRASH-6")
+class FreesTheWorkAfterwards(Queue):
+    """An ack removes the task in one step, and frees its work for another push in the next."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.working = place / "working"
+        self.working.mkdir(exist_ok=True)
+
+    def mark(self, row: Row) -> Path:
+        """The file that says that the work is not free."""
+        return self.working / sha256(repr(self.identity(row)).encode()).hexdigest()
+
+    def add(self, row: Row, now: int) -> Pushed:
+        if self.mark(row).exists():
+            return Pushed(f"{self.name}/0", added=False)
+        return super().add(row, now)
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            row = self.held(lease)
+            self.mark(row).touch()
+            self.remove(row)
+        self.mark(row).unlink()
 
 
 @breaks("CRASH-4", "CRASH-7")
