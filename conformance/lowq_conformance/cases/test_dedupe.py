@@ -25,6 +25,9 @@ from lowq_conformance.cases.timing import fall_due, later, not_yet, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Answer, Client, Held
 
+SAME_CHECKSUM = ("plumless", "buckeroo", "beb", "ccc", "Aa", "BB")
+"""Pairs of the same CRC-32, the same Adler-32, and the same hash in Java, whatever stands before and behind them."""
+
 
 def require_added(q: Client, answer: Answer) -> None:
     """The push did not say that it was refused."""
@@ -100,8 +103,9 @@ def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
         ["a b", "ab", ["a", "b"], ["b", "a"], ["a b"]],
         [{"a": 1}, {"a": "1"}, {"a": 1.0}, {"a": None}, {"A": 1}, {"a": 1, "b": None}],
         [2**53, 2**53 + 1, float(2**53)],
+        [*SAME_CHECKSUM, -1, -2],  # which have the same hash in Python
     ],
-    ids=["one", "nothing", "accents", "letters", "long", "longer", "spaces", "objects", "numbers"],
+    ids=["one", "nothing", "accents", "letters", "long", "longer", "spaces", "objects", "numbers", "checksums"],
 )
 def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
     kept = []
@@ -168,7 +172,7 @@ def test_the_empty_key_is_a_key(q: Client) -> None:
 
 @pytest.mark.clause("DEDUPE-4")
 def test_keys_are_compared_as_they_are(q: Client) -> None:
-    keys = ["ab", "a*", "a%", "a_", "AB", "ab ", "a.", "x" * 300 + "1", "x" * 300 + "2"]
+    keys = ["ab", "a*", "a%", "a_", "AB", "ab ", "a.", "x" * 300 + "1", "x" * 300 + "2", *SAME_CHECKSUM]
     for key in keys:
         require_added(q, q.push(f"under {key}", key=key))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -245,6 +246,66 @@ def test_redriving_one_task_leaves_every_other_as_it_was(q: Client, other: Clien
     same(q, before, others.list_all(), 1)
 
     others.come_out("the one")
+
+
+@pytest.mark.clause("DELIVER-11")
+@pytest.mark.needs("cancel")
+@pytest.mark.parametrize("state", ["in hand", "gone"])
+def test_cancelling_in_vain_leaves_every_other_task_as_it_was(q: Client, other: Client, state: str) -> None:
+    others = Others(q, other)
+    others.stand()
+    id = require(others.push_one(), "the id of what was pushed")
+    held = hold(other)
+    others.push_behind()  # before an id may come free
+    if state == "gone":
+        other.ack(held)
+    before = others.list_all()
+    with suppress(Refused):
+        q.cancel(id)
+    same(q, before, others.list_all(), 1)
+    if state == "in hand":
+        other.ack(held)
+
+    others.come_out()
+
+
+@pytest.mark.clause("DELIVER-11")
+@pytest.mark.needs("dead_letter")
+def test_redriving_in_vain_leaves_every_other_task_as_it_was(q: Client, other: Client) -> None:
+    if not q.has("redrive"):
+        raise NotPromised("the client has no method redrive")
+    others = Others(q, other)
+    others.stand(twin=False)  # which may have the same id
+    id = require(others.push_one(), "the id of what was pushed")
+    held = hold(other)
+    others.push_behind()
+    before = others.list_all()
+    with suppress(Refused):
+        q.redrive(id)
+    same(q, before, others.list_all(), 1)
+    other.ack(held)
+
+    others.come_out()
+
+
+@pytest.mark.clause("DELIVER-11")
+@pytest.mark.needs("fenced")
+@pytest.mark.parametrize(
+    "verb", ["ack", *(pytest.param(verb, marks=pytest.mark.needs(verb)) for verb in ("release", "dead_letter"))]
+)
+def test_settling_twice_leaves_every_other_task_as_it_was(q: Client, other: Client, verb: str) -> None:
+    others = Others(q, other)
+    others.stand()
+    id = others.push_one()
+    held = hold(other)
+    others.push_behind()
+    came = SETTLES[verb](other, held, id)
+    before = others.list_all()
+    with suppress(Refused):
+        SETTLES[verb](other, held, id)
+    same(q, before, others.list_all(), 1)
+
+    others.come_out(*came)
 
 
 @pytest.mark.clause("DELIVER-11")

@@ -36,6 +36,22 @@ def test_a_task_released_until_a_time_is_not_claimable_before(q: Client, zone: t
     takes(q, "a")
 
 
+@pytest.mark.clause("RELEASE-2")
+def test_the_time_of_a_release_counts_also_where_the_push_had_one(q: Client) -> None:
+    if not q.takes("release", "not_before"):
+        raise NotPromised("release takes no not_before")
+    first = later(q)
+    q.push("a", not_before=first)
+    fall_due(q, first)
+    held = takes(q, "a")
+    due = later(q)
+    q.release(held, not_before=due)
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
 @pytest.mark.clause("RELEASE-3")
 def test_a_released_task_keeps_its_work(q: Client) -> None:
     q.push({"lines": [1]})

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from unicodedata import normalize
+from zlib import adler32, crc32
 
 from lowq import Clock, Dedupe, Item, Lease, Pushed
 from lowq_conformance.queues.broken.register import breaks
@@ -49,6 +50,22 @@ class DedupesByStr(Queue):
 
     def identity(self, row: Row) -> Hashable:
         return str(json.loads(row.text)) if row.key is None else ("key", row.key)
+
+
+@breaks("DEDUPE-3", "DEDUPE-4")
+class DedupesByCRC(Queue):
+    """Works and keys whose CRC-32 is the same are merged."""
+
+    def identity(self, row: Row) -> Hashable:
+        return row.key is None, crc32((row.text if row.key is None else row.key).encode())
+
+
+@breaks("DEDUPE-3", "DEDUPE-4")
+class DedupesByAdler(Queue):
+    """Works and keys whose Adler-32 is the same are merged."""
+
+    def identity(self, row: Row) -> Hashable:
+        return row.key is None, adler32((row.text if row.key is None else row.key).encode())
 
 
 @breaks("DEDUPE-3")

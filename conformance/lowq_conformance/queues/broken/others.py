@@ -105,6 +105,41 @@ class DeadLetterForgetsTheReason(Queue):
                 self.write(row)
 
 
+@breaks("DELIVER-11")
+class CancelTakesTheNext(Queue):
+    """Cancelling a task that runs says that it cannot be, and takes out the one that would come next."""
+
+    def cancel(self, id: str) -> bool:
+        with self.alone():
+            row, following = self.find(id), self.first()
+            if row is not None and row.state == "leased" and following is not None:
+                self.remove(following)
+        return super().cancel(id)
+
+
+@breaks("DELIVER-11")
+class RedrivesTheFirst(Queue):
+    """Redriving a task that is not dead redrives the one that died first."""
+
+    def redrive(self, id: str) -> bool:
+        with self.alone() as now:
+            row, dead = self.find(id), self.rows_in("dead")
+            if row is not None and row.state != "dead" and dead:
+                self.wait(min(dead, key=lambda each: each.number), None, now)
+        return super().redrive(id)
+
+
+@breaks("DELIVER-11")
+class AcksTheFirstInHand(Queue):
+    """An ack of what is gone takes the first task that anybody has in hand."""
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            if self.find(lease.id) is None and self.by_state["leased"]:
+                self.remove(self.rows[min(self.by_state["leased"])])
+        super().ack(lease)
+
+
 @breaks_with_room("DELIVER-12")
 class DropsTheOldest(Bounded):
     """A full queue makes room by dropping what has waited longest."""

@@ -46,6 +46,15 @@ class ReleaseDropsTheZone(Queue):
         super().release(lease, not_before=None if not_before is None else not_before.replace(tzinfo=UTC))
 
 
+@breaks("RELEASE-2")
+class ReleaseTakesTheEarlierTime(Queue):
+    """Of the time of a release and the one of the push the earlier counts."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        pushed = lease.task.not_before
+        super().release(lease, not_before=min(pushed, not_before) if pushed and not_before else not_before)
+
+
 @breaks("RELEASE-3")
 class ReleaseResetsAttempts(Queue):
     """A released task begins to count its attempts anew, so that it is never given up."""
