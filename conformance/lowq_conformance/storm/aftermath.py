@@ -36,6 +36,12 @@ class Tally:
     after: str = ""
     """Likewise of the push that followed."""
     torn: bool = False
+    beside: bool = False
+    """Whether other calls of the client were under way."""
+    early: str = ""
+    """What became of the one that began before the call, as of the others."""
+    late: str = ""
+    """Likewise of the one that began as the call was interrupted."""
 
     def note(self, which: str, told: dict[str, Any]) -> None:
         """The call was made, for the first time ("cut") or "again"."""
@@ -58,19 +64,29 @@ class Tally:
         found = Counter(map(work_text, works))
         yield from self._look_at_pushed(found)
         yield from self._look_at_prepared(found, all_back=all_back)
-        yield from self._look_at_acknowledged(found)
+        yield from self._look_at_acknowledged(found, all_back=all_back)
 
     @property
     def enough(self) -> list[str]:
         """Works that come out, however the call ended."""
         second = self.verb in ("ack", "extend", "release", "dead_letter", "redrive", "cancel")
-        words = {"second": second, "other": self.others == "returned", "after": self.after == "returned"}
+        became = {"other": self.others, "after": self.after, "early": self.early, "late": self.late}
+        words = {"second": second, **{name: each == "returned" for name, each in became.items()}}
+        if self.claims:  # it may have any of these in hand
+            words["early"] = words["late"] = False
         return [f"{self.n} {word}" for word, comes in words.items() if comes]
 
     def misses(self, works: list[Any]) -> bool:
         """Whether something may still be leased that the call was about."""
-        words = ("first", "second") if self.verb == "claim" else ("first",)
-        return self.verb in ("claim", "release", "extend") and any(f"{self.n} {word}" not in works for word in words)
+        words = {"claim": ["first", "second"], "release": ["first"], "extend": ["first"]}.get(self.verb, [])
+        if self.claims:
+            words += [name for name, became in (("early", self.early), ("late", self.late)) if became == "returned"]
+        return any(f"{self.n} {word}" not in works for word in words)
+
+    @property
+    def claims(self) -> bool:
+        """Whether the call takes a task in hand."""
+        return self.verb in ("claim", "claim_wait")
 
     def _look_at_pushed(self, found: Counter[str]) -> Iterator[Said]:
         times = [found[work_text(item)] for item in self.items]
@@ -127,12 +143,18 @@ class Tally:
         if self.verb in ("release", "extend") and all_back and not first and "again" not in self.returned:
             yield WHOLE, f"'{self.n} first' did not come out, also when every lease was over"
 
-    def _look_at_acknowledged(self, found: Counter[str]) -> Iterator[Said]:
-        for clause, name, became in ((FREE, "other", self.others), (USABLE, "after", self.after)):
+    def _look_at_acknowledged(self, found: Counter[str], *, all_back: bool) -> Iterator[Said]:
+        for clause, name, became, whose in (
+            (FREE, "other", self.others, "another client's push"),
+            (USABLE, "after", self.after, "a push after the interruption"),
+            (USABLE, "early", self.early, "a push that was under way"),
+            (USABLE, "late", self.late, "a push that was under way"),
+        ):
             work = f"{self.n} {name}"
             number = found[work_text(work)]
             if became == "returned" and number < 1:
-                whose = "another client's push" if name == "other" else "a push after the interruption"
+                if name in ("early", "late") and self.claims and not all_back:
+                    continue  # the claim may have it in hand
                 yield clause, f"{work!r}, {whose}, was acknowledged, and is not kept"
             elif number > (1 if became else 0):
                 yield WHOLE, f"{work!r} came out {_times(number)}"

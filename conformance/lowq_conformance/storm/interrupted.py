@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import Journal
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.support.channel import Channel
-from lowq_conformance.support.interrupts import Cut, Interrupted, Interruptible, Own, Point, own_files
+from lowq_conformance.support.interrupts import Beside, Cut, Interrupted, Interruptible, Own, Point, own_files
 
 WAIT = timedelta(seconds=2)
 """How long a claim waits that an alarm cuts off."""
@@ -55,6 +56,7 @@ class Hand:
         self.id: Any = None
         self._q: Client | None = None
         self._steered: Interruptible | None = None
+        self._beside: Beside | None = None
         self._own: Own = lambda _: False
 
     @property
@@ -140,9 +142,18 @@ class Hand:
         return {"there": verb not in ("redrive", "cancel") or self.id is not None}
 
     def do_cut(self, verb: str, n: int, at: list[Any] | None = None, alarm: float | None = None) -> Told:
-        """The call was made: told of its points, interrupted at one, or by a signal after that many seconds."""
+        """The call was made: told of its points, interrupted at one, or by a signal after that many seconds.
+
+        Where the point says so, others of the client's calls are under way meanwhile.
+        """
         assert self._steered is not None
-        cut = self._steered.cut = Cut(self._own, None if at is None else Point(*at))
+        point = None if at is None else Point(*at)
+        cut = self._steered.cut = Cut(self._own, point)
+        self._beside = None
+        if point is not None and point.ahead is not None:
+            waits, raw = verb == "claim_wait", self._steered
+            push = lambda name: raw.push(f"{n} {name}", **self._key(f"{n} {name}"))  # noqa: E731  on the loop
+            self._beside = cut.beside = Beside(push, point.ahead, waits=waits)
         if alarm is not None:
             self._steered.cut = None
             signal.signal(signal.SIGALRM, _ring)
@@ -160,13 +171,36 @@ class Hand:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             self._steered.cut = None
         if cut.done or (alarm is not None and "cut" in answer):
-            where = f"at {cut.points[-1]}" if cut.points else "by a signal, as it waited"
+            where = f"at {cut.points[-1]}" if cut.points and verb != "claim_wait" else "by a signal, as it waited"
+            if self._beside is not None:
+                where = f"as {n} late was pushed" if verb == "claim_wait" else f"{where}, while others were under way"
             call = self.subject.journal.calls[-1]
             said = "" if call.answer is None else f", answered {call.answer or 'nothing'}"
             call.answer = f"interrupted {where}{said}"
             answer["cut"] = True
         answer["points"] = [list(point) for point in cut.points]
         return answer
+
+    def do_beside(self, n: int) -> Told:
+        """What became of the calls that were under way at that time, by name."""
+        became: Told = {}
+        for name, task in self._beside.tasks.items() if self._beside is not None else ():
+            call = self.subject.journal.begin(f"{self.label}.push('{n} {name}')")
+            when = {"early": "begun before the other call", "late": "begun as that was cancelled"}[name]
+            try:
+                self.subject.loop(self.place).result(task)
+            except CancelledError:
+                became[name], said = "cancelled", "cancelled, too"
+            except Exception as error:
+                became[name], said = "refused", f"raised {type(error).__name__}: {error}"
+            else:
+                became[name], said = "returned", "returned"
+            self.subject.journal.end(call, f"{when}, {said}")
+        return {"became": became}
+
+    def _key(self, work: Any) -> dict[str, Any]:
+        key = self.q.key(work, None)
+        return {} if key is None else {"key": key}
 
     def _call(self, verb: str, n: int) -> Any:
         q, held = self.q, self.held

@@ -33,6 +33,10 @@ EACH = 40
 """Scenes at one place."""
 MOST = 4
 """Verbs of which one is found broken before no more is looked for."""
+AHEAD = (1, 0, 2, 4)
+"""So many steps another call of the client is ahead of one that is cancelled."""
+MORE = 2
+"""So many awaits more a call may come to where it has to wait for another one of its client."""
 ALARMS = (0.02, 0.05, 0.1)
 """Seconds after which a waiting claim is cut off."""
 
@@ -210,10 +214,16 @@ class Stage:
             raise NotPromised("its own worker claims")
         cuts: list[list[Cut]] = []
         for verb in verbs:
+            points: list[Point] = []
             if verb == "claim_wait":
                 cuts.append([(verb, None, seconds * random.uniform(0.5, 1.5)) for seconds in ALARMS])
             else:
-                cuts.append([(verb, point, None) for point in self._points(verb)])
+                points = self._points(verb)
+                cuts.append([(verb, point, None) for point in points])
+            if "coroutines" in self.subject.promises and verb != "close":
+                awaits = range(len(points) + MORE)
+                beside = [["", 0, "await", 1 + number, ahead] for number in awaits for ahead in AHEAD]
+                cuts.append([(verb, point, None) for point in beside])
         return in_order(cuts, random)[:number]
 
     def open(self) -> list[str]:
@@ -264,6 +274,7 @@ class Stage:
         tally = Tally(
             verb, n, merges=self.subject.traits.dedupe != "off", lasts=self.second is not None or verb != "close"
         )
+        tally.beside = point is not None and len(point) > 4
         tally.note("cut", cut)
         faults = list(self._aftermath(tally))
         program = format_program([*opened, *self.calls])
@@ -306,6 +317,12 @@ class Stage:
     def _afterwards(self, tally: Tally) -> Iterator[Said]:
         """What the interrupted client does then: it is to work on, or to refuse by name until it is opened again."""
         n = tally.n
+        if tally.beside:
+            became = self.first.ask("beside", n=n)["became"]
+            tally.early, tally.late = became.get("early", ""), became.get("late", "")
+            for name in became:
+                if became[name] == "cancelled":
+                    yield USABLE, f"a push of '{n} {name}', which was under way, was cancelled, too"
         self._batches += tally.verb == "push_many"
         if not tally.returned and (tally.verb != "push_many" or (self._batches > EVENLY and self._batches % 2)):
             again = self.first.ask("again", verb=tally.verb, n=n)

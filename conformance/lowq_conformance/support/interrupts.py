@@ -6,7 +6,7 @@ one before the first instruction with which a `with` block ends, which no signal
 soundest lock. Nor is one raised where another handler guards the instruction that follows than guarded the call, nor
 in what cleans up (`finally`, `except`, `__exit__`), which no Python can do wholly safe.
 
-A coroutine is cancelled at one of its awaits instead.
+A coroutine is cancelled at one of its awaits instead, also while other calls of its client are under way.
 
 PYTEST_DONT_REWRITE
 """
@@ -42,6 +42,8 @@ class Point(NamedTuple):
     line: int
     function: str
     time: int
+    ahead: int | None = None
+    """So many steps another call of the same client is ahead, where one is under way."""
 
     def __str__(self) -> str:
         if not self.file:
@@ -80,6 +82,7 @@ class Cut:
         self.points: list[Point] = []
         self.done = False
         """Whether it was interrupted."""
+        self.beside: Beside | None = None
         self._own, self._at = own, at
         self._times: Counter[tuple[str, int]] = Counter()
 
@@ -119,7 +122,7 @@ class Cut:
         if self.done:
             return
         self.points.append(point)
-        if self._at == point:
+        if self._at is not None and self._at[:4] == point[:4]:
             self.done = True
             raise Interrupted(f"at {point}")
 
@@ -203,6 +206,46 @@ class Interruptible:
         return call
 
 
+class Beside:
+    """Pushes of the same client, made on its loop while a call is under way that is cancelled.
+
+    The first is `ahead` so many steps when the call begins, and the second begins in the instant of the cancellation.
+    Where the call waits for a task, there is the second alone, and so many steps after it has returned the call is
+    cancelled.
+    """
+
+    def __init__(self, push: Callable[[str], Any], ahead: int, *, waits: bool) -> None:
+        self.tasks: dict[str, asyncio.Task[Any]] = {}
+        self.ahead, self.waits = ahead, waits
+        self._push = push
+
+    def begin(self, name: str) -> None:
+        """The push of that name is under way."""
+
+        async def made() -> Any:
+            return await self._push(name)
+
+        self.tasks[name] = asyncio.ensure_future(made())
+
+    def meet(self, cut: Cut, waiting: asyncio.Task[Any] | None) -> None:
+        """As soon as a push has returned, the call that waits is cancelled."""
+
+        async def made() -> Any:
+            await asyncio.sleep(WAITING)
+            answer = await self._push("late")
+            for _ in range(self.ahead):
+                await asyncio.sleep(0)
+            if waiting is not None and not waiting.done():
+                cut.done = waiting.cancel()
+            return answer
+
+        self.tasks["late"] = asyncio.ensure_future(made())
+
+
+WAITING = 0.02
+"""Seconds after which a call that waits for a task is taken to wait."""
+
+
 class Cancellable:
     """A coroutine whose awaits are its points."""
 
@@ -212,7 +255,13 @@ class Cancellable:
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self._awaited.__await__()
         resume: Callable[[], Any] = partial(steps.send, None)
-        number = 0
+        number, beside = 0, self._cut.beside
+        if beside is not None and beside.waits:
+            beside.meet(self._cut, asyncio.current_task())
+        elif beside is not None:
+            beside.begin("early")
+            for _ in range(beside.ahead):
+                yield  # the loop goes on with what is ahead
         while True:
             try:
                 waited = resume()
@@ -222,6 +271,8 @@ class Cancellable:
             try:
                 self._cut.reach(Point("", 0, "await", number))
             except Interrupted:
+                if beside is not None:
+                    beside.begin("late")
                 task = asyncio.current_task()
                 if task is not None:
                     task.cancel()  # and so what it is about to wait for is cancelled

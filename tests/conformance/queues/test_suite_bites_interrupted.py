@@ -33,6 +33,7 @@ SOUND = [
     "lowq_conformance.queues.sound.plain:Plain",
     "lowq_conformance.queues.sound.strangers:LockedFiles",
     "lowq_conformance.queues.sound.strangers:Async",
+    "lowq_conformance.queues.sound.spool:Spool",
 ]
 
 Look = Callable[..., Interruptions]
@@ -69,6 +70,15 @@ def test_a_coroutine_that_keeps_its_turn_when_it_is_cancelled_is_accused_of_it(l
 
     with pytest.raises(Broken, match="its client waits for ever"):
         found.keeps("INTERRUPT-2")
+
+
+@pytest.mark.parametrize("name", ["LetsGoOfOthersTurns", "WritesForAll", "PutsBackWhatWasBefore"])
+def test_a_cancelled_coroutine_that_harms_another_call_of_its_client_is_accused_of_it(name: str, look: Look) -> None:
+    found = look(BROKEN[name].target, clauses=["INTERRUPT-2"])
+
+    with pytest.raises(Broken, match="a push that was under way, was") as error:
+        found.keeps("INTERRUPT-2")
+    assert "# begun before the other call, returned" in (error.value.program or "")
 
 
 def test_every_clause_of_it_has_a_queue_that_breaks_it() -> None:

@@ -150,3 +150,71 @@ class KeepsItsTurnWhenCancelled(Client):
         if self._lock >= 0:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._turn.release()
+
+
+@breaks("INTERRUPT-2")
+class LetsGoOfOthersTurns(Client):
+    """A call that is cancelled while it waits for its turn lets the turn go, whosever it is."""
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[State]:
+        try:
+            await self._turn.acquire()
+            while not self.lock():
+                await asyncio.sleep(RETRY)
+            state = self.read()
+            await asyncio.sleep(0)
+            before = json.dumps(state)
+            yield state
+            if json.dumps(state) != before:
+                await self.write(state)
+        finally:
+            if self._lock >= 0:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+            if self._turn.locked():
+                self._turn.release()
+
+    async def write(self, state: State) -> None:
+        await asyncio.sleep(RETRY)
+        await super().write(state)
+
+
+@breaks("INTERRUPT-2")
+class WritesForAll(Client):
+    """Who pushes first writes for whoever pushes meanwhile, and they hear that it is over, also of one cancelled."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self._together: list[Item] = []
+        self._over: asyncio.Event | None = None
+
+    async def push_many(self, items: Iterable[Item]) -> None:
+        batch = list(items)
+        for item in batch:
+            encode(item.work)
+        self._together += batch
+        if self._over is not None:
+            await self._over.wait()
+            return
+        self._over = over = asyncio.Event()
+        try:
+            await asyncio.sleep(0)
+            together, self._together, self._over = self._together, [], None
+            await super().push_many(together)
+        finally:
+            if self._over is over:
+                self._together, self._over = [], None
+            over.set()
+
+
+@breaks("INTERRUPT-2")
+class PutsBackWhatWasBefore(Client):
+    """A push that is cancelled puts back what there was when it came, whatever others have pushed since."""
+
+    async def push_many(self, items: Iterable[Item]) -> None:
+        before = self.read()
+        try:
+            await super().push_many(items)
+        except asyncio.CancelledError:
+            self._file.write_text(json.dumps(before))
+            raise
