@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
@@ -50,6 +51,9 @@ AT_ONCE = 1.0
 """Seconds after which a worker that is there would have begun."""
 SETTLES = 0.1
 """Seconds in which a worker sees to what failed."""
+
+STEPS_OF_A_RETRY = 2
+"""At how many steps a worker dies that sees to what failed."""
 
 Push = Callable[[], list[Any]]
 """Has more wait, and tells what."""
@@ -104,12 +108,12 @@ def test_sigterm_on_the_way_to_the_next_task_loses_nothing(
         return
     lines, _ = way_to_the_next(q, workers, partial(push_one, q))
     for after in spread_over_lines(random, lines, profile.stops):
-        with standing_on_the_way(q, workers, "own", after, partial(push_one, q)) as (pid, works):
+        with standing_on_the_way(q, workers, "own", after, partial(push_one, q)) as way:
             workers.signal(signal.SIGTERM)
-            workers.reaper.thaw(pid, 0)
+            workers.reaper.thaw(way.pid, 0)
         if not workers.until(lambda: not workers.running()):
             raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
-        for work in works:
+        for work in way.works:
             require_given_back(workers, work)
 
 
@@ -128,6 +132,28 @@ def test_what_failed_is_tried_again_though_its_worker_was_killed_meanwhile(
         waits = retry_after is not None and over < retry_after.total_seconds()
         if attempts - len(turns) >= (1 if waits else 2):  # a claim may have been cut off, which counts
             require_tried_again(q, workers, failing, sum(turn.end is not None for turn in turns))
+
+
+@pytest.mark.clause("WORKER-10")
+def test_what_failed_is_tried_again_though_its_worker_was_killed_as_it_saw_to_that(
+    q: Client, workers: Workers, random: Random, profile: Profile
+) -> None:
+    """At lines and steps between a turn that fails and the next task, which waits."""
+    attempts = workers.subject.traits.attempts
+    if attempts is None or attempts < 3 or "crash" not in workers.subject.promises:
+        raise NotPromised("attempts: more than two, and that a kill loses nothing, are not stated")
+    if not profile.stops:
+        return
+    lines, steps = way_to_the_next(q, workers, partial(push_one, q), fails=True)
+    points = [("step", each) for each in spread(random, steps, min(steps, STEPS_OF_A_RETRY))]
+    points += [("own", each) for each in spread_over_lines(random, lines, profile.stops)]
+    for kind, after in points:
+        with standing_on_the_way(q, workers, kind, after, partial(push_one, q), fails=True) as way:
+            workers.kill()
+        comes_back(workers, *way.works)
+        turns = workers.of(way.work)
+        if attempts - len(turns) >= 2:  # a claim may have been cut off, which counts
+            require_tried_again(q, workers, way.work, sum(turn.end is not None for turn in turns))
 
 
 def fail_and_kill(q: Client, workers: Workers) -> Any:
@@ -201,20 +227,30 @@ def killed_on_the_way(q: Client, workers: Workers, random: Random, many: int, pu
     points = [("step", each) for each in spread(random, steps, at_steps)]
     points += [("own", each) for each in spread_over_lines(random, lines, many - at_steps)]
     for kind, after in points:
-        with standing_on_the_way(q, workers, kind, after, push) as (_, works):
+        with standing_on_the_way(q, workers, kind, after, push) as way:
             workers.kill()
-        comes_back(workers, *works)
+        comes_back(workers, *way.works)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a worker stands still: its process, the work of the turn before, and what waits."""
+
+    pid: int
+    work: Any
+    works: list[Any]
 
 
 @contextmanager
 def standing_on_the_way(
-    q: Client, workers: Workers, kind: str, after: int, push: Push
-) -> Iterator[tuple[int, list[Any]]]:
+    q: Client, workers: Workers, kind: str, after: int, push: Push, *, fails: bool = False
+) -> Iterator[Way]:
     """In the block, a worker stands still at that line or step after its turn, in which `push` had more wait, or is
-    past it; its process, and what waits. Other workers have something in hand until the block ends."""
+    past it. Other workers have something in hand until the block ends."""
     at, first = f"ended {next(fresh)}", f"begun {next(fresh)}"
     with others_busy(q, workers) as wait_begun:
         freezing = task(at, does="freeze", after=[kind, after], of=own_roots(q), at=at, first=first)
+        freezing |= {"fails": True} if fails else {}
         q.push(freezing)
         workers.start()
         turn = wait_begun(freezing)
@@ -222,7 +258,7 @@ def standing_on_the_way(
         workers.handler.open(first)
         met = workers.until(partial(is_met, workers, freezing), MOMENT)
         workers.note(f"the worker {'stands at' if met else 'is past'} {kind} {after} after its turn")
-        yield turn.pid, works
+        yield Way(turn.pid, freezing, works)
 
 
 @contextmanager
@@ -280,11 +316,12 @@ def busy_elsewhere(workers: Workers, work: Any) -> bool:
     return any(turn.end is not None for turn in later_ones)
 
 
-def way_to_the_next(q: Client, workers: Workers, push: Push) -> tuple[int, int]:
+def way_to_the_next(q: Client, workers: Workers, push: Push, *, fails: bool = False) -> tuple[int, int]:
     """How many lines of the queue's own that tell, and steps, there are between a turn and the next one of the same
     worker, where Python tells, and `push` had more wait."""
     name, first = f"the next {next(fresh)}", f"counted {next(fresh)}"
     counting = task(name, does="count", at=name, of=own_roots(q), first=first)
+    counting |= {"fails": True} if fails else {}
     with others_busy(q, workers) as wait_begun:
         q.push(counting)
         workers.start()
@@ -294,5 +331,5 @@ def way_to_the_next(q: Client, workers: Workers, push: Push) -> tuple[int, int]:
         workers.until(lambda: any(workers.of(work) for work in works))
         lines, steps = workers.handler.load_counts(name)
     workers.start()
-    workers.run(counting, *works)
+    workers.run(*([] if fails else [counting]), *works)
     return min(lines, 3000), min(steps, 60)

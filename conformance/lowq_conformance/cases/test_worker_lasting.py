@@ -209,6 +209,8 @@ def test_a_task_that_always_fails_is_tried_as_often_as_stated_and_blocks_nobody(
     q.push(task(2))
     workers.start()
     workers.run(task(2))
+    if "dead_letter" in workers.subject.promises and q.push(failing).added is False:
+        raise Broken(f"{format_value(failing)} was set aside after {attempts} attempts, and keeps an equal work away")
 
 
 @pytest.mark.clause("WORKER-11")

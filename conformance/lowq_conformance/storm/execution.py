@@ -266,6 +266,8 @@ class RunState:
         grace = self.subject.traits.grace / self.lease
         more = [] if then is None else then(load(self.logs).calls)
         steps: list[Step] = [["open"], ["drain", DRAIN], *more, ["push", "last"], ["drain", 10]]
+        if "inspect" in self.subject.promises:
+            steps.append(["count"])
         if "lease" in self.subject.promises:
             steps.insert(0, ["pass", OUTLIVES + grace])
         part = {"client": "end", "slot": 0, "steps": steps}

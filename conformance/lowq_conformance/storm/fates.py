@@ -99,6 +99,24 @@ def find_blocked(run: Execution) -> Iterator[Charge]:
                 yield Charge(clause, said, "\n".join(line(run, call) for call in shown))
 
 
+def find_miscounted(run: Execution) -> Iterator[Charge]:
+    """What is counted though nothing is there: all has come out, and nobody has anything in hand.
+
+    What is dead is not counted, nor without leases what a killed client had in hand.
+    """
+    calls = run.recording.calls
+    if run.subject.traits.one_at_a_time or not came_to_the_end(calls):
+        return
+    states = ["scheduled", "ready", *(["leased"] if "lease" in run.subject.promises else [])]
+    for call in calls:
+        if call.process != END or call.kind != "count" or call.ret is None or call.error is not None:
+            continue
+        wrong = [f"{call.result[state]} {state}" for state in states if call.result.get(state)]
+        if wrong:
+            said = f"after the kills all came out and was acked, and {' and '.join(wrong)} are counted"
+            yield Charge("CRASH-6", said, line(run, call))
+
+
 CUT_OFF = {"push": ("CRASH-2",), "push_many": ("CRASH-3",)}
 """The clauses about calls that were cut off."""
 

@@ -37,6 +37,8 @@ AHEAD = (1, 0, 2, 4)
 """So many steps another call of the client is ahead of one that is cancelled."""
 MORE = 2
 """So many awaits more a call may come to where it has to wait for another one of its client."""
+NO_AWAIT = 0
+"""Stands for the await of a claim that waits when another call of its client returns."""
 ALARMS = (0.02, 0.05, 0.1)
 """Seconds after which a waiting claim is cut off."""
 
@@ -221,8 +223,8 @@ class Stage:
                 points = self._points(verb)
                 cuts.append([(verb, point, None) for point in points])
             if "coroutines" in self.subject.promises and verb != "close":
-                awaits = range(len(points) + MORE)
-                beside = [["", 0, "await", 1 + number, ahead] for number in awaits for ahead in AHEAD]
+                awaits = range(1, 1 + len(points) + MORE) if verb != "claim_wait" else [NO_AWAIT]
+                beside = [["", 0, "await", number, ahead] for number in awaits for ahead in AHEAD]
                 cuts.append([(verb, point, None) for point in beside])
         return in_order(cuts, random)[:number]
 

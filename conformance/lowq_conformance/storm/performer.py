@@ -237,6 +237,11 @@ class Performer:
             client = self.client
             client.cancel(*self.pushed.pop(0))
 
+    def do_count(self) -> None:
+        """Ask how many tasks there are."""
+        client = self.client
+        client.count()
+
     def do_settle_all(self) -> None:
         """Ack all that is in hand."""
         while self.held:

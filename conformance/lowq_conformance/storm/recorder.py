@@ -171,6 +171,11 @@ class Recorder:
         with self._call("cancel", {"id": encode_name(id), "work": work}) as came:
             came(self.client.cancel(id))
 
+    def count(self) -> None:
+        """How many tasks there are in each state was told."""
+        with self._call("count", {}) as came:
+            came(self.client.count())
+
     def close(self) -> None:
         """The client was closed."""
         with self._call("close", {}) as came:

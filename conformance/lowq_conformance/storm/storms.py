@@ -21,7 +21,7 @@ from lowq_conformance.storm import nemesis as crash
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge
 from lowq_conformance.storm.execution import After, Execution, Kills, Stress, Victim
-from lowq_conformance.storm.fates import find_blocked, find_changed, follow_up, push_again
+from lowq_conformance.storm.fates import find_blocked, find_changed, find_miscounted, follow_up, push_again
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
@@ -292,7 +292,7 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
     told = build_history(run)
     found = list(charges.charge_calls(run, deadly=deadly, refuses=refuses))
     if deadly and not run.waiting:
-        found += find_blocked(run)
+        found += [*find_blocked(run), *find_miscounted(run)]
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
     judgement = check(told.ops, told.spec, looks)
@@ -307,7 +307,7 @@ def judge_changes(run: Execution) -> Storm:
     """The run, in which clients died as they changed tasks, with what it charges the queue with."""
     found = list(charges.charge_calls(run, deadly=True))
     if not run.waiting:
-        found += find_changed(run)
+        found += [*find_changed(run), *find_miscounted(run)]
     return Storm([run], [], found)
 
 

@@ -32,7 +32,8 @@ class Handler:
     ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
     n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
     ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of the queue's own
-    code, the lines are its "own" ones only, and are counted until the next turn. Any other work is nothing to do.
+    code, the lines are its "own" ones only, and are counted until the next turn; with "fails" the turn
+    fails. Any other work is nothing to do.
     """
 
     folder: str
@@ -48,6 +49,8 @@ class Handler:
             self._obey(work)
         except BaseException as error:
             log.end(turn, error)
+            if isinstance(error, ToldToFail):
+                self._end(work)
             raise
         log.end(turn)
         self._end(work)
@@ -78,6 +81,8 @@ class Handler:
                 self._wait(gate)
             case {"does": "freeze" | "count", "first": str(gate)}:
                 self._wait(gate)
+                if work.get("fails"):
+                    raise ToldToFail("told to fail")
             case {"does": "take", "seconds": float(seconds)}:
                 time.sleep(seconds)
 

@@ -38,7 +38,7 @@ SEED = 1
 RACING = ["SelectsThenUpdates", "LateAcksCount", "BusyIsEmpty"]
 """Queues for which no luck is needed; `tests/conformance/sweep/` finds each queue that races by the sweep alone."""
 MORTAL = ["BuffersPushes", "BuffersAcks", "BatchLineByLine", "WorkAfterItsTask", "OnlyTheHolderKnows"]
-MORTAL += ["ReservesAndThenPushes", "FreesTheWorkAfterwards"]
+MORTAL += ["ReservesAndThenPushes", "FreesTheWorkAfterwards", "CountsInAFile"]
 MORTAL += ["SetsAsideInTwoSteps", "RedrivesInTwoSteps"]
 MORTAL += ["BatchItemByItem"]  # of coroutines, which are killed between two awaits
 SEVERAL = [id for id, clause in CLAUSES.items() if clause.group in ("RACE", "CRASH")] + ["DEDUPE-9", "LEASE-12"]

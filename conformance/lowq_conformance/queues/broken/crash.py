@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lowq import Clock, Item, Lease, Pushed
+from lowq import Clock, Counts, Item, Lease, Pushed
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import Row
@@ -141,6 +141,35 @@ class FreesTheWorkAfterwards(Queue):
             self.mark(row).touch()
             self.remove(row)
         self.mark(row).unlink()
+
+
+@breaks("CRASH-6")
+class CountsInAFile(Queue):
+    """How many tasks wait is kept in a file of its own, which is written before the push or the claim is."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.total = place / "total"
+
+    def waiting(self) -> int:
+        """How many there are as the file says."""
+        return int(self.total.read_text()) if self.total.exists() else 0
+
+    def flush(self, fd: int) -> None:
+        before = self.waiting()
+        rows = [each["number"] for each in self.changed if each["state"] == "ready" and not each["attempts"]]
+        gone = [each["number"] for each in self.changed if each["attempts"] == 1 and each["state"] == "leased"]
+        if rows or gone:
+            new = self.total.with_suffix(".new")
+            new.write_text(f"{before + len(rows) - len(gone)}")
+            os.replace(new, self.total)
+        super().flush(fd)
+
+    def count(self) -> Counts:
+        counts = super().count()
+        with self.alone():
+            again = sum(row.attempts > 0 for row in self.rows_in("ready"))
+            return Counts(counts.scheduled, max(0, self.waiting() + again), counts.leased, counts.dead)
 
 
 @breaks("CRASH-4", "CRASH-7")

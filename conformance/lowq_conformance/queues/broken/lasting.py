@@ -176,6 +176,33 @@ class RemembersWhileItIsBusy(Remembers):
     """A worker takes what failed out of the queue, and puts it back when it has nothing else to do."""
 
 
+@retries("WORKER-10")
+class RetriesInTwoSteps(Retries):
+    """What failed is taken out in one step, and waits for its retry in the next."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts >= self.attempts:
+            super().failed(queue, lease, error)
+            return
+        with queue.alone():
+            row = queue.held(lease)
+            queue.remove(row)
+        with queue.alone() as now:
+            row.token = None
+            queue.wait(row, now + self.retry_after // timedelta(microseconds=1), now)
+
+
+@retries("WORKER-10")
+class KeepsEqualsAway(Retries):
+    """What was tried often enough stands in the way of equal works, as though it would be tried again."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts >= self.attempts:
+            queue.release(lease, not_before=queue.clock.now() + timedelta(days=9999))
+        else:
+            super().failed(queue, lease, error)
+
+
 @retries("WORKER-11")
 class RetriesInWholeSeconds(Retries):
     """The time of the next attempt is cut to whole seconds."""
