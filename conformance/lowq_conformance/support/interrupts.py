@@ -222,15 +222,15 @@ class Beside:
     def begin(self, name: str) -> None:
         """The push of that name is under way."""
 
-        async def made() -> Any:
+        async def push() -> Any:
             return await self._push(name)
 
-        self.tasks[name] = asyncio.ensure_future(made())
+        self.tasks[name] = asyncio.ensure_future(push())
 
     def meet(self, cut: Cut, waiting: asyncio.Task[Any] | None) -> None:
         """As soon as a push has returned, the call that waits is cancelled."""
 
-        async def made() -> Any:
+        async def push() -> Any:
             await asyncio.sleep(WAITING)
             answer = await self._push("late")
             for _ in range(self.ahead):
@@ -239,7 +239,7 @@ class Beside:
                 cut.done = waiting.cancel()
             return answer
 
-        self.tasks["late"] = asyncio.ensure_future(made())
+        self.tasks["late"] = asyncio.ensure_future(push())
 
 
 WAITING = 0.02
