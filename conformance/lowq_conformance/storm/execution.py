@@ -263,7 +263,8 @@ class RunState:
 
     def drain(self, then: After | None = None) -> None:
         """The leases have run out, and what was left came out; then one more came and went."""
-        grace = self.subject.traits.grace / self.lease
+        traits = self.subject.traits
+        grace = (traits.grace + traits.resolution) / self.lease
         more = [] if then is None else then(load(self.logs).calls)
         steps: list[Step] = [["open"], ["drain", DRAIN], *more, ["push", "last"], ["drain", 10]]
         if "inspect" in self.subject.promises:
@@ -280,7 +281,8 @@ class RunState:
         """Seconds for which a client may be silent because leases really pass."""
         if self.subject.can_pass_time:
             return 0
-        return (self.lease * leases + self.subject.traits.grace).total_seconds()
+        traits = self.subject.traits
+        return (self.lease * leases + traits.grace + traits.resolution).total_seconds()
 
     def finish(self) -> None:
         """Nobody is left, and all that was recorded is known."""

@@ -41,7 +41,9 @@ Shares = list[list[Step]]
 @dataclass(slots=True)
 class Plan:
     """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely, so
-    that leases run out in `outwaited` rounds at most; `brief`: there is time for that in a short run."""
+    that leases run out in `outwaited` rounds at most; `brief`: there is time for that in a short run; `outlived`:
+    after so many leases one is over, however coarse the queue's times are.
+    """
 
     random: Random
     clients: int
@@ -52,6 +54,7 @@ class Plan:
     release_takes_time: bool = True
     outwaited: int = 0
     brief: bool = False
+    outlived: float = OUTLIVED
     priorities: tuple[int, ...] = PRIORITIES
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
@@ -76,6 +79,7 @@ class Plan:
             if "fenced" in subject.promises
             else int((traits.fixed_lease or traits.shortest_lease) <= BRIEF),
             brief="fenced" in subject.promises and (traits.fixed_lease or traits.shortest_lease) <= BRIEFER,
+            outlived=OUTLIVED + (traits.grace + traits.resolution) / (traits.fixed_lease or traits.shortest_lease),
             priorities=tuple(map(traits.bound_priority, PRIORITIES)),
             prefix=prefix,
         )
@@ -184,7 +188,7 @@ class Plan:
             steps += [] if self.fenced else [["drop"]]
             steps += [["meet", meet[1]]]
             if self.real:
-                steps += [["rest", OUTLIVED]]
+                steps += [["rest", self.outlived]]
             elif client == 0:
                 steps += [["pass", OUTLIVED]]
             steps += [["meet", meet[2]], *self.pause(), ["claim"], ["meet", meet[3]]]

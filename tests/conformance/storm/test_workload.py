@@ -34,3 +34,16 @@ def test_a_lease_runs_out_though_time_really_passes_and_nothing_is_fenced(harnes
     shares = Plan.of(subject, 1, 3).rounds(20)
 
     assert [sum(step[0] == "rest" for step in steps) for steps in shares] == [times] * 3
+
+
+class WholeSeconds(Receipts):
+    resolution = timedelta(seconds=1)
+
+
+def test_who_waits_for_a_lease_whose_end_is_rounded_waits_until_then() -> None:
+    subject = loading.load(f"{__name__}:WholeSeconds")
+
+    rests = [step[1] for steps in Plan.of(subject, 1, 3).rounds(20) for step in steps if step[0] == "rest"]
+
+    assert len(rests) == 3
+    assert all(leases * timedelta(seconds=2) > timedelta(seconds=3) for leases in rests)
