@@ -161,12 +161,14 @@ class RunState:
     def start_clients(self, shares: Shares) -> list[Agent]:
         """Agents that carry out the shares: one with a thread for each, or one for each.
 
-        The run's time begins when they are ready, which takes a busy machine longer than the run.
+        The run's time begins when they are ready, which takes a busy machine longer than the run; that in which
+        leases really run out comes on top.
         """
         crew = [self.agents.starting(self.orders) for _ in (shares[:1] if self.stress.threads else shares)]
         for agent in crew:
             self.agents.await_ready(agent)
-        self.end = time.monotonic() + self.stress.seconds
+        rests = max((sum(step[1] for step in steps if step[0] == "rest") for steps in shares), default=0)
+        self.end = time.monotonic() + self.stress.seconds + (self.lease * rests).total_seconds()
         parts = [self.part(f"c{slot}", slot, steps) for slot, steps in enumerate(shares)]
         if self.stress.threads:
             crew[0].do(parts)

@@ -12,6 +12,7 @@ import pytest
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.run.runner import run
+from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm import execution
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import Stress, Victim
@@ -105,6 +106,13 @@ def test_a_client_whose_machine_stood_still_settles_nothing_that_nobody_would_re
         run = stress.run_alone([Victim(steps)])
 
     assert [charge.said for charge in judge_run(run, DEFAULT.looks, deadly=True).found] == []
+
+
+def test_a_run_is_as_much_longer_as_leases_really_run_out_in_it(storms: Made) -> None:
+    hasty = storms(f"{RELUCTANT}:UnfencedInRealTime", 1)
+    hasty.profile = replace(FEW, seconds=1.0, rounds=9, again=4)
+
+    assert hasty.storm("threads").sees(overlaps.takeovers) > 0
 
 
 def test_whoever_asks_for_as_long_as_the_queue_has_patience_does_not_wait_for_ever(
