@@ -42,7 +42,7 @@ SOUND = {
     "transactional": "lowq_conformance.queues.sound.transactional:Transactional",
     "asyncio": "lowq_conformance.queues.sound.strangers:Async",
     "loop of its own": "lowq_conformance.queues.sound.strangers:AsyncOnALoopOfItsOwn",
-    "locked files": "lowq_conformance.queues.sound.strangers:LockedFiles",
+    "locked files": "lowq_conformance.queues.sound.locked_files:LockedFiles",
     "TCP": "lowq_conformance.queues.sound.served:Served",
     "ends leases": "lowq_conformance.queues.sound.strangers:EndsLeases",
     "ids are keys": "lowq_conformance.queues.sound.strangers:IdsAreKeys",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from lowq_conformance.contract.profile import DEFAULT, Deaths
 from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues.sound.locked_files import LockedFiles
 from lowq_conformance.run.runner import run
 from lowq_conformance.storm import coverage as overlaps
 from lowq_conformance.storm import execution
@@ -171,7 +174,7 @@ def test_an_id_may_be_given_again_when_its_task_is_gone(storms: Made, name: str)
 def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_death(tmp_path: Path) -> None:
     victims = [Victim([["open"], ["push", f"{turn}"], ["push", f"{turn}+"], ["claim"]]) for turn in range(3)]
     with Agents() as agents:
-        run = Stress(agents, load(f"{STRANGERS}:LockedFiles"), tmp_path, False).run_alone(victims)
+        run = Stress(agents, load("lowq_conformance.queues.sound.locked_files:LockedFiles"), tmp_path, False).run_alone(victims)
 
     storm = judge_run(run, DEFAULT.looks, deadly=True)
 
@@ -208,3 +211,35 @@ def test_who_only_pushes_is_asked_for_no_interrupted_call() -> None:
 @pytest.mark.parametrize("name", ["KeysOnly", "OneAtATime", "FixedLease"])
 def test_many_clients_of_a_queue_that_is_made_otherwise_are_accused_of_nothing(storms: Made, name: str) -> None:
     assert accused(storms(f"{STRANGERS}:{name}", 1), "storm threads", "closing threads", "deaths") == []
+
+
+def test_what_was_released_after_a_fork_is_there_though_the_child_has_it_open(tmp_path: Path) -> None:
+    """A lock of a file belongs to whoever has that open: so a sound queue that locks files was rightly accused."""
+    ours, other = LockedFiles().open(tmp_path), LockedFiles().open(tmp_path)
+    ours.push("first")
+    ours.push("second")
+    locked = ours.claim()
+    assert locked is not None
+    with forked():
+        ours.release(locked)
+        again = other.claim()
+
+    assert again is not None
+    assert again.work == "first"
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """A child of this process lives meanwhile, and has open whatever it had open."""
+    hears, tells = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(tells)
+        os.read(hears, 1)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.close(tells)
+        os.waitpid(pid, 0)
+        os.close(hears)

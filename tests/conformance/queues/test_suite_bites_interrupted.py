@@ -31,7 +31,7 @@ SOUND = [
     "memory",
     "sqlite",
     "lowq_conformance.queues.sound.plain:Plain",
-    "lowq_conformance.queues.sound.strangers:LockedFiles",
+    "lowq_conformance.queues.sound.locked_files:LockedFiles",
     "lowq_conformance.queues.sound.strangers:Async",
     "lowq_conformance.queues.sound.spool:Spool",
 ]

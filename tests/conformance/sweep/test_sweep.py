@@ -135,7 +135,7 @@ def test_the_schedule_names_the_line_where_the_first_stood_still(sweep: Made) ->
         ("memory", "threads"),
         ("lowq_conformance.queues.sound.journal:Journal", "processes"),
         ("lowq_conformance.queues.sound.folder:Folder", "processes"),
-        ("lowq_conformance.queues.sound.strangers:LockedFiles", "processes"),
+        ("lowq_conformance.queues.sound.locked_files:LockedFiles", "processes"),
         ("lowq_conformance.queues.sound.strangers:OneAtATime", "processes"),
         ("lowq_conformance.queues.sound.strangers:Async", "threads"),
         ("lowq_conformance.queues.sound.spool:Spool", "threads"),

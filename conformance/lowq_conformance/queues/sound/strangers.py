@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import os
 import queue
-import secrets
 import signal
 import threading
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
@@ -64,71 +61,6 @@ class IdsOfRows(Journal):
             return super().add(row, now)
 
     _queue = _Queue
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """A task in hand: its work, and the lock that holds it."""
-
-    work: Any
-    path: Path
-    fd: int
-
-
-class LockedFiles:
-    """One file for each task, which is in hand for as long as its file is locked: until its client ends, or dies."""
-
-    promises: ClassVar[set[str]] = {"fifo", "persistent", "processes", "threads", "crash", "release"}
-
-    def open(self, place: Path) -> LockedFilesClient:
-        """A client of the queue at `place`."""
-        return LockedFilesClient(place)
-
-
-class LockedFilesClient:
-    """A client of one folder."""
-
-    def __init__(self, place: Path) -> None:
-        self._tasks, self._new, self._numbers = place / "tasks", place / "new", place / "numbers"
-        for folder in (self._tasks, self._new):
-            folder.mkdir(exist_ok=True)
-
-    def push(self, work: Any) -> None:
-        """The work is kept under the next number."""
-        new = self._new / secrets.token_hex(8)
-        new.write_text(json.dumps(work))
-        with open(self._numbers, "ab") as numbers:
-            fcntl.flock(numbers, fcntl.LOCK_EX)
-            numbers.write(b".")
-            numbers.flush()
-            os.rename(new, self._tasks / f"{numbers.tell():09}")
-
-    def claim(self) -> Locked | None:
-        """The first file that nobody has locked, which is locked now."""
-        for name in sorted(os.listdir(self._tasks)):
-            path = self._tasks / name
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                continue
-            if os.fstat(fd).st_nlink:
-                return Locked(json.loads(os.pread(fd, os.fstat(fd).st_size, 0)), path, fd)
-            os.close(fd)
-        return None
-
-    def ack(self, locked: Locked) -> None:
-        """The file is gone, and its lock."""
-        os.unlink(locked.path)
-        os.close(locked.fd)
-
-    def release(self, locked: Locked) -> None:
-        """Nobody has the file locked."""
-        os.close(locked.fd)
 
 
 class Wide(Journal):
