@@ -264,14 +264,14 @@ class RunState:
         return True
 
     def drain(self, then: After | None = None) -> None:
-        """The leases have run out, and what was left came out; then one more came and went."""
+        """Leases have run out, what has a time is due, and what was left came out; then one more came and went."""
         traits = self.subject.traits
         grace = (traits.grace + traits.resolution) / self.lease
         more = [] if then is None else then(load(self.logs).calls)
         steps: list[Step] = [["open"], ["drain", DRAIN], *more, ["push", "last"], ["drain", 10]]
         if "inspect" in self.subject.promises:
             steps.append(["count"])
-        if "lease" in self.subject.promises:
+        if not self.subject.promises.isdisjoint({"lease", "not_before"}):
             steps.insert(0, ["pass", OUTLIVES + grace])
         part = {"client": "end", "slot": 0, "steps": steps}
         living = [agent for agent in self.crew if agent.dead is None]

@@ -174,7 +174,9 @@ def test_an_id_may_be_given_again_when_its_task_is_gone(storms: Made, name: str)
 def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_death(tmp_path: Path) -> None:
     victims = [Victim([["open"], ["push", f"{turn}"], ["push", f"{turn}+"], ["claim"]]) for turn in range(3)]
     with Agents() as agents:
-        run = Stress(agents, load("lowq_conformance.queues.sound.locked_files:LockedFiles"), tmp_path, False).run_alone(victims)
+        run = Stress(
+            agents, load("lowq_conformance.queues.sound.locked_files:LockedFiles"), tmp_path, False
+        ).run_alone(victims)
 
     storm = judge_run(run, DEFAULT.looks, deadly=True)
 
