@@ -1,4 +1,4 @@
-"""What a program wants done where lowq forks a process, around each push and each task, and after each run.
+"""What a program wants done where lowq forks, around each push and task, after each claim and each run.
 
 ::
 
@@ -31,11 +31,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, TypeVar
 
-from lowq.backend import Pushed
+from lowq.backend import Pushed, Task
 from lowq.current_task import CurrentTask
 from lowq.error_text import in_full, type_name
 from lowq.run import Run
@@ -61,10 +62,12 @@ TaskHook = Callable[[CurrentTask], AbstractContextManager[Any]]
 Push = Callable[[Mapping[str, str] | None], list[Pushed]]
 PushHook = Callable[[Pushing], AbstractContextManager[Any]]
 RunHook = Callable[[Run, str], object]
+ClaimHook = Callable[[list[Task], str, timedelta], object]
 F = TypeVar("F", bound=ForkHook)
 T = TypeVar("T", bound=TaskHook)
 P = TypeVar("P", bound=PushHook)
 R = TypeVar("R", bound=RunHook)
+C = TypeVar("C", bound=ClaimHook)
 Hook = TypeVar("Hook")
 
 _before: list[ForkHook] = []
@@ -73,6 +76,7 @@ _in_child: list[ForkHook] = []
 _around: list[TaskHook] = []
 _pushes: list[PushHook] = []
 _after: list[RunHook] = []
+_claims: list[ClaimHook] = []
 
 
 def before_fork(hook: F) -> F:
@@ -118,9 +122,18 @@ def after_run(hook: R) -> R:
     return _register(_after, hook, "after_run")
 
 
+def after_claim(hook: C) -> C:
+    """`hook(tasks, queue, took)` is called after each claim of a worker that got any, where the worker's loop runs.
+
+    `took` is how long the call lasted, waiting and the settling that went with it included. One that fails is logged,
+    and ends nothing.
+    """
+    return _register(_claims, hook, "after_claim")
+
+
 def remove(hook: Callable[..., object]) -> None:
     """It is no hook any more, if it was one."""
-    kinds: tuple[list[Any], ...] = (_before, _in_parent, _in_child, _around, _pushes, _after)
+    kinds: tuple[list[Any], ...] = (_before, _in_parent, _in_child, _around, _pushes, _after, _claims)
     for hooks in kinds:
         with suppress(ValueError):
             hooks.remove(hook)
@@ -168,6 +181,13 @@ def tell_run(run: Run, queue: str) -> None:
     """All hooks after a run were called; one that fails is logged."""
     if _after:
         _call((partial(hook, run, queue) for hook in _after.copy()), "after_run")
+
+
+def tell_claim(tasks: Iterable[Task], queue: str, took: Callable[[], timedelta]) -> None:
+    """All hooks after a claim were called, where there was a task; one that fails is logged."""
+    if _claims and (claimed := list(tasks)):
+        lasted = took()
+        _call((partial(hook, list(claimed), queue, lasted) for hook in _claims.copy()), "after_claim")
 
 
 def _manager(hook: Callable[[Any], Any], task: object, what: str = "around_task") -> AbstractContextManager[Any]:

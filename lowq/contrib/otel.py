@@ -1,4 +1,4 @@
-"""OpenTelemetry's traces of tasks: spans for each push, each attempt and each settling, joined across processes.
+"""OpenTelemetry's traces of tasks: spans for each push, claim, attempt and settling, joined across processes.
 
 ::
 
@@ -8,8 +8,9 @@
 
 A push through a TaskQueue is a PRODUCER span, and its context travels in the task's headers (``traceparent``, or what
 the global propagator writes), unless the caller gave one there himself. Each attempt is a CONSUMER span, linked to
-that push, which is its parent, too; with ``instrument(link=True)`` it is a trace of its own. Its settling is a CLIENT
-span. Names and attributes follow the semantic conventions for messaging spans
+that push, which is its parent, too; with ``instrument(link=True)`` it is a trace of its own. A claim that got a task,
+and its settling, are CLIENT spans; of several tasks claimed at once there is one, with a link to each push. Names and
+attributes follow the semantic conventions for messaging spans
 (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/), with ``messaging.system`` "lowq".
 
 Needs opentelemetry-api only (``pip install "lowq[otel]"``); without an SDK nothing is recorded, and nothing breaks.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from opentelemetry import context, propagate, trace
@@ -26,6 +28,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from lowq import __version__, hooks
 from lowq.backend import Task
+from lowq.clock import SystemClock, to_micros
 from lowq.current_task import CurrentTask
 from lowq.endings import Discard, Later
 from lowq.error_text import show_error, type_name
@@ -52,12 +55,13 @@ def instrument(tracer_provider: TracerProvider | None = None, *, link: bool = Fa
     _provider, _link = tracer_provider, link
     hooks.around_push(_around_push)
     hooks.around_task(_around_task)
+    hooks.after_claim(_after_claim)
     hooks.after_run(_after_run)
 
 
 def uninstrument() -> None:
     """Nothing is traced any more."""
-    for hook in (_around_push, _around_task, _after_run):
+    for hook in (_around_push, _around_task, _after_claim, _after_run):
         hooks.remove(hook)
 
 
@@ -81,6 +85,22 @@ def _around_push(pushing: Pushing) -> Iterator[None]:
         if pushing.pushed is not None and len(pushing.pushed) == 1:
             span.set_attribute("messaging.message.id", pushing.pushed[0].id)
             span.set_attribute("lowq.added", pushing.pushed[0].added)
+
+
+def _after_claim(tasks: list[Task], queue: str, took: timedelta) -> None:
+    """The claim, as long as it lasted; of one task it belongs to the trace of the push."""
+    end = to_micros(SystemClock().now()) * 1000
+    attributes = _describe(queue, "receive", "claim")
+    origins = [_origin(task.headers) for task in tasks]
+    parent = context.Context()
+    if len(tasks) > 1:
+        attributes["messaging.batch.message_count"] = len(tasks)
+    else:
+        attributes["messaging.message.id"] = tasks[0].id
+        parent = parent if _link else origins[0][0]
+    links = [link for _, told in origins for link in told]
+    start = end - took // timedelta(microseconds=1) * 1000
+    _tracer().start_span(f"claim {queue}", parent, SpanKind.CLIENT, attributes, links, start).end(end)
 
 
 @contextmanager
@@ -128,12 +148,13 @@ def _after_run(run: Run, queue: str) -> None:
     elif _link:
         parent = context.Context()
     lost = run.outcome == "lost"
+    verb = _SETTLED.get(run.outcome, "ack")
     span = _tracer().start_span(
-        f"settle {queue}",
+        f"{verb} {queue}",
         parent,
         SpanKind.CLIENT,
         {
-            **_describe(queue, "settle", _SETTLED.get(run.outcome, "ack")),
+            **_describe(queue, "settle", verb),
             **_describe_task(run.task),
             "lowq.attempt": run.attempt,
             "lowq.outcome": run.outcome,

@@ -94,6 +94,7 @@ class BatchLoop(Loop):
         if not hand.waiting:
             self._lease_left = self.clock.countdown(self._lease_for)
             hand.settle(patiently, claim=self._batch)
+            self._tell_claimed(*hand.waiting)
             runs += self._tell_settled(hand)
         return hand.take()
 

@@ -13,7 +13,7 @@ from lowq.backend import NOW, Backend, BackendUnavailable, Lease, LeaseLost, Low
 from lowq.clock import Clock, shift
 from lowq.current_task import CurrentTask
 from lowq.endings import Discard, Later
-from lowq.hooks import tell_run
+from lowq.hooks import tell_claim, tell_run
 from lowq.process.forking import Confined
 from lowq.run import Outcome, Run
 from lowq.worker.backoff import Patience
@@ -152,7 +152,24 @@ class Loop:
 
     def _claim(self, wait: timedelta = NOW) -> Lease | None:
         self._lease_left = self.clock.countdown(self._lease_for)
-        return self.backend.claim(lease_for=self._lease_for, wait=wait)
+        lease = self.backend.claim(lease_for=self._lease_for, wait=wait)
+        try:
+            if lease is not None:
+                self._tell_claimed(lease)
+            return lease
+        except BaseException:
+            self._give_up(lease)
+            raise
+
+    def _give_up(self, lease: Lease | None) -> None:
+        """What was claimed and will not be begun was given back, where that can be."""
+        if lease is not None:
+            with suppress(LowqError):
+                self._return(lease, at_once)
+
+    def _tell_claimed(self, *leases: Lease) -> None:
+        """The leases came of the call that began when `_lease_left` was set."""
+        tell_claim((lease.task for lease in leases), self.backend.name, lambda: self._lease_for - self._lease_left())
 
     def _still_held(self, lease: Lease, patiently: Patiently) -> bool:
         """Whether the task is ours to begin: a process that stood still may have slept past the end of its lease."""
@@ -195,11 +212,11 @@ class Loop:
         except LeaseLost:
             return self._tell(lease, "lost"), None
         try:
+            if following is not None:
+                self._tell_claimed(following)
             return self._tell(lease, "done"), following
         except BaseException:
-            if following is not None:
-                with suppress(LowqError):
-                    self._return(following, at_once)
+            self._give_up(following)
             raise
 
     def _settle_failed(self, lease: Lease, failure: Failure, patiently: Patiently) -> Run:

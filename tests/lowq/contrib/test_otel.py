@@ -16,11 +16,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from lowq import Discard, Later, TaskQueue, Worker, open_backend
+from lowq import Discard, Later, TaskQueue, Worker, hooks, open_backend
 from lowq.contrib import otel
 from lowq.worker.retry import Retry
 
 NOW = timedelta(0)
+MINUTE = timedelta(minutes=1)
 
 
 class Traces:
@@ -102,16 +103,21 @@ def test_a_task_is_one_trace_from_its_push_to_its_settling(traces: Traces, mails
     (pushed,) = mails.push(1)
     mails.worker().drain()
 
-    push, process, settle = (traces.one(word) for word in ("push", "process", "settle"))
-    assert [each.name for each in (push, process, settle)] == ["push mails", "process mails", "settle mails"]
-    assert [each.kind for each in (push, process, settle)] == [SpanKind.PRODUCER, SpanKind.CONSUMER, SpanKind.CLIENT]
+    assert traces.all() == ["push mails", "claim mails", "process mails", "ack mails"]
+    push, claim, process, settle = (traces.one(word) for word in ("push", "claim", "process", "ack"))
+    assert [each.kind for each in (push, process)] == [SpanKind.PRODUCER, SpanKind.CONSUMER]
+    assert [each.kind for each in (claim, settle)] == [SpanKind.CLIENT, SpanKind.CLIENT]
     assert (parent_of(push), parent_of(process), parent_of(settle)) == (None, context_of(push), context_of(process))
+    assert parent_of(claim) == context_of(push)
     assert [(each.context.trace_id, each.context.span_id) for each in process.links] == [context_of(push)]
     assert inner == [context_of(push)[0]]
     assert settle.start_time == process.end_time
     common = {"messaging.system": "lowq", "messaging.destination.name": "mails", "messaging.message.id": pushed.id}
     assert told(push) == {
         **common, "messaging.operation.type": "send", "messaging.operation.name": "push", "lowq.added": True,
+    }  # fmt: skip
+    assert told(claim) == {
+        **common, "messaging.operation.type": "receive", "messaging.operation.name": "claim",
     }  # fmt: skip
     assert told(process).pop("lowq.pushed_at")
     assert {**told(process), "lowq.pushed_at": ""} == {
@@ -151,8 +157,34 @@ def test_a_batch_is_one_push_and_all_its_tasks_follow_it(traces: Traces, mails: 
 
     push = traces.one("push")
     assert told(push)["messaging.batch.message_count"] == 3
-    assert traces.all().count("process mails") == traces.all().count("settle mails") == 3
-    assert {context_of(span)[0] for span in traces.exporter.get_finished_spans()} == {context_of(push)[0]}
+    assert traces.all().count("process mails") == traces.all().count("ack mails") == 3
+    claim = traces.one("claim")
+    assert told(claim)["messaging.batch.message_count"] == 3
+    assert [(each.context.trace_id, each.context.span_id) for each in claim.links] == [context_of(push)] * 3
+    others = [span for span in traces.exporter.get_finished_spans() if span is not claim]
+    assert {context_of(span)[0] for span in others} == {context_of(push)[0]}
+
+
+def test_a_claim_lasts_as_long_as_the_worker_waited_in_it(traces: Traces, mails: Mails) -> None:
+    mails.push(1)
+    lease = mails.backend.claim(lease_for=MINUTE)
+    assert lease is not None
+
+    hooks.tell_claim([lease.task], "mails", lambda: timedelta(seconds=2))
+    hooks.tell_claim([], "mails", lambda: timedelta(seconds=2))
+
+    claim = traces.one("claim")
+    assert claim.start_time is not None
+    assert claim.end_time == claim.start_time + 2_000_000_000
+
+
+def test_each_claim_is_told_once_however_tasks_are_claimed(traces: Traces, mails: Mails) -> None:
+    mails.push(1, 2, 3)
+    worker = mails.worker()
+    worker.run_one()
+    worker.drain()
+
+    assert traces.all().count("claim mails") == 3
 
 
 @pytest.mark.parametrize(
@@ -171,7 +203,8 @@ def test_an_attempt_that_fails_is_told_and_one_that_ends_otherwise_is_none(
 
     spans = traces.exporter.get_finished_spans()
     attempts = [span for span in spans if span.name == "process mails"]
-    settlings = [span for span in spans if span.name == "settle mails"]
+    settlings = [span for span in spans if span.name.split()[0] in ("ack", "release", "dead_letter")]
+    assert [span.name for span in settlings] == [f"{verb} mails" for verb in verbs]
     assert [told(span).get("error.type") for span in attempts] == [error] * len(outcomes)
     assert [told(span)["lowq.attempt"] for span in attempts] == list(range(1, len(outcomes) + 1))
     failed = StatusCode.UNSET if error is None else StatusCode.ERROR
@@ -185,8 +218,8 @@ def test_a_lost_lease_is_an_error_of_the_settling(traces: Traces, mails: Mails) 
     mails.push("acks")
     mails.worker().drain()
 
-    assert told(traces.one("settle"))["error.type"] == "LeaseLost"
-    assert traces.one("settle").status.status_code is StatusCode.ERROR
+    assert told(traces.one("ack"))["error.type"] == "LeaseLost"
+    assert traces.one("ack").status.status_code is StatusCode.ERROR
 
 
 def test_a_coroutine_sees_its_attempt(traces: Traces, mails: Mails) -> None:
@@ -201,7 +234,7 @@ def test_an_attempt_may_be_a_trace_of_its_own_that_is_linked(traces: Traces, mai
     mails.push(1)
     mails.worker().drain()
 
-    push, process, settle = (traces.one(word) for word in ("push", "process", "settle"))
+    push, process, settle = (traces.one(word) for word in ("push", "process", "ack"))
     assert parent_of(process) is None
     assert [(each.context.trace_id, each.context.span_id) for each in process.links] == [context_of(push)]
     assert parent_of(settle) == context_of(process)
@@ -227,8 +260,8 @@ def test_a_settling_in_another_process_than_the_handlers_follows_the_push(traces
     mails.push(1)
     Worker(mails.backend, mails.process, time_limit=timedelta(minutes=1)).drain()
 
-    assert traces.all() == ["push mails", "settle mails"]  # the attempt's is in the memory of the other
-    assert parent_of(traces.one("settle")) == context_of(traces.one("push"))
+    assert traces.all() == ["push mails", "claim mails", "ack mails"]  # the attempt's is in the memory of the other
+    assert parent_of(traces.one("ack")) == context_of(traces.one("push"))
 
 
 def test_what_is_not_settled_here_is_not_remembered_for_ever(
