@@ -23,13 +23,19 @@ folder=$1; ending=$2; shift 2
 pid=$!
 echo $pid
 exec >/dev/null 2>&1
-while read -r _; do wait; pid=; done
+while read -r word; do
+    case $word in
+        "") wait; pid= ;;
+        leave) folder= ;;
+        *) pid=$word ;;
+    esac
+done
 if [ -n "$pid" ]; then
     kill -"$ending" $pid
     kill -CONT $pid
     wait
 fi
-rm -rf "$folder"
+[ -z "$folder" ] || rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
 """
 _BOUND = 30
 
@@ -73,8 +79,20 @@ class Kept:
 
     def reap(self) -> None:
         """The command, which was told to end, has ended: nothing has its process id any more but by chance."""
+        self._say("")
+
+    def end_too(self, pid: int) -> None:
+        """Another process of the starter's, in the command's place, is ended when this is closed."""
+        self._say(str(pid))
+
+    def leave(self) -> None:
+        """The folder, which somebody else keeps from now on, stays."""
+        self._say("leave")
+        self.close()
+
+    def _say(self, word: str) -> None:
         if self._shell.stdin is not None:
-            self._shell.stdin.write(b"\n")
+            self._shell.stdin.write(f"{word}\n".encode())
             self._shell.stdin.flush()
 
     def close(self) -> None:

@@ -113,6 +113,7 @@ class PostgresServer:
     def __init__(self, *, port: int = 0, settings: Mapping[str, str] | None = None) -> None:
         self._user = _user()
         self._folder = _folder()
+        guard = Kept(["true"], self._folder)
         try:
             self._programs = _programs(self._folder, self._user)
             self._settings = {**_SETTINGS, **(settings or {})}
@@ -122,11 +123,12 @@ class PostgresServer:
             self._given = 0
             self._kept: list[Kept] = []
             os.chown(self._folder, *self._user)
-            self._initialise()
+            self._initialise(guard)
             self.start()
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            guard.close()
             raise
+        guard.leave()
 
     @property
     def pid(self) -> int:
@@ -213,14 +215,18 @@ class PostgresServer:
             self._kept.pop().close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _initialise(self) -> None:
+    def _initialise(self, guard: Kept) -> None:
         command = [str(self._programs / "initdb"), "-D", str(self._folder / "data"), "-A", "trust", "-U", "postgres"]
         more = ["--no-sync", "--no-locale", "--encoding=UTF8", "--no-instructions", "--wal-segsize=1"]
-        made = subprocess.run(
-            self._as_user([*command, *more]), capture_output=True, text=True, env=self._environment(), cwd="/"
-        )
-        if made.returncode != 0:
-            raise BackendUnavailable(f"PostgreSQL's initdb failed: {(made.stderr or made.stdout).strip()[-500:]}")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            self._as_user([*command, *more]), stdout=pipe, stderr=pipe, text=True, env=self._environment(), cwd="/"
+        ) as making:
+            guard.end_too(making.pid)
+            said, complained = making.communicate()
+        guard.reap()
+        if making.returncode != 0:
+            raise BackendUnavailable(f"PostgreSQL's initdb failed: {(complained or said).strip()[-500:]}")
         (self._folder / "data" / "pg_hba.conf").write_text(_WHO_MAY)
 
     def _as_user(self, command: list[str]) -> list[str]:

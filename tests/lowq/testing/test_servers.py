@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -61,6 +64,25 @@ def test_nothing_is_left_of_a_server_whose_starter_is_gone(how: str) -> None:
     finally:
         if child != "-1":
             os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stage", ["lowq-postgres-*/data", "lowq-postgres-*/data/base/1"])
+def test_nothing_is_left_of_a_server_whose_starter_is_killed_before_it_answers(stage: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="lowq-") as folder:  # a socket's path must be short
+        os.chmod(folder, 0o755)  # where this is root, the server is nobody
+        program = "from lowq.testing.servers.postgres import PostgresServer; PostgresServer()"
+        starting = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "TMPDIR": folder})
+        clock = SystemClock()
+        left = clock.countdown(timedelta(seconds=BOUND))
+        while not list(Path(folder).glob(stage)):
+            assert starting.poll() is None
+            assert left() > timedelta(0)
+        starting.kill()
+        starting.wait()
+
+        while os.listdir(folder) and left() > timedelta(0):
+            clock.sleep(timedelta(milliseconds=10))
+        assert os.listdir(folder) == []
 
 
 def test_a_server_that_was_stopped_is_gone(server: ValkeyServer) -> None:

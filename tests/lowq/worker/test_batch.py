@@ -124,7 +124,8 @@ def test_what_is_done_is_settled_while_the_next_task_takes_long(queue: Backend) 
     runs = Worker(queue, handler, batch=4).drain()
 
     assert seen == [Counts(leased=2)]
-    assert [told(run) for run in runs] == [(work, "done", 1) for work in ("first", "second", "long", "last")]
+    # Told as they are settled, by the worker or by the thread beside it: which of them comes first is left to chance.
+    assert sorted(map(told, runs)) == [(work, "done", 1) for work in ("first", "last", "long", "second")]
 
 
 def test_all_leases_are_renewed_while_a_task_takes_long(queue: Backend) -> None:
@@ -142,7 +143,7 @@ def test_all_leases_are_renewed_while_a_task_takes_long(queue: Backend) -> None:
     runs = Worker(queue, handler, batch=4, lease_for=lease_for).drain()
 
     assert set(taken) == {None}
-    assert [told(run) for run in runs] == [(work, "done", 1) for work in range(4)]
+    assert sorted(map(told, runs)) == [(work, "done", 1) for work in range(4)]
 
 
 # stopped
