@@ -31,6 +31,8 @@ WEDGED = 12.0
 LOOK = 0.05
 SHORT = timedelta(seconds=5)
 """The lease of a queue whose leases are really waited for and must not run out by accident."""
+END = "end"
+"""Who claims and acks all that is left."""
 DRAIN = 100_000
 
 After = Callable[[Sequence[RecordedCall]], list[Step]]
@@ -273,7 +275,7 @@ class RunState:
             steps.append(["count"])
         if not self.subject.promises.isdisjoint({"lease", "not_before"}):
             steps.insert(0, ["pass", OUTLIVES + grace])
-        part = {"client": "end", "slot": 0, "steps": steps}
+        part = {"client": END, "slot": 0, "steps": steps}
         living = [agent for agent in self.crew if agent.dead is None]
         agent = living[0] if self.stress.threads and living else self.agents.start(self.orders)
         agent.do([part])

@@ -15,12 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lowq_conformance.storm.charges import Charge, line
-from lowq_conformance.storm.execution import DRAIN, Execution
+from lowq_conformance.storm.execution import DRAIN, END, Execution
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.storm.recorder import RecordedCall, pushes_added
 
-END = "end"
-"""Who claims and acks all that is left."""
 CHANGES = ("extend", "dead_letter", "redrive", "cancel")
 
 RECENT = 3

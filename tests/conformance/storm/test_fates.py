@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
-from lowq_conformance.storm.execution import Execution
-from lowq_conformance.storm.fates import END, find_blocked, find_changed, follow_up, push_again
+from lowq_conformance.storm.execution import END, Execution
+from lowq_conformance.storm.fates import find_blocked, find_changed, follow_up, push_again
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.subject.loading import load
 
