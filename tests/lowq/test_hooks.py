@@ -357,33 +357,6 @@ def test_hooks_after_a_run_hear_of_it_once_its_task_is_settled(
     assert "RuntimeError: broken hook" in caplog.text
 
 
-def test_a_hook_after_a_claim_that_fails_is_logged_and_one_that_is_interrupted_gives_the_task_back(
-    registered: Callable[..., Any], queue: Backend, caplog: pytest.LogCaptureFixture
-) -> None:
-    heard: list[Any] = []
-
-    def fail(tasks: list[lowq.Task], name: str, took: timedelta) -> None:
-        tasks.clear()
-        raise RuntimeError("broken hook")
-
-    def hear(tasks: list[lowq.Task], name: str, took: timedelta) -> None:
-        heard.append(([task.work for task in tasks], name))
-        if tasks[0].work == "stop":
-            raise KeyboardInterrupt
-
-    registered(hooks.after_claim, fail)
-    registered(hooks.after_claim, hear)
-    queue.push(1)
-    queue.push("stop")
-
-    with pytest.raises(KeyboardInterrupt):
-        Worker(queue, print).drain()
-
-    assert heard == [([1], "default"), (["stop"], "default")]
-    assert "after_claim: " in caplog.text
-    assert [(task.work, task.state) for task in queue.tasks()] == [("stop", "ready")]
-
-
 class Unspeakable:
     """A hook that fails, and whose name cannot be had."""
 
