@@ -26,6 +26,8 @@ PUSHES = 0.05
 """Seconds after which a push is taken to wait for what the one holds that stands still."""
 COUNTED = 0.02
 """Seconds in which a claim comes to its wait, which only decides how much is seen."""
+COMES = 0.5
+"""Seconds within which a claim comes to a line before which it stood when a push was missed."""
 OFTEN = 4
 """How often a line counts that a claim comes to again and again."""
 
@@ -81,8 +83,11 @@ class Points:
                 return
             yield line
 
-    def at(self, number: int) -> None:
-        """A push while the client stands before that line wakes it. Raises Missed where it does not."""
+    def at(self, number: int, comes: float = COUNTED) -> None:
+        """A push while the client stands before that line, to which it `comes` within so many seconds, wakes it.
+
+        Raises Missed where it does not.
+        """
         there, on = threading.Event(), threading.Event()
 
         def stand() -> None:
@@ -90,7 +95,7 @@ class Points:
             on.wait(STANDS)
 
         waiter = InThread(self._client, WAIT, lambda: trace(Lines(number, stand).frame))
-        there.wait(COUNTED)
+        there.wait(comes)
         stands = there.is_set()
         work, pushed = self._work(), threading.Event()
 
