@@ -157,20 +157,11 @@ class LetsGoOfOthersTurns(Client):
     """A call that is cancelled while it waits for its turn lets the turn go, whosever it is."""
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[State]:
+    async def turn(self) -> AsyncIterator[None]:
         try:
             await self._turn.acquire()
-            while not self.lock():
-                await asyncio.sleep(RETRY)
-            state = self.read()
-            await asyncio.sleep(0)
-            before = json.dumps(state)
-            yield state
-            if json.dumps(state) != before:
-                await self.write(state)
+            yield
         finally:
-            if self._lock >= 0:
-                fcntl.flock(self._lock, fcntl.LOCK_UN)
             if self._turn.locked():
                 self._turn.release()
 

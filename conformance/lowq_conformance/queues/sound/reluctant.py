@@ -13,6 +13,7 @@ from lowq_conformance.contract.refusals import kinds
 from lowq_conformance.queues.sound.dead import FreesTheDead
 from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.strangers import take_back
 
 
 class Unfenced(Journal):
@@ -51,10 +52,7 @@ class TakesBack(FreesTheDead):
     def open(self, place: Path, name: str = "default") -> Any:
         """A client of the queue; what others had in hand waits again."""
         opened: Queue = super().open(place, name)
-        with opened.alone() as now:
-            for row in opened.rows_in("leased"):
-                row.token = None
-                opened.wait(row, None, now)
+        take_back(opened)
         return opened
 
 

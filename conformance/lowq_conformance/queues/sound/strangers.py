@@ -31,11 +31,16 @@ class EndsLeases(Journal):
     def open(self, place: Path, name: str = "default") -> Any:
         """A client of the queue; what others had in hand waits again."""
         opened: Queue = super().open(place, name)
-        with opened.alone() as now:
-            for row in opened.rows_in("leased"):
-                row.token = None
-                opened.wait(row, None, now)
+        take_back(opened)
         return opened
+
+
+def take_back(opened: Queue) -> None:
+    """All that anybody has in hand waits again."""
+    with opened.alone() as now:
+        for row in opened.rows_in("leased"):
+            row.token = None
+            opened.wait(row, None, now)
 
 
 class IdsAreKeys(Journal):
