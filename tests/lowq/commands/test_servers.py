@@ -127,7 +127,7 @@ def test_a_queue_on_a_server_is_served(url: str) -> None:
         server.send_signal(signal.SIGTERM)
         assert server.stdout is not None
         rest = server.stdout.read()  # communicate() would lose what was read ahead
-        server.wait(BOUND)
+        server.communicate(timeout=BOUND)
 
     assert "://ann:…@/" in first
     assert "1 ready" in shown or ">1<" in shown
