@@ -31,7 +31,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -232,8 +232,11 @@ class TaskQueue:
             backend = self.backend
         return backend.within(connection)
 
-    def start(self, *, output: background.HasFileno | None = None) -> bool:
+    def start(self, *, output: background.HasFileno | None = None, once_per_cluster: bool = False) -> bool:
         """A worker runs the queue in the background, until nothing is left to do; False: one did so already.
+
+        One on this machine, that is; with `once_per_cluster` it stands by while one on another machine runs the queue
+        so, and takes over at its end: PostgreSQL only.
 
         Inside `within` it begins at the commit, and so it does inside a transaction of Django's on SQLite, since the
         file is locked to it until then. A connection that does not tell of its commits is looked at when the block
@@ -241,23 +244,26 @@ class TaskQueue:
         It is gone when nothing falls due within `linger`; what does so later is said by an UnattendedWarning.
         """
         if is_joined() and (joined := find_joined(self.backend)) is not None:
-            joined.call_after_commit(lambda: self._start_afterwards(output), self._warn_of_open_transaction)
+            begin = partial(self._start_afterwards, output, once_per_cluster)
+            joined.call_after_commit(begin, self._warn_of_open_transaction)
             return True
-        return self._start_now(output)
+        return self._start_now(output, once_per_cluster)
 
-    def _start_now(self, output: background.HasFileno | None) -> bool:
+    def _start_now(self, output: background.HasFileno | None, once_per_cluster: bool) -> bool:
         if override.start is not None and (started := override.start(self)) is not None:
             return started
-        if begin_after_commit(lambda: self.start(output=output)):
+        if begin_after_commit(lambda: self.start(output=output, once_per_cluster=once_per_cluster)):
             return True
-        started = background.start(self.worker(), self.location, linger=self.linger, output=output)
+        started = background.start(
+            self.worker(), self.location, linger=self.linger, output=output, once_per_cluster=once_per_cluster
+        )
         self._warn_of_unattended(started)
         return started
 
-    def _start_afterwards(self, output: background.HasFileno | None) -> None:
+    def _start_afterwards(self, output: background.HasFileno | None, once_per_cluster: bool) -> None:
         """A worker is started; where that fails, a warning says so: the transaction is committed."""
         try:
-            self._start_now(output)
+            self._start_now(output, once_per_cluster)
         except LowqError as error:
             message = f"no worker was started after the commit: {error}"
             warnings.warn(message, UnattendedWarning, stacklevel=level_outside())

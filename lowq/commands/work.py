@@ -6,9 +6,7 @@ import os
 import re
 import shutil
 import signal
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -20,18 +18,16 @@ import click
 
 from lowq.backend import Backend, Counts
 from lowq.clock import SystemClock
-from lowq.commands.output import CELL, console, one_line, visible, write_json
+from lowq.commands.output import visible
 from lowq.commands.parameters import json_option, lasting, open_or_make, queue_name
-from lowq.error_text import show_error
+from lowq.commands.told import Told
 from lowq.location import locate
 from lowq.process.init import leave_first_place
 from lowq.rules.server_url import hide_password
-from lowq.wire import write_instant
 from lowq.worker.retry import Retry
 
 if TYPE_CHECKING:
     from lowq.commands.handler import Handler
-    from lowq.worker.source import Source
     from lowq.worker.stopping import Stop
     from lowq.worker.worker import Run
 
@@ -87,6 +83,11 @@ class _WithCommand(click.Command):
     metavar="N",
     help=f"A task that failed so often ({Retry().max_attempts}) is dead: see lowq redrive.",
 )
+@click.option(
+    "--once-per-cluster",
+    is_flag=True,
+    help="Stand by while a worker on any machine runs the queue so, and take over at its end. PostgreSQL only.",
+)
 @click.option("--drain", is_flag=True, help="Run what is due now, and leave; exit code 1 where a task failed.")
 @click.option("--log", metavar="FILE", help="Without a handler: a line for each work, its time and its JSON.")
 @click.option("--delay", type=lasting, metavar="DURATION", help="A pause after each task, such as 5s.")
@@ -101,6 +102,7 @@ def work(
     lease: timedelta | None,
     time_limit: timedelta | None,
     max_attempts: int | None,
+    once_per_cluster: bool,
     drain: bool,
     log: str | None,
     delay: timedelta | None,
@@ -125,6 +127,7 @@ def work(
     With --json every run is a line on standard output; a run that failed is one on standard error.
     """
     from lowq.worker.backoff import Patience
+    from lowq.worker.cluster import standing_by
     from lowq.worker.pool import Pool
     from lowq.worker.source import source_of
     from lowq.worker.stopping import Stop
@@ -143,6 +146,8 @@ def work(
         raise click.UsageError("--batch is for one queue: several take turns, a task each")
     if batch > 1 and delay is not None:
         raise click.UsageError("--batch holds several tasks, and --delay would keep the others waiting: give one")
+    if once_per_cluster and processes > 1:
+        raise click.UsageError("--once-per-cluster lets one process of all claim: it goes with --processes 1")
     patience = timedelta(0) if drain else PATIENCE
     told = Told(as_json=as_json, sources=[source_of(found.function) for found in handlers])
     waiting = Patience(SystemClock(), patience, stop)
@@ -150,6 +155,8 @@ def work(
         loops = []
         for found in handlers:
             queue = waiting(partial(_enter, stack, location, name, found))
+            if once_per_cluster:
+                stack.enter_context(standing_by(queue, partial(_say_whose_turn, queue.name)))
             worker = Worker(
                 queue,
                 found.function,
@@ -180,6 +187,11 @@ def work(
 
 def _enter(stack: ExitStack, location: str | None, name: str | None, handler: Handler) -> Backend:
     return stack.enter_context(_open_watched(location, name, handler))
+
+
+def _say_whose_turn(name: str, alone: bool) -> None:
+    what = "this worker claims, others stand by" if alone else "another worker claims, this one stands by"
+    click.echo(visible(f"queue {name}: {what}"), err=True)
 
 
 def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Callable[[Run], None]:
@@ -322,73 +334,3 @@ def interruptions() -> Iterator[Callable[[], bool]]:
         signal.set_wakeup_fd(before)
         os.close(reading)
         os.close(writing)
-
-
-class Told:
-    """Every run, told as it ends: counted on a line that stays, on a terminal; failures on a line each."""
-
-    def __init__(self, *, as_json: bool, sources: Sequence[Source] = ()) -> None:
-        self.as_json = as_json
-        self._sources = sources
-        for source in sources:
-            source.begin()
-        self.outcomes: Counter[str] = Counter()
-        self._later = 0
-        self._err = console(stderr=True)
-        self._live = self._err.is_terminal
-
-    @property
-    def failed(self) -> int:
-        """How many runs were not done, but for those whose handlers asked to run again later."""
-        return self.outcomes.total() - self.outcomes["done"] - self._later
-
-    def __call__(self, run: Run) -> None:
-        self.outcomes[run.outcome] += 1
-        self._later += run.outcome == "retry" and run.error is None
-        self._clear()
-        if self.as_json:
-            write_json(
-                {
-                    "id": run.task.id,
-                    "work": run.task.work,
-                    "attempt": run.attempt,
-                    "outcome": str(run.outcome),
-                    "error": None if run.error is None else show_error(run.error, CELL),
-                    "at": write_instant(run.at),
-                    "next_due": write_instant(run.next_due),
-                }
-            )
-            sys.stdout.flush()
-        self._say_when_outdated()
-        if run.outcome != "done":
-            self._err.print(self._line(run), soft_wrap=True, style="red" if run.outcome == "dead" else "yellow")
-        self._draw()
-
-    def end(self) -> None:
-        """The last word: how many runs there were."""
-        self._clear()
-        click.echo(self._counts(), err=True)
-
-    def _say_when_outdated(self) -> None:
-        """The first run after a deploy says that it was one of the old code."""
-        changed = next((file for source in self._sources if (file := source.find_changed()) is not None), None)
-        if changed is not None:
-            self._sources = ()
-            text = f"{changed} has changed, and this worker runs what it was: restart it"
-            click.echo(visible(text), err=True)
-
-    def _line(self, run: Run) -> str:
-        error = "" if run.error is None else f": {show_error(run.error)}"
-        again = "" if run.next_due is None else f", again at {write_instant(run.next_due)}"
-        return one_line(f"task {run.task.id}, attempt {run.attempt}: {run.outcome}{error}") + again
-
-    def _counts(self) -> str:
-        return ", ".join(f"{number} {outcome}" for outcome, number in self.outcomes.items()) or "0 done"
-
-    def _clear(self) -> None:
-        if self._live:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def _draw(self) -> None:
-        if self._live:
-            click.echo(self._counts(), nl=False, err=True)

@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.rules.names import check_name
 from lowq.run import Run
+from lowq.worker.cluster import check_cluster, standing_by
 from lowq.worker.connections import let_go_of_wal
 from lowq.worker.forks import announce, begin
 from lowq.worker.lock import WorkerLock
@@ -50,16 +51,19 @@ def start(
     *,
     linger: timedelta = LINGER,
     output: HasFileno | None = None,
+    once_per_cluster: bool = False,
 ) -> bool:
-    """A process runs what is due in `worker`'s queue, kept at `location`; False: one did so already.
+    """A process runs what is due in `worker`'s queue, kept at `location`; False: one on this machine did so already.
+
+    With `once_per_cluster` it stands by while a worker elsewhere runs the queue so, and takes over at its end.
 
     It runs until nothing is due, nothing is leased, and nothing falls due within `linger`. It has a session of its
     own, no standard input, and the caller's working directory; it writes to `output`, or to the log file beside the
     queue; it holds none of the caller's sockets and pipes, and runs none of the caller's clean-up code. Other files
     that the caller has open stay open in it, with the flock locks on them.
 
-    Raises InvalidLocation for a queue that stays in its process, ForkUnavailable, and BackendUnavailable where the
-    lock or log file cannot be written.
+    Raises InvalidLocation for a queue that stays in its process, or cannot be run once per cluster, ForkUnavailable,
+    and BackendUnavailable where the lock or log file cannot be written.
     """
     where = locate(location)
     check_fork("start()")
@@ -68,6 +72,10 @@ def start(
             f"start(): {where} stays in its process, and a background worker is another one; "
             "keep the queue in a file, or run a Worker in a thread"
         )
+    if once_per_cluster:
+        check_cluster(worker.backend)
+        if worker.processes > 1:
+            raise ValueError(f"once_per_cluster: one process of all claims, and this worker has {worker.processes}")
     check_file = getattr(worker.backend, "check_fork", None)
     if check_file is not None:
         let_go_of_wal()
@@ -83,7 +91,8 @@ def start(
         def serve() -> None:
             if output is None:
                 keep_log(path, place)
-            _serve(worker, lock, turn, linger)
+            with standing_by(worker.backend, _say_whose_turn) if once_per_cluster else nullcontext():
+                _serve(worker, lock, turn, linger)
 
         try:
             _detach(serve, log, _descriptors_of(lock, turn))
@@ -208,9 +217,17 @@ def _say_what_waits(worker: Worker) -> None:
         _warn(f"this worker {'was told to stop' if worker.stopped else 'ends'}, and {what}")
 
 
+def _say_whose_turn(alone: bool) -> None:
+    _log("INFO", "this worker claims, others stand by" if alone else "another worker claims, this one stands by")
+
+
 def _warn(text: str) -> None:
+    _log("WARN", text)
+
+
+def _log(level: str, text: str) -> None:
     with suppress(OSError, ValueError):
-        sys.stderr.write(line(SystemClock().now(), "WARN", text))
+        sys.stderr.write(line(SystemClock().now(), level, text))
 
 
 def _saying_when_outdated(worker: Worker) -> Callable[[Run], object]:

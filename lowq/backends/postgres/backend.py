@@ -5,8 +5,9 @@ Long: each verb of the contract is a method with its statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -28,15 +29,16 @@ from lowq.backend import (
 )
 from lowq.backends.numbers import number
 from lowq.backends.postgres.address import PASSED_ON, address_of
+from lowq.backends.postgres.alone import Alone
 from lowq.backends.postgres.connection import Connection, Left
 from lowq.backends.postgres.database import Database
 from lowq.backends.postgres.listing import listing
 from lowq.backends.postgres.rows import BIGINT, BYTES, TEXT, Array, Row, Value, columns, read_claimed, task_of, utf8
 from lowq.backends.postgres.schema import check_schema
 from lowq.backends.postgres.statements import claiming, going_on, pushing, turn
-from lowq.backends.postgres.waiting import Listener, wait_for_task
+from lowq.backends.postgres.waiting import Listener, locks, wait_for_task
 from lowq.backends.postgres.within import push_within
-from lowq.clock import Clock, span, to_datetime, to_micros
+from lowq.clock import Clock, SystemClock, span, to_datetime, to_micros
 from lowq.rules.adoption import adoptions
 from lowq.rules.callers import caller_of
 from lowq.rules.damage import Unreadable, reason_of
@@ -111,6 +113,8 @@ class PostgresBackend:
         self.name = name
         self._time = ServerTime(clock)
         self._was_empty = False
+        self._alone: Callable[[], Alone | None] = _nobody
+        """Only the block keeps it, so that it ends with that, also where the block's own end is cut off."""
         self._s = f'"{schema}".'
         pooled = None if pooled is None else flag_of(pooled, "pooled")
         self._database = Database(address, schema=schema, create=create, patience=patience, pooled=pooled)
@@ -206,9 +210,36 @@ class PostgresBackend:
         self._database.check_open()
         return joining(queue_of(self), caller_of(connection, "postgresql"))
 
+    @contextmanager
+    def once_per_cluster(self, told: Callable[[bool], object] | None = None) -> Iterator[None]:
+        """Inside, this client claims only while no other one of the queue does that entered such a block, anywhere.
+
+        The others stand by, claim nothing, and take over in the order in which they came when its block or its
+        process ends, or its connection breaks. What it has in hand then is its own until the lease ends, and it may
+        settle it, so that two tasks can be in hand for as long. Clients outside of such a block claim as ever.
+        `told` is called from a claim: with True where it is this client's turn to claim, with False where it stands
+        by. One thread at a time claims. Raises ValueError inside such a block, and at the first claim InvalidLocation
+        behind a pooler that shares sessions out.
+        """
+        self._database.check_open()
+        if self._alone() is not None:
+            raise ValueError("once_per_cluster(): this client is inside such a block already")
+        alone = Alone(self._database, locks(self._classes[2], self._queue), told)
+        self._alone = weakref.ref(alone)
+        try:
+            yield
+        finally:
+            self._alone = _nobody
+            alone.end()
+
     def claim(self, *, lease_for: timedelta, wait: timedelta = NOW) -> Lease | None:
         """The most urgent due task is leased to the caller alone; None: at some instant of the call none was due."""
         span(wait, "wait")
+        if wait > NOW and (alone := self._alone()) is not None:
+            left = SystemClock().countdown(wait)
+            if not alone.wait(wait):
+                return None
+            wait = max(left(), NOW)
         lease = next(iter(self._claim(lease_for, 1)), None)
         if lease is not None or wait == NOW:
             return lease
@@ -351,6 +382,8 @@ class PostgresBackend:
     def close(self) -> None:
         """The connections are let go; twice is fine; anything else afterwards raises QueueClosed."""
         self._database.close()
+        if (alone := self._alone()) is not None:
+            alone.end()
 
     def _push(self, connection: Connection, left: Left, new: Entry) -> int:
         """The id of the task that is kept, or with its sign turned that of the one which refuses it."""
@@ -416,7 +449,7 @@ class PostgresBackend:
 
     def _adopt(self, dedupe: Dedupe | None, create: bool) -> tuple[int, Dedupe]:
         """The number and the dedupe of the queue of this name, which is made where it is new."""
-        classes = ", ".join(f"'{self._s}{table}'::regclass::oid::bigint" for table in ("queue", "task"))
+        classes = ", ".join(f"'{self._s}{table}'::regclass::oid::bigint" for table in ("queue", "task", "about"))
         find = f"SELECT id, dedupe, {classes} FROM {self._s}queue WHERE name = $1"
         rows = self._database.ask(find, self.name.encode(), again=True)
         if not rows and not create:
@@ -441,7 +474,11 @@ class PostgresBackend:
         if self._is_loose:
             statement = f"SELECT {columns()} FROM {self._s}claim_loose($1, $2, $3, $4, $5, $6, $7)"
 
+        alone = self._alone()
+
         def claim(connection: Connection, left: Left, doubt: bool) -> list[Row]:
+            if alone is not None and not connection.alone:
+                return self._find_claimed(connection, length, token, left) if doubt else []
             if not (doubt or self._was_empty) and connection.setting is None:
                 ready, quick = self._claiming[limit == 1], (self._queue, self._at, length, limit, token)
                 if self._is_loose:
@@ -455,11 +492,16 @@ class PostgresBackend:
             return connection.ask(statement, (*values, *more), left)
 
         while True:
-            rows = self._database.call(claim, again=True)
+            rows = self._database.call(claim, again=True, by=alone)
             self._was_empty = not rows
             leases = self._leases(rows, token)
             if leases or not rows:
                 return leases
+
+    def _find_claimed(self, connection: Connection, length: int, token: str, left: Left) -> list[Row]:
+        """What an earlier try of a claim got before its connection broke; nothing more is claimed."""
+        statement = f"SELECT {columns()} FROM {self._s}claim($1, $2, $3, $4, $5, $6, true, true)"
+        return connection.ask(statement, (*self._entered, length, 0, token), left)
 
     def _claim_after(self, lease_for: timedelta, limit: int) -> list[Lease]:
         """What is claimed after a settling, which is done whatever becomes of this: loosely, it is one by itself."""
@@ -475,17 +517,19 @@ class PostgresBackend:
         )
         ids = Array(BIGINT, [number(lease.id) for lease in leases])
         tokens = Array(TEXT, [lease.token for lease in leases])
+        alone = self._alone() if most else None
 
         def settle(connection: Connection, left: Left, doubt: bool) -> list[Row]:
-            if whole and not (doubt or self._was_empty) and connection.setting is None:
+            most_now = most if alone is None or connection.alone else 0
+            if whole and most_now and not (doubt or self._was_empty) and connection.setting is None:
                 held = (number(leases[0].id), leases[0].token)
                 quick = (self._queue, self._at, length, most, token, *held)
                 if rows := connection.ask_behind(self._turn, self._queue, self._going_on, quick, left):
                     return [(None, *row) for row in rows]
-            values = (*self._entered, ids, tokens, length, most, token, whole, doubt)
+            values = (*self._entered, ids, tokens, length, most_now, token, whole, doubt)
             return connection.ask(statement, values, left)
 
-        rows = self._database.call(settle, again=True)
+        rows = self._database.call(settle, again=True, by=alone)
         told: list[str | None] = [None] * len(leases)
         for place, *row in rows:
             if place is not None:
@@ -530,6 +574,10 @@ class PostgresBackend:
         statement = f"SELECT {columns('(task).')}, now FROM {self._s}look($1, $2, $3)"
         rows = connection.ask(statement, (self._queue, self._at, number(id)), left)
         return rows[0] if rows else None
+
+
+def _nobody() -> None:
+    """There is no block in which this client claims once per cluster."""
 
 
 def _new_token() -> str:

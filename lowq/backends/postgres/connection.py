@@ -89,6 +89,8 @@ class Connection:
 
     setting: str | None = None
     """The statement that each transaction begins with, where the session is this connection's for no longer."""
+    alone = False
+    """Whether its session is the one in the cluster that claims: see `alone`."""
 
     def __init__(self, settings: bytes, left: Left) -> None:
         self._pq = load_psycopg()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from lowq.backend import (
     NOW,
@@ -27,6 +27,7 @@ from lowq.backend import (
 )
 from lowq.backends.postgres.address import Address
 from lowq.backends.postgres.connection import Away, Connection, Left, Refused, Unreachable
+from lowq.backends.postgres.hints import HINTS, NOT_LET_IN
 from lowq.backends.postgres.rows import Array, Row, Value
 from lowq.backends.postgres.schema import MAKING, SCHEMA_VERSION, leaping, making, upgrading
 from lowq.backends.postgres.session import IN_EACH, setting_session
@@ -49,27 +50,20 @@ _ABSENT = ("42P01", "3F000", "42883", "3D000")
 _STANDS_THERE = ("42P07", "42710", "42723")
 """A table, a type or a function of that name is there already."""
 
-_HINTS = {
-    "pg_hba.conf": "; an administrator must let this user in from here: pg_hba.conf",
-    "certificate verify failed": "; where it is right, name the file of its authority: ?sslrootcert=/etc/ca.pem",
-    "does not match host name": "; name the host as the certificate does, or say ?sslmode=verify-ca",
-    "server does not support SSL": "; an administrator must turn TLS on there, or leave sslmode out",
-    "password": "; give the right one: postgresql://user:password@…, PGPASSWORD, or a line in ~/.pgpass",
-    "not permitted to log in": "; name another user: postgresql://user@…",
-    "role ": "; name another user: postgresql://user@…",
-    "not currently accepting": "; name another one, or let an administrator allow it: ALLOW_CONNECTIONS true",
-    "database ": "; name another one, or let an administrator make it: CREATE DATABASE",
-    **dict.fromkeys(
-        ("SSL negotiation", "expected authentication request"),
-        "; something else than PostgreSQL seems to answer there: name its host and port",
-    ),
-}
-"""What to do where the server says this; the first counts, since a refusal names the user and the database, too."""
-
-_NOT_LET_IN = ("not permitted to log in", "pg_hba.conf")
-
 _IDLE = 8
 """How many connections are kept while nobody uses them."""
+
+
+class Lender(Protocol):
+    """Gives connections to calls, each to one at a time, and takes them back."""
+
+    def take(self, left: Left) -> Connection:
+        """A connection that nobody else uses."""
+        ...
+
+    def give_back(self, connection: Connection) -> None:
+        """The connection is free for whoever comes next."""
+        ...
 
 
 class Database:
@@ -110,18 +104,21 @@ class Database:
         """The rows that the statement gives; `again`: it may be done twice."""
         return self.call(lambda connection, left, _: connection.ask(statement, values, left), again=again)
 
-    def call(self, body: Callable[[Connection, Left, bool], T], *, again: bool = False) -> T:
-        """What `body` answers, of a connection of its own; it is told whether it was begun before."""
+    def call(
+        self, body: Callable[[Connection, Left, bool], T], *, again: bool = False, by: Lender | None = None
+    ) -> T:
+        """What `body` answers, of a connection of its own, by that lender; it is told whether it was begun before."""
+        lender = by or self
         left = self.countdown()
         pause, doubt = NOW, False
         reason = ""
         while True:
             try:
-                connection = self.take(left)
+                connection = lender.take(left)
                 try:
                     answer = body(connection, left, doubt)
                 except Refused as error:
-                    self._sort_out(connection, error)
+                    self._sort_out(connection, error, lender)
                     if error.code not in _AGAIN or left() <= NOW:
                         raise self.translate(error) from None
                 except Away:
@@ -131,7 +128,7 @@ class Database:
                     connection.cut_off()
                     raise
                 else:
-                    self.give_back(connection)
+                    lender.give_back(connection)
                     return answer
             except Away as error:
                 if error.asked and not again:
@@ -161,7 +158,7 @@ class Database:
             if connection.usable:
                 return connection
             connection.close()
-        return self._connect(left)
+        return self.connect(left)
 
     def give_back(self, connection: Connection) -> None:
         """The connection is free for whoever comes next; one of too many is closed."""
@@ -181,7 +178,7 @@ class Database:
             except IndexError:
                 break
 
-    def _sort_out(self, connection: Connection, error: Refused) -> None:
+    def _sort_out(self, connection: Connection, error: Refused, lender: Lender) -> None:
         """The connection is free again, or closed where the error may be its own."""
         if error.code in _LOST_NAME:
             self.pooled = True
@@ -191,9 +188,10 @@ class Database:
         if error.code == _AGAIN[0]:
             connection.close()
         else:
-            self.give_back(connection)
+            lender.give_back(connection)
 
-    def _connect(self, left: Left) -> Connection:
+    def connect(self, left: Left) -> Connection:
+        """A new connection, its session set. Raises as `take` does."""
         try:
             connection = Connection(self.address.settings, left)
         except Unreachable as error:
@@ -205,8 +203,8 @@ class Database:
                     f"{self.shown}: {text}; let an administrator run: GRANT CONNECT ON DATABASE … TO …"
                 ) from None
             if self._identity is None:
-                hint = next((hint for words, hint in _HINTS.items() if words in text), "")
-                kind = NotAllowed if any(words in text for words in _NOT_LET_IN) else InvalidLocation
+                hint = next((hint for words, hint in HINTS.items() if words in text), "")
+                kind = NotAllowed if any(words in text for words in NOT_LET_IN) else InvalidLocation
                 raise kind(f"{self.shown}: {text}{hint}") from None
             if "database" in text and "does not exist" in text:
                 raise QueueGone(f"{self.shown} is gone: {text}") from None

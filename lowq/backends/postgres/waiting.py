@@ -28,7 +28,7 @@ class Listener:
     def __init__(self, database: Database, channel: str, lock: tuple[int, int]) -> None:
         self._database = database
         self._channel = channel
-        self._lock = ", ".join(map(_integer, lock))
+        self._lock = locks(*lock)
         self._connection: Connection | None = None
         self._registered = False
 
@@ -120,6 +120,11 @@ def wait_for_task(
     except BaseException:
         listener.drop()
         raise
+
+
+def locks(table: int, queue: int) -> str:
+    """The advisory lock of a queue that goes with this table of lowq's, as PostgreSQL's functions take it."""
+    return f"{_integer(table)}, {_integer(queue)}"
 
 
 def _integer(number: int) -> str:

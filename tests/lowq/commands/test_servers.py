@@ -133,3 +133,57 @@ def test_a_queue_on_a_server_is_served(url: str) -> None:
     assert "1 ready" in shown or ">1<" in shown
     assert SECRET not in first + shown + rest
     assert server.returncode in (0, -signal.SIGTERM)
+
+
+NOTES = """
+def note(work):
+    print(work, flush=True)
+"""
+
+
+def test_of_two_workers_once_per_cluster_one_runs_and_the_other_takes_over(
+    lowq_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app.py").write_text(NOTES)
+    monkeypatch.chdir(tmp_path)
+    first, second = (lowq("work", lowq_postgres, "app:note", "--once-per-cluster") for _ in range(2))
+    lines: dict[int, list[str]] = {}
+    for worker in (first, second):
+        assert worker.stdout is not None
+        lines[worker.pid] = [worker.stdout.readline() for _ in range(2)]
+    claims = {pid for pid, said in lines.items() if "this worker claims" in said[1]}
+    assert len(claims) == 1, lines
+    if second.pid in claims:
+        first, second = second, first
+    assert lines[second.pid][1] == "queue default: another worker claims, this one stands by\n"
+    assert first.stdout is not None
+    assert second.stdout is not None
+
+    said("push", lowq_postgres, '"one"')
+    assert first.stdout.readline() == "one\n"
+    first.kill()
+    said("push", lowq_postgres, '"two"')
+
+    assert second.stdout.readline() == "queue default: this worker claims, others stand by\n"
+    assert second.stdout.readline() == "two\n"
+    second.send_signal(signal.SIGTERM)
+    assert second.stdout.readline() == "1 done\n"
+    for worker in (first, second):
+        worker.communicate(timeout=BOUND)
+    assert second.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["q.db", "--drain"], "once per cluster goes with postgresql://"),
+        (["q.db", "--processes", "2"], "it goes with --processes 1"),
+    ],
+)
+def test_what_cannot_be_run_once_per_cluster_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
+    (tmp_path / "app.py").write_text(NOTES)
+    monkeypatch.chdir(tmp_path)
+    place, *options = arguments
+    assert complaint in said("work", place, "app:note", "--once-per-cluster", *options, status=2)
