@@ -227,6 +227,8 @@ class Calls:
                 return f"{client}.{verb}(held)"
             case ["pass", _]:
                 return self.passes
+            case ["drop"]:
+                return "held = None"
         raise NoProgram(f"{step[0]} is no call of a client")
 
 

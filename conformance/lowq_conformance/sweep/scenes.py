@@ -30,7 +30,10 @@ def scenes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool
     """The scenes for a queue with these promises, whose clock `moves` when it is told to."""
     wanted = [*_scenes(FORKED if how == "fork" else PLAIN)]
     if how != "fork" and moves and "lease" in promises:
-        wanted[4:4] = _scenes(LATE, late=True)
+        late = _scenes(LATE, late=True)
+        if "fenced" not in promises:  # what a settle does that comes too late is open
+            late = [scene for scene in late if {scene.first, scene.second}.isdisjoint(SETTLES)]
+        wanted[4:4] = late
     if how == "coroutines":  # they have one client, and who closes it harms the others
         wanted = [scene for scene in wanted if "close" not in (scene.first, scene.second)]
     lacking = {verb for verb in ("release", "batch", "close") if verb not in promises}
@@ -59,17 +62,20 @@ def script_of(scene: Scene) -> Script:
     """The script of a scene.
 
     Whoever settles has a task in hand; two more wait, one pushed by each client, so that nobody may find nothing. A
-    lease that has run out is that of who settles, or where nobody does, of the second client.
+    lease that has run out is that of who settles, or where nobody does, of the second client, who forgets it.
     """
     verbs = (scene.first, scene.second)
     holders = [number for number, verb in enumerate(verbs) if verb in SETTLES]
-    if scene.late and not holders:
+    forgets = scene.late and not holders
+    if forgets:
         holders = [1]
     before: tuple[list[Step], list[Step], list[Step]] = [], [], []
     for number in holders:
         before[number].extend([["push", HELD[number]], ["claim"]])
     if scene.late:
         before[holders[0]].append(["pass", OUTLIVES])
+    if forgets:
+        before[holders[0]].append(["drop"])
     before[1].append(["push", "two"])
     before[2].append(["push", "one"])
     after: tuple[list[Step], list[Step]] = [], []

@@ -137,6 +137,7 @@ def test_the_schedule_names_the_line_where_the_first_stood_still(sweep: Made) ->
         ("lowq_conformance.queues.sound.folder:Folder", "processes"),
         ("lowq_conformance.queues.sound.locked_files:LockedFiles", "processes"),
         ("lowq_conformance.queues.sound.strangers:OneAtATime", "processes"),
+        ("lowq_conformance.queues.sound.reluctant:Unfenced", "processes"),
         ("lowq_conformance.queues.sound.strangers:Async", "threads"),
         ("lowq_conformance.queues.sound.spool:Spool", "threads"),
         ("lowq_conformance.queues.sound.spool:Spool", "coroutines"),
