@@ -56,7 +56,8 @@ class Queue:
         if facts.replica:
             raise InvalidLocation(f"{shown}: this server is a read-only replica; name its primary")
         made = kernel.urandom(12).hex().encode()
-        arguments = [made, (dedupe or "until_done").encode(), b"1" if create else b"0", b"%d" % LAYOUT]
+        first = (dedupe or "until_done").encode(), b"1" if create else b"0"
+        arguments = [made, *first, b"%d" % LAYOUT, self._names, self._lines + b"0"]
         kind, *said = server.run(script("open"), 9, lambda _, __: [*self._keys, *arguments])
         if kind == b"none":
             raise no_queue(shown, self.name, self.names())

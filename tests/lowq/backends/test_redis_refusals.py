@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lowq import BackendUnavailable, CorruptQueue, InvalidLocation, LowqError, NotAllowed, Worker, open_backend
+from lowq import (
+    BackendUnavailable,
+    CorruptQueue,
+    Counts,
+    InvalidLocation,
+    LowqError,
+    NotAllowed,
+    Worker,
+    open_backend,
+)
 from lowq.location import Location, locate
 from lowq.testing.servers.valkey import ValkeyServer, valkey_server
 
@@ -210,6 +221,59 @@ def test_a_user_without_the_rights_is_told_which_to_ask_for(
 
     assert "the user 'limited' has not the rights that a queue needs" in said
     assert "ACL SETUSER limited ~lowq:names ~{lowq:* +@read" in said
+
+
+def commands_of_scripts() -> list[str]:
+    """What the scripts of the verbs ask the server for."""
+    texts = [file.read_text(encoding="utf-8") for file in files("lowq.backends.redis").joinpath("lua").iterdir()]
+    return sorted({name for text in texts for name in re.findall(r"call\('([A-Z]+)'", text)})
+
+
+@pytest.mark.parametrize("command", [*commands_of_scripts(), "BLPOP", "SADD", "SISMEMBER"])
+def test_a_command_that_a_verb_would_miss_halfway_is_missed_before_anything_is_written(
+    server: ValkeyServer, user: Callable[[str], str], command: str
+) -> None:
+    server.ask("SELECT 0", "FLUSHDB SYNC")
+
+    said = refused(user(f"+@all -{command.lower()} ~*"), NotAllowed)
+
+    assert command in said.upper()
+    assert server.ask("SELECT 0", "DBSIZE").strip() == ":0"
+
+
+def test_who_may_only_read_may_look(server: ValkeyServer, url: str, user: Callable[[str], str]) -> None:
+    server.ask("SELECT 0", "FLUSHDB SYNC")
+    with closing(open_backend(user("+@all ~*"))) as queue:
+        queue.push("x")
+        other = open_backend(user("+@read +@scripting +@connection +time +info +config|get ~*"), create=False)
+        with closing(other) as reader:
+            assert [task.work for task in reader.tasks()] == ["x"]
+            with pytest.raises(NotAllowed):
+                reader.push("y")
+            assert reader.count() == Counts(ready=1)
+            user("+@all ~*")
+            assert [task.work for task in queue.tasks()] == ["x"]
+
+
+KEYS = [
+    "lowq:names",
+    *(
+        f"{{lowq:default}}{part}"
+        for part in ["", *":ready :scheduled :leased :dead :standing :task :work :bell".split()]
+    ),
+    "{lowq:default}:call:*",
+]
+
+
+@pytest.mark.parametrize("missing", KEYS)
+def test_a_key_that_a_verb_would_miss_halfway_is_missed_before_anything_is_written(
+    server: ValkeyServer, user: Callable[[str], str], missing: str
+) -> None:
+    server.ask("SELECT 0", "FLUSHDB SYNC")
+
+    refused(user(f"+@all {' '.join(f'~{key}' for key in KEYS if key != missing)}"), NotAllowed)
+
+    assert server.ask("SELECT 0", "DBSIZE").strip() == ":0"
 
 
 @pytest.mark.parametrize("text", [None, "", "no certificate"])
