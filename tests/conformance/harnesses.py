@@ -248,6 +248,18 @@ class UnknownRefusal(Sound):
     refuses: ClassVar[Any] = {"nil"}
 
 
+class UnknownMemory(Sound):
+    remembers: ClassVar[Any] = {"acked"}
+
+
+class RemembersWithoutDedupe(Sound):
+    remembers: ClassVar[Any] = {"done"}
+
+
+class NoRoom(Sound):
+    room = 0
+
+
 class KeysWithoutKeys(Sound):
     dedupe = "until_done"
     dedupe_by = "key"

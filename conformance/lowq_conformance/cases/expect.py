@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotObserved, NotPromised, Refused
+from lowq_conformance.contract.promises import REMEMBERED
 from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
@@ -125,10 +126,18 @@ def expect_refusal(verb: Callable[..., Any], *arguments: Any, **given: Any) -> E
 def expect_named_error(
     q: Client, error: Exception | None, accidents: tuple[type[Exception], ...] = ACCIDENTS
 ) -> None:
-    """The error that the last call raised was raised on purpose, being none of `accidents`, and says something."""
+    """The error that the last call raised was raised on purpose, being none of `accidents`, and says something: by
+    its text, or by its name where that is none of Python's own, as queue.Full is."""
     on_purpose = error is not None and type(error) is not Exception and not isinstance(error, accidents)
-    if not on_purpose or not str(error).strip():
+    if not on_purpose or not (str(error).strip() or type(error).__module__ != "builtins"):
         raise wrong(q, "a named error that says what is wrong")
+
+
+def forgets(q: Client, *ended: str) -> None:
+    """Raise NotPromised where tasks that ended so may refuse an equal work."""
+    for word in ended:
+        if word in q.subject.traits.remembers:
+            raise NotPromised(f"{REMEMBERED[word]} may refuse an equal work (remembers)")
 
 
 def asks_for_leases(q: Client) -> None:

@@ -38,7 +38,7 @@ class JudgedCalls:
         self.traits = self.subject.traits
         self.waits = self.subject.can_pass_time
         self.lease = self.subject.lease(max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR)
-        self.model = Model(self.search.spec, self.search.subject.traits.redriven)
+        self.model = Model(self.search.spec, self.traits.redriven, self.traits.remembers)
         self.clients: list[Client] = []
         self.leases: list[tuple[Client, Held, ModelLease]] = []
         self.pushes = 0
@@ -122,7 +122,7 @@ class JudgedCalls:
 
     def _redriven(self, task: ModelTask, at: Span) -> bool | None:
         """Whether a redrive would do it; None where that is open."""
-        sure, perhaps = self.model.blockers(task.equal, at)
+        sure, perhaps = self.model.blockers(task.equal, at, task)
         if task.state != "dead":
             return False
         return None if sure != perhaps or (sure and self.traits.redriven == "any") else not sure

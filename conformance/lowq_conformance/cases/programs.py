@@ -45,8 +45,8 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
                 at, answer = self._time(
                     lambda: client.push(item.work, key=item.key, priority=item.priority, not_before=item.not_before)
                 )
-            except Refused:
-                if item.priority == 0:
+            except Refused as refusal:
+                if item.priority == 0 and not refusal.stated:
                     raise
                 self.model.refuse(item.work, "INPUT-2")  # that it refuses this priority is for ORDER-5 to say
                 return
@@ -64,7 +64,14 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
             if spoiled and "json" in self.promises:
                 self._push_bad_batch(client, batch)
                 return
-            at, answers = self._time(lambda: client.push_many(batch))
+            try:
+                at, answers = self._time(lambda: client.push_many(batch))
+            except Refused as refusal:
+                if not refusal.stated:
+                    raise
+                for item in batch:
+                    self.model.refuse(item.work, "BATCH-1")
+                return
             if answers is None:
                 answers = [Answer() for _ in batch]
             if len(answers) != len(batch):

@@ -1,4 +1,4 @@
-"""DELIVER-12 and 13: a queue that is full, and a look at what is next."""
+"""DELIVER-12 and 13: a queue that is full, and a look at what is next; DELIVER-1, where a queue fixes its room."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
 ROOM = 3
+MUCH = 100
+"""Room beyond which it takes too long to see that there is no more."""
 
 
 @pytest.fixture
@@ -40,6 +42,15 @@ def is_refused(q: Client, work: str) -> None:
         expect_named_error(q, refusal.cause)
         return
     expect(q, answer.added is False, "it to be refused: the queue is full")
+
+
+def takes_more(q: Client, work: str) -> bool:
+    """Whether the queue, which has the tasks that it has room for, took one more: it may, or refuses it by name."""
+    try:
+        return q.push(work).added is not False
+    except Refused as refusal:
+        expect_named_error(q, refusal.cause)
+        return False
 
 
 def full(q: Client, room: int = ROOM) -> list[str]:
@@ -102,6 +113,21 @@ def test_the_limit_holds_after_reopening(subject: Subject, small: Client, place:
     is_refused(again, "too many")
 
     gives_all(again, *works)
+
+
+@pytest.mark.clause("DELIVER-1")
+def test_where_the_queue_fixes_its_room_that_much_is_there_again_and_again(q: Client) -> None:
+    room = q.subject.traits.room
+    if room is None:
+        raise NotPromised("there is room for all that is pushed")
+    for turn in range(2):
+        works = [f"{turn}: work {number}" for number in range(min(room, MUCH))]
+        for work in works:
+            q.push(work)
+        if room <= MUCH and takes_more(q, "one more"):
+            works.append("one more")
+
+        gives_all(q, *works)
 
 
 def peeks(q: Client, *works: str) -> None:

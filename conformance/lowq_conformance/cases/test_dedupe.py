@@ -11,6 +11,7 @@ from lowq import Item
 from lowq_conformance.cases.expect import (
     claim,
     expect_named_error,
+    forgets,
     gives,
     gives_all,
     nothing,
@@ -118,6 +119,15 @@ def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
     gives_all(q, *kept)
 
 
+@pytest.mark.clause("DEDUPE-3")
+def test_a_work_is_not_taken_for_another_one_that_was_done(q: Client) -> None:
+    for work in [1, "1", True, "a", "A", "ab", ["a", "b"], {"a": 1}, {"a": 2}, *SAME_CHECKSUM]:
+        require_added(q, q.push(work))
+        gives(q, work)
+
+    nothing(q)
+
+
 @pytest.mark.clause("DEDUPE-4")
 def test_works_under_one_key_are_equal(q: Client) -> None:
     require_added(q, q.push("a", key="k"))
@@ -181,6 +191,7 @@ def test_keys_are_compared_as_they_are(q: Client) -> None:
 
 @pytest.mark.clause("DEDUPE-5")
 def test_after_ack_the_work_may_be_pushed_again(q: Client) -> None:
+    forgets(q, "done")
     for _ in range(3):
         require_added(q, q.push("a"))
         gives(q, "a")
@@ -207,6 +218,7 @@ def test_while_a_task_runs_the_declared_window_holds(q: Client, other: Client) -
 @pytest.mark.clause("DEDUPE-7")
 @pytest.mark.needs("dead_letter")
 def test_after_dead_letter_the_work_may_be_pushed_again(q: Client) -> None:
+    forgets(q, "dead")
     q.push("a")
     q.dead_letter(takes(q, "a"))
     require_added(q, q.push("a"))
@@ -217,6 +229,7 @@ def test_after_dead_letter_the_work_may_be_pushed_again(q: Client) -> None:
 @pytest.mark.clause("DEDUPE-7")
 @pytest.mark.needs("cancel")
 def test_after_cancel_the_work_may_be_pushed_again(q: Client) -> None:
+    forgets(q, "cancelled")
     q.cancel(require(q.push("a").id, "the id of what was pushed"))
     require_added(q, q.push("a"))
 

@@ -17,6 +17,7 @@ from lowq_conformance.cases.expect import (
     expect,
     expect_named_error,
     expect_refusal,
+    forgets,
     gives_all,
     nothing,
     require,
@@ -122,6 +123,7 @@ def test_unusual_headers_arrive_intact_or_are_refused(q: Client, headers: dict[s
 
 @pytest.mark.clause("HEADERS-1")
 def test_a_work_without_headers_gets_nobody_elses(q: Client) -> None:
+    forgets(q, "done")
     q.push("a", headers=FIRST)
     q.ack(carries(q, "a", FIRST))
     q.push("b")
@@ -140,6 +142,7 @@ def test_no_headers_and_empty_headers_are_the_same(q: Client) -> None:
 
 @pytest.mark.clause("HEADERS-1")
 def test_a_work_that_is_pushed_again_has_its_new_headers(q: Client) -> None:
+    forgets(q, "done")
     q.push("a", headers=FIRST)
     q.ack(takes(q, "a"))
     q.push("a", headers=OTHER)

@@ -11,6 +11,7 @@ from lowq_conformance.cases.expect import (
     asks_for_leases,
     expect,
     expect_refusal,
+    forgets,
     gives,
     nothing,
     require,
@@ -286,6 +287,7 @@ def test_a_dead_letter_after_ack_is_refused(q: Client) -> None:
 
 @pytest.mark.clause("LEASE-9")
 def test_a_second_ack_does_not_touch_the_next_task_of_an_equal_work(q: Client) -> None:
+    forgets(q, "done")
     q.push("a")
     held = takes(q, "a")
     q.ack(held)

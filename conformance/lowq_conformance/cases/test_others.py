@@ -50,6 +50,7 @@ class Others:
         """They are there, but for those that are pushed after the one."""
         q = self.q
         if "dead_letter" in q.promises:
+            twin = twin and "dead" not in q.subject.traits.remembers
             for work in ("dead", *(["the one"] if twin else [])):
                 q.push(work, **self._key(work))
                 held = takes(q, work)

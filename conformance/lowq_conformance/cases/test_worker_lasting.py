@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from lowq_conformance.cases.expect import claim
+from lowq_conformance.cases.expect import claim, forgets
 from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.cases.waiting import Lateness
 from lowq_conformance.cases.worker_fixtures import (
@@ -297,6 +297,7 @@ def sooner(length: timedelta) -> int:
 
 @pytest.mark.clause("WORKER-15")
 def test_a_work_that_was_done_may_be_pushed_again_and_runs_again(q: Client, workers: Workers) -> None:
+    forgets(q, "done")
     work = task(0)
     for times in (1, 2, 3):
         push_until_run(q, workers, work, times)
@@ -304,6 +305,7 @@ def test_a_work_that_was_done_may_be_pushed_again_and_runs_again(q: Client, work
 
 @pytest.mark.clause("WORKER-15")
 def test_so_it_is_when_a_worker_was_killed_that_had_it_in_hand(q: Client, workers: Workers) -> None:
+    forgets(q, "done")
     if "crash" not in workers.subject.promises:
         raise NotPromised("needs crash")
     q.push(waiting(0))

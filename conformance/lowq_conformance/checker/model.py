@@ -10,7 +10,7 @@ once between its call and its effect; on a clock that stands still, a span is on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from math import inf
 from typing import Any, Literal
 
@@ -23,8 +23,15 @@ from lowq_conformance.history.work_text import work_text
 class Model:
     """The tasks of one queue, and which answers it may give."""
 
-    def __init__(self, spec: Spec, redriven: Literal["alone", "any"] = "any") -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        redriven: Literal["alone", "any"] = "any",
+        remembers: Collection[str] = (),
+    ) -> None:
         self.spec, self.redriven = spec, redriven
+        self.remembered = {"acked" if word == "done" else word for word in remembers}
+        """The states in which a task that has ended may refuse an equal work."""
         self.tasks: list[ModelTask] = []
         self.refused: list[tuple[Any, str]] = []
         self._batches = 0
@@ -71,14 +78,18 @@ class Model:
             return False
         return None if self.maybe_free(hold.task, at) else True
 
-    def blockers(self, equal: Hashable, at: Span) -> tuple[list[ModelTask], list[ModelTask]]:
-        """The tasks that surely refuse an equal push, and those that perhaps do."""
+    def blockers(
+        self, equal: Hashable, at: Span, but: ModelTask | None = None
+    ) -> tuple[list[ModelTask], list[ModelTask]]:
+        """The tasks that surely refuse an equal push, and those that perhaps do; not that one."""
         if self.spec.dedupe == "off":
             return [], []
-        standing = [task for task in self.tasks if task.equal == equal and task.standing]
+        equals = [task for task in self.tasks if task.equal == equal and task is not but]
+        standing = [task for task in equals if task.standing]
+        ended = [task for task in equals if task.state in self.remembered]
         if self.spec.dedupe == "until_done":
-            return standing, standing
-        return [t for t in standing if self.free(t, at)], [t for t in standing if self.maybe_free(t, at)]
+            return standing, standing + ended
+        return [t for t in standing if self.free(t, at)], [t for t in standing if self.maybe_free(t, at)] + ended
 
     def counts(self, at: Span) -> dict[str, int] | None:
         """How many tasks are in each state, or None while that is open."""
@@ -242,7 +253,7 @@ class Model:
 
     def redrive(self, at: Span, task: ModelTask, *, done: bool) -> None:
         """The dead task waits again, or there was none, or a push of its work would be refused."""
-        sure, perhaps = self.blockers(task.equal, at)
+        sure, perhaps = self.blockers(task.equal, at, task)
         dead = task.state == "dead"
         if done and (not dead or (sure and self.redriven == "alone")):
             why = "an equal work stands" if dead else "it is not dead"

@@ -146,6 +146,8 @@ class Harness(Protocol):
     patience: timedelta = _DEFAULT.patience
     wake: timedelta = _DEFAULT.wake
     max_delay: timedelta | None = _DEFAULT.max_delay
+    remembers: Collection[str] = _DEFAULT.remembers
+    room: int | None = _DEFAULT.room
     one_at_a_time: bool = _DEFAULT.one_at_a_time
     main_thread: bool = _DEFAULT.main_thread
     refuses: Collection[str] = _DEFAULT.refuses

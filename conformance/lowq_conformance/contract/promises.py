@@ -105,6 +105,10 @@ class Traits:
     """The lowest and the highest priority, 0 among them; None: all from -2^31 to 2^31-1 at least."""
     dedupe_by: DedupeBy = "work"
     """What makes works equal where no key is given: the "work" itself; or nothing does, and only a "key" decides."""
+    remembers: frozenset[str] = frozenset()
+    """What has ended and may refuse an equal work all the same, for a while or for ever: see REMEMBERED."""
+    room: int | None = None
+    """For how many tasks there is room at least, where the queue fixes that; None: for all that are pushed."""
     one_at_a_time: bool = False
     """While one task is in hand, whoever claims gets nothing, as where a lock is to serialise what is done."""
     fixed_lease: timedelta | None = None
@@ -139,6 +143,16 @@ REFUSABLE: Mapping[str, str] = {
 }
 """What a queue may refuse whose storage cannot keep it, where it says so in the trait `refuses`."""
 
+REMEMBERED: Mapping[str, str] = {
+    "done": "a task that was acked",
+    "dead": "a task that was set aside",
+    "cancelled": "a task that was cancelled",
+}
+"""What may still refuse an equal work where the trait `remembers` says so."""
+
+_WORDS: Mapping[str, Mapping[str, str]] = {"refuses": REFUSABLE, "remembers": REMEMBERED}
+"""Traits that are a set of words, with these words."""
+
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe": get_args(Dedupe),
     "due_order": (*get_args(DueOrder), None),
@@ -149,6 +163,8 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "main_thread": (False, True),
     "outlasts": (*get_args(Outlasts), None),
 }
+_NUMBERS = ("workers", "attempts", "room")
+"""Traits that are a number from 1 on or None."""
 _OR_NONE = ("max_delay", "fixed_lease", "retry_after")
 """Traits that are a length of time or None."""
 TRAITS = tuple(field.name for field in fields(Traits))
@@ -176,10 +192,11 @@ def read_promises(words: object, who: str) -> frozenset[str]:
 
 def read_traits(values: Mapping[str, object], who: str) -> Traits:
     """The traits of a harness. Raises BrokenHarness for an unknown trait or a value that is none."""
+    sets = dict[str, frozenset[str]]()
     for trait, value in values.items():
         if trait not in TRAITS:
             raise BrokenHarness(f"{who}: unknown trait {trait!r}{_hint(trait, HARNESS_NAMES)}")
-        if trait in ("workers", "attempts"):
+        if trait in _NUMBERS:
             if value is not None and (type(value) is not int or value < 1):
                 raise BrokenHarness(f"{who}: {trait}: expected a number from 1 on, or None, got {value!r}")
             continue
@@ -187,12 +204,8 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
             if value is not None and not _is_range(value):
                 raise BrokenHarness(f"{who}: priorities: expected two integers with 0 between, got {value!r}")
             continue
-        if trait == "refuses":
-            if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
-                raise BrokenHarness(f"{who}: refuses: expected a set of words, got {type(value).__name__}")
-            if unknown := [word for word in value if not isinstance(word, str) or word not in REFUSABLE]:
-                known = f"{_hint(unknown[0], REFUSABLE)}; known are {' '.join(REFUSABLE)}"
-                raise BrokenHarness(f"{who}: refuses: unknown word {unknown[0]!r}{known}")
+        if trait in _WORDS:
+            sets[trait] = _read_words(trait, value, who)
             continue
         choices = _CHOICES.get(trait)
         if choices is not None and (value, type(value)) not in [(each, type(each)) for each in choices]:
@@ -202,9 +215,19 @@ def read_traits(values: Mapping[str, object], who: str) -> Traits:
                 raise BrokenHarness(f"{who}: {trait}: expected a timedelta, got {value!r}")
             if value < timedelta(0) or (trait in ("shortest_lease", "fixed_lease") and not value):
                 raise BrokenHarness(f"{who}: {trait}: expected more than zero, got {value!r}")
-    refuses = values.get("refuses", ())
-    assert isinstance(refuses, (set, frozenset, list, tuple))
-    return Traits(**{**values, "refuses": frozenset(refuses)})  # type: ignore[arg-type]  # each was checked above
+    return Traits(**{**values, **sets})  # type: ignore[arg-type]  # each was checked above
+
+
+def _read_words(trait: str, value: object, who: str) -> frozenset[str]:
+    """The words of a trait that is a set of them. Raises BrokenHarness for anything but known ones."""
+    words = _WORDS[trait]
+    if isinstance(value, str) or not isinstance(value, (set, frozenset, list, tuple)):
+        raise BrokenHarness(f"{who}: {trait}: expected a set of words, got {type(value).__name__}")
+    for word in value:
+        if not isinstance(word, str) or word not in words:
+            known = f"{_hint(word, words)}; known are {' '.join(words)}"
+            raise BrokenHarness(f"{who}: {trait}: unknown word {word!r}{known}")
+    return frozenset(value)
 
 
 def _is_range(value: object) -> bool:
@@ -288,9 +311,9 @@ def _could_be(known: str, value: object) -> bool:
         return isinstance(value, (timedelta, int, float)) and not isinstance(value, bool)
     if known == "priorities":
         return isinstance(value, (tuple, list))
-    if known == "refuses":
+    if known in _WORDS:
         return isinstance(value, (set, frozenset, list, tuple, str))
-    kinds = {"workers": (int, type(None)), "attempts": (int, type(None))}.get(known, (str, type(None)))
+    kinds = (int if known in _NUMBERS else str, type(None))
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
@@ -298,6 +321,8 @@ def check_together(promises: frozenset[str], traits: Traits, who: str) -> None:
     """Raise BrokenHarness for traits that mean nothing with these promises."""
     if traits.dedupe != "off" and traits.dedupe_by == "key" and "key" not in promises:
         raise BrokenHarness(f"{who}: dedupe_by: 'key' means nothing without the promise 'key'")
+    if traits.remembers and traits.dedupe == "off":
+        raise BrokenHarness(f"{who}: remembers means nothing where dedupe is 'off'")
     if traits.fixed_lease is not None and "lease" not in promises:
         raise BrokenHarness(f"{who}: fixed_lease means nothing without the promise 'lease'")
     if traits.priorities is not None and "priority" not in promises:

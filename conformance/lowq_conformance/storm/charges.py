@@ -14,6 +14,7 @@ from lowq_conformance.storm.execution import END, Execution, find_bound
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, has_surfaced, is_trouble
 
+PUSHES = ("push", "push_many")
 AROUND = 8
 """How many calls are shown around one that went wrong."""
 
@@ -46,7 +47,10 @@ def charge_calls(run: Execution, *, deadly: bool, refuses: bool = False) -> Iter
     told = set[str]()
     for call in run.recording.calls:
         clause = "CRASH-6" if deadly and after_a_death(run, call) else "RACE-4"
-        if clause not in told and has_surfaced(call) and (not refuses or is_trouble(call.error or "")):
+        named = not is_trouble(call.error or "")
+        if named and call.kind in PUSHES and run.subject.traits.room is not None:
+            continue  # there may have been no room for it
+        if clause not in told and has_surfaced(call) and not (refuses and named):
             told.add(clause)  # one is shown of each clause
             yield Charge(clause, f"{call} raised {call.error}", find_concurrent(run, call))
     yield from find_torn_batches(run)

@@ -71,7 +71,7 @@ def find_blocked(run: Execution) -> Iterator[Charge]:
     """
     calls = run.recording.calls
     traits = run.subject.traits
-    if traits.dedupe == "off" or traits.one_at_a_time or not came_to_the_end(calls):
+    if traits.dedupe == "off" or traits.remembers or traits.one_at_a_time or not came_to_the_end(calls):
         return
     if "lease" not in run.subject.promises and any(call.kind == "claim" and call.process != END for call in calls):
         return
@@ -179,7 +179,7 @@ def fates_of(calls: Sequence[RecordedCall]) -> dict[str, Fate]:
 
 def faults_of(run: Execution, fate: Fate) -> Iterator[tuple[str, str]]:
     """The clauses that are broken by what became of the task, and what is wrong."""
-    work = fate[0].args["work"]
+    work, traits = fate[0].args["work"], run.subject.traits
     again = next((call for call in fate if call.kind == "push" and call.process == END), None)
     before = [call for call in fate if again is None or call.call < again.call]
     claims = [call for call in before if call.process == END and call.kind == "claim"]
@@ -198,7 +198,7 @@ def faults_of(run: Execution, fate: Fate) -> Iterator[tuple[str, str]]:
         tried = "every lease had run out" + (" and it was asked to be redriven" if dead else "")
         for each in (clause, "CRASH-7"):
             yield each, f"{where} is lost: it did not come out when {tried}"
-    elif run.subject.traits.dedupe != "off" and says_duplicate(again):
+    elif not (traits.dedupe == "off" or traits.remembers) and says_duplicate(again):
         yield "CRASH-6", f"{where} is gone, and when it was pushed again the queue said that it still stands"
 
 

@@ -140,6 +140,8 @@ class Interruptions:
         if self.ended:
             raise NotObserved(f"the run was cut short: see {min(self.faults)}")
         if not self.interrupted:
+            if self.subject.asynchronous:
+                raise NotPromised("none of its calls waits at an await, where it could be cancelled")
             raise NotObserved("no call was interrupted")
 
     def _look(self) -> None:
@@ -155,7 +157,7 @@ class Interruptions:
                 if time.monotonic() > end and self.interrupted and met[verb] > EVENLY:
                     self.ended = bool(self.faults)
                     return
-                if stage.number % EACH == 0:
+                if stage.number % EACH == 0 or stage.haunted:
                     stage.move(self.folder())
                 found = stage.scene(verb, point, alarm)
                 self.interrupted += found is not None
@@ -178,6 +180,8 @@ class Stage:
 
     def __init__(self, agents: Agents, subject: Subject, place: Path, profile: Profile) -> None:
         self.agents, self.subject, self.place = agents, subject, place
+        self.haunted = False
+        """Whether a claim that waits was interrupted here: at a server it may go on, and take a task later."""
         self.calls: list[ProgramCall] = []
         self.claimed: list[Any] = []
         self.number = 0
@@ -194,6 +198,7 @@ class Stage:
         self.second: Side | None = None
         if {"processes", "persistent"} <= subject.promises:
             self.second = Side(agents, orders, self._bound, self.calls)
+        self.may_be_full = subject.traits.room is not None
         self.threads = self.second is None and "threads" in subject.promises
 
     def close(self) -> None:
@@ -205,7 +210,7 @@ class Stage:
 
     def move(self, place: Path) -> None:
         """The clients are those of another place, where nothing happened yet."""
-        before, self.place = self.place, place
+        before, self.place, self.haunted = self.place, place, False
         self.open()
         self.subject.close_place(before)
 
@@ -276,6 +281,7 @@ class Stage:
         tally = Tally(
             verb, n, merges=self.subject.traits.dedupe != "off", lasts=self.second is not None or verb != "close"
         )
+        self.haunted = verb == "claim_wait"
         tally.beside = point is not None and len(point) > 4
         tally.note("cut", cut)
         faults = list(self._aftermath(tally))
@@ -290,9 +296,9 @@ class Stage:
             tally.others = "refused"
             try:
                 other = self._other("push", work=f"{n} other")
-                if "refused" in other:
+                if "refused" in other and (other["accident"] or not self.may_be_full):
                     yield FREE, f"another client was refused: {other['error']}: {other['refused']}"
-                else:
+                elif other.get("returned"):
                     tally.others = "returned"
             except WaitsForEver:
                 yield FREE, "another client's push waits for ever"
@@ -310,7 +316,7 @@ class Stage:
             gone = True
         if gone and self.second is None:
             return
-        if gone or (tally.others == "refused" and self.second is not None):
+        if gone or (tally.others == "refused" and self.second is not None and not self.may_be_full):
             self.first.end()  # what it kept locked is free, and what is kept can be seen
         if renewed and self.second is not None:
             self._open(self.second, "other")
@@ -344,10 +350,10 @@ class Stage:
                 yield USABLE, f"the client works no more, nor can the queue be opened again: {opened['refused']}"
                 return
             after = self.first.ask("push", work=f"{n} after")
-            if "refused" in after:
+            if "refused" in after and (after["accident"] or not self.may_be_full):
                 yield USABLE, f"the queue, opened again, refused a push: {after['error']}: {after['refused']}"
                 return
-            tally.after = "returned"
+            tally.after = "refused" if "refused" in after else "returned"
 
     def _count(self, tally: Tally) -> Iterator[Said]:
         """What is wrong with what comes out."""

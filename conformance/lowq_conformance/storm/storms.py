@@ -82,7 +82,7 @@ class Storm:
 
     def sees(self, count: Callable[[list[Op]], int]) -> int:
         """How much of something there is in the histories."""
-        return sum(count(told.ops) for told in self.told)
+        return sum(count([*told.ops, *told.open]) for told in self.told)
 
     def keeps(self, clause: str, seen: int, what: str) -> None:
         """Raise Broken where the run breaks the clause, and NotObserved where it was not put to the test."""

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import accumulate
+from itertools import accumulate, compress
 from math import inf
 from typing import Any
 
@@ -60,9 +60,11 @@ class Clock:
 
 @dataclass(slots=True)
 class RunHistory:
-    """A history, what the queue promises of it, and the recorded call behind each operation, by its number."""
+    """A history, what the queue promises of it, and the recorded call behind each operation, by its number; `open`
+    are operations that are not judged, because any answer to them is right."""
 
     ops: list[Op] = field(default_factory=list)
+    open: list[Op] = field(default_factory=list)
     spec: Spec = field(default_factory=Spec)
     calls: dict[int, RecordedCall] = field(default_factory=dict)
 
@@ -103,6 +105,8 @@ class HistoryBuilder:
             self._tell(call)
         if run.subject.traits.one_at_a_time:
             self.told.ops = self._with_nothing_in_hand()
+        if run.subject.traits.remembers:
+            self.told.ops, self.told.open = leave_open(self.told.ops)
         self.told.ops = tell_apart(self.told.ops)
 
     def _tell(self, call: RecordedCall) -> None:
@@ -237,6 +241,17 @@ class HistoryBuilder:
         pushed = {answer["id"] for call in self.calls for answer in answers(call)}
         claimed = {call.result["id"] for call in self.calls if call.kind == "claim" and call.result}
         return None not in pushed | claimed and not pushed.isdisjoint(claimed)
+
+
+def leave_open(ops: list[Op]) -> tuple[list[Op], list[Op]]:
+    """The history of a queue that may refuse what an ended task is equal to, and apart from it the refusals that say
+    nothing: an equal work had been pushed by then."""
+    first = dict[str, float]()
+    for op in ops:
+        if op.kind == "push" and op.result != "dup":
+            first[op.equal] = min(op.call, first.get(op.equal, inf))
+    said = [op.result != "dup" or first.get(op.equal, inf) > op.ret for op in ops]
+    return list(compress(ops, said)), [op for op, judged in zip(ops, said, strict=True) if not judged]
 
 
 def answers(call: RecordedCall) -> Iterable[dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from lowq import Headers, Item, State
 from lowq_conformance.contract.harness import brings
-from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.program import format_call, format_value
 from lowq_conformance.subject.under_test import UnderTest
@@ -107,7 +108,7 @@ class Client:
         if headers is not None and "headers" in self.promises:
             passed["headers"] = headers
         try:
-            return _answer(self._call("push", [work], passed, _show_push))
+            answer = _answer(self._call("push", [work], passed, _show_push))
         except Refused as refusal:
             traits = self.subject.traits
             if (
@@ -116,7 +117,12 @@ class Client:
                 and traits.bound_priority(priority) != priority
             ):
                 refusal.stated = "its priorities go from {} to {}".format(*traits.priorities)
+            elif not isinstance(refusal.cause, ACCIDENTS):
+                kept_out = "it refuses such works" if may_refuse(work, traits) else ""
+                refusal.stated = kept_out or self.subject.has_no_room(self.place)
             raise
+        self.subject.put(self.place, int(answer.added is not False))
+        return answer
 
     def key(self, work: Any, key: str | None) -> str | None:
         """The key under which the work is pushed."""
@@ -133,7 +139,13 @@ class Client:
         given = [replace(item, key=self.key(item.work, item.key)) for item in items]
         if "headers" not in self.promises:
             given = [replace(item, headers=Headers()) for item in given]
-        answers = self._call("push_many", [given], {}, _show_push_many)
+        try:
+            answers = self._call("push_many", [given], {}, _show_push_many)
+        except Refused as refusal:
+            if not isinstance(refusal.cause, ACCIDENTS):
+                refusal.stated = self.subject.has_no_room(self.place, len(given))
+            raise
+        self.subject.put(self.place, len(given))
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
@@ -161,8 +173,11 @@ class Client:
         """The task is done; with `claim_for`, only where the client takes it, what was claimed in the same step."""
         if claim_for is None:
             self._settle("ack", held, {})
+            self.subject.put(self.place, -1)
             return None
-        return self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)))
+        raw = self._settle("ack", held, {"claim_for": claim_for}, _show_claim)
+        self.subject.put(self.place, -1)
+        return self._hold(*self._name(raw))
 
     def release(
         self,
@@ -193,7 +208,9 @@ class Client:
 
     def cancel(self, id: Any) -> bool | None:
         """What cancel said: True, False, or None where it does not say."""
-        return _yes_or_no(self._call("cancel", [id], {}, format_value))
+        gone = _yes_or_no(self._call("cancel", [id], {}, format_value))
+        self.subject.put(self.place, -int(gone is True))
+        return gone
 
     def task(self, id: Any) -> Any:
         """The task as the queue tells of it, or None."""

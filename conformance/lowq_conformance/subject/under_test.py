@@ -36,6 +36,7 @@ class UnderTest:
         self._numbers: dict[Path, int] = {}
         self._passed: dict[Path, timedelta] = {}
         self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
+        self._inside: dict[Path, int] = {}
         self.shape: dict[str, frozenset[str] | None] = {}
         """What each method of its clients that was asked about takes by keyword; None: any."""
 
@@ -89,6 +90,18 @@ class UnderTest:
     def let_go(self, hold: object) -> None:
         """Nobody has it in hand any more."""
         self._hands.pop(id(hold), None)
+
+    def put(self, place: Path, tasks: int) -> None:
+        """So many tasks more are in the queue at the place, or fewer; those of which nobody tells that they went are
+        counted, too."""
+        self._inside[place] = self._inside.get(place, 0) + tasks
+
+    def has_no_room(self, place: Path, tasks: int = 1) -> str:
+        """Why so many more tasks may be refused, in words; nothing where they may not."""
+        room = self.traits.room
+        if room is None or self._inside.get(place, 0) + tasks <= room:
+            return ""
+        return f"there is room for {room} task{'s' * (room > 1)} only"
 
     def serves_nobody(self, place: Path) -> bool:
         """Whether one task at a time is in hand, and one is."""

@@ -20,9 +20,13 @@ class Calls:
     """
 
     def __init__(
-        self, dedupe: Dedupe = "until_done", redriven: Literal["alone", "any"] = "alone", **words: Any
+        self,
+        dedupe: Dedupe = "until_done",
+        redriven: Literal["alone", "any"] = "alone",
+        remembers: tuple[str, ...] = (),
+        **words: Any,
     ) -> None:
-        self.model = Model(Spec(dedupe, **{"grace": 0, **words}), redriven)
+        self.model = Model(Spec(dedupe, **{"grace": 0, **words}), redriven, remembers)
         self.at = Span(0, 0)
 
     def wait(self, by: float) -> Any:
@@ -282,3 +286,34 @@ def test_a_redriven_task_counts_its_attempts_in_no_other_way() -> None:
         q.claim("a", attempts=3)
 
     assert clause_of(program) == "DEAD-3"
+
+
+@pytest.mark.parametrize("added", [True, False])
+@pytest.mark.parametrize("word", ["done", "dead", "cancelled"])
+def test_what_has_ended_may_refuse_an_equal_work_where_it_is_remembered(word: str, added: bool) -> None:
+    q = Calls(remembers=(word,))
+    task = q.push("a")
+    if word == "cancelled":
+        q.cancel(task)
+    else:
+        (q.ack if word == "done" else q.dead_letter)(q.claim("a"))
+
+    q.push("a", added=added)
+
+
+def test_who_remembers_what_was_done_refuses_nothing_that_was_never_there() -> None:
+    def program(q: Calls) -> None:
+        q.push("a")
+        q.ack(q.claim("a"))
+        q.push("b", added=False)
+
+    assert clause_of(program, remembers=("done",)) == "DEDUPE-3"
+
+
+def test_who_remembers_what_was_done_forgets_what_died() -> None:
+    def program(q: Calls) -> None:
+        q.push("a")
+        q.dead_letter(q.claim("a"))
+        q.push("a", added=False)
+
+    assert clause_of(program, remembers=("done",)) == "DEDUPE-7"

@@ -25,6 +25,7 @@ from lowq_conformance.subject.loading import load
 
 LESS = "lowq_conformance.queues.sound.less"
 DEAD = "lowq_conformance.queues.sound.dead"
+REMEMBERING = "lowq_conformance.queues.sound.remembering"
 RELUCTANT = "lowq_conformance.queues.sound.reluctant"
 STRANGERS = "lowq_conformance.queues.sound.strangers"
 
@@ -152,6 +153,29 @@ def test_what_is_dead_may_be_redriven_beside_an_equal_one() -> None:
 
 def test_what_is_dead_need_not_be_redriven_by_anybody(storms: Made) -> None:
     assert accused(storms(f"{DEAD}:NobodyRedrives", 1), "deaths") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [
+        ("RemembersForEver", "DELIVER-1 DELIVER-11 DEDUPE-3 DEDUPE-5 DEDUPE-7 LEASE-9 HEADERS"),
+        ("DeadStands", "DELIVER-11 DEDUPE-5 DEDUPE-7 DEAD-3 CANCEL"),
+    ],
+)
+def test_what_has_ended_may_refuse_an_equal_work_where_that_is_said(storms: Made, name: str, only: str) -> None:
+    assert faults(f"{REMEMBERING}:{name}", *only.split()) == {}
+    assert accused(storms(f"{REMEMBERING}:{name}", 1), "storm threads", "kills", "deaths") == []
+
+
+def test_an_error_of_its_own_type_names_itself() -> None:
+    assert faults("lowq_conformance.queues.sound.plain:PlainWithRoom", "DELIVER-12", "RACE-4") == {}
+
+
+def test_a_queue_that_is_full_refuses_what_there_is_no_room_for(storms: Made) -> None:
+    only = "DELIVER-1 DEDUPE-3 ORDER-1 ORDER-11 DUE-4 BATCH INTERRUPT"
+
+    assert faults(f"{REMEMBERING}:Small", *only.split()) == {}
+    assert accused(storms(f"{REMEMBERING}:Small", 1), "storm threads", "kills", "deaths") == []
 
 
 @pytest.mark.parametrize("queue", ["Memory", "Journal"])

@@ -75,7 +75,7 @@ def test_each_queue_that_races_is_found_by_the_sweep_alone(sweep: Made, name: st
     assert found.keys() >= {*clauses}
 
 
-@pytest.mark.parametrize("name", ["SelectsThenUpdates", "LooksBeforeItPushes"])
+@pytest.mark.parametrize("name", ["SelectsThenUpdates", "LooksBeforeItPushes", "LooksBeforeItRemembers"])
 def test_threads_that_race_are_found_like_processes(sweep: Made, name: str) -> None:
     clauses = BROKEN[name].clauses
 

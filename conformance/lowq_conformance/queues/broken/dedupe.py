@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +13,22 @@ from unicodedata import normalize
 from zlib import adler32, crc32
 
 from lowq import Clock, Dedupe, Item, Lease, Pushed
-from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.broken.register import breaks, enter
 from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.remembering import Remembering, RemembersForEver
 from lowq_conformance.queues.sound.rows import Row
 from lowq_conformance.queues.sound.values import check
+
+
+def breaks_remembering(*clauses: str) -> Callable[[type[Remembering]], type[RemembersForEver]]:
+    """Register a queue under its name, and put the harness that opens it in its place."""
+
+    def register(queue: type[Remembering]) -> type[RemembersForEver]:
+        enter(queue, clauses)
+        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
+        return type(queue.__name__, (RemembersForEver,), names)
+
+    return register
 
 
 @breaks("DEDUPE-1")
@@ -50,6 +62,28 @@ class DedupesByStr(Queue):
 
     def identity(self, row: Row) -> Hashable:
         return str(json.loads(row.text)) if row.key is None else ("key", row.key)
+
+
+@breaks_remembering("DEDUPE-3")
+class RemembersByCRC(Remembering):
+    """Of works that have ended it remembers the CRC-32, and refuses others for them."""
+
+    def keep(self, row: Row) -> None:
+        super().keep(row)
+        if row.state == "gone":
+            self.past[crc32(row.text.encode())] = row.number
+
+    def add(self, row: Row, now: int) -> Pushed:
+        number = self.past.get(crc32(row.text.encode()))
+        return super().add(row, now) if number is None else Pushed(f"{self.name}/{number}", added=False)
+
+
+@breaks_remembering("DEDUPE-1")
+class RemembersNothingButTheEnded(Remembering):
+    """What has ended refuses an equal work, and what waits does not."""
+
+    def standing(self, row: Row) -> Row | None:
+        return None
 
 
 @breaks("DEDUPE-3", "DEDUPE-4")

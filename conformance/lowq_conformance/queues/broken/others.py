@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from lowq import Clock, Lease, LeaseLost, Task
+from lowq import Clock, Item, Lease, LeaseLost, Pushed, Task
 from lowq_conformance.queues.broken.register import breaks, enter
 from lowq_conformance.queues.sound.bounded import ROOM, Bounded, WithRoom
 from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.remembering import Small
 from lowq_conformance.queues.sound.rows import Row
 
 
@@ -21,6 +22,17 @@ def breaks_with_room(*clauses: str) -> Callable[[type[Bounded]], type[WithRoom]]
         enter(queue, clauses)
         names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
         return type(queue.__name__, (WithRoom,), names)
+
+    return register
+
+
+def breaks_with_fixed_room(*clauses: str) -> Callable[[type[Bounded]], type[Small]]:
+    """Register a queue under its name, and put the harness that opens it in its place."""
+
+    def register(queue: type[Bounded]) -> type[Small]:
+        enter(queue, clauses)
+        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
+        return type(queue.__name__, (Small,), names)
 
     return register
 
@@ -176,6 +188,30 @@ class NeverRoomAgain(Bounded):
     def make_room(self, many: int) -> None:
         if self.last + many > self.room:
             super().make_room(self.room + 1)
+
+
+@breaks_with_fixed_room("DELIVER-1")
+class FullTooSoon(Bounded):
+    """The queue fixes its room, and counts what was ever pushed."""
+
+    def make_room(self, many: int) -> None:
+        if self.last + many > self.room:
+            super().make_room(self.room + 1)
+
+
+@breaks_with_fixed_room("DELIVER-1")
+class DropsTheNewest(Bounded):
+    """The queue fixes its room, and drops without a word what there is no room for."""
+
+    def make_room(self, many: int) -> None:
+        del many
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        answers = super().push_many(items)
+        with self.alone():
+            for number in sorted(self.rows)[self.room :]:
+                self.remove(self.rows[number])
+        return answers
 
 
 @breaks_with_room("DELIVER-13")

@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lowq import Clock, Item, Lease, Pushed
+from lowq_conformance.queues.broken.dedupe import breaks_remembering
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import DAY, Queue
+from lowq_conformance.queues.sound.remembering import Remembering
 from lowq_conformance.queues.sound.rows import Row
 
 
@@ -25,6 +27,22 @@ class LooksBeforeItPushes(Queue):
         with self.alone():
             standing = [self.standing(row) for row in rows]
         if any(standing) or len(rows) != 1:
+            return super().push_many(items)
+        with self.alone() as now:
+            rows[0].number, rows[0].pushed = self.last + 1, now
+            self.wait(rows[0], rows[0].not_before, now)
+            return [Pushed(self.id(rows[0]), added=True)]
+
+
+@breaks_remembering("DEDUPE-9", "RACE-3")
+class LooksBeforeItRemembers(Remembering):
+    """The same of a queue that also refuses what has ended."""
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        rows = [self.row(item) for item in items]
+        with self.alone():
+            known = [self.standing(row) or self.identity(row) in self.past for row in rows]
+        if any(known) or len(rows) != 1:
             return super().push_many(items)
         with self.alone() as now:
             rows[0].number, rows[0].pushed = self.last + 1, now

@@ -51,3 +51,18 @@ class Plain:
         """A client of the queue at `place`."""
         with self._opening:
             return Client(self._queues.setdefault(place, queue.Queue()))
+
+
+class PlainWithRoom(Plain):
+    """A queue.Queue with room for so many, which says queue.Full, and no word more, where there is none."""
+
+    promises: ClassVar[set[str]] = {"fifo", "prompt", "threads", "capacity"}
+
+    class _Client(Client):
+        def push(self, work: Any) -> None:
+            self._works.put_nowait(work)
+
+    def open(self, place: Path, capacity: int = 5) -> Client:
+        """A client of the queue at `place`."""
+        with self._opening:
+            return self._Client(self._queues.setdefault(place, queue.Queue(capacity)))
