@@ -80,7 +80,9 @@ class Tally:
         """Whether something may still be leased that the call was about."""
         words = {"claim": ["first", "second"], "release": ["first"], "extend": ["first"]}.get(self.verb, [])
         if self.claims:
-            words += [name for name, became in (("early", self.early), ("late", self.late)) if became == "returned"]
+            later = (("other", self.others), ("after", self.after)) if self.verb == "claim_wait" else ()
+            pushed = (("early", self.early), ("late", self.late), *later)
+            words += [name for name, became in pushed if became == "returned"]
         return any(f"{self.n} {word}" not in works for word in words)
 
     @property
@@ -144,6 +146,8 @@ class Tally:
             yield WHOLE, f"'{self.n} first' did not come out, also when every lease was over"
 
     def _look_at_acknowledged(self, found: Counter[str], *, all_back: bool) -> Iterator[Said]:
+        # A claim that waits at a server may take what is pushed behind its interruption, and has that in hand.
+        taken = int(self.verb == "claim_wait" and not all_back)
         for clause, name, became, whose in (
             (FREE, "other", self.others, "another client's push"),
             (USABLE, "after", self.after, "a push after the interruption"),
@@ -155,6 +159,9 @@ class Tally:
             if became == "returned" and number < 1:
                 if name in ("early", "late") and self.claims and not all_back:
                     continue  # the claim may have it in hand
+                if name in ("other", "after") and taken:
+                    taken -= 1
+                    continue
                 yield clause, f"{work!r}, {whose}, was acknowledged, and is not kept"
             elif number > (1 if became else 0):
                 yield WHOLE, f"{work!r} came out {_times(number)}"

@@ -230,6 +230,10 @@ def test_a_queue_that_is_made_otherwise_is_accused_of_nothing(name: str, only: s
     assert faults(f"{STRANGERS}:{name}", *only.split()) == {}
 
 
+def test_a_claim_at_a_server_may_take_what_is_pushed_behind_its_interruption() -> None:
+    assert faults("lowq_conformance.queues.sound.waiting:Delegates", "INTERRUPT") == {}
+
+
 def test_who_only_pushes_is_asked_for_no_interrupted_call() -> None:
     assert faults("lowq_conformance.queues.sound.forked:Pushing", "INTERRUPT-1", "INTERRUPT-2") == {}
 

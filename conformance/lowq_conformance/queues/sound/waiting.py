@@ -8,11 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from secrets import token_hex
+from threading import Thread
 from typing import ClassVar
 
 from lowq import Clock, Lease
@@ -125,6 +128,38 @@ class Waits(Journal):
 
     promises = Waiting.promises
     _queue = Waiting
+
+
+class Delegates(Journal):
+    """A claim that waits is somebody else's, as a server's: it goes on where its caller was interrupted, and what it
+    then takes is in nobody's hand until the lease is over."""
+
+    promises = Waiting.promises
+    wake = timedelta(seconds=0.2)
+
+    class _Queue(Queue):
+        promises: ClassVar[frozenset[str]] = Waiting.promises
+
+        def claim(self, *, lease_for: timedelta = DAY, wait: timedelta = NOW) -> Lease | None:
+            if not wait:
+                return super().claim(lease_for=lease_for)
+            answers = SimpleQueue[Lease | Exception | None]()
+            Thread(target=self.look, args=(lease_for, wait, answers), daemon=True).start()
+            answer = answers.get()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        def look(self, lease_for: timedelta, wait: timedelta, answers: SimpleQueue[Lease | Exception | None]) -> None:
+            end = self.clock.now() + wait
+            try:
+                while (lease := Queue.claim(self, lease_for=lease_for)) is None and self.clock.now() < end:
+                    time.sleep(0.0002)
+                answers.put(lease)
+            except Exception as error:
+                answers.put(error)
+
+    _queue = _Queue
 
 
 class LooksByItself(Journal):
