@@ -36,6 +36,7 @@ SOUND = {
     "sqlite": "sqlite",
     "journal": "lowq_conformance.queues.sound.journal:Journal",
     "folder": "lowq_conformance.queues.sound.folder:Folder",
+    "table": "lowq_conformance.queues.sound.table:Table",
     "spool": "lowq_conformance.queues.sound.spool:Spool",
     "with room": "lowq_conformance.queues.sound.bounded:WithRoom",
     "waits": "lowq_conformance.queues.sound.waiting:Waits",
@@ -54,6 +55,7 @@ SOUND = {
 }
 KINDS = {
     "race": "races",
+    "race_changes": "races",
     "crash": "kills",
     "worker": "workers",
     "lasting": "workers",

@@ -76,6 +76,54 @@ def test_one_gets_the_task_of_a_lease_that_ran_out(sweeps: Sweeps, how: How) -> 
     sweeps.keeps("LEASE-12", how)
 
 
+@pytest.mark.clause("LEASE-6")
+@threads_and_processes
+def test_a_lease_is_not_extended_when_another_has_the_task(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("LEASE-6", how)
+
+
+@pytest.mark.clause("LEASE-8")
+@threads_and_processes
+def test_what_was_extended_meanwhile_is_not_claimed(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("LEASE-8", how)
+
+
+@pytest.mark.clause("LEASE-13")
+@threads_and_processes
+def test_a_task_is_not_set_aside_when_another_has_it(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("LEASE-13", how)
+
+
+@pytest.mark.clause("DEAD-1")
+@threads_and_processes
+def test_what_was_set_aside_meanwhile_is_not_claimed(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("DEAD-1", how)
+
+
+@pytest.mark.clause("DEAD-3")
+@threads_and_processes
+def test_a_redriven_task_waits_once_whoever_comes_in_between(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("DEAD-3", how)
+
+
+@pytest.mark.clause("CANCEL-1")
+@threads_and_processes
+def test_what_was_cancelled_meanwhile_is_not_claimed(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("CANCEL-1", how)
+
+
+@pytest.mark.clause("CANCEL-2")
+@threads_and_processes
+def test_a_task_is_not_cancelled_that_was_claimed_meanwhile(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("CANCEL-2", how)
+
+
+@pytest.mark.clause("CANCEL-3")
+@threads_and_processes
+def test_one_of_two_cancels_a_task(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("CANCEL-3", how)
+
+
 @pytest.mark.clause("RACE-6")
 @pytest.mark.needs("close")
 @threads_and_processes

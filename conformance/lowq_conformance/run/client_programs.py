@@ -149,6 +149,8 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
         raise NoProgram("it takes one client that several use at once")
     if "close" in (scene.first, scene.second):
         raise NoProgram("it takes a client that closes while others work")
+    if not {"cancel", "redrive", "dead_letter"}.isdisjoint((scene.first, scene.second)):
+        raise NoProgram("it takes a task that is named by its id, or set aside")
     in_threads = schedule.how == "threads" or "processes" not in facts.promises
     pool = "ThreadPoolExecutor" if in_threads else "ProcessPoolExecutor"
     script, calls = script_of(scene), Calls(facts)
@@ -225,6 +227,10 @@ class Calls:
                 return f"held = {self.claim(client)}"
             case ["ack" | "release" as verb, _]:
                 return f"{client}.{verb}(held)"
+            case ["extend", _]:
+                return f"held = {client}.extend(held{self._lease and f', {self._lease}'})"
+            case ["open"]:
+                return "pass"  # it is open
             case ["pass", _]:
                 return self.passes
             case ["drop"]:

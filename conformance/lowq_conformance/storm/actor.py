@@ -139,7 +139,8 @@ class Actor:
                 self.performer.let_go()
             self.equipment = replace(self.equipment, place=Path(order["place"]))
             self.performer = WalkingPerformer(self.equipment)
-        self.performer.held.clear()
+        for kept in (self.performer.held, self.performer.pushed, self.performer.buried):
+            kept.clear()
         if self._shares is None:
             self.performer.perform([["open"]])
         else:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.storm.actor import Actor
-from lowq_conformance.storm.performer import Equipment
-from lowq_conformance.storm.recorder import calls_of, pushes_added
+from lowq_conformance.storm.performer import Equipment, Step
+from lowq_conformance.storm.recorder import RecordedCall, calls_of, encode_name, pushes_added
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.points import Gate, Point, Reach
 from lowq_conformance.support.readiness import find_readable
@@ -121,16 +121,46 @@ class Director(Actor):
         if order["before"][1]:
             self._have_done(order["before"][1])
         self.performer.perform(order["before"][2])
+        order["first"], order["second"] = (
+            self._name(order["first"], told=False),
+            self._name(order["second"], told=True),
+        )
         self._cross(order)
         if order["after"][1] or self._told.get("held"):
             self._have_done([*order["after"][1], ["settle_all"]])
         self.performer.perform([*order["after"][0], ["settle_all"]])
         if order["passes"]:
             self.performer.perform([["pass", order["passes"]]])  # so that what was settled in words only comes back
+        self._collect()
+        if any(order["again"]):
+            if order["again"][0]:
+                self._have_done(order["again"][0])
+            self.performer.perform(order["again"][1])
+            self._collect()
+
+    def _collect(self) -> None:
+        """All came out that was left."""
         self._lines["first"] += self.ledger.take()
         calls = [call for name in NAMES for call in calls_of(name, self._lines[name])]
-        done = sum(call.kind == "ack" and call.error is None for call in calls)
-        self.performer.perform([["collect", sum(map(pushes_added, calls)) - done]])
+        self.performer.perform([["collect", sum(map(count_left, calls))]])
+
+    def _name(self, step: Step, *, told: bool) -> Step:
+        """The step with the id of the task that it is about, which this client knows, as it can be `told` to another.
+
+        Nothing is done where there is none.
+        """
+        performer = self.performer
+        match step[0]:
+            case "cancel":
+                known = [list(named) for named in performer.pushed[-1:]]
+            case "redrive":
+                known = [[id] for id in performer.buried[-1:]]
+            case _:
+                return step
+        for id, *work in known:
+            if (name := encode_name(id) if told else id) is not None:
+                return [step[0], name, *work]
+        return ["open"]
 
     def _cross(self, order: dict[str, Any]) -> None:
         """Both calls were made; the second one while the first stood still, if it came to where it was to."""
@@ -218,6 +248,19 @@ class Director(Actor):
             os._exit(0)
         self._lines["second"] += told["lines"]
         self._told["held"], self._told["number"] = told["held"], told["number"]
+
+
+def count_left(call: RecordedCall) -> int:
+    """How many tasks more are to come out after the call, as far as it says; less than none where it took some."""
+    took = call.error is None and call.ret is not None
+    match call.kind:
+        case "ack" | "dead_letter":
+            return -int(took)
+        case "cancel":
+            return -int(took and call.result is True)
+        case "redrive":
+            return int(took and call.result is not False)
+    return pushes_added(call)
 
 
 def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Equipment) -> None:

@@ -231,9 +231,12 @@ class Performer:
             client = self.client
             client.redrive(id)
 
-    def do_cancel(self) -> None:
-        """Cancel the first that it has pushed."""
-        if self.pushed:
+    def do_cancel(self, id: int | str | None = None, work: Any = None) -> None:
+        """Cancel the task of that id and work, or else the first that it has pushed."""
+        if id is not None:
+            client = self.client
+            client.cancel(id, work)
+        elif self.pushed:
             client = self.client
             client.cancel(*self.pushed.pop(0))
 

@@ -66,4 +66,6 @@ def _came(call: RecordedCall | None) -> str:
         case "push":
             added = call.result["added"]
             return "returned" if added is None else "was added" if added else "was a duplicate"
+        case "cancel" | "redrive" if call.result is not None:
+            return f"answered {call.result}"
     return "returned"

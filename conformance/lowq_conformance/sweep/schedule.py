@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 How = Literal["processes", "threads", "fork", "coroutines"]
 HOWS: tuple[How, ...] = ("processes", "threads", "fork", "coroutines")
-VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close")
+CHANGES = ("extend", "cancel", "dead_letter", "redrive")
+"""What a client may be doing beside what the histories of storms are made of."""
+VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close", *CHANGES)
 """What a client may be doing; `repush` pushes a work that equals another one."""
 LATE = "late"
 """The state in which a lease has run out, instead of the plain one."""
@@ -56,6 +58,11 @@ class Scene:
     first: str
     second: str
     late: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether a client does what the histories of storms are not made of."""
+        return not {self.first, self.second}.isdisjoint(CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,10 @@ def parse(text: str) -> Schedule:
         raise BadSchedule(
             f"{text!r} is no schedule: {STOPPED} takes a process, and the line at which the first one is"
         )
-    return Schedule(Scene(calls[0][0], calls[1][0], late), calls[0][1], calls[1][1], how, stopped)
+    scene = Scene(calls[0][0], calls[1][0], late)
+    if stopped and scene.changes:
+        raise BadSchedule(f"{text!r} is no schedule: {STOPPED} goes with none of {', '.join(CHANGES)}")
+    return Schedule(scene, calls[0][1], calls[1][1], how, stopped)
 
 
 def _call(word: str, text: str) -> tuple[str, Point | None]:

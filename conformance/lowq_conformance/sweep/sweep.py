@@ -31,7 +31,8 @@ from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
 from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of
-from lowq_conformance.sweep.schedule import How, Point, Scene, Schedule
+from lowq_conformance.sweep.schedule import CHANGES, How, Point, Scene, Schedule
+from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
 
 OFTEN = 100
@@ -166,7 +167,8 @@ class Sweep:
 
     def _sweep(self, tell: Callable[[str], None], end: float) -> None:
         moves = self.subject.can_pass_time
-        scenes = scenes_of(self.subject.promises, self.subject.traits, self.how, moves=moves)
+        promises, traits = self.subject.promises, self.subject.traits
+        scenes = scenes_of(promises, traits, self.how, moves=moves, redrives=self.subject.redrives)
         self.swept.scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
         scenes = self.swept.scenes[: self.profile.scenes]
         plan: dict[Scene, dict[Point, int]] = {}
@@ -220,7 +222,7 @@ class Sweep:
         charges = self.charges(run)
         if charges and self._confirm(run, charges) and not run.over:
             self.swept.stuck = "a call waits for ever: see RACE-5"
-        return run.points
+        return {} if run.over and lacks_a_call(run) else run.points
 
     # one schedule
 
@@ -267,6 +269,7 @@ class Sweep:
             first=script.calls[0],
             second=script.calls[1],
             after=script.after,
+            again=script.again,
             stand=points[0],
             second_stand=points[1],
             waited=waited,
@@ -373,7 +376,11 @@ class Sweep:
 
     def _charge(self, run: Run) -> Iterator[Charge]:
         refuses = self.how == "fork"
-        if run.over:
+        scene = run.schedule.scene
+        if scene.changes and run.over:
+            found = list(charge_calls(run.seen, deadly=False, refuses=refuses))
+            found += charge_unexplained(run.seen, clauses_about(scene, "processes"))
+        elif run.over:
             found = judge_run(run.seen, self.profile.looks, refuses=refuses).found
         else:
             found = list(charge_calls(run.seen, deadly=False, refuses=refuses))
@@ -387,12 +394,19 @@ class Sweep:
             clause = charge.clause
             if self.how in WHOLE:
                 clause = WHOLE[self.how]
-            elif "close" in (run.schedule.scene.first, run.schedule.scene.second):
+            elif "close" in (scene.first, scene.second):
                 clause = "RACE-6"
             named = self._name_schedule(run.schedule)
             said = account_of(named, run.crossing, run.home, charge.said, waited=run.waited)
             fault = None if charge.fault is None else replace(charge.fault, said=said)
             yield replace(charge, clause=clause, said=said, fault=fault)
+
+
+def lacks_a_call(run: Run) -> bool:
+    """Whether a change was not made: the queue does not tell the id that it takes."""
+    verbs = (run.schedule.scene.first, run.schedule.scene.second)
+    calls = zip(verbs, run.crossing, strict=True)
+    return any(verb in CHANGES and (call is None or call.kind != verb) for verb, call in calls)
 
 
 def in_order(plan: dict[Scene, list[Point]]) -> Iterator[tuple[Scene, Point]]:
@@ -436,5 +450,8 @@ def shape(run: Run) -> Any:
                 told.append((str(answer.get("work")), answer.get("added"), id and names.setdefault(id, len(names))))
             else:
                 told.append(str(answer))
-        said.append((call.process, call.kind, str(call.args), str(told), call.error))
+        args = (
+            {**call.args, "id": names.setdefault(str(id), len(names))} if (id := call.args.get("id")) else call.args
+        )
+        said.append((call.process, call.kind, str(args), str(told), call.error))
     return str(said), tuple((number, end) for _, number, end in events)

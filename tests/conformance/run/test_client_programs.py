@@ -138,6 +138,7 @@ def test_two_clients_claim_one_after_the_other(id: str, broken: list[str], sound
         ("push@7,push,coroutines", "one client that several use at once"),
         ("push@7,claim,stopped", "a process that is stopped for longer than another one waits for it"),
         ("push@7,close", "a client that closes while others work"),
+        ("cancel@7,claim", "a task that is named by its id, or set aside"),
     ],
 )
 def test_of_some_schedules_there_is_no_program_and_the_reason_is_told(schedule: str, why: str) -> None:

@@ -12,6 +12,8 @@ from lowq_conformance.sweep.schedule import BadSchedule, Point, Scene, Schedule,
         ("claim@212,claim", Schedule(Scene("claim", "claim"), Point("", 212))),
         ("claim,claim", Schedule(Scene("claim", "claim"), None)),
         ("ack@rows.py:61#2+1,claim,late", Schedule(Scene("ack", "claim", True), Point("rows.py", 61, 2, 1))),
+        ("cancel@40,claim", Schedule(Scene("cancel", "claim"), Point("", 40))),
+        ("extend@50,claim,late", Schedule(Scene("extend", "claim", True), Point("", 50))),
         ("ack@40,claim,stopped", Schedule(Scene("ack", "claim"), Point("", 40), stopped=True)),
         ("push@a/__init__.py:7,repush@9,threads", Schedule(
             Scene("push", "repush"), Point("a/__init__.py", 7), Point("", 9), "threads"
@@ -28,6 +30,7 @@ def test_a_schedule_is_read_as_it_is_spelled(text: str, schedule: Schedule) -> N
     [
         *("", "claim", "claim@x,claim", "claim@1,steal", "claim@1,claim,often", "claim@,claim"),
         *("claim,claim,stopped", "claim@1,claim@2,stopped", "claim@1,claim,threads,stopped"),
+        "cancel@1,claim,stopped",
     ],
 )
 def test_what_is_no_schedule_is_refused_in_words(text: str) -> None:

@@ -18,6 +18,7 @@ from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.loading import load
+from lowq_conformance.sweep import scenes
 from lowq_conformance.sweep.schedule import How, parse
 from lowq_conformance.sweep.sweep import Sweep, Swept
 
@@ -33,6 +34,9 @@ SOON = 2.0
 RACING = [queue for queue in BROKEN.values() if queue.module.rpartition(".")[2].startswith("race")]
 FIRST = {queue.clauses[0]: queue for queue in reversed(RACING)}
 """One queue for each clause; the others are looked at by LOWQ_EXHAUSTIVE=1."""
+CHOSEN = RACING if EXHAUSTIVE else [*FIRST.values(), *(each for each in RACING if each.module.endswith("changes"))]
+OF_CHANGES = sorted(set[str]().union(*scenes.OF_CHANGES.values()))
+"""The clauses that pairs with extend, cancel, dead_letter and redrive are about."""
 
 Made = Callable[..., Sweep]
 
@@ -65,7 +69,7 @@ def accused(swept: Swept) -> dict[str, str]:
     return {clause: f"{schedule}: {charge.said}" for clause, (charge, schedule) in swept.found.items()}
 
 
-@pytest.mark.parametrize("name", [queue.name for queue in (RACING if EXHAUSTIVE else FIRST.values())])
+@pytest.mark.parametrize("name", dict.fromkeys(queue.name for queue in CHOSEN))
 def test_each_queue_that_races_is_found_by_the_sweep_alone(sweep: Made, name: str) -> None:
     clauses = BROKEN[name].clauses
     how = "fork" if clauses == ("RACE-7",) else "processes"
@@ -84,7 +88,9 @@ def test_threads_that_race_are_found_like_processes(sweep: Made, name: str) -> N
     assert found.keys() >= {*clauses}
 
 
-@pytest.mark.parametrize("name", ["LocksOutOthersOnly", "WritesWhatItReadBefore", "SelectsThenAwaits"])
+@pytest.mark.parametrize(
+    "name", ["LocksOutOthersOnly", "WritesWhatItReadBefore", "SelectsThenAwaits", "AwaitsThenCancels"]
+)
 def test_calls_of_one_client_that_race_are_found_between_their_awaits(sweep: Made, name: str) -> None:
     swept = sweep(BROKEN[name].target, "coroutines", asked=["RACE-9"]).run(lambda _: None)
 
@@ -151,6 +157,61 @@ def test_a_sound_queue_is_accused_of_nothing(sweep: Made, target: str, how: How)
 
     assert accused(swept) == {}
     assert swept.schedules > 0
+
+
+@pytest.mark.parametrize(
+    ("target", "how"),
+    [
+        ("sqlite", "processes"),
+        ("memory", "threads"),
+        ("lowq_conformance.queues.sound.table:Table", "processes"),
+        ("lowq_conformance.queues.sound.reluctant:Unfenced", "processes"),
+        ("lowq_conformance.queues.sound.reluctant:Unhurried", "processes"),
+        ("lowq_conformance.queues.sound.dead:FreesTheDead", "processes"),
+        ("lowq_conformance.queues.sound.dead:NobodyRedrives", "processes"),
+        ("lowq_conformance.queues.sound.dead:RedrivesBeside", "processes"),
+        ("lowq_conformance.queues.sound.strangers:EndsLeases", "processes"),
+        ("lowq_conformance.queues.sound.strangers:IdsAreKeys", "processes"),
+        ("lowq_conformance.queues.sound.strangers:OneAtATime", "processes"),
+        ("lowq_conformance.queues.sound.strangers:SaysNo", "processes"),
+        ("lowq_conformance.queues.sound.strangers:SaysNothing", "processes"),
+        ("lowq_conformance.queues.sound.strangers:Async", "coroutines"),
+    ],
+)
+def test_a_sound_queue_may_refuse_who_comes_in_between(sweep: Made, target: str, how: How) -> None:
+    swept = sweep(target, how, asked=["RACE-9"] if how == "coroutines" else OF_CHANGES).run(lambda _: None)
+
+    assert accused(swept) == {}
+    assert sum(number for scene, number in swept.made.items() if scene.changes) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        (
+            "CancelLooksThenDeletes",
+            '`cancel()` {}; another client\'s `claim()` returned "mine"; the first went on and',
+        ),
+        ("ExtendLooksThenWrites", "`extend()` {} (a lease had run out before); another client's `claim()` returned"),
+        (
+            "RedriveLooksThenWrites",
+            "`redrive()` {}; another client's `push()` was added; the first went on and answered",
+        ),
+        ("DeadLetterLooksThenWrites", "`dead_letter()` {} (a lease had run out before); another client's `claim()`"),
+        ("TwoRedrivesSayYes", "`redrive()` {}; another client's `redrive()` answered True; the first went on and"),
+    ],
+)
+def test_who_looks_and_then_changes_is_told_by_its_line_and_found_there_again(
+    sweep: Made, name: str, calls: str
+) -> None:
+    queue = BROKEN[name]
+    (clause,) = queue.clauses
+    charge, schedule = sweep(queue.target, "processes", asked=[clause]).run(lambda _: None).found[clause]
+
+    assert schedule.at is not None
+    file = schedule.at.file or "race_changes.py"
+    assert charge.said.startswith(calls.format(f"stood still before `{file}:{schedule.at.line}`"))
+    assert clause in sweep(queue.target, "processes").again(parse(str(schedule))).found
 
 
 def test_a_schedule_whose_point_is_never_come_to_was_not_observed(sweep: Made) -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from lowq import Item
+from lowq import Item, Pushed
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.queues.sound.spool import RETRY, Claimed, Client, Spool, State
 from lowq_conformance.queues.sound.values import encode
@@ -22,7 +22,8 @@ def breaks(*clauses: str) -> Callable[[type[Client]], type[Spool]]:
     def register(client: type[Client]) -> type[Spool]:
         enter(client, clauses)
         names = {"__doc__": client.__doc__, "__module__": client.__module__, "_client": client}
-        return type(client.__name__, (Spool,), names)
+        more = {"promises": Spool.promises | {"cancel"}} if hasattr(client, "cancel") else {}
+        return type(client.__name__, (Spool,), {**names, **more})
 
     return register
 
@@ -66,6 +67,30 @@ class SelectsThenAwaits(Client):
                     task[2] = f"{id(task)}"
                     return Claimed(json.loads(task[1]), task[0], task[2])
         return None
+
+
+@breaks("CANCEL-2", "RACE-9")
+class AwaitsThenCancels(Client):
+    """A cancel awaits what the queue says of the task, and then takes it out, whoever has it by then."""
+
+    async def push(self, work: Any) -> Pushed:  # type: ignore[override]  # where the other says nothing
+        text = encode(work)
+        async with self.alone() as state:
+            state["last"] += 1
+            state["tasks"].append([state["last"], text, None])
+            return Pushed(state["last"], added=True)
+
+    async def cancel(self, id: int) -> bool:
+        """The task is gone, as it seems where nobody has it."""
+        async with self.alone() as state:
+            waits = [task for task in state["tasks"] if task[0] == id and task[2] is None]
+        if not waits:
+            return False
+        async with self.alone() as state:
+            left = [task for task in state["tasks"] if task[0] != id]
+            went = len(left) < len(state["tasks"])
+            state["tasks"] = left
+            return went
 
 
 @breaks("CRASH-1")
