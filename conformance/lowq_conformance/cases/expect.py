@@ -140,6 +140,12 @@ def forgets(q: Client, *ended: str) -> None:
             raise NotPromised(f"{REMEMBERED[word]} may refuse an equal work (remembers)")
 
 
+def must_list(q: Client, state: str) -> None:
+    """Raise NotPromised where tasks in that state are not counted, and so need not be listed."""
+    if state not in q.count():
+        raise NotPromised(f"{state} tasks are not counted, and need not be listed")
+
+
 def asks_for_leases(q: Client) -> None:
     """Raise NotPromised where nobody asks for the length of a lease."""
     if q.subject.traits.fixed_lease is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -194,6 +195,14 @@ class JudgedCalls:
                 self.model.refuse(item.work, "BATCH-1")
         else:
             raise Mismatch("INPUT-1", "a batch with NaN in it was taken", "a refusal")
+
+    def _lists_what_is_counted(self, client: Client, listed: list[Any]) -> bool:
+        """Whether only works are missing in the listing that are in states which the queue does not count."""
+        at, counts = self._time(client.count)
+        kept = [(work_text(task.work), self.model.state(task, at)) for task in self.model.tasks]
+        told = Counter(work for work, state in kept if state in counts)
+        every = Counter(work for work, state in kept if state is not None)
+        return told <= Counter(work_text(carried(task, "work")) for task in listed) <= every and told != every
 
     def _carries(self, listed: Any) -> None:
         """A listed task says what the model says of its key, priority and attempts, and a dead one of its reason.

@@ -178,7 +178,7 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
             found = sorted(describe(carried(task, "work"), carried(task, "state"), states) for task in listed)
             kept = [(task, self.model.state(task, at)) for task in self.model.tasks]
             expected = sorted(describe(task.work, state, states) for task, state in kept if state is not None)
-            if found != expected:
+            if found != expected and not self._lists_what_is_counted(client, listed):
                 raise Mismatch(self._blame_count(), f"tasks() lists {', '.join(found)}", ", ".join(expected) or "[]")
             for each in listed:
                 self._carries(each)

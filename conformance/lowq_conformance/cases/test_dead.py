@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lowq import State
-from lowq_conformance.cases.expect import expect, gives, nothing, require, takes
+from lowq_conformance.cases.expect import expect, gives, must_list, nothing, require, takes
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client, field
@@ -55,6 +55,7 @@ def test_a_dead_task_is_not_claimed_when_its_lease_would_have_run_out(q: Client)
 @pytest.mark.clause("DEAD-2")
 @pytest.mark.needs("inspect")
 def test_a_dead_task_is_kept_with_its_reason(q: Client) -> None:
+    must_list(q, "dead")
     q.push("a")
     q.dead_letter(takes(q, "a"), reason="no such file: 7")
     dead = [task for task in states_told(q.tasks()) if field(task, "state") == "dead"]

@@ -19,6 +19,7 @@ from lowq_conformance.cases.expect import (
     expect_refusal,
     forgets,
     gives_all,
+    must_list,
     nothing,
     require,
     says_added,
@@ -269,6 +270,7 @@ def test_a_redriven_task_has_its_headers(q: Client) -> None:
 @pytest.mark.clause("HEADERS-1")
 @pytest.mark.needs("dead_letter", "inspect")
 def test_a_dead_task_is_listed_with_its_headers(q: Client) -> None:
+    must_list(q, "dead")
     q.push("a", headers=FIRST)
     q.dead_letter(takes(q, "a"))
 

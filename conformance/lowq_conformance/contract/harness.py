@@ -82,7 +82,8 @@ class Client(Protocol):
         return None
 
     def tasks(self, *args: Any, **kwargs: Any) -> Any:
-        """`tasks()` [inspect]: everything in the queue, each with `work`, and what else is promised of it."""
+        """`tasks()` [inspect]: everything in the queue, each with `work`, and what else is promised of it; what is in
+        a state that `count` does not tell may be missing."""
         return None
 
     def count(self, *args: Any, **kwargs: Any) -> Any:

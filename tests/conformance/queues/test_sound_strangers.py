@@ -217,6 +217,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("SaysNo", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("SaysNothing", "DELIVER-1 DELIVER-10 CANCEL DEAD"),
         ("CountsOn", "DEAD-3"),
+        ("ListsWhatWaits", "DELIVER-10 DELIVER-11 DEAD CANCEL RELEASE-3 HEADERS-1"),
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),

@@ -157,6 +157,20 @@ class CountsOn(Journal):
     _queue = _Queue
 
 
+class ListsWhatWaits(Journal):
+    """What is in hand is neither listed nor counted, nor what is dead."""
+
+    class _Queue(Queue):
+        def tasks(self, *, state: str | None = None) -> Any:
+            return [task for task in super().tasks(state=state) if task.state in ("ready", "scheduled")]
+
+        def count(self) -> Any:
+            counts = super().count()
+            return {"ready": counts.ready, "scheduled": counts.scheduled}
+
+    _queue = _Queue
+
+
 class Forwards(Journal):
     """Its clients hand on whatever they are given, so that their signatures say nothing."""
 
