@@ -22,6 +22,7 @@ from lowq_conformance.cases.worker_fixtures import (
     MOMENT,
     comes_back,
     expect_at_most,
+    own_roots,
     q,
     reaper,
     require_given_back,
@@ -43,6 +44,10 @@ __all__ = ["q", "reaper", "workers"]
 pytestmark = pytest.mark.waits
 
 MANY = 40
+OFTEN = 4
+"""How often it is tried whether of several processes more than may be run tasks at once."""
+SLOWLY = 30.0
+"""Seconds for which workers are met at their end at most that wait for more before they go."""
 BUSY = 6.0
 """Seconds for which they are met at most: far more than it takes where the machine is not busy."""
 TURN = 0.003
@@ -89,24 +94,44 @@ def test_a_falsy_work_is_run_like_any_other(q: Client, workers: Workers) -> None
 
 
 @pytest.mark.clause("WORKER-2")
+@pytest.mark.judges("WORKER-5")
 def test_nothing_is_stranded_by_a_worker_that_is_about_to_exit(
     q: Client, workers: Workers, random: Random, profile: Profile
 ) -> None:
     fresh = count()
-    way = measure(q, workers, lambda **does: task(next(fresh), **does))
-    end = time.monotonic() + BUSY
+    roots = own_roots(q)
+    way = measure(q, workers, lambda **does: task(next(fresh), **does), roots, profile.lingering)
+    allowed, asked = workers.subject.traits.workers, 0
+    end = time.monotonic() + (SLOWLY if way.lingers else BUSY)
     for point in way.points(random, profile.endings):
         if time.monotonic() > end:
             break
         number = next(fresh)
-        last, after = task(number, does="freeze", after=list(point), at=f"point {number}"), task(next(fresh))
+        last = task(number, does="freeze", after=list(point), of=roots, at=f"point {number}")
+        after = task(next(fresh))
         q.push(last)
         workers.start()
-        with freeze_worker(workers, workers.wait_begun(last), way.moment):
+        with freeze_worker(workers, workers.wait_begun(last), way):
             q.push(after)
             workers.start()
 
         workers.run(after, last)
+        if allowed is not None and asked < OFTEN and len(workers.running()) > allowed:
+            asked += 1
+            keep_busy(q, workers, allowed, number)
+            expect_at_most(workers, allowed, "WORKER-5")
+
+
+def keep_busy(q: Client, workers: Workers, allowed: int, number: int) -> None:
+    """More tasks than may be run at once were there and waited for a while, so that a worker too many took one."""
+    gate = f"gate {number}"
+    works = [task(f"{number} {each}", does="wait", at=gate) for each in range(allowed + 1)]
+    for work in works:
+        q.push(work)
+    workers.start()
+    workers.until(lambda: all(workers.of(work) for work in works), MOMENT)
+    workers.handler.open(gate)
+    workers.run(*works)
 
 
 @pytest.mark.clause("WORKER-3")

@@ -21,6 +21,7 @@ from lowq_conformance.cases.worker_fixtures import (
     comes_back,
     fresh,
     lease_over,
+    own_roots,
     q,
     reaper,
     require_given_back,
@@ -36,7 +37,6 @@ from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.turn_log import Turn
 from lowq_conformance.subject.workers import Workers
-from lowq_conformance.support.own_code import own_code
 
 __all__ = ["q", "reaper", "workers"]
 
@@ -284,11 +284,6 @@ def others_busy(q: Client, workers: Workers) -> Iterator[Callable[[Any], Turn]]:
         yield wait_begun
     finally:
         workers.handler.open(gate)
-
-
-def own_roots(q: Client) -> list[str]:
-    """Where the queue's own code is."""
-    return [str(root) for root in own_code(q.raw, q.subject.harness).roots]
 
 
 def spread(random: Random, most: int, many: int) -> list[int]:

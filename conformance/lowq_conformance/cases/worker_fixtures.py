@@ -17,6 +17,7 @@ from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.workers import Workers, describe_turns, most_at_once
+from lowq_conformance.support.own_code import own_code
 
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
@@ -63,6 +64,11 @@ def waiting(number: int) -> Any:
     return task(number, does="wait", at="gate")
 
 
+def own_roots(q: Client) -> list[str]:
+    """Where the queue's own code is."""
+    return [str(root) for root in own_code(q.raw, q.subject.harness).roots]
+
+
 def comes_back(workers: Workers, *works: Any) -> None:
     """What was in hand is run when its lease has run out, where a kill is to lose nothing."""
     if "crash" in workers.subject.promises and workers.undone(works):
@@ -104,11 +110,12 @@ def lease_span(workers: Workers) -> timedelta:
     return workers.subject.lease(workers.subject.traits.shortest_lease)
 
 
-def expect_at_most(workers: Workers, allowed: int) -> None:
-    """At no instant were more turns under way than workers were asked for."""
+def expect_at_most(workers: Workers, allowed: int, clause: str | None = None) -> None:
+    """At no instant were more turns under way than workers were asked for, as the clause says, or else the test's."""
     most = most_at_once(workers.turns())
     if len(most) > allowed:
-        raise Broken(f"{len(most)} turns at once, where {allowed} are asked for:\n{describe_turns(most)}")
+        what = f"{len(most)} turns at once, where {allowed} are asked for"
+        raise Broken(f"{what}:\n{describe_turns(most)}", clause=clause)
 
 
 def tried(q: Client, workers: Workers, work: Any, number: int, *, briefly: bool = False) -> bool:

@@ -35,7 +35,8 @@ class Profile:
     seconds, one dies each `every` seconds, and at most `reserves` come in their place. An order of a whole history is
     looked for in `looks` configurations.
 
-    A queue's own worker is met at its end `endings` times, killed `kills` times, and told to stop `terms` times while
+    A queue's own worker is met at its end `endings` times, also where it waits before that for `lingering` seconds
+    at most, killed `kills` times, and told to stop `terms` times while
     it runs a task and `stops` times on its way to the next one; several processes at once start workers, each
     `starts` times. A client that is about to wait for a task stands still at one line after the other, for `standing`
     seconds at most.
@@ -71,6 +72,7 @@ class Profile:
     reserves: int = 30
     looks: int = 5000
     endings: int = 60
+    lingering: float = 3.0
     kills: int = 8
     terms: int = 3
     stops: int = 5
@@ -114,6 +116,7 @@ QUICK = replace(
     reserves=10,
     looks=1000,
     endings=8,
+    lingering=0.0,
     kills=3,
     terms=2,
     stops=0,
@@ -149,6 +152,7 @@ THOROUGH = replace(
     reserves=120,
     looks=50_000,
     endings=300,
+    lingering=10.0,
     kills=40,
     terms=15,
     stops=20,

@@ -45,9 +45,10 @@ class StepCount(Counter):
 
 class OwnLines:
     """Tells a counter of the queue's own lines that do more than look at their own variables, in the order in which
-    they run, each line at most OFTEN times; of every line where it is not known what is the queue's."""
+    they run, each line at most so `often`; of every line where it is not known what is the queue's."""
 
-    def __init__(self, counter: Counter, roots: Sequence[str]) -> None:
+    def __init__(self, counter: Counter, roots: Sequence[str], often: int = OFTEN) -> None:
+        self._often = often
         self._counter, self._own = counter, OwnCode(map(Path, roots), "") if roots else None
         self._times = dict[tuple[CodeType, int], int]()
 
@@ -60,7 +61,7 @@ class OwnLines:
         if event == "line" and (self._own is None or frame.f_lineno in self._own.lines(frame.f_code)):
             at = frame.f_code, frame.f_lineno
             self._times[at] = self._times.get(at, 0) + 1
-            if self._times[at] <= OFTEN:
+            if self._times[at] <= self._often:
                 self._counter.one_more()
         return self.line
 
@@ -69,13 +70,15 @@ counting: list[StepCount] = []
 """What counts until the next turn of this process begins."""
 
 
-def count(path: Path, own: Sequence[str] | None) -> None:
+def count(path: Path, own: Sequence[str] | None, *, once: bool = False) -> None:
     """From here on, the file says how many lines and how many steps there were; where `own` says what the queue's
-    code is, how many lines of that, until the next turn begins."""
+    code is, how many lines of that, each one `once` or OFTEN at most, until the next turn begins."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     lines, steps = StepCount(fd, 0), StepCount(fd, WIDTH)
     counting[:] = [] if own is None else [lines, steps]
-    follow(lines if own is None else OwnLines(lines, own), steps)  # the last line of ours: the next ones count
+    follow(
+        lines if own is None else OwnLines(lines, own, 1 if once else OFTEN), steps
+    )  # the last line of ours: the next ones count
 
 
 def begin_turn() -> None:
@@ -93,8 +96,8 @@ def read_counts(path: Path) -> tuple[int, int]:
 
 
 def freeze(gate: Path, kind: str, after: float, own: Sequence[str]) -> None:
-    """This process makes the gate and stands still before a line or step to come, before one of its `own` lines, or
-    after so many seconds.
+    """This process makes the gate and stands still before a line or step to come, before one of its `own` lines,
+    each of which counts OFTEN or "once", or after so many seconds.
 
     It does so only once it is kept by the reaper, which kills it when the tests are gone: nobody else would know it.
     """
@@ -104,8 +107,8 @@ def freeze(gate: Path, kind: str, after: float, own: Sequence[str]) -> None:
     match kind:
         case "line":
             follow(Counter(int(after), still), Counter(0, None))
-        case "own":
-            follow(OwnLines(Counter(int(after), still), own), Counter(0, None))
+        case "own" | "once":
+            follow(OwnLines(Counter(int(after), still), own, 1 if kind == "once" else OFTEN), Counter(0, None))
         case "step":
             follow(Counter(0, None), Counter(int(after), still))
         case "seconds":

@@ -32,8 +32,8 @@ class Handler:
     ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
     n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
     ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of the queue's own
-    code, the lines are its "own" ones only, and are counted until the next turn; with "fails" the turn
-    fails. Any other work is nothing to do.
+    code, the lines are its "own" ones only, counted until the next turn, and with "once" each one when it is first
+    run; with "fails" the turn fails. Any other work is nothing to do.
     """
 
     folder: str
@@ -93,7 +93,7 @@ class Handler:
             ):
                 ending.freeze(self._gate(gate), kind, after, work.get("of", []))
             case {"does": "count", "at": str(name)}:
-                ending.count(self._count(name), work.get("of"))
+                ending.count(self._count(name), work.get("of"), once=bool(work.get("once")))
 
     def _wait(self, gate: str) -> None:
         """Raises TimeoutError where nobody opens it, or the test is over."""

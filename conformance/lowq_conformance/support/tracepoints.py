@@ -32,7 +32,8 @@ class TracedClient:
 
     A call is expected to run as many lines as the last one of its kind that was watched. Only lines of Python count:
     what a call does in C is one instant here, and is killed at random elsewhere. With `steps`, what counts instead is
-    what Python tells its auditors of: opening, locking, renaming and removing files, and the like.
+    what Python tells its auditors of and may change something: opening files to write to them, locking, renaming and
+    removing them, and the like.
     """
 
     def __init__(self, raw: Any) -> None:
@@ -167,8 +168,20 @@ audited: list[Counter] = []
 """The counters of calls that are being made, where only a process with one client has doomed ones, or of a worker."""
 
 
-def audit(event: str, arguments: Any) -> None:  # noqa: ARG001  what an audit hook gets
+def audit(event: str, arguments: Any) -> None:
     """A hook for what Python tells its auditors: a step of whoever is watched."""
-    if audited and event.startswith(("open", "os.", "fcntl.", "shutil.", "sqlite3.", "socket.", "subprocess.")):
+    if audited and event.startswith(SORTS) and not (event in LOOKS or (event == "open" and only_reads(arguments))):
         for counter in audited:
             counter.one_more()
+
+
+SORTS = ("open", "os.", "fcntl.", "shutil.", "sqlite3.", "socket.", "subprocess.")
+LOOKS = frozenset(("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"))
+"""These change nothing: between two of them, or before one, all is as it was after the step before."""
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def only_reads(arguments: Any) -> bool:
+    """Whether a file is opened that nobody can write to thereby."""
+    *_, flags = arguments
+    return isinstance(flags, int) and not flags & WRITES

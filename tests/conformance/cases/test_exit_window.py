@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -198,3 +200,41 @@ def test_a_worker_that_is_no_python_is_met_after_a_while() -> None:
 @pytest.mark.parametrize(("call", "moment"), [(0.001, 0.015), (0.02, 0.06), (3.0, 0.25)])
 def test_others_have_the_time_to_act_which_they_were_seen_to_need(call: float, moment: float) -> None:
     assert ExitWindow(seconds=0.01, lines=0, steps=0, call=call).moment == pytest.approx(moment)
+
+
+def test_a_worker_that_lingers_is_met_at_the_last_lines_that_it_runs_for_the_first_time() -> None:
+    way = ExitWindow(0.003, lines=100, steps=3, call=0.001, lingers=1.0)
+
+    met = list(way.points(Random(1), 60))
+
+    assert {kind for kind, _ in met} == {"step", "once"}
+    assert sorted(after for kind, after in met if kind == "step") == [1, 2, 3]
+    lines = [after for kind, after in met if kind == "once"]
+    assert len(lines) == 30
+    assert set(lines) <= set(range(61, 101))
+
+
+LOOP = """
+    import json, sys
+    from lowq_conformance.subject.handler import Handler
+
+    def wait(rounds):
+        for _ in range(rounds):
+            json.loads("1")
+
+    work = json.loads(sys.argv[2])
+    Handler(sys.argv[1])(work)
+    wait(1000)
+    open(sys.argv[1] + "/end", "w").close()
+"""
+
+
+def test_each_line_is_counted_once_where_that_is_asked_for(tmp_path: Path) -> None:
+    program = tmp_path / "loops.py"
+    program.write_text(textwrap.dedent(LOOP))
+    work = {"does": "count", "at": "last", "of": [str(program)], "once": True}
+
+    subprocess.run([sys.executable, program, tmp_path, json.dumps(work)], check=True, timeout=BOUND)
+
+    lines, _ = Handler(str(tmp_path)).load_counts("last")
+    assert 3 <= lines <= 6

@@ -52,6 +52,21 @@ def test_a_sound_worker_is_accused_of_nothing(target: str) -> None:
     assert said == {"WORKER-13": "needs server", **unstated}
 
 
+@pytest.mark.parametrize(
+    ("name", "accused"),
+    [
+        ("broken.worker:WaitsAndThenGoes", "WORKER-2"),
+        ("broken.worker:UnlocksAndLooks", "WORKER-5"),
+        ("sound.forked:Lingering", None),
+    ],
+)
+def test_a_worker_that_waits_before_it_goes_is_met_at_its_end(name: str, accused: str | None) -> None:
+    (report,) = run([f"lowq_conformance.queues.{name}"], only=["WORKER-2", "WORKER-5"], seed=1, until_broken=True)
+
+    assert [clause.id for clause in report.clauses if clause.verdict is Verdict.BROKEN] == [accused] * bool(accused)
+    assert accused or report["WORKER-2"].verdict is report["WORKER-5"].verdict is Verdict.KEPT
+
+
 HARNESSES = """
 from lowq_conformance.queues.broken.worker import PATIENCE, SkipsTheFalsy
 from lowq_conformance.queues.sound.forked import Pushing

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from lowq_conformance.support.tracepoints import TracedClient
@@ -103,3 +105,29 @@ def test_a_cancelled_coroutine_is_told_so() -> None:
 class Waits:
     async def claim(self) -> None:
         await asyncio.sleep(60)
+
+
+class Looking:
+    """Reads a hundred files, and writes in two steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for number in range(100):
+            (folder / f"{number}").write_text("")
+
+    def cancel(self) -> None:
+        for name in os.listdir(self.folder):
+            os.close(os.open(self.folder / name, os.O_RDONLY))
+            with open(self.folder / name):
+                pass
+        (self.folder / "key").write_text("")
+        os.unlink(self.folder / "key")
+
+
+def test_what_only_looks_is_no_step(tmp_path: Path) -> None:
+    client = traced(Looking(tmp_path))
+
+    client.cancel()
+
+    _, steps = client._known["cancel"]
+    assert steps == 2

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from lowq import Lease
 from lowq_conformance.queues.broken.register import enter
-from lowq_conformance.queues.sound.forked import Forked, Worker
+from lowq_conformance.queues.sound.forked import Forked, Waits, Worker
 from lowq_conformance.queues.sound.journal import Queue
 
 PATIENCE = timedelta(seconds=0.3)
@@ -70,6 +70,31 @@ class GoesAsItEnds(Worker):
 
     def go(self) -> None:
         pass
+
+
+@breaks("WORKER-2")
+class WaitsAndThenGoes(Waits):
+    """A worker for which nothing came for a while goes, whatever came as it made up its mind."""
+
+    def last(self, queue: Queue) -> Lease | None:  # noqa: ARG002
+        with self.turn():
+            self.go()
+        return None
+
+
+@breaks("WORKER-5")
+class UnlocksAndLooks(Waits):
+    """A worker for which nothing came for a while lets its lock go and looks once more: it runs what it finds."""
+
+    def last(self, queue: Queue) -> Lease | None:
+        with self.turn():
+            self.go()
+            return None if self.told_to_stop else self.claim(queue)
+
+    def go(self) -> None:
+        if self.alive is not None:
+            super().go()
+            self.alive = None
 
 
 @breaks("WORKER-3")

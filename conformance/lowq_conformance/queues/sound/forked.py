@@ -10,6 +10,7 @@ import fcntl
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -184,6 +185,31 @@ class Retries(Worker):
             super().failed(queue, lease, error)
         else:
             queue.release(lease, not_before=queue.clock.now() + self.retry_after)
+
+
+class Waits(Worker):
+    """A worker that goes only when nothing has come for a while."""
+
+    idle: ClassVar[float] = 0.6
+    """Seconds."""
+
+    def next(self, queue: Queue) -> Lease | None:
+        end = time.monotonic() + self.idle
+        while time.monotonic() < end and not self.told_to_stop:
+            if (lease := self.claim(queue)) is not None:
+                return lease
+            time.sleep(0.01)
+        return self.last(queue)
+
+    def last(self, queue: Queue) -> Lease | None:
+        """What came at the last moment, or None, and it is no worker any more."""
+        return super().next(queue)
+
+
+class Lingering(Forked):
+    """The journal with a worker that waits for more before it goes."""
+
+    _worker = Waits
 
 
 class Retrying(Forked):
