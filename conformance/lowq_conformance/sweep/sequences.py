@@ -112,7 +112,8 @@ class Telling:
         """`done`: of calls that do not say so, whether they did it."""
         self._run, self._done = run, done
         self._promises, self._traits = run.subject.promises, run.subject.traits
-        self._model = Model(replace(spec_of(run), fifo=False, priority=False), self._traits.redriven)
+        spec = replace(spec_of(run), fifo=False, priority=False)
+        self._model = Model(spec, self._traits.redriven, self._traits.remembers)
         self._clock = Clock(run)
         self._holds: dict[Name, ModelLease] = {}
         self._dead: dict[Any, ModelTask] = {}

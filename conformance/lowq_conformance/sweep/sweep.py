@@ -128,6 +128,7 @@ class Sweep:
         patience = subject.traits.patience.total_seconds()
         self._stage = Stage(agents, orders, how, wedged + patience, impatience)
         self._used, self._number = OFTEN, 0
+        self._often = 1 if subject.traits.remembers else OFTEN  # where works are refused that came out before
         self._place: Path | None = None
         self._good: set[Any] = set()
         self._warm: set[str] = set()
@@ -246,9 +247,9 @@ class Sweep:
         if fresh:
             self._stage.dismiss()
             self._used = OFTEN
-        if self._used >= OFTEN and self.how == "fork":
+        if self._used >= self._often and self.how == "fork":
             self._stage.dismiss()
-        if self._used >= OFTEN or self._stage.empty:
+        if self._used >= self._often or self._stage.empty:
             self._leave()
             self._place = self._folder()
             self._used = 0
