@@ -131,7 +131,7 @@ class JudgedCalls:
     def _expect_cancel(self, task: ModelTask, at: Span) -> bool | None:
         """Whether a cancel would do it; None where that is open."""
         free = self.model.free(task, at)
-        return None if task.state == "dead" or free != self.model.maybe_free(task, at) else free
+        return None if task.state == "dead" or task.renamed or free != self.model.maybe_free(task, at) else free
 
     def _claim(self, client: Client) -> bool:
         """Whether there was a task; judged either way."""

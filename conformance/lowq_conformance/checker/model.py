@@ -143,7 +143,7 @@ class Model:
                     task.state = "replaced"  # an id names one task, which is this one from now on
             self.tasks.append(new)
             return new
-        if id is not None and all(task.id not in (None, id) for task in perhaps):
+        if id is not None and not any(task.id in (None, id) or task.renamed for task in perhaps):
             raise Mismatch(*attribution.blame_wrong_id(new, perhaps[0]), f"the id {perhaps[0].id}")
         if not sure and len(perhaps) == 1:
             self._run_out(perhaps[0])
@@ -172,6 +172,8 @@ class Model:
     ) -> ModelLease:
         """The queue handed out `work`; `lease_for` None: until it is settled."""
         task = self._find_claimed(at, work, id)
+        if task.renamed and id is not None:
+            task.id, task.renamed = id, False
         if not self.maybe_free(task, at):
             raise Mismatch(*attribution.blame_taking(task, client), self._first(at))
         if not self.maybe_due(task, at):
@@ -262,7 +264,7 @@ class Model:
             raise Mismatch("DEAD-3", f"redrive of {task} said False, but no equal work stands", "True")
         if done:
             task.buried += task.attempts
-            task.state, task.attempts, task.not_before = "waiting", 0, None
+            task.state, task.attempts, task.not_before, task.renamed = "waiting", 0, None, True
             task.past.add("redriven")
 
     def cancel(self, at: Span, task: ModelTask, *, done: bool) -> None:
@@ -272,7 +274,8 @@ class Model:
             raise Mismatch(
                 clause, f"cancel of {task} said True, but it is {attribution.tell_whereabouts(task)}", "False"
             )
-        if not done and task.state != "dead" and self.free(task, at):  # what is dead may be another verb's to remove
+        # What is dead may be another verb's to remove, and what was redriven may be there under another id.
+        if not done and task.state != "dead" and self.free(task, at) and not task.renamed:
             where = attribution.tell_whereabouts(task)
             raise Mismatch("CANCEL-3", f"cancel of {task} said False, but it is {where}", "True")
         if done:
@@ -331,6 +334,8 @@ class Model:
             named = [task for task in named if task.standing] or named[-1:]  # an id may be given again
             if named and not any(task in same for task in named):
                 raise Mismatch("DELIVER-1", f"{named[-1]} was pushed, and came out as {work!r}")
+            if not named:
+                named = [task for task in same if task.renamed and task.standing]
             if not named and same:
                 raise Mismatch(*attribution.blame_strange_id(same[-1]))
             same = [task for task in named if task in same]

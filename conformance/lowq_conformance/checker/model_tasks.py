@@ -49,6 +49,8 @@ class ModelTask:
     buried: int = 0
     """Attempts before it was redriven; a queue counts anew from there, or on."""
     reason: str | None = None
+    renamed: bool = False
+    """It was redriven, perhaps as a new task with another id, which no claim has told since."""
     past: set[str] = field(default_factory=set)
 
     @property

@@ -317,3 +317,25 @@ def test_who_remembers_what_was_done_forgets_what_died() -> None:
         q.push("a", added=False)
 
     assert clause_of(program, remembers=("done",)) == "DEDUPE-7"
+
+
+def test_what_was_redriven_may_have_another_id() -> None:
+    q = Calls()
+    task = q.push("a", id="1")
+    q.dead_letter(q.claim("a", id="1"))
+    q.make("redrive", task, done=True)
+    q.make("cancel", task, done=False)
+
+    q.ack(q.claim("a", id="2"))
+    assert task.id == "2"
+
+
+def test_what_was_redriven_has_another_id_once() -> None:
+    def program(q: Calls) -> None:
+        task = q.push("a", id="1")
+        q.dead_letter(q.claim("a", id="1"))
+        q.make("redrive", task, done=True)
+        q.release(q.claim("a", id="2"))
+        q.claim("a", id="3")
+
+    assert clause_of(program) == "DELIVER-2"

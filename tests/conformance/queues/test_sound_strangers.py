@@ -151,6 +151,16 @@ def test_what_is_dead_may_be_redriven_beside_an_equal_one() -> None:
     assert faults(f"{DEAD}:RedrivesBeside", "DEAD", "DEDUPE-1", "DEDUPE-7") == {}
 
 
+def test_what_is_redriven_may_have_another_id() -> None:
+    said: dict[str, str] = {}
+    for seed in (1, 2, 3):
+        said |= faults(
+            f"{DEAD}:RedrivesAsNew", "DELIVER-2", "DELIVER-11", "DEAD-3", "CANCEL-3", "DEDUPE-1", seed=seed
+        )
+
+    assert said == {}
+
+
 def test_what_is_dead_need_not_be_redriven_by_anybody(storms: Made) -> None:
     assert accused(storms(f"{DEAD}:NobodyRedrives", 1), "deaths") == []
 

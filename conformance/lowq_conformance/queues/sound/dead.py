@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lowq import Lease
-from lowq_conformance.contract.promises import Redriven
+from lowq_conformance.contract.promises import Redriven, Requeue
 from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
 from lowq_conformance.support.processes import is_gone
@@ -65,6 +66,24 @@ class RedrivingBeside(Queue):
             row.attempts = 0
             self.wait(row, None, now)
             return True
+
+
+class RedrivesAsNew(Journal):
+    """A dead task is put back as a new one, which has an id of its own and stands behind all others."""
+
+    requeue: Requeue = "any"
+
+    class _Queue(Queue):
+        def redrive(self, id: str) -> bool:
+            with self.alone() as now:
+                row = self.find(id)
+                if row is None or row.state != "dead" or self.standing(row) is not None:
+                    return False
+                self.remove(row)
+                self.add(replace(row, attempts=0, reason=None), now)
+                return True
+
+    _queue = _Queue
 
 
 class RedrivesBeside(Journal):
