@@ -169,6 +169,7 @@ def test_a_sound_queue_is_accused_of_nothing(sweep: Made, target: str, how: How)
         ("lowq_conformance.queues.sound.reluctant:Unhurried", "processes"),
         ("lowq_conformance.queues.sound.dead:FreesTheDead", "processes"),
         ("lowq_conformance.queues.sound.dead:NobodyRedrives", "processes"),
+        ("lowq_conformance.queues.sound.dead:RedrivesAsNew", "processes"),
         ("lowq_conformance.queues.sound.dead:RedrivesBeside", "processes"),
         ("lowq_conformance.queues.sound.remembering:DeadStands", "processes"),
         ("lowq_conformance.queues.sound.remembering:RemembersForEver", "processes"),
