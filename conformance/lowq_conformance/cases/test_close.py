@@ -117,7 +117,7 @@ def refuse_some(subject: Subject, place: Path) -> Client:
 def be_refused(client: Client) -> None:
     """The client did some tasks, and each call was refused that it promises to refuse; what is not refused is for
     other clauses."""
-    works = [f"a{number}" for number in range(ROOM if "capacity" in client.promises else 1)]
+    works = [f"{client.label} {number}" for number in range(ROOM if "capacity" in client.promises else 1)]
     for work in works:
         client.push(work)
     if "capacity" in client.promises:

@@ -102,11 +102,11 @@ def test_push_order_within_a_priority(q: Client, priority: int) -> None:
 @pytest.mark.clause("ORDER-5")
 def test_every_priority_counts(q: Client, random: Random) -> None:
     priorities = [2**31 - 1, 2**31 - 2, 2**24 + 1, 2**24, 65536, 2, 1, 0, -1, -2, -65536, -(2**31) + 1, -(2**31)]
-    for order in (priorities[::-1], random.sample(priorities, len(priorities))):
+    for turn, order in enumerate((priorities[::-1], random.sample(priorities, len(priorities)))):
         for priority in order:
-            q.push(f"priority {priority}", priority=priority)
+            q.push(f"{turn}: priority {priority}", priority=priority)
 
-        gives(q, *(f"priority {priority}" for priority in priorities))
+        gives(q, *(f"{turn}: priority {priority}" for priority in priorities))
 
 
 @pytest.mark.clause("ORDER-5")

@@ -168,7 +168,7 @@ def test_what_is_dead_need_not_be_redriven_by_anybody(storms: Made) -> None:
 @pytest.mark.parametrize(
     ("name", "only"),
     [
-        ("RemembersForEver", "DELIVER-1 DELIVER-11 DEDUPE-3 DEDUPE-5 DEDUPE-7 LEASE-9 HEADERS"),
+        ("RemembersForEver", "DELIVER-1 DELIVER-11 DEDUPE-3 DEDUPE-5 DEDUPE-7 ORDER-5 LEASE-9 CLOSE-3 HEADERS"),
         ("DeadStands", "DELIVER-11 DEDUPE-5 DEDUPE-7 DEAD-3 CANCEL"),
     ],
 )
