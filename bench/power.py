@@ -51,6 +51,12 @@ SOUND = {
     "fixed lease": "lowq_conformance.queues.sound.strangers:FixedLease",
     "one at a time": "lowq_conformance.queues.sound.strangers:OneAtATime",
     "keys only": "lowq_conformance.queues.sound.strangers:KeysOnly",
+    "sets aside": "lowq_conformance.queues.sound.limited:SetsAside",
+    "sets aside soon": "lowq_conformance.queues.sound.limited:SetsAsideSoon",
+    "gives one try": "lowq_conformance.queues.sound.limited:GivesOneTry",
+    "drops": "lowq_conformance.queues.sound.limited:Drops",
+    "counts the lost": "lowq_conformance.queues.sound.limited:CountsTheLost",
+    "looks at claims": "lowq_conformance.queues.sound.limited:LooksAtClaims",
     "main thread": "lowq_conformance.queues.sound.strangers:MainThread",
 }
 KINDS = {

@@ -274,6 +274,22 @@ class FixedWithoutLease(Sound):
     fixed_lease = timedelta(seconds=3)
 
 
+class LimitOfNone(Sound):
+    max_deliveries = 0
+
+
+class LimitAsText(Sound):
+    max_deliveries = "3"
+
+
+class MisspeltLimit(Sound):
+    maxdeliveries = 3
+
+
+class ReleasesOfNoLimit(Sound):
+    counts_release = False
+
+
 class NotAFlag(Sound):
     one_at_a_time = 1
 

@@ -12,10 +12,15 @@ from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
 from lowq_conformance.subject.program import format_value
+from lowq_conformance.subject.under_test import UnderTest
 
 
-def wrong(q: Client, expected: str) -> Broken:
-    """The last call of `q` should have answered otherwise."""
+def wrong(q: Client, expected: str, *, sure: bool = False) -> Broken:
+    """The last call of `q` should have answered otherwise; `sure`: also where a task may have been set aside.
+
+    Raises NotPromised where what was missed may be a task that was handed out too often."""
+    if not sure and (why := q.subject.may_set_aside(q.place)):
+        raise NotPromised(why)
     if q.subject.is_late(q.place):
         raise NotObserved("the machine was too slow: a lease ran out, whose length the queue fixes")
     q.subject.journal.expect(expected)
@@ -150,6 +155,13 @@ def asks_for_leases(q: Client) -> None:
     """Raise NotPromised where nobody asks for the length of a lease."""
     if q.subject.traits.fixed_lease is not None:
         raise NotPromised("the queue fixes how long its leases are")
+
+
+def require_return(subject: UnderTest, times: int = 1) -> None:
+    """Raise NotPromised where a task may be set aside that was handed out so often."""
+    limit = subject.traits.max_deliveries
+    if limit is not None and limit <= times:
+        raise NotPromised(f"a task that comes back may be set aside: max_deliveries is {limit}")
 
 
 def require(value: Any, what: str) -> Any:

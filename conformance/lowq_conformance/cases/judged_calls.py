@@ -39,7 +39,8 @@ class JudgedCalls:
         self.traits = self.subject.traits
         self.waits = self.subject.can_pass_time
         self.lease = self.subject.lease(max(30 * SECOND, self.traits.shortest_lease) if self.waits else HOUR)
-        self.model = Model(self.search.spec, self.traits.redriven, self.traits.remembers)
+        dies = "dead_letter" in self.promises
+        self.model = Model(self.search.spec, self.traits.redriven, self.traits.remembers, keeps_dead=dies)
         self.clients: list[Client] = []
         self.leases: list[tuple[Client, Held, ModelLease]] = []
         self.pushes = 0
@@ -125,7 +126,7 @@ class JudgedCalls:
         """Whether a redrive would do it; None where that is open."""
         sure, perhaps = self.model.blockers(task.equal, at, task)
         if task.state != "dead":
-            return False
+            return None if task.standing and self.model.maybe_aside(task, at) else False
         return None if sure != perhaps or (sure and self.traits.redriven == "any") else not sure
 
     def _expect_cancel(self, task: ModelTask, at: Span) -> bool | None:
@@ -221,9 +222,23 @@ class JudgedCalls:
     def _read_listing(self, task: ModelTask) -> list[str]:
         """What a listing tells of the task in the contract's sense: of what is not promised it may tell anything."""
         words: list[str] = [word for word in ("key", "priority") if word in self.promises]
+        if self.model.spent(task):
+            return words  # the queue may have claimed it once more, and sets it aside for a reason of its own
         if not self.promises.isdisjoint({"lease", "release"}):
             words.append("attempts")
         return [*words, "reason"] if task.state == "dead" else words
+
+    def _judge_listed_works(self, listed: list[Any]) -> None:
+        """What was handed out too often is listed in whichever state, unless what is set aside need not be kept."""
+        if not any(self.model.spent(task) for task in self.model.tasks):
+            return
+        found = Counter(work_text(carried(task, "work")) for task in listed)
+        kept = [task for task in self.model.tasks if task.standing or task.state == "dead"]
+        sure = [task for task in kept if self.model.keeps_dead or not self.model.spent(task)]
+        for task in sure:
+            if Counter(work_text(each.work) for each in sure)[work_text(task.work)] > found[work_text(task.work)]:
+                clause = "DEAD-2" if self.model.spent(task) else self._blame_count()
+                raise Mismatch(clause, f"tasks() does not list {task}", f"{task}, dead or not")
 
     def _blame_count(self) -> str:
         """The clause that a wrong count or listing breaks."""

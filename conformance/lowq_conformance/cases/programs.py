@@ -173,6 +173,7 @@ class QueueMachine(JudgedCalls, RuleBasedStateMachine):
         with self._judge():
             at, listed = self._time(client.tasks)
             if self.model.counts(at) is None:
+                self._judge_listed_works(listed)
                 return
             states = all(carried(task, "state") in STATES for task in listed)  # else in words of its own, or none
             found = sorted(describe(carried(task, "work"), carried(task, "state"), states) for task in listed)

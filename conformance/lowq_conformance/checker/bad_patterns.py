@@ -209,6 +209,8 @@ def _exit(task: MatchedTask, tied: Matching, spec: Spec, handed: Unknown) -> flo
         return task.first if not handed.may_hold(task.push.call, task.taken) else -inf
     leaves = inf
     for claim in task.claims:
+        if tied.may_go(task, claim):
+            leaves = min(leaves, claim.call)
         for settle in tied.settles.get(claim.number, ()):
             if settle.kind == "ack" and settle.result != "stale":
                 leaves = min(leaves, settle.call)

@@ -37,7 +37,8 @@ def needless(ops: Sequence[Op], spec: Spec) -> Iterator[Op]:
 
     - A push: a task that no known claim may have been given and no push was refused for is only in the way.
     - An ack, where a lease never surely ends and no push was refused: the task may stay leased for ever.
-    - A release after which no known claim was given that work, where no push was refused; one that puts the task off
+    - A release after which no known claim was given that work, where no push was refused, and none taken since the
+      task was set aside; one that puts the task off
       only where a lease never surely ends, since what was put off is in nobody's way.
 
     An ack or a release ends the lease, too, which a stale settle of the same claim may need.
@@ -64,7 +65,15 @@ def needless(ops: Sequence[Op], spec: Spec) -> Iterator[Op]:
         elif op.kind == "release":
             settled = of.get(op.claim)
             hides = op.not_before is not None and spec.grace is not None
-            if op.claim not in stale and not refused and not hides and settled and op.call > latest[settled.work]:
+            moves = spec.max_deliveries is not None and spec.dedupe == "until_done"
+            if (
+                op.claim not in stale
+                and not refused
+                and not hides
+                and not moves
+                and settled
+                and op.call > latest[settled.work]
+            ):
                 yield op
 
 

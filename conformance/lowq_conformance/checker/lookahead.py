@@ -221,8 +221,11 @@ class Outlook:
 
     def wanted(self, state: State, at: int, claim: int) -> bool:
         """That unknown claim may take the task at that slot to some purpose, before a known claim takes it anyway:
-        it is in the way of an answer to come, or of an equal push, or of another unknown claim."""
+        it is in the way of an answer to come, or of an equal push, or of another unknown claim; or it may be set
+        aside for that it was handed out once more."""
         task = state[at]
+        if self._may_be_spent(task):
+            return True
         end = self._end(task.push)
         return (
             (self._model.loosens and not task.back and self._model.early[claim] <= end)
@@ -234,6 +237,13 @@ class Outlook:
             )
             or (self._may_precede(task, self._all.least) and self._lets_pass(state, at, claim, end))
         )
+
+    def _may_be_spent(self, task: Entry) -> bool:
+        """There are claims enough to come for the task to be handed out as often as may be, unless it was."""
+        limit = self._model.spec.max_deliveries
+        if limit is None or self._model.spent(task):
+            return False
+        return task.taken + len(self._calls(self._all.group_of(task))) + len(self._unknown) >= limit
 
     def _repeated(self, equal: str, end: float) -> bool:
         """A push of an equal work that was called by then is to come, which would be refused while one waits."""
@@ -299,6 +309,8 @@ class Outlook:
         tasks: dict[int, list[Task]] = defaultdict(list)
         for at, entry in enumerate(state):
             since = -inf if entry.waiting else self._model.late[entry.hold]
+            if self._model.spent(entry):
+                continue  # it may be gone
             if since < inf and (entry.hold < 0 or self.settled(entry.hold)):
                 tasks[ahead.group_of(entry)].append((at, entry, since))
         for entry, ret in self._added:

@@ -83,8 +83,26 @@ class Matching:
                 self.settles[op.claim].append(op)
         self.by_work = by_work
         self._tie(claims, by_id, twins, spec)
+        self.limit, self.counts_release = spec.max_deliveries, spec.counts_release
         for task in self.tasks:
             task.close()
+
+    def may_go(self, task: MatchedTask, claim: Op) -> bool:
+        """The task may have been set aside when that claim ended, by what is known of the claims before it.
+
+        What unknown claims add to it is for the complete search to say.
+        """
+        if self.limit is None:
+            return False
+        return sum(self._counts(other) for other in task.claims if other.call <= claim.ret) >= self.limit
+
+    def _counts(self, claim: Op) -> bool:
+        """Whether the claim may be one of those after which a task is set aside."""
+        if self.counts_release:
+            return True
+        settles = self.settles.get(claim.number, ())
+        early = claim.call + claim.lease
+        return not any(op.kind == "release" and op.result == "ok" and op.ret < early for op in settles)
 
     def _tie(
         self, claims: list[Op], by_id: dict[str, MatchedTask], twins: dict[str, list[MatchedTask]], spec: Spec

@@ -28,8 +28,11 @@ class Model:
         spec: Spec,
         redriven: Literal["alone", "any"] = "any",
         remembers: Collection[str] = (),
+        *,
+        keeps_dead: bool = True,
     ) -> None:
-        self.spec, self.redriven = spec, redriven
+        """`keeps_dead`: what the queue sets aside by itself is dead, and not merely gone."""
+        self.spec, self.redriven, self.keeps_dead = spec, redriven, keeps_dead
         self.remembered = {"acked" if word == "done" else word for word in remembers}
         """The states in which a task that has ended may refuse an equal work."""
         self.tasks: list[ModelTask] = []
@@ -46,8 +49,18 @@ class Model:
         """The task's time may have come."""
         return task.not_before is None or task.not_before - self.spec.eps <= at.ret
 
+    def spent(self, task: ModelTask) -> bool:
+        """The task was handed out as often as may be: when it comes back it may be set aside."""
+        return self.spec.max_deliveries is not None and task.deliveries >= self.spec.max_deliveries
+
+    def maybe_aside(self, task: ModelTask, at: Span) -> bool:
+        """The task may have been set aside, since it was handed out too often."""
+        return self.spent(task) and self.maybe_free(task, at)
+
     def free(self, task: ModelTask, at: Span) -> bool:
-        """Nobody can hold the task: it waits, or its lease must have ended."""
+        """The task is there and nobody can hold it: it waits, or its lease must have ended."""
+        if self.spent(task):
+            return False
         return task.state == "waiting" or (task.hold is not None and self._held(task) and at.call >= task.hold.late)
 
     def maybe_free(self, task: ModelTask, at: Span) -> bool:
@@ -74,6 +87,8 @@ class Model:
 
     def expect_settle(self, hold: ModelLease, at: Span) -> bool | None:
         """A settle of `hold` must be taken (True), must be refused (False), or may be either (None)."""
+        if not hold.settled and hold.task.hold is hold and hold.task.was_set_aside:
+            return None
         if hold.settled or hold.task.hold is not hold or not hold.task.standing:
             return False
         return None if self.maybe_free(hold.task, at) else True
@@ -88,13 +103,15 @@ class Model:
         standing = [task for task in equals if task.standing]
         ended = [task for task in equals if task.state in self.remembered]
         if self.spec.dedupe == "until_done":
-            return standing, standing + ended
+            return [t for t in standing if not self.maybe_aside(t, at)], standing + ended
         return [t for t in standing if self.free(t, at)], [t for t in standing if self.maybe_free(t, at)] + ended
 
     def counts(self, at: Span) -> dict[str, int] | None:
         """How many tasks are in each state, or None while that is open."""
         found = {"scheduled": 0, "ready": 0, "leased": 0, "dead": 0}
         for task in self.tasks:
+            if task.was_set_aside and not self.keeps_dead:
+                return None
             if self.free(task, at) != self.maybe_free(task, at) or self.due(task, at) != self.maybe_due(task, at):
                 return None
             if (state := self.state(task, at)) is not None:
@@ -138,6 +155,9 @@ class Model:
             gone = [task for task in self.tasks if task.equal == equal]
             raise Mismatch(*attribution.blame_refusal(self.spec, new, gone, self.refused), "added")
         if added:
+            for task in perhaps:
+                if task.state == "waiting" or (task.standing and self.spec.dedupe == "until_done"):
+                    self._set_aside(task)
             for task in self.tasks:
                 if id is not None and task.id == id and task.state == "dead":
                     task.state = "replaced"  # an id names one task, which is this one from now on
@@ -145,7 +165,7 @@ class Model:
             return new
         if id is not None and not any(task.id in (None, id) or task.renamed for task in perhaps):
             raise Mismatch(*attribution.blame_wrong_id(new, perhaps[0]), f"the id {perhaps[0].id}")
-        if not sure and len(perhaps) == 1:
+        if not sure and len(perhaps) == 1 and self.spec.dedupe == "until_claimed":
             self._run_out(perhaps[0])
         for task in perhaps:
             task.past.add("refused a duplicate")
@@ -196,8 +216,13 @@ class Model:
         hold = task.hold = ModelLease(task, early, late, client)
         task.state = "leased"
         task.attempts += 1
+        task.deliveries += 1
         task.past.add("claimed")
-        if attempts is not None and attempts != task.attempts and attempts != task.attempts + task.buried:
+        told = (task.attempts, task.attempts + task.buried)
+        more = (
+            "set aside" in task.past and attempts is not None and attempts > task.attempts
+        )  # it looked at it itself
+        if attempts is not None and attempts not in told and not more:
             raise Mismatch(*attribution.blame_attempts(task, attempts), f"attempts {task.attempts}")
         return hold
 
@@ -236,7 +261,9 @@ class Model:
     ) -> None:
         """The task waits again, from `not_before` on, or the lease was not its holder's any more."""
         task = hold.task
+        in_time = not self.maybe_free(task, at)
         if self._settle(at, hold, "release", taken):
+            task.deliveries -= in_time and not self.spec.counts_release
             hold.settled = True
             task.state, task.reason = "waiting", reason
             task.attempts -= uncount
@@ -257,14 +284,18 @@ class Model:
         """The dead task waits again, or there was none, or a push of its work would be refused."""
         sure, perhaps = self.blockers(task.equal, at, task)
         dead = task.state == "dead"
-        if done and (not dead or (sure and self.redriven == "alone")):
+        aside = task.standing and self.maybe_aside(task, at)
+        if done and ((not dead and not aside) or (sure and self.redriven == "alone")):
             why = "an equal work stands" if dead else "it is not dead"
             raise Mismatch("DEAD-3", f"redrive of {task} said True, but {why}", "False")
         if not done and dead and not perhaps:
             raise Mismatch("DEAD-3", f"redrive of {task} said False, but no equal work stands", "True")
         if done:
+            if aside:
+                self._set_aside(task)
             task.buried += task.attempts
-            task.state, task.attempts, task.not_before, task.renamed = "waiting", 0, None, True
+            task.state, task.attempts, task.deliveries = "waiting", 0, 0
+            task.not_before, task.renamed = None, True
             task.past.add("redriven")
 
     def cancel(self, at: Span, task: ModelTask, *, done: bool) -> None:
@@ -306,6 +337,11 @@ class Model:
         if task.state == "leased":
             task.state = "waiting"
             task.past.add("ran out")
+
+    def _set_aside(self, task: ModelTask) -> None:
+        """The task was handed out too often, and is dead."""
+        task.state = "dead"
+        task.past.add("set aside")
 
     def _overtaken(self, waiting: ModelTask, taken: ModelTask, at: Span) -> bool:
         """`waiting` comes before `taken`, and is due by the one reading of the clock at which `taken` was."""

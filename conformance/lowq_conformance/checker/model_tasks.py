@@ -48,6 +48,8 @@ class ModelTask:
     attempts: int = 0
     buried: int = 0
     """Attempts before it was redriven; a queue counts anew from there, or on."""
+    deliveries: int = 0
+    """Claims that count for the limit after which it may be set aside, at most; since it was redriven."""
     reason: str | None = None
     renamed: bool = False
     """It was redriven, perhaps as a new task with another id, which no claim has told since."""
@@ -62,6 +64,11 @@ class ModelTask:
     def standing(self) -> bool:
         """It is scheduled, ready or leased."""
         return self.state in ("waiting", "leased")
+
+    @property
+    def was_set_aside(self) -> bool:
+        """It is dead since it was handed out too often."""
+        return self.state == "dead" and "set aside" in self.past
 
     def __str__(self) -> str:
         return f"{self.work!r}" if self.key is None else f"{self.work!r} (key {self.key!r})"

@@ -43,7 +43,7 @@ def search_each_work(ops: Sequence[Op], spec: Spec, enough: int = 3) -> Partitio
         for part in _parts(group):
             if _walks(part, alone):
                 continue
-            found = wgl([*part, *_relax(lost, part)], alone, BUDGET)
+            found = wgl([*part, *_relax(lost, part, spec.max_deliveries)], alone, BUDGET)
             searched += 1
             unknown += found.verdict is None
             if found.verdict is False:
@@ -195,14 +195,14 @@ def _walks(group: list[Op], spec: Spec) -> bool:
     return True
 
 
-def _relax(lost: list[Op], group: list[Op]) -> list[Op]:
+def _relax(lost: list[Op], group: list[Op], limit: int | None) -> list[Op]:
     """The unknown claims, without a last instant and with the shortest lease, and no more of them than can matter.
 
-    Two in a row without a known operation of the group between them can be replaced by one, and of claims with one
-    lease an earlier one can do all that a later one can.
+    Two in a row without a known operation of the group between them can be replaced by one, unless a task is set
+    aside that was claimed too often, and of claims with one lease an earlier one can do all that a later one can.
     """
     end = max(op.ret if op.ret != inf else op.call for op in group)
     start = min(op.call for op in group)
     alive = sorted((op for op in lost if op.ret >= start and op.call <= end), key=lambda op: op.call)
     lease = min((op.lease for op in alive), default=inf)
-    return [replace(op, ret=inf, lease=lease) for op in alive[: len(group) + 1]]
+    return [replace(op, ret=inf, lease=lease) for op in alive[: (len(group) + 1) * (limit or 1)]]

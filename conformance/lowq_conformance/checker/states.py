@@ -16,14 +16,17 @@ from typing import NamedTuple, Protocol
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 
+ASIDE = -1
+"""In the place of the number of claims: the task was set aside, and only its last holder may have a say in it."""
+
 OBSERVERS = ("empty", "dup", "stale")
 """The answers of operations that change nothing, unless a lease must run out for them."""
 
 
 class Entry(NamedTuple):
     """A live task: its push, the latest unsettled claim or -1, whether it waits, lost its place, and its time;
-    whether it stands beside the one before it, their order being open, and by when a push must have been called that
-    comes to stand beside them."""
+    whether it stands beside the one before it, their order being open, by when a push must have been called that
+    comes to stand beside them, and how many of its claims count for the limit after which it may be set aside."""
 
     push: int
     hold: int
@@ -32,6 +35,7 @@ class Entry(NamedTuple):
     due: float
     beside: bool = False
     closes: float = -inf
+    taken: int = 0
 
     @property
     def back(self) -> bool:
@@ -141,7 +145,8 @@ class Packed:
             if self.spec.dedupe == "off":
                 return False
             done = self.spec.dedupe == "until_done"
-            return any((entry.waiting or done) and self.ops[entry.push].equal == op.equal for entry in state)
+            equal = (e for e in state if self.ops[e.push].equal == op.equal and e.taken != ASIDE)
+            return any(entry.waiting or done for entry in equal)
         hold = self.index.get(op.claim, -2)
         return all(entry.waiting for entry in state if entry.hold == hold)
 
@@ -162,8 +167,10 @@ class Packed:
         if op.kind == "push":
             if op.result == "dup":
                 yield from self._dup_after_expiry(op, state, t)
-            elif not self._refused(op, state):
-                yield t, self._with(i, state)
+            else:
+                then, left = self._without_set_aside(op, state, t)
+                if not self._refused(op, left):
+                    yield then, self._with(i, left)
         elif op.kind == "claim":
             if op.result != "empty":
                 yield from self._claims(i, state, t, ahead)
@@ -175,7 +182,21 @@ class Packed:
         if self.spec.dedupe == "off":
             return False
         done = self.spec.dedupe == "until_done"
-        return any(self.ops[e.push].equal == op.equal and (done or self.free(e, op)) for e in state)
+        equal = (e for e in state if self.ops[e.push].equal == op.equal and e.taken != ASIDE)
+        return any(done or self.free(e, op) for e in equal)
+
+    def _without_set_aside(self, op: Op, state: State, t: float) -> tuple[float, State]:
+        """The state in which the equal tasks that would refuse the push were set aside, as far as they may have been,
+        and from when on they may."""
+        if self.spec.max_deliveries is None or self.spec.dedupe == "off":
+            return t, state
+        done = self.spec.dedupe == "until_done"
+        left = list(state)
+        for at, entry in reversed([*enumerate(state)]):
+            if self.spent(entry) and self.ops[entry.push].equal == op.equal and (done or entry.waiting):
+                t = t if entry.waiting else max(t, self.early[entry.hold])
+                left[at : at + 1] = [] if entry.hold < 0 else [entry._replace(waiting=True, taken=ASIDE)]
+        return t, tuple(left)
 
     def _dup_after_expiry(self, op: Op, state: State, t: float) -> Iterator[tuple[float, State]]:
         """An equal task's lease runs out, so that it waits and the push is refused."""
@@ -189,7 +210,7 @@ class Packed:
         """The tasks that the claim may have been given."""
         op, eps = self.ops[i], self.spec.eps
         for at, entry in enumerate(state):
-            if op.result is not None and not self.takes(entry, op):
+            if entry.taken == ASIDE or (op.result is not None and not self.takes(entry, op)):
                 continue
             if ahead is not None and (
                 ahead.kept(entry.hold) or (op.result is None and not ahead.wanted(state, at, i))
@@ -199,12 +220,20 @@ class Packed:
             if not entry.waiting:
                 then = max(then, self.early[entry.hold])
             if not self._overtakes(at, state, op):
-                held = Entry(entry.push, i, False, False, entry.due)
+                taken = self._count_one_more(entry)
+                held = Entry(entry.push, i, False, False, entry.due, taken=taken)
                 first = first_beside(at, state)
                 higher = sum(self.priority[each.push] > self.priority[entry.push] for each in state[:first])
                 front = (*_close(state[:higher]), *state[higher:first])
                 for before, after in self._part(first, at, state, max(op.call - eps, entry.due)):
                     yield then, (*front, *before, held, *after)
+
+    def _count_one_more(self, entry: Entry) -> int:
+        """How many claims of the task count after one more, as far as that makes a difference."""
+        limit = self.spec.max_deliveries
+        if limit is None:
+            return 0
+        return min(entry.taken + 1, limit) if self.spec.counts_release else entry.taken + 1
 
     def _part(self, first: int, at: int, state: State, reading: float) -> Iterator[tuple[State, State]]:
         """Those that were kept before the one at `at`, of those beside it from `first` on, and all behind it: what is
@@ -250,7 +279,11 @@ class Packed:
                 yield t, (*state[:at], *state[at + 1 :])
             else:
                 due = entry.due if op.not_before is None else op.not_before
-                yield t, (*state[:at], Entry(entry.push, -1, True, self.loosens, due), *state[at + 1 :])
+                taken = entry.taken - (not self.spec.counts_release and op.ret < self.early[hold])
+                if entry.taken == ASIDE:  # who takes that back may have put it back in line
+                    taken = self.spec.max_deliveries or 0
+                back = Entry(entry.push, -1, True, self.loosens, due, taken=taken)
+                yield t, (*state[:at], back, *state[at + 1 :])
             return
 
     def _with(self, i: int, state: State) -> State:
@@ -289,7 +322,7 @@ class Packed:
         or later."""
         past = since - self.spec.eps if self.spec.due_order == "push" or not self.spec.fifo else -inf
         after = list(state)
-        for at, (push, hold, waiting, returned, due, beside, closes) in enumerate(state):
+        for at, (push, hold, waiting, returned, due, beside, closes, taken) in enumerate(state):
             if -inf < due <= past:
                 due = -inf
             if closes > -inf and not ahead.joined(self.priority[push], closes):
@@ -301,8 +334,8 @@ class Packed:
                     hold = self.over
             entry = state[at]
             if due != entry.due or closes != entry.closes or hold != entry.hold:
-                after[at] = Entry(push, hold, waiting, returned, due, beside, closes)
-        rested = tuple(after)
+                after[at] = Entry(push, hold, waiting, returned, due, beside, closes, taken)
+        rested = tuple(each for each in after if each.taken != ASIDE or not ahead.settled(each.hold))
         return rested if rested == state else self._in_place(rested)
 
     def _in_place(self, state: State) -> State:
@@ -310,8 +343,16 @@ class Packed:
         return tuple(sorted(state, key=self._place)) if self.sorted else state
 
     def free(self, entry: Entry, op: Op) -> bool:
-        """Nobody can hold the task: it waits, or its lease must have ended when `op` was called."""
+        """The task is there and nobody can hold it: it waits, or its lease must have ended when `op` was called."""
+        if self.spent(entry):
+            return False
         return entry.waiting or op.call >= self.late[entry.hold]
+
+    def spent(self, entry: Entry) -> bool:
+        """The task was handed out as often as may be: when it comes back it may be set aside."""
+        return self.spec.max_deliveries is not None and (
+            entry.taken >= self.spec.max_deliveries or entry.taken == ASIDE
+        )
 
     def takes(self, entry: Entry, op: Op) -> bool:
         """The claim's task is this one: the one of its id, where that was told, and else one of its work."""

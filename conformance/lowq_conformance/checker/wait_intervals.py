@@ -74,7 +74,7 @@ def _waits(task: MatchedTask, tied: Matching, spec: Spec, unknown: Unknown) -> I
         return
     for claim in claims:
         settles = tied.settles.get(claim.number, ())
-        if len(settles) == 1 and settles[0].kind == "ack":
+        if (len(settles) == 1 and settles[0].kind == "ack") or tied.may_go(task, claim):
             continue
         again = [other for other in claims if other is not claim]
         cut_off = len(settles) == 1 and settles[0].kind == "release" and settles[0].result is None

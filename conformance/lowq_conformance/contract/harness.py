@@ -151,6 +151,8 @@ class Harness(Protocol):
     room: int | None = _DEFAULT.room
     one_at_a_time: bool = _DEFAULT.one_at_a_time
     main_thread: bool = _DEFAULT.main_thread
+    max_deliveries: int | None = _DEFAULT.max_deliveries
+    counts_release: bool = _DEFAULT.counts_release
     refuses: Collection[str] = _DEFAULT.refuses
     workers: int | None = _DEFAULT.workers
     attempts: int | None = _DEFAULT.attempts

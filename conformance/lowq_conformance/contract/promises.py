@@ -115,6 +115,10 @@ class Traits:
     """How long every lease is, where the queue fixes that and its claim takes no `lease_for`."""
     main_thread: bool = False
     """A client works in the main thread of its process only."""
+    max_deliveries: int | None = None
+    """After how many claims a task that comes back is set aside instead of being handed out again; None: never."""
+    counts_release: bool = True
+    """Whether a claim that was given back is one of `max_deliveries`; if not, only those that ended by themselves."""
     refuses: frozenset[str] = frozenset()
     """Works that are refused by a named error, in words: see REFUSABLE."""
     workers: int | None = 1
@@ -161,9 +165,10 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "dedupe_by": get_args(DedupeBy),
     "one_at_a_time": (False, True),
     "main_thread": (False, True),
+    "counts_release": (False, True),
     "outlasts": (*get_args(Outlasts), None),
 }
-_NUMBERS = ("workers", "attempts", "room")
+_NUMBERS = ("workers", "attempts", "room", "max_deliveries")
 """Traits that are a number from 1 on or None."""
 _OR_NONE = ("max_delay", "fixed_lease", "retry_after")
 """Traits that are a length of time or None."""
@@ -327,6 +332,9 @@ def check_together(promises: frozenset[str], traits: Traits, who: str) -> None:
         raise BrokenHarness(f"{who}: fixed_lease means nothing without the promise 'lease'")
     if traits.priorities is not None and "priority" not in promises:
         raise BrokenHarness(f"{who}: priorities means nothing without the promise 'priority'")
+    if not traits.counts_release and (traits.max_deliveries is None or "release" not in promises):
+        said = "counts_release means nothing without max_deliveries and the promise 'release'"
+        raise BrokenHarness(f"{who}: {said}")
     if traits.main_thread and "threads" in promises:
         raise BrokenHarness(f"{who}: main_thread: a client of the main thread only cannot promise 'threads'")
 

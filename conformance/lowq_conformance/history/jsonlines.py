@@ -165,7 +165,10 @@ def _spec(told: dict[str, Any]) -> Spec:
         allowed = ALLOWED.get(word)
         if allowed is not None and (value not in allowed or type(value) not in {type(each) for each in allowed}):
             raise BadHistory(f"spec: {word}: expected one of {', '.join(map(json.dumps, allowed))}, got {value!r}")
-        if allowed is None and not (word == "grace" and value is None) and _number(value, f"spec: {word}") < 0:
+        if word == "max_deliveries":
+            if value is not None and (type(value) is not int or value < 1):
+                raise BadHistory(f"spec: {word}: expected a whole number from 1 on, or null, got {value!r}")
+        elif allowed is None and not (word == "grace" and value is None) and _number(value, f"spec: {word}") < 0:
             raise BadHistory(f"spec: {word}: expected 0 or more, got {value!r}")
     return replace(default, **words)
 
@@ -176,8 +179,9 @@ ALLOWED: Mapping[str, tuple[Any, ...]] = {
     "priority": (True, False),
     "due_order": ("push", "due", None),
     "requeue": ("place", "any"),
+    "counts_release": (True, False),
 }
-"""What a spec may say; `grace` and `eps` are lengths of time."""
+"""What a spec may say; `grace` and `eps` are lengths of time, and `max_deliveries` is a number."""
 
 
 def _name(name: Any) -> Any:

@@ -68,6 +68,9 @@ class HistoryReport:
             told.append("a lease that ran out may be handed on")
         else:
             told.append(f"a lease that ran out is handed on within {spec.grace:g}")
+        if spec.max_deliveries is not None:
+            counted = "claims" if spec.counts_release else "claims that were not released"
+            told.append(f"a task that comes back after {spec.max_deliveries} {counted} may be set aside")
         if spec.eps:
             told.append(f"clocks agree within {spec.eps:g}")
         return ", ".join(told)

@@ -202,6 +202,12 @@ Exit status with --history
 )
 @click.option("--lease", type=_LENGTH, metavar="TIME", help=f"{_OF} the lease of claims that state none.")
 @click.option("--grace", type=_LENGTH, metavar="TIME", help=f"{_OF} how soon a lease that ran out is handed on.")
+@click.option(
+    "--max-deliveries",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"{_OF} after how many claims a task that comes back may be set aside.",
+)
 @click.option("--eps", type=_LENGTH, metavar="TIME", help=f"{_OF} how far the clocks may differ.")
 def check(
     targets: Sequence[str],

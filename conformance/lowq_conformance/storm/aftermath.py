@@ -27,6 +27,8 @@ class Tally:
     merges: bool
     lasts: bool = True
     """Whether what was pushed before is to be there."""
+    returns: bool = True
+    """Whether what was claimed comes back when its lease is over: no task may be set aside after one claim."""
     tried: int = 0
     """How often the call was made."""
     returned: list[str] = field(default_factory=list)
@@ -123,7 +125,7 @@ class Tally:
                 yield WHOLE, f"'{self.n} first' is lost, of which the interrupted call knows nothing"
             return
         if self.verb == "claim":
-            if first + second < (2 if all_back else 1):
+            if first + second < (2 if all_back and self.returns else 1):
                 missing = " and ".join(
                     f"'{self.n} {name}'" for name, n in (("first", first), ("second", second)) if not n
                 )
@@ -142,7 +144,8 @@ class Tally:
         ):
             clause = USABLE if "again" in self.returned else WHOLE
             yield clause, f"'{self.n} first' came out, after it was acknowledged that it is gone"
-        if self.verb in ("release", "extend") and all_back and not first and "again" not in self.returned:
+        lost = all_back and self.returns and not first
+        if self.verb in ("release", "extend") and lost and "again" not in self.returned:
             yield WHOLE, f"'{self.n} first' did not come out, also when every lease was over"
 
     def _look_at_acknowledged(self, found: Counter[str], *, all_back: bool) -> Iterator[Said]:

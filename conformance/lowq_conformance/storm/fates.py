@@ -1,9 +1,9 @@
 """What became of tasks whose clients died in a call that changes them, and of works that are pushed again at the end.
 
 A call of extend, dead_letter, redrive or cancel is whole or absent: whoever was killed in it leaves the task as it
-was before or as it is afterwards. When all leases have run out and all that is dead was redriven, each task has come
-out once, but for the cancelled ones. Only what came out and was acked at the end is counted, and a task of which that
-end says nothing sure is left out.
+was before or as it is afterwards. When all leases have run out and all that is dead was redriven, also what the queue
+set aside by itself, each task has come out once, but for the cancelled ones. Only what came out and was acked at the
+end is counted, and a task of which that end says nothing sure is left out.
 
 Whatever call was cut off, it leaves nothing behind that keeps an equal work away: when all has come out, what it was
 about is pushed again, and comes out.
@@ -11,9 +11,11 @@ about is pushed again, and comes out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from lowq_conformance.history.work_text import work_text
 from lowq_conformance.storm.charges import Charge, line
 from lowq_conformance.storm.execution import DRAIN, END, Execution
 from lowq_conformance.storm.performer import Step
@@ -33,6 +35,12 @@ def follow_up(calls: Sequence[RecordedCall]) -> list[Step]:
     again: list[Step] = [["redrive", id] for id in dict.fromkeys(list_ids(calls, "dead_letter")) if id is not None]
     works: list[Step] = [["push", call.args["work"]] for call in calls if call.kind == "push"]
     return [*again, ["drain", DRAIN], *works, ["drain", DRAIN]]
+
+
+def follow_up_aside(calls: Sequence[RecordedCall]) -> list[Step]:
+    """As `follow_up`, and what was claimed and did not come is redriven, since the queue may have set it aside."""
+    claimed = dict.fromkeys(call.result["id"] for call in calls if call.kind == "claim" and call.result)
+    return [["drain", DRAIN], *(["redrive", id] for id in claimed if id is not None), *follow_up(calls)]
 
 
 def push_again(calls: Sequence[RecordedCall]) -> list[Step]:
@@ -95,6 +103,49 @@ def find_blocked(run: Execution) -> Iterator[Charge]:
             if clause not in charged:  # one is shown of each clause
                 charged.add(clause)
                 yield Charge(clause, said, "\n".join(line(run, call) for call in shown))
+
+
+def find_unaccounted(run: Execution) -> Iterator[Charge]:
+    """Fewer dead tasks are counted than were set aside by the queue: all came out that could, and these were never
+    acked.
+
+    Where tasks are dead letters by promise; a queue that sets aside by itself need not keep what it sets aside else.
+    """
+    calls, subject = run.recording.calls, run.subject
+    needed = {"lease", "dead_letter", "inspect"} <= subject.promises and subject.traits.max_deliveries is not None
+    if not needed or subject.traits.one_at_a_time or not came_to_the_end(calls):
+        return
+    counted = [call for call in calls if call.process == END and call.kind == "count" and call.result]
+    if not counted or "dead" not in counted[-1].result:
+        return
+    left = Counter[str]()
+    of: dict[tuple[str, int], str] = {}
+    for call in calls:
+        answers = [call.result] if call.kind == "push" else call.result if call.kind == "push_many" else None
+        for work, answer in zip(works_pushed(call), answers or (), strict=False):
+            left[work_text(work)] += bool(answer) and answer["added"] is True
+        if call.kind == "claim" and call.result:
+            of[call.process, call.number] = work_text(call.result["work"])
+    for call in calls:
+        if call.kind == "ack":
+            left[of[call.process, call.args["claim"]]] -= 1
+        elif call.kind == "cancel":
+            left[work_text(call.args["work"])] -= 1
+    missing = [work for work, number in left.items() if number > 0]
+    found = sum(counted[-1].result.values())
+    if sum(left[work] for work in missing) > found:
+        said = f"{len(missing)} tasks were never acked and came no more, and {found} are counted, dead or not"
+        shown = [call for call in calls if call.kind == "claim" and call.result and hands_out_text(call, missing[0])]
+        yield Charge(
+            "CRASH-7" if run.kills else "RACE-2",
+            f"{said}: {missing[0]} is lost",
+            "\n".join(line(run, call) for call in [*shown, counted[-1]]),
+        )
+
+
+def hands_out_text(call: RecordedCall, text: str) -> bool:
+    """Whether the call handed that work out."""
+    return work_text(call.result["work"]) == text
 
 
 def find_miscounted(run: Execution) -> Iterator[Charge]:
@@ -166,6 +217,7 @@ def fates_of(calls: Sequence[RecordedCall]) -> dict[str, Fate]:
                 work = call.args["work"]
             case "claim" if call.result is not None:
                 work = works[call.process, call.number] = call.result["work"]
+                ids[call.result["id"]] = work
             case "ack" | "extend" | "dead_letter":
                 work = works[call.process, call.args["claim"]]
                 if call.kind == "dead_letter" and call.args["id"] is not None:
@@ -192,7 +244,7 @@ def faults_of(run: Execution, fate: Fate) -> Iterator[tuple[str, str]]:
     if len(claims) > 1:
         for clause in ("CRASH-5", "CRASH-7"):
             yield clause, f"{where} was acked {len(claims)} times, each time after it had been claimed anew"
-    elif not claims and not may_be_gone(before):
+    elif not claims and not may_be_gone(before, run.subject.traits.max_deliveries):
         clause = "CRASH-1" if cut is None or cut.kind == "redrive" else "CRASH-4"
         dead = any(call.kind == "dead_letter" for call in before)
         tried = "every lease had run out" + (" and it was asked to be redriven" if dead else "")
@@ -209,11 +261,13 @@ def is_sure(run: Execution, claim: RecordedCall, ack: RecordedCall) -> bool:
     return run.subject.can_pass_time or ack.ret - claim.call < run.lease.total_seconds() * 1e9 / 2
 
 
-def may_be_gone(fate: Fate) -> bool:
-    """Whether the task was perhaps cancelled, or is dead, and nobody could redrive it at the end."""
+def may_be_gone(fate: Fate, limit: int | None) -> bool:
+    """Whether the task was perhaps cancelled, or is dead, perhaps since it was claimed so often, and nobody could
+    redrive it at the end."""
     if any(call.kind == "cancel" for call in fate):
         return True
-    dead = any(call.kind == "dead_letter" for call in fate)
+    claims = sum(call.kind == "claim" and call.process != END for call in fate)
+    dead = any(call.kind == "dead_letter" for call in fate) or (limit is not None and claims >= limit)
     return dead and not any(call.kind == "redrive" and call.process == END for call in fate)
 
 

@@ -21,7 +21,15 @@ from lowq_conformance.storm import nemesis as crash
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge
 from lowq_conformance.storm.execution import After, Execution, Kills, Stress, Victim
-from lowq_conformance.storm.fates import find_blocked, find_changed, find_miscounted, follow_up, push_again
+from lowq_conformance.storm.fates import (
+    find_blocked,
+    find_changed,
+    find_miscounted,
+    find_unaccounted,
+    follow_up,
+    follow_up_aside,
+    push_again,
+)
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
@@ -83,6 +91,10 @@ class Storm:
     def sees(self, count: Callable[[list[Op]], int]) -> int:
         """How much of something there is in the histories."""
         return sum(count([*told.ops, *told.open]) for told in self.told)
+
+    def breaks(self, clause: str) -> bool:
+        """Whether the run breaks the clause."""
+        return any(charge.clause == clause for charge in self.found)
 
     def keeps(self, clause: str, seen: int, what: str) -> None:
         """Raise Broken where the run breaks the clause, and NotObserved where it was not put to the test."""
@@ -201,7 +213,7 @@ class Storms:
         sights: list[Callable[[list[Op]], int]] = [overlaps.claims, overlaps.pushes]
         if "prompt" in self.promises:
             sights.append(overlaps.empties)
-        if "lease" in self.promises:
+        if "lease" in self.promises and self.subject.traits.max_deliveries != 1:
             sights.append(overlaps.takeovers)
         if self.subject.traits.dedupe != "off":
             sights.append(overlaps.equal_pushes)
@@ -230,7 +242,8 @@ class Storms:
         if crash.heirs(self.subject, self.seed, self.profile.deaths):
             made.append(self._alone("heirs", crash.heirs, []))
         if crash.changers(self.subject, self.seed, self.profile.deaths):
-            made.append(self._alone("changers", crash.changers, [], follow_up))
+            then = follow_up if self.subject.traits.max_deliveries is None else follow_up_aside
+            made.append(self._alone("changers", crash.changers, [], then))
         return merge(*made)
 
     def _alone(
@@ -252,7 +265,7 @@ class Storms:
         """What deaths have to show, so that all clauses about them are put to the test."""
         kinds = ["push", *(["push_many"] if "batch" in self.promises else [])]
         cuts: list[Callable[[Storm], int]] = [partial(Storm.cut_off, kind=kind) for kind in kinds]
-        if "lease" in self.promises:
+        if "lease" in self.promises and self.subject.traits.max_deliveries != 1:
             cuts.append(partial(Storm.sees, count=overlaps.takeovers))
         return cuts
 
@@ -295,6 +308,7 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
         found += [*find_blocked(run), *find_miscounted(run)]
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
+    found += find_unaccounted(run)
     judgement = check(told.ops, told.spec, looks)
     whole = "CRASH-7" if deadly else "RACE-3"
     for fault in judgement.faults:

@@ -158,15 +158,25 @@ class Client:
             passed["wait"] = wait
         held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)))
         if held is not None:
-            self.subject.took(held.raw, self.place, self.subject.lease(lease_for))
+            self._took(held, self.subject.lease(lease_for))
         return held
+
+    def _took(self, held: Held, lease: timedelta, *, longer: bool = False) -> None:
+        """The task is in hand for so long; `longer`: as it was before."""
+        self.subject.took(held.raw, self.place, lease)
+        if (delivered := self.subject.deliveries(self.place)) is not None:
+            until = self.subject.now(self.place) + lease if "lease" in self.promises else None
+            if longer:
+                delivered.note_extension(held.label, until)
+            else:
+                delivered.note_claim(held.label, (held.id, work_text(held.work)), until)
 
     def extend(self, held: Held, *, lease_for: timedelta) -> Held:
         """The lease was extended; use what is returned from now on."""
         raw = self._settle("extend", held, {"lease_for": lease_for} if self.takes("extend", "lease_for") else {})
         longer = held if raw is None or raw is True else Held(held.label, raw)
         self.subject.let_go(held.raw)
-        self.subject.took(longer.raw, self.place, self.subject.lease(lease_for))
+        self._took(longer, self.subject.lease(lease_for), longer=True)
         return longer
 
     def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
@@ -175,9 +185,11 @@ class Client:
             self._settle("ack", held, {})
             self.subject.put(self.place, -1)
             return None
-        raw = self._settle("ack", held, {"claim_for": claim_for}, _show_claim)
+        taken = self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)))
         self.subject.put(self.place, -1)
-        return self._hold(*self._name(raw))
+        if taken is not None:
+            self._took(taken, claim_for)
+        return taken
 
     def release(
         self,
@@ -281,7 +293,17 @@ class Client:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         if verb != "extend":
             self.subject.let_go(held.raw)
+            self._let_it_go(held, verb)
         return answer
+
+    def _let_it_go(self, held: Held, verb: str) -> None:
+        """The task was settled by that verb."""
+        if (delivered := self.subject.deliveries(self.place)) is None:
+            return
+        if verb == "release":
+            delivered.note_release(held.label, self.subject.now(self.place))
+        else:
+            delivered.note_end(held.label)
 
     def _call(
         self,

@@ -13,6 +13,7 @@ from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness, Traits
 from lowq_conformance.history.spec import Spec
+from lowq_conformance.subject.deliveries import Deliveries
 from lowq_conformance.subject.event_loop import Loop
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Journal, format_call
@@ -35,6 +36,7 @@ class UnderTest:
         self._labels: dict[str, int] = {}
         self._numbers: dict[Path, int] = {}
         self._passed: dict[Path, timedelta] = {}
+        self._deliveries: dict[Path, Deliveries] = {}
         self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
         self._inside: dict[Path, int] = {}
         self.shape: dict[str, frozenset[str] | None] = {}
@@ -60,6 +62,8 @@ class UnderTest:
             requeue=self.traits.requeue,
             grace=grace,
             eps=eps,
+            max_deliveries=self.traits.max_deliveries,
+            counts_release=self.traits.counts_release,
         )
 
     @property
@@ -116,6 +120,19 @@ class UnderTest:
             return False
         now = self.now(place)
         return any(where == place and until is not None and until <= now for where, until, _ in self._hands.values())
+
+    def deliveries(self, place: Path) -> Deliveries | None:
+        """How often the tasks of that place were handed out, where that matters."""
+        if self.traits.max_deliveries is None:
+            return None
+        return self._deliveries.setdefault(place, Deliveries(self.traits))
+
+    def may_set_aside(self, place: Path) -> str:
+        """Why a task that came back may have been set aside; nothing where none may."""
+        delivered = self.deliveries(place)
+        if delivered is None or not delivered.may_be_aside(self.now(place)):
+            return ""
+        return f"a task came back here that may be set aside: max_deliveries is {self.traits.max_deliveries}"
 
     def _pass(self, place: Path) -> None:
         """The leases that are over by now were meant to be."""

@@ -30,6 +30,8 @@ class Live:
     forced: float = inf
     waits: bool = True
     back: bool = False
+    taken: int = 0
+    aside: bool = False
 
 
 def brute(ops: Sequence[Op], spec: Spec) -> bool:
@@ -62,7 +64,7 @@ def _explained(
         for t in [start, *(point for point in points if point > start)]:
             if t > op.ret:
                 break
-            for before in _expiries(queue, t):
+            for before in _set_asides(queue, t, spec):
                 for after in _acts(op, before, t, pushed, spec, ids):
                     if _explained(rest, after, t, pushed + 1, spec, points, ids):
                         return True
@@ -79,6 +81,23 @@ def _expiries(queue: tuple[Live, ...], now: float) -> Iterator[tuple[Live, ...]]
             yield tuple(replace(task, waits=True, back=True) if task in chosen else task for task in queue)
 
 
+def _set_asides(queue: tuple[Live, ...], now: float, spec: Spec) -> Iterator[tuple[Live, ...]]:
+    """The queues after leases have run out, and any of those were set aside that came back often enough."""
+    for before in _expiries(queue, now):
+        spent = [
+            task
+            for task in before
+            if spec.max_deliveries is not None and task.waits and not task.aside and task.taken >= spec.max_deliveries
+        ]
+        for size in range(len(spent) + 1):
+            for chosen in combinations(spent, size):
+                yield tuple(
+                    replace(task, aside=task.aside or task in chosen) if task.holder is not None else task
+                    for task in before
+                    if task.holder is not None or task not in chosen
+                )
+
+
 def _acts(
     op: Op, queue: tuple[Live, ...], now: float, pushed: int, spec: Spec, ids: frozenset[str]
 ) -> Iterator[tuple[Live, ...]]:
@@ -90,6 +109,7 @@ def _acts(
         blocked = any(
             task.equal == op.equal and (spec.dedupe == "until_done" or task.waits)
             for task in forced
+            if not task.aside
             if spec.dedupe != "off"
         )
         if op.result == "dup":
@@ -106,6 +126,7 @@ def _acts(
             if not op.call - spec.eps <= reading <= now + spec.eps:
                 continue
             ready = [task for task in forced if task.waits and (task.due is None or task.due <= reading)]
+            ready = [task for task in ready if not task.aside]
             if op.result == "empty" and not ready:
                 yield queue
             if op.result == "empty":
@@ -118,9 +139,8 @@ def _acts(
                 late = inf
                 if spec.grace is not None:
                     late = op.ret + op.lease + spec.grace + 2 * spec.eps
-                held = replace(
-                    task, holder=op.number, waits=False, deadline=op.call + op.lease - 2 * spec.eps, forced=late
-                )
+                deadline, taken = op.call + op.lease - 2 * spec.eps, task.taken + 1
+                held = replace(task, holder=op.number, waits=False, deadline=deadline, forced=late, taken=taken)
                 yield tuple(held if each is task else old for each, old in zip(forced, queue, strict=True))
         return
     mine = [task for task in queue if task.holder == op.claim]
@@ -134,7 +154,11 @@ def _acts(
             yield others
         else:
             due = task.due if op.not_before is None else op.not_before
-            yield (*others, replace(task, holder=None, waits=True, due=due, back=True, forced=inf, deadline=inf))
+            taken = task.taken if spec.counts_release or op.ret >= task.deadline else task.taken - 1
+            back = replace(task, holder=None, waits=True, due=due, back=True, forced=inf, deadline=inf, taken=taken)
+            if task.aside:
+                back = replace(back, taken=spec.max_deliveries or 0, aside=False)
+            yield (*others, back)
 
 
 def _same(task: Live, op: Op, ids: frozenset[str]) -> bool:

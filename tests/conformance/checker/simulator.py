@@ -30,6 +30,8 @@ BUGS = (
     "acked comes back",
     "live settle refused",
 )
+SETS_ASIDE_EARLY = "sets aside early"
+"""What is wrong with a queue that sets tasks aside one claim too early."""
 
 
 OTHER_WINDOW: dict[Dedupe, Dedupe] = {"until_done": "until_claimed", "until_claimed": "until_done"}
@@ -69,6 +71,7 @@ class Task:
     place: float
     holder: Op | None = None
     ends: float = inf
+    taken: int = 0
 
 
 @dataclass(slots=True)
@@ -99,7 +102,17 @@ class Queue:
         equal = [task for task in self.tasks if task.work == work]
         return any(window == "until_done" or self.free(task, now) for task in equal)
 
+    def set_aside(self, now: float) -> None:
+        """What came back often enough is gone, sooner or later."""
+        if self.spec.max_deliveries is None:
+            return
+        limit = self.spec.max_deliveries - (self.load.bug == SETS_ASIDE_EARLY)
+        for task in list(self.tasks):
+            if 0 < task.taken >= limit and self.free(task, now) and self.random.random() < 0.8:
+                self.tasks.remove(task)
+
     def push(self, op: Op, now: float, seen: bool) -> None:
+        self.set_aside(now)
         stands = seen if self.bug("racy push") else self.stands(op.work, now)
         if stands or (op.work in self.blocked and self.spec.dedupe != "off" and self.bug("blocks for ever")):
             op.result = "dup"
@@ -113,6 +126,7 @@ class Queue:
         op.id = str(number) if self.load.ids else None
 
     def claim(self, op: Op, now: float) -> Task | None:
+        self.set_aside(now)
         ready = [task for task in self.tasks if self.free(task, now) and task.not_before <= now]
         if self.bug("early"):
             ready = [task for task in self.tasks if self.free(task, now)]
@@ -131,12 +145,13 @@ class Queue:
         flat = self.bug("priority ignored")
         task = min(ready, key=lambda task: (0 if flat else -task.priority, sign * task.place))
         task.holder, task.ends = op, now + op.lease
+        task.taken += 1
         self.latest[task.id] = op.number
         op.result, op.work = "task", task.work
         op.id = str(task.id) if self.load.ids else None
         return task
 
-    def settle(self, op: Op, task: Task) -> None:
+    def settle(self, op: Op, task: Task, now: float) -> None:
         mine = task in self.tasks and task.holder is not None and self.latest[task.id] == op.claim
         unfenced = task in self.tasks and self.bug("unfenced settle")
         if (not mine and not unfenced) or (mine and self.bug("live settle refused")):
@@ -147,6 +162,8 @@ class Queue:
             self.tasks.remove(task)
             self.acked.append(task)
             return
+        if not self.spec.counts_release and task.ends > now:
+            task.taken -= 1
         task.holder, task.ends = None, inf
         self.latest[task.id] = -1
         if op.not_before is not None:
@@ -226,7 +243,7 @@ def simulate(random: Random, spec: Spec, load: Load) -> list[Op]:
                     if task is not None and not killed and not raised:
                         process.held.append((op, task))
                 else:
-                    queue.settle(op, task)
+                    queue.settle(op, task, reading)
                 op.ret = now + random.random() * 2
                 if killed:
                     _die(queue, process, task)
@@ -280,6 +297,13 @@ def _drain(queue: Queue, ops: list[Op], random: Random, spec: Spec, load: Load) 
         ops.append(op)
         empties = empties + 1 if op.result == "empty" else 0
         now += 2
+
+
+def limited(random: Random, **words: Any) -> tuple[Spec, Load]:
+    """As `varied`, and the queue sets aside what was claimed too often; few works are claimed again and again."""
+    spec, load = varied(random, **{"releases": 0.6, "slow": 0.3, "works": random.choice([1, 2, 4]), **words})
+    spec = replace(spec, max_deliveries=random.choice([1, 2, 3]), counts_release=random.random() < 0.7)
+    return spec, replace(load, ids=random.random() < 0.6)
 
 
 def varied(random: Random, **words: Any) -> tuple[Spec, Load]:

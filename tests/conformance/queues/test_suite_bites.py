@@ -13,7 +13,9 @@ from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.run.runner import run
 
-MODULES = "deliver dedupe keys order due lease settle keep inputs halfway headers others counts transaction".split()
+MODULES = (
+    "deliver dedupe keys order due lease limited settle keep inputs halfway headers others counts transaction".split()
+)
 
 SEVERAL_AT_ONCE = ("RACE", "CRASH", "INTERRUPT", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")
 

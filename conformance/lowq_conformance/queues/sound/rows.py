@@ -27,7 +27,7 @@ class Row:
     """A task as it is written; times are microseconds since 1970.
 
     `due` is when something scheduled falls due or a lease ends; `token` is the latest claim's until it is settled;
-    `pushed` is when, which only some broken queues look at.
+    `pushed` is when, which only some broken queues look at, and `lost` how many leases ran out, for who counts them.
     """
 
     text: str
@@ -39,6 +39,7 @@ class Row:
     state: str = "ready"
     due: int | None = None
     attempts: int = 0
+    lost: int = 0
     token: str | None = None
     reason: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)

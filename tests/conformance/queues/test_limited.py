@@ -1,0 +1,83 @@
+"""A queue that says after how many claims it sets a task aside may do so, and neither earlier nor lose it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import pytest
+from lowq_conformance.contract.profile import DEFAULT, QUICK, Deaths
+from lowq_conformance.contract.verdict import Verdict
+from lowq_conformance.queues.broken import BROKEN
+from lowq_conformance.run.runner import run
+from lowq_conformance.storm.storms import Storms
+from lowq_conformance.subject.loading import load
+
+LIMITED = "lowq_conformance.queues.sound.limited"
+ONE_CLIENT = ["DELIVER", "DEDUPE", "ORDER", "LEASE", "RELEASE", "DEAD", "CANCEL", "KEEP", "HEADERS", "INTERRUPT-1"]
+
+FEW = replace(
+    DEFAULT,
+    rounds=24,
+    closing=8,
+    seconds=inf,
+    serial=inf,
+    again=0,
+    deaths=Deaths(push=2, batch=1, claim=1, ack=1, release=1, change=2, after=2, anywhere=3),
+)
+
+Made = Callable[[str], Storms]
+
+
+@pytest.fixture
+def storms(tmp_path: Path) -> Iterator[Made]:
+    """Storms over a target."""
+    folders = (tmp_path / f"{number}" for number in range(100))
+    made: list[Storms] = []
+
+    def make(target: str) -> Storms:
+        made.append(Storms(load(target), 1, lambda: next(folders), FEW))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SetsAside", "SetsAsideSoon", "GivesOneTry", "Drops", "DropsWhatIsListed", "CountsTheLost", "LooksAtClaims"],
+)
+def test_a_queue_that_sets_aside_as_it_says_is_accused_of_nothing(storms: Made, name: str) -> None:
+    (report,) = run([f"{LIMITED}:{name}"], only=ONE_CLIENT, seed=1, profile=QUICK)
+    said = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
+    queue = storms(f"{LIMITED}:{name}")
+    runs = [queue.storm("threads"), queue.deaths(), queue.kills()]
+
+    assert {clause.id: clause.evidence for clause in said} == {}
+    assert [(charge.clause, charge.said) for each in runs for charge in each.found] == []
+
+
+def test_with_one_claim_it_is_said_that_the_trait_excuses_what_asks_for_a_second() -> None:
+    (report,) = run([f"{LIMITED}:GivesOneTry"], only=["LEASE-2", "RELEASE-1", "CRASH-4"], seed=1, profile=QUICK)
+
+    assert {clause.id: clause.verdict for clause in report.clauses} == dict.fromkeys(
+        ["LEASE-2", "RELEASE-1", "CRASH-4"], Verdict.NOT_PROMISED
+    )
+    assert all("max_deliveries is 1" in clause.evidence for clause in report.clauses)
+
+
+def test_many_clients_see_that_a_task_is_set_aside_too_soon(storms: Made) -> None:
+    target = BROKEN["SetsAsideTooSoon"].target
+
+    assert "RACE-3" in {charge.clause for charge in storms(target).storm("threads").found}
+    assert "CRASH-4" in {charge.clause for charge in storms(target).deaths().found}
+
+
+def test_what_was_set_aside_and_is_gone_is_missed_in_the_count_of_dead_tasks(storms: Made) -> None:
+    target = BROKEN["LosesWhatItSetsAside"].target
+
+    assert "RACE-2" in {charge.clause for charge in storms(target).storm("threads").found}
+    assert "CRASH-7" in {charge.clause for charge in storms(target).kills().found}
