@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lowq_conformance.cases.expect import require_return
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
@@ -72,6 +73,7 @@ def own_roots(q: Client) -> list[str]:
 def comes_back(workers: Workers, *works: Any) -> None:
     """What was in hand is run when its lease has run out, where a kill is to lose nothing."""
     if "crash" in workers.subject.promises and workers.undone(works):
+        require_return(workers.subject)
         lease_over(workers)
         workers.start()
         workers.run(*works)
@@ -93,6 +95,7 @@ def require_given_back(workers: Workers, work: Any) -> None:
     workers.start()
     if workers.until(lambda: not workers.undone([work]), MOMENT):
         return
+    require_return(workers.subject)
     lease_over(workers)
     workers.start()
     if not workers.until(lambda: not workers.undone([work])):

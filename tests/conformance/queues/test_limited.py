@@ -81,3 +81,19 @@ def test_what_was_set_aside_and_is_gone_is_missed_in_the_count_of_dead_tasks(sto
 
     assert "RACE-2" in {charge.clause for charge in storms(target).storm("threads").found}
     assert "CRASH-7" in {charge.clause for charge in storms(target).kills().found}
+
+
+@pytest.mark.parametrize("name", ["OnceWithAWorker", "TwiceWithAWorker"])
+def test_a_worker_of_such_a_queue_is_accused_of_nothing(name: str) -> None:
+    only = ["WORKER-4", "WORKER-6", "WORKER-9", "WORKER-10", "WORKER-14", "WORKER-15"]
+
+    (report,) = run([f"{LIMITED}:{name}"], only=only, seed=1, profile=QUICK)
+
+    said = [clause for clause in report.clauses if clause.verdict in (Verdict.BROKEN, Verdict.NOT_OBSERVED)]
+    assert {clause.id: clause.evidence for clause in said} == {}
+
+
+def test_a_worker_whose_task_is_set_aside_too_soon_is_accused_of_it() -> None:
+    (report,) = run([BROKEN["OneKillIsOneTooMany"].target], only=["WORKER-4"], seed=1, until_broken=True)
+
+    assert report["WORKER-4"].verdict is Verdict.BROKEN

@@ -14,6 +14,7 @@ from lowq import Lease
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.queues.sound.forked import Forked, Waits, Worker
 from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.limited import SettingAside
 
 PATIENCE = timedelta(seconds=0.3)
 """Less than a sound queue asks for, so that what a broken one never does is not waited for as long."""
@@ -203,3 +204,17 @@ class FlushesWhatItInherits(Worker):
     def leave(self) -> None:
         sys.stdout.flush()
         super().leave()
+
+
+class OneKillIsOneTooMany(Forked):
+    """A task comes out twice at least, says the queue, and is set aside when the first worker that had it is killed."""
+
+    class _Queue(SettingAside):
+        limit = 1
+
+    patience = PATIENCE
+    max_deliveries = 2
+    _queue = _Queue
+
+
+enter(OneKillIsOneTooMany, ("WORKER-4",))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from lowq import Lease
 from lowq_conformance.queues.lowq import SQLite
+from lowq_conformance.queues.sound.forked import Forked, Retrying
 from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
 
@@ -151,3 +152,18 @@ class LookingClient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)
+
+
+class OnceWithAWorker(Forked):
+    """A worker's task is dead when it comes back, as after its worker was killed."""
+
+    max_deliveries = 1
+    _queue = GivesOneTry._queue
+
+
+class TwiceWithAWorker(Retrying):
+    """A worker's task is dead when it comes back twice: when it failed, or its worker was killed."""
+
+    max_deliveries = 2
+    attempts = 2
+    _queue = SetsAsideSoon._queue
