@@ -214,7 +214,8 @@ class CutStage:
             return None
         journal.note(f"in what follows, {fault}")
         self.proxy.plan(fault)
-        tally = Tally(verb, n, merges=self.subject.traits.dedupe != "off")
+        traits = self.subject.traits
+        tally = Tally(verb, n, merges=traits.dedupe != "off", returns=traits.max_deliveries != 1)
         refused = self._try(tally, "cut", verb)
         happened = self.proxy.waits_for_it(LATE)
         self.proxy.plan(None)

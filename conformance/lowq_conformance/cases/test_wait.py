@@ -20,7 +20,7 @@ from random import Random
 import pytest
 
 from lowq import Item
-from lowq_conformance.cases.expect import claim, require, takes
+from lowq_conformance.cases.expect import claim, require, require_return, takes
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.cases.waiting import ATTEMPTS, WAIT, InProcess, Missed, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import COMES, Points
@@ -184,6 +184,7 @@ def test_who_waits_is_woken_when_a_lease_ends(confirm: Confirmed, how: str) -> N
 
     def scene(stage: Stage) -> None:
         q = stage.open()
+        require_return(q.subject)
         lease = q.subject.lease(q.subject.traits.shortest_lease)
         over = lease + q.subject.traits.grace
         if how == "processes" and "shared_lease" not in q.promises:
@@ -203,6 +204,7 @@ def test_who_waits_is_woken_when_a_lease_ends(confirm: Confirmed, how: str) -> N
 def test_who_waits_is_woken_by_a_release(confirm: Confirmed, how: str) -> None:
     def scene(stage: Stage) -> None:
         q = stage.open()
+        require_return(q.subject)
         client = open_before(stage, how)
         q.push("a")
         held = takes(q, "a")

@@ -279,10 +279,13 @@ class Stage:
             self._drain()
             return None
         tally = Tally(
-            verb, n, merges=self.subject.traits.dedupe != "off", lasts=self.second is not None or verb != "close"
+            verb,
+            n,
+            merges=self.subject.traits.dedupe != "off",
+            lasts=self.second is not None or verb != "close",
+            returns=self.subject.traits.max_deliveries != 1,
         )
         self.haunted = verb == "claim_wait"
-        tally.returns = self.subject.traits.max_deliveries != 1
         tally.beside = point is not None and len(point) > 4
         tally.note("cut", cut)
         faults = list(self._aftermath(tally))

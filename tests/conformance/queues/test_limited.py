@@ -83,6 +83,12 @@ def test_what_was_set_aside_and_is_gone_is_missed_in_the_count_of_dead_tasks(sto
     assert "CRASH-7" in {charge.clause for charge in storms(target).kills().found}
 
 
+def test_who_waits_is_not_woken_for_what_is_set_aside() -> None:
+    (report,) = run([f"{LIMITED}:WaitsOnce"], only=["WAIT-3"], seed=1, profile=QUICK)
+
+    assert report["WAIT-3"].verdict is Verdict.KEPT  # by the redrive
+
+
 @pytest.mark.parametrize("name", ["OnceWithAWorker", "TwiceWithAWorker"])
 def test_a_worker_of_such_a_queue_is_accused_of_nothing(name: str) -> None:
     only = ["WORKER-4", "WORKER-6", "WORKER-9", "WORKER-10", "WORKER-14", "WORKER-15"]

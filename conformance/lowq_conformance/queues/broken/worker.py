@@ -207,7 +207,7 @@ class FlushesWhatItInherits(Worker):
 
 
 class OneKillIsOneTooMany(Forked):
-    """A task comes out twice at least, says the queue, and is set aside when the first worker that had it is killed."""
+    """A task comes out twice at least, says the queue, and is set aside when the first worker of it is killed."""
 
     class _Queue(SettingAside):
         limit = 1

@@ -11,6 +11,7 @@ from lowq_conformance.queues.lowq import SQLite
 from lowq_conformance.queues.sound.forked import Forked, Retrying
 from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.waiting import Waiting, Waits
 
 SPENT = "it was handed out too often"
 
@@ -167,3 +168,14 @@ class TwiceWithAWorker(Retrying):
     max_deliveries = 2
     attempts = 2
     _queue = SetsAsideSoon._queue
+
+
+class WaitsOnce(Waits):
+    """A claim can wait, and a task that comes back is dead, so that nobody is woken for it."""
+
+    class _Queue(SettingAside, Waiting):
+        promises = Waiting.promises
+        limit = 1
+
+    max_deliveries = _Queue.limit
+    _queue = _Queue
