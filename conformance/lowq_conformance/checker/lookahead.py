@@ -240,7 +240,7 @@ class Outlook:
 
     def _may_be_spent(self, task: Entry) -> bool:
         """There are claims enough to come for the task to be handed out as often as may be, unless it was."""
-        limit = self._model.spec.max_deliveries
+        limit = self._model.limit
         if limit is None or self._model.spent(task):
             return False
         return task.taken + len(self._calls(self._all.group_of(task))) + len(self._unknown) >= limit

@@ -112,6 +112,7 @@ class Packed:
         self.loosens = spec.fifo and spec.requeue == "any"
         self.sorted = self.loosens or not spec.fifo
         self.joins = self._joins()
+        self.limit = spec.max_deliveries
 
     def _alike(self) -> list[int]:
         """For each push the first that no answer tells from it."""
@@ -188,7 +189,7 @@ class Packed:
     def _without_set_aside(self, op: Op, state: State, t: float) -> tuple[float, State]:
         """The state in which the equal tasks that would refuse the push were set aside, as far as they may have been,
         and from when on they may."""
-        if self.spec.max_deliveries is None or self.spec.dedupe == "off":
+        if self.limit is None or self.spec.dedupe == "off":
             return t, state
         done = self.spec.dedupe == "until_done"
         left = list(state)
@@ -230,10 +231,9 @@ class Packed:
 
     def _count_one_more(self, entry: Entry) -> int:
         """How many claims of the task count after one more, as far as that makes a difference."""
-        limit = self.spec.max_deliveries
-        if limit is None:
+        if self.limit is None:
             return 0
-        return min(entry.taken + 1, limit) if self.spec.counts_release else entry.taken + 1
+        return min(entry.taken + 1, self.limit) if self.spec.counts_release else entry.taken + 1
 
     def _part(self, first: int, at: int, state: State, reading: float) -> Iterator[tuple[State, State]]:
         """Those that were kept before the one at `at`, of those beside it from `first` on, and all behind it: what is
@@ -281,7 +281,7 @@ class Packed:
                 due = entry.due if op.not_before is None else op.not_before
                 taken = entry.taken - (not self.spec.counts_release and op.ret < self.early[hold])
                 if entry.taken == ASIDE:  # who takes that back may have put it back in line
-                    taken = self.spec.max_deliveries or 0
+                    taken = self.limit or 0
                 back = Entry(entry.push, -1, True, self.loosens, due, taken=taken)
                 yield t, (*state[:at], back, *state[at + 1 :])
             return
@@ -344,15 +344,13 @@ class Packed:
 
     def free(self, entry: Entry, op: Op) -> bool:
         """The task is there and nobody can hold it: it waits, or its lease must have ended when `op` was called."""
-        if self.spent(entry):
+        if self.limit is not None and self.spent(entry):
             return False
         return entry.waiting or op.call >= self.late[entry.hold]
 
     def spent(self, entry: Entry) -> bool:
         """The task was handed out as often as may be: when it comes back it may be set aside."""
-        return self.spec.max_deliveries is not None and (
-            entry.taken >= self.spec.max_deliveries or entry.taken == ASIDE
-        )
+        return self.limit is not None and (entry.taken >= self.limit or entry.taken == ASIDE)
 
     def takes(self, entry: Entry, op: Op) -> bool:
         """The claim's task is this one: the one of its id, where that was told, and else one of its work."""
