@@ -83,9 +83,11 @@ class CountsByWork(SettingAside):
         return self.counted.get((self.clock, self.identity(row)), 0) > LIMIT
 
 
-@breaks_at_limit("DEAD-2")
+@breaks_at_limit("DEAD-2", max_deliveries=1)
 class LosesWhatItSetsAside(SettingAside):
-    """What came back too often is gone, though tasks are dead by promise."""
+    """What comes back is gone, though it says that it sets that aside, and tasks are dead by promise."""
+
+    limit = 1
 
     def set_aside(self, row: Row) -> None:
         self.remove(row)
