@@ -140,6 +140,7 @@ def _false_dups(tied: Matching, spec: Spec) -> Iterator[Accusation]:
         for pushes in tied.unknown_pushes.values():
             for push in pushes:
                 windows[push.equal].append((push.call, inf))
+    why = "every push is kept here (dedupe: off)" if spec.dedupe == "off" else "no equal task stood"
     sorted_windows = {}
     for equal, each in windows.items():
         each.sort()
@@ -148,7 +149,7 @@ def _false_dups(tied: Matching, spec: Spec) -> Iterator[Accusation]:
         starts, ends = sorted_windows.get(dup.equal, ([], []))
         at = bisect_right(starts, dup.ret)
         if at == 0 or ends[at - 1] < dup.call:
-            yield Accusation("false dup", f"{dup.work} was refused as a duplicate, but no equal task stood", (dup,))
+            yield Accusation("false dup", f"{dup.work} was refused as a duplicate, but {why}", (dup,))
 
 
 def _windows(task: MatchedTask, tied: Matching, spec: Spec) -> list[tuple[float, float]]:

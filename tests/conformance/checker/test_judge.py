@@ -223,6 +223,14 @@ def test_what_is_lost_is_no_fault_of_order() -> None:
     assert [str(op) for op in fault.proof] == ["push x added", "claim:empty"]
 
 
+def test_a_refusal_where_every_push_is_kept_is_told_as_that() -> None:
+    ops = [Op(0, "a", "push", 0, 3, "added", "x", "x"), Op(1, "b", "push", 1, 2, "dup", "x", "x")]
+
+    (fault,) = check(ops, Spec(dedupe="off")).faults
+
+    assert fault.said == "x was refused as a duplicate, but every push is kept here (dedupe: off)"
+
+
 def test_what_is_passed_over_and_comes_later_is_a_fault_of_order() -> None:
     ops = [
         Op(0, "a", "push", 0, 1, "added", "x", "x"),
