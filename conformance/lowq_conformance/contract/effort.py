@@ -18,7 +18,8 @@ MISSED = 0.01
 class Effort:
     """The verdict on the histories of the runs and their size; `proved` where an order of each one was found.
 
-    Of a sweep: how many `schedules` were made at how many `points`, and of how many of the `pairs` of calls all were.
+    Of a sweep: how many `schedules` were made at how many `points`, and of how many of the `pairs` of calls all were;
+    and how many with two pre-emptions (`doubles`).
     """
 
     judged: Literal["proved", "not refuted"]
@@ -30,6 +31,7 @@ class Effort:
     points: int = 0
     pairs: int = 0
     swept_pairs: int = 0
+    doubles: int = 0
 
     @property
     def would_have_met(self) -> str:
@@ -73,6 +75,7 @@ class Effort:
             sum(part.points for part in parts),
             sum(part.pairs for part in parts),
             sum(part.swept_pairs for part in parts),
+            sum(part.doubles for part in parts),
         )
 
     def __str__(self) -> str:
@@ -93,7 +96,8 @@ class Effort:
             if self.swept_pairs == self.pairs
             else f", {self.swept_pairs} of {count_of(self.pairs, 'pair')} of calls swept"
         )
-        return f"no race with one pre-emption {where}{cut}"
+        twice = f", and in {count_of(self.doubles, 'schedule')} with two" if self.doubles else ""
+        return f"no race with one pre-emption {where}{cut}{twice}"
 
 
 def count_of(number: int, what: str) -> str:

@@ -48,7 +48,8 @@ class Profile:
     made by clients whose connections are cut now and then (`hops`). A call to a server that is `away` may take so
     many seconds longer than the queue's patience.
 
-    A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients. Of
+    A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients, and
+    then for `doubling` seconds at schedules in which both calls stand still. Of
     `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until the second call has met
     it `meets` times: waited for it, or was refused.
 
@@ -87,6 +88,7 @@ class Profile:
     away: float = 4.0
     scenes: int = 100
     sweeping: float = 60.0
+    doubling: float = 0.0
     stills: int = 5
     still: float = 0.6
     meets: int = 1
@@ -136,6 +138,7 @@ THOROUGH = replace(
     DEFAULT,
     name="thorough",
     sweeping=300.0,
+    doubling=120.0,
     stills=100,
     still=7.0,
     meets=3,

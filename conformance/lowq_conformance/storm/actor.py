@@ -161,9 +161,26 @@ class Actor:
         with self.waking(order.get("wakes")):
             *others, last = order["steps"]
             self.performer.perform(others)
-            self.walk(last, arrive if stand else None)
+            if order.get("watch"):
+                walk = self.walk(last, lambda _: None, reaches=self.reach())
+            else:
+                walk = self.walk(last, arrive if stand else None)
             held = len(self.performer.held)
-            self.talk.tell({"lines": self.ledger.take(), "held": held, "number": self.ledger.number})
+            points = self.points_of(walk) if order.get("watch") else []
+            self.talk.tell(
+                {"lines": self.ledger.take(), "held": held, "number": self.ledger.number, "points": points}
+            )
+
+    def reach(self) -> Reach:
+        """What the other client is not part of; one of a queue for threads only has all that it keeps in common."""
+        if self.how not in ("threads", "coroutines"):
+            return "process"
+        return "thread" if "processes" in self.equipment.subject.promises else "object"
+
+    def points_of(self, walk: Walk | None) -> list[list[Any]]:
+        """The points of the call, and in which stretch of it each one is."""
+        found = {} if walk is None else walk.points()
+        return [[*self.describe_point(point), stretch] for point, stretch in found.items()]
 
     @contextmanager
     def waking(self, told: Sequence[Any] | None) -> Iterator[None]:

@@ -21,7 +21,7 @@ from lowq_conformance.storm.actor import Actor
 from lowq_conformance.storm.performer import Equipment, Step
 from lowq_conformance.storm.recorder import RecordedCall, calls_of, encode_name, pushes_added
 from lowq_conformance.support.channel import Channel
-from lowq_conformance.support.points import Gate, Point, Reach
+from lowq_conformance.support.points import Gate, Point
 from lowq_conformance.support.readiness import find_readable
 
 NAMES = ("first", "second")
@@ -40,6 +40,14 @@ WAKING = 60.0
 
 class Stuck(Exception):
     """The second client did not answer."""
+
+
+def sleeps(stat: Path) -> bool:
+    """Whether the thread, whose file of the kernel this is, waits for something; where that is not known, it does."""
+    try:
+        return stat.read_bytes().rpartition(b")")[2].split()[0] != b"R"
+    except OSError:
+        return True
 
 
 class Partner:
@@ -80,12 +88,33 @@ class Partner:
 
     def _sleeps(self) -> bool:
         """Whether it waits for something, rather than for a processor; where that is not known, it does."""
-        if self._where is None or not self._told:
-            return True
-        try:
-            return self._where.read_bytes().rpartition(b")")[2].split()[0] != b"R"
-        except OSError:
-            return True
+        return self._where is None or not self._told or sleeps(self._where)
+
+
+class Standing:
+    """The second client, which stands still too: until the first one's call is over, or waits for it."""
+
+    def __init__(self, partner: Partner) -> None:
+        """The thread that makes it is that of the first call."""
+        self.blocks = False
+        """Whether the first one waited for it."""
+        self._partner, self._gone, self._mutex = partner, threading.Event(), threading.Lock()
+        self._state = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def send_on(self) -> None:
+        """It goes on, if it has not before."""
+        with self._mutex:
+            if not self._gone.is_set():
+                self._gone.set()
+                self._partner.talk.tell({"go": True})
+
+    def _watch(self) -> None:
+        end = time.monotonic() + SLOWEST
+        while not self._gone.wait(HOLD):
+            if sleeps(self._state) or time.monotonic() > end:
+                self.blocks = True
+                self.send_on()
 
 
 class Director(Actor):
@@ -97,11 +126,13 @@ class Director(Actor):
         self._order: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
         self._lines: dict[str, list[Any]] = {}
+        self._other: Standing | None = None
 
     def obey(self, order: dict[str, Any]) -> None:
         """The schedule was made, and what came of it was told."""
-        self._order, self._lines = order, {name: [] for name in NAMES}
-        self._told = {"run": order["run"], "crossing": [-1, -1], "stood": False, "waited": False, "points": []}
+        self._order, self._lines, self._other = order, {name: [] for name in NAMES}, None
+        self._told = {"run": order["run"], "crossing": [-1, -1], "stood": False, "waited": False}
+        self._told |= {"points": [], "second_points": [], "blocks": False}
         try:
             self._play(order)
             self._told["over"] = True
@@ -166,26 +197,19 @@ class Director(Actor):
         """Both calls were made; the second one while the first stood still, if it came to where it was to."""
         awaits = self.how in ("threads", "coroutines") and self.equipment.subject.asynchronous
         if order["watch"]:
-            walk = self.walk(order["first"], lambda _: None, awaits=awaits, reaches=self._reach())
-            if walk is not None:
-                points = walk.points()
-                self._told["points"] = [[*self.describe_point(point), stretch] for point, stretch in points.items()]
+            walk = self.walk(order["first"], lambda _: None, awaits=awaits, reaches=self.reach())
+            self._told["points"] = self.points_of(walk)
         else:
             self.walk(order["first"], self._arrive(order, awaits=awaits), awaits=awaits)
         self._told["crossing"][0] = self.ledger.number
         if not self._told["stood"]:
-            self._have_done([order["second"]])
-        elif self._told["waited"] or "stands" in self._told:
-            if self._told.pop("stands", False):
-                self._partner.talk.tell({"go": True})
+            self._have_done([order["second"]], watch=order["watch"])
+        elif self._told["waited"] or self._other is not None:
+            if self._other is not None:
+                self._other.send_on()
+                self._told["blocks"] = self._other.blocks
             self._take(self._partner.hear(order["bound"]))
         self._told["crossing"][1] = self._told.pop("number")
-
-    def _reach(self) -> Reach:
-        """What the other client is not part of; one of a queue for threads only has all that it keeps in common."""
-        if self.how not in ("threads", "coroutines"):
-            return "process"
-        return "thread" if "processes" in self.equipment.subject.promises else "object"
 
     def _arrive(self, order: dict[str, Any], *, awaits: bool) -> Any:
         """What to do at the point where this client is to stand still."""
@@ -216,7 +240,7 @@ class Director(Actor):
                 self._told["waited"] = True
                 self.talk.tell({"run": order["run"], "waits": True})
             elif "stands" in told:
-                self._told["stands"] = True
+                self._other = Standing(self._partner)
             else:
                 self._take(told)
         finally:
@@ -230,14 +254,14 @@ class Director(Actor):
         self._partner.talk.tell({"awake": True})
         return self._partner.hear(0)
 
-    def _have_done(self, steps: list[Any]) -> None:
-        """The second client has done these steps. Raises Stuck."""
-        self._tell(steps)
+    def _have_done(self, steps: list[Any], *, watch: bool = False) -> None:
+        """The second client has done these steps, and told of the points of the last one to `watch`. Raises Stuck."""
+        self._tell(steps, watch=watch)
         self._take(self._partner.hear(self._order["bound"]))
 
-    def _tell(self, steps: list[Any], stand: Any = None, wakes: Any = None) -> None:
+    def _tell(self, steps: list[Any], stand: Any = None, wakes: Any = None, *, watch: bool = False) -> None:
         where = {"run": self._order["run"], "place": self._order["place"]}
-        self._partner.talk.tell({**where, "steps": steps, "stand": stand, "wakes": wakes})
+        self._partner.talk.tell({**where, "steps": steps, "stand": stand, "wakes": wakes, "watch": watch})
 
     def _take(self, told: dict[str, Any] | None) -> None:
         """What the second client told is in the record."""
@@ -247,6 +271,7 @@ class Director(Actor):
             self.talk.tell(told)  # that something is wrong with the harness or the suite
             os._exit(0)
         self._lines["second"] += told["lines"]
+        self._told["second_points"] += told["points"]
         self._told["held"], self._told["number"] = told["held"], told["number"]
 
 

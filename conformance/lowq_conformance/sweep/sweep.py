@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import gcd
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -35,6 +36,7 @@ from lowq_conformance.sweep.schedule import CHANGES, How, Point, Scene, Schedule
 from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
 
+GOLDEN = (5**0.5 - 1) / 2
 OFTEN = 100
 """How many schedules are made at one place."""
 TRIES = 3
@@ -52,6 +54,8 @@ class Run:
     waited: bool = False
     over: bool = True
     points: dict[Point, int] = field(default_factory=dict)
+    second_points: dict[Point, int] = field(default_factory=dict)
+    blocks: bool = False
     crossing: list[RecordedCall | None] = field(default_factory=list)
     home: str = ""
 
@@ -66,7 +70,7 @@ class Swept:
     found: dict[str, tuple[Charge, Schedule]] = field(default_factory=dict)
     made: dict[Scene, int] = field(default_factory=dict)
     points: dict[Scene, set[Point]] = field(default_factory=dict)
-    of: dict[Scene, int] = field(default_factory=dict)
+    doubles: dict[Scene, int] = field(default_factory=dict)
     operations: int = 0
     seconds: float = 0
     stuck: str = ""
@@ -88,7 +92,8 @@ class Swept:
         pairs = [scene for scene in self.scenes if clause in clauses_about(scene, self.how)]
         whole = [scene for scene in pairs if scene in self.plan and self.made.get(scene, 0) >= self.plan[scene]]
         made = sum(self.made[scene] for scene in scenes)
-        return Effort("proved", 0, 0, 0, 0.0, made, len(points), len(pairs), len(whole))
+        doubles = sum(self.doubles.get(scene, 0) for scene in scenes)
+        return Effort("proved", 0, 0, 0, 0.0, made, len(points), len(pairs), len(whole), doubles)
 
     def keeps(self, clause: str) -> Effort:
         """What stands behind the clause. Raises Broken where it is broken, and NotPromised where it was not asked."""
@@ -132,6 +137,7 @@ class Sweep:
         self._place: Path | None = None
         self._good: set[Any] = set()
         self._warm: set[str] = set()
+        self._second: dict[Scene, dict[Point, int]] = {}
         self.swept = Swept(how)
 
     def run(self, tell: Callable[[str], None]) -> Swept:
@@ -211,7 +217,45 @@ class Sweep:
                     return  # who waits for ever does so in the next one, too
         for scene, run in unsure.items():
             if scene not in over:
-                self._confirm(run, self.charges(run))
+                over |= {scene} if self._confirm(run, self.charges(run)) else set()
+        free = {
+            scene: {point: stretch for point, stretch in points.items() if stretch not in waits.get(scene, ())}
+            for scene, points in plan.items()
+            if scene not in over
+        }
+        self._sweep_twice(tell, free)
+
+    def _sweep_twice(self, tell: Callable[[str], None], plan: dict[Scene, dict[Point, int]]) -> None:
+        """Schedules were made in which both stand still, the first where the second does not wait for it, the second
+        before its end: the first call ends in the middle of the second one, unless it waits for that.
+
+        What is `async` is left out, since one loop cannot stand still at two points of its own.
+        """
+        end, accused = time.monotonic() + self.profile.doubling, set[Scene]()
+        blocked: set[tuple[Scene, int, int]] = set()
+        if not self.profile.doubling or self.subject.asynchronous:
+            return
+        pairs = {scene: (list(points), list(self._second[scene])) for scene, points in plan.items()}
+        for scene, point, second in in_turn(pairs):
+            if time.monotonic() > end or self.asked <= self.swept.found.keys():
+                return
+            made = self.swept.doubles
+            tell(f"sweep of {self.how}: {sum(made.values()):,} schedules with two pre-emptions")
+            if scene in accused:
+                continue
+            made[scene] = made.get(scene, 0) + 1
+            alike = scene, plan[scene][point], self._second[scene][second]
+            if alike in blocked:  # the first one waited, and so does it where the second has let go of nothing since
+                continue
+            run = self._make(Schedule(scene, point, second))
+            if run.blocks:
+                blocked.add(alike)
+            self.swept.operations += len(run.seen.recording.calls)
+            charges = self.charges(run)
+            if charges and self._confirm(run, charges):
+                accused.add(scene)
+                if not run.over:
+                    return
 
     def points(self, scene: Scene) -> dict[Point, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""
@@ -223,6 +267,7 @@ class Sweep:
         charges = self.charges(run)
         if charges and self._confirm(run, charges) and not run.over:
             self.swept.stuck = "a call waits for ever: see RACE-5"
+        self._second[scene] = run.second_points
         return {} if run.over and lacks_a_call(run) else run.points
 
     # one schedule
@@ -291,6 +336,8 @@ class Sweep:
             calls += sorted(mine["first"] + mine["second"], key=lambda call: call.call)
             run.stood, run.waited, run.over, run.home = told["stood"], told["waited"], told["over"], told["home"]
             run.points = {Point(*point): stretch for *point, stretch in told["points"]}
+            run.second_points = {Point(*point): stretch for *point, stretch in told["second_points"]}
+            run.blocks = told["blocks"]
             for name, number in zip(NAMES, told["crossing"], strict=True):
                 run.crossing.append(mine[name][number] if 0 <= number < len(mine[name]) else None)
             seen.start = min([seen.start, *(call.call for call in calls)])
@@ -431,6 +478,25 @@ def in_order(plan: dict[Scene, list[Point]]) -> Iterator[tuple[Scene, Point]]:
                     done.add((scene, point))
                     yield scene, point
         step //= 2
+
+
+def in_turn(plan: dict[Scene, tuple[list[Point], list[Point]]]) -> Iterator[tuple[Scene, Point, Point]]:
+    """Every two points of every scene, one scene after the other, and of each first those far apart."""
+    walks = [_far_apart(scene, *points) for scene, points in plan.items() if all(points)]
+    while walks:
+        for walk in list(walks):
+            if (found := next(walk, None)) is None:
+                walks.remove(walk)
+            else:
+                yield found
+
+
+def _far_apart(scene: Scene, firsts: list[Point], seconds: list[Point]) -> Iterator[tuple[Scene, Point, Point]]:
+    many = len(firsts) * len(seconds)
+    step = next(each for each in range(max(1, int(many * GOLDEN)), many + 2) if gcd(each, many) == 1)
+    for number in range(many):
+        first, second = divmod(number * step % many, len(seconds))
+        yield scene, firsts[first], seconds[second]
 
 
 def shape(run: Run) -> Any:

@@ -256,3 +256,35 @@ def test_two_calls_can_stand_still_one_after_the_other(sweep: Made) -> None:
         f"`claim()` {stood}another client's `claim()` {stood}"
         'the first went on and returned "two", and then the other returned "two", too: '
     )
+
+
+TWICE = f"{Path(__file__).parent / 'locks_in_two_steps.py'}:LocksInTwoSteps"
+
+
+def test_a_race_that_takes_two_pre_emptions_is_found_where_both_calls_stand_still(sweep: Made) -> None:
+    once = sweep(TWICE, "processes", asked={"RACE-1"}).run(print)
+    assert once.found == {}
+    assert once.doubles == {}
+
+    both = sweep(TWICE, "processes", asked={"RACE-1"})
+    both.profile = replace(LASTING, scenes=1, doubling=inf)
+    swept = both.run(print)
+
+    charge, schedule = swept.found["RACE-1"]
+    assert schedule.second_at is not None
+    assert "the first went on and returned" in charge.said
+    assert "and then the other returned" in charge.said
+    assert accused(sweep(TWICE, "processes").again(parse(str(schedule)))).keys() >= {"RACE-1"}
+
+
+@pytest.mark.parametrize("target", ["sqlite", "lowq_conformance.queues.sound.journal:Journal"])
+@pytest.mark.parametrize("how", ["processes", "threads"])
+def test_a_sound_queue_is_accused_of_nothing_where_both_calls_stand_still(sweep: Made, target: str, how: How) -> None:
+    asked = sweep(target, how)
+    asked.profile = replace(LASTING, scenes=40 if EXHAUSTIVE else 2, doubling=inf)
+
+    swept = asked.run(print)
+
+    assert accused(swept) == {}
+    assert swept.doubles.keys() == swept.plan.keys()
+    assert "with two" in str(swept.effort("RACE-3"))
