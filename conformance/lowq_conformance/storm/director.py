@@ -208,7 +208,7 @@ class Director(Actor):
             if self._other is not None:
                 self._other.send_on()
                 self._told["blocks"] = self._other.blocks
-            self._take(self._partner.hear(order["bound"]))
+            self._take(self._hear_end(order["bound"]))
         self._told["crossing"][1] = self._told.pop("number")
 
     def _arrive(self, order: dict[str, Any], *, awaits: bool) -> Any:
@@ -253,6 +253,14 @@ class Director(Actor):
         os.kill(os.getpid(), signal.SIGSTOP)
         self._partner.talk.tell({"awake": True})
         return self._partner.hear(0)
+
+    def _hear_end(self, bound: float) -> dict[str, Any] | None:
+        """What the second client tells when its call is over; where it comes to its point only now, it goes on."""
+        told = self._partner.hear(bound)
+        if told is not None and "stands" in told:
+            self._partner.talk.tell({"go": True})
+            told = self._partner.hear(bound)
+        return told
 
     def _have_done(self, steps: list[Any], *, watch: bool = False) -> None:
         """The second client has done these steps, and told of the points of the last one to `watch`. Raises Stuck."""

@@ -19,7 +19,7 @@ from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.loading import load
 from lowq_conformance.sweep import scenes
-from lowq_conformance.sweep.schedule import How, parse
+from lowq_conformance.sweep.schedule import How, Scene, Schedule, parse
 from lowq_conformance.sweep.sweep import Sweep, Swept
 
 LASTING = replace(DEFAULT, sweeping=inf)
@@ -288,3 +288,17 @@ def test_a_sound_queue_is_accused_of_nothing_where_both_calls_stand_still(sweep:
     assert accused(swept) == {}
     assert swept.doubles.keys() == swept.plan.keys()
     assert "with two" in str(swept.effort("RACE-3"))
+
+
+def test_who_waits_for_the_first_comes_to_its_own_point_afterwards_and_goes_on(sweep: Made) -> None:
+    asked = sweep("lowq_conformance.queues.sound.journal:Journal", "processes")
+    scene = Scene("claim", "claim")
+    firsts = asked.points(scene)
+    *_, last = asked._second[scene]
+
+    runs = [asked._make(Schedule(scene, point, last)) for point in firsts]
+    asked.close()
+
+    assert all(run.over for run in runs)
+    assert any(run.waited for run in runs)
+    assert any(not run.waited for run in runs)
