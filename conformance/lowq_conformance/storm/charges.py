@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import inf
 
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.units import NANOSECONDS
-from lowq_conformance.storm.execution import END, Execution, find_bound
+from lowq_conformance.storm.execution import AGAIN, Execution, find_bound
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.storm.to_history import RunHistory, has_surfaced, is_trouble
 
@@ -72,10 +71,9 @@ def after_a_death(run: Execution, call: RecordedCall) -> bool:
 
 
 def find_torn_batches(run: Execution) -> Iterator[Charge]:
-    """A batch that was cut off and of which some came out, before its works were pushed again at the end."""
-    calls = run.recording.calls
-    again = next((call.call for call in calls if call.kind == "push" and call.process == END), inf)
-    claims = (call for call in calls if call.kind == "claim" and call.result and call.call < again)
+    """A batch that was cut off and of which some came out, before its works were pushed again."""
+    calls = [call for call in run.recording.calls if call.process != AGAIN]
+    claims = (call for call in calls if call.kind == "claim" and call.result)
     came = {str(call.result["work"]): call for call in claims}
     for call in calls:
         if call.kind != "push_many" or call.ret is not None:

@@ -33,6 +33,8 @@ SHORT = timedelta(seconds=5)
 """The lease of a queue whose leases are really waited for and must not run out by accident."""
 END = "end"
 """Who claims and acks all that is left."""
+AGAIN = "again"
+"""Who does what follows when all has come out, which is no part of the history that is judged."""
 DRAIN = 100_000
 
 After = Callable[[Sequence[RecordedCall]], list[Step]]
@@ -84,7 +86,7 @@ class Stress:
     shared: bool = False
     """Whether the threads have one client in common."""
 
-    def run(self, shares: Shares, kills: Kills | None = None, then: After | None = None) -> Execution:
+    def run(self, shares: Shares, kills: Kills | None = None, again: After | None = None) -> Execution:
         """What was seen when each share was carried out by a client of its own, all of them at once.
 
         Once what was left came out, the steps that follow from the calls so far are carried out, where there are any.
@@ -94,12 +96,14 @@ class Stress:
         crew = state.start_clients(shares)
         state.watch(crew, kills)
         if not state.run.waiting:
-            state.drain(then)
+            state.drain(again=again)
         state.finish()
         state.run.seconds = time.monotonic() - began
         return state.run
 
-    def run_alone(self, victims: Sequence[Victim], then: After | None = None) -> Execution:
+    def run_alone(
+        self, victims: Sequence[Victim], then: After | None = None, again: After | None = None
+    ) -> Execution:
         """What was seen when the victims came one after the other, each in a process of its own.
 
         Once what was left came out, the steps that follow from the calls so far are carried out, where there are any.
@@ -114,10 +118,10 @@ class Stress:
                 break
             state.kill(agent)  # one that came to the end of its steps dies here
             if state.seconds_left() < 0:
-                state.drain(then)
+                state.drain(then, again)
                 break
         else:
-            state.drain(then)
+            state.drain(then, again)
         state.finish()
         state.run.seconds = time.monotonic() - began
         return state.run
@@ -265,8 +269,11 @@ class RunState:
             self.agents.kill(agent)  # nothing is judged of what follows, and nobody is to be told that a kill did it
         return True
 
-    def drain(self, then: After | None = None) -> None:
-        """Leases have run out, what has a time is due, and what was left came out; then one more came and went."""
+    def drain(self, then: After | None = None, again: After | None = None) -> None:
+        """Leases have run out, what has a time is due, and what was left came out; then one more came and went.
+
+        What `then` asks for is done before that one, and what `again` does is done after all.
+        """
         traits = self.subject.traits
         grace = (traits.grace + traits.resolution) / self.lease
         more = [] if then is None else then(load(self.logs).calls)
@@ -280,6 +287,10 @@ class RunState:
         agent = living[0] if self.stress.threads and living else self.agents.start(self.orders)
         agent.do([part])
         self.watch([agent], None)
+        steps = [] if again is None else again(load(self.logs).calls)
+        if steps and agent.dead is None:
+            agent.do([{"client": AGAIN, "slot": 0, "steps": [["open"], *steps]}])
+            self.watch([agent], None)
 
     def really(self, leases: float) -> float:
         """Seconds for which a client may be silent because leases really pass."""

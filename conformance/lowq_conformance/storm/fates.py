@@ -17,7 +17,7 @@ from typing import Any
 
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.storm.charges import Charge, line
-from lowq_conformance.storm.execution import DRAIN, END, Execution
+from lowq_conformance.storm.execution import AGAIN, DRAIN, END, Execution
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.storm.recorder import RecordedCall, pushes_added
 
@@ -81,11 +81,13 @@ def find_blocked(run: Execution) -> Iterator[Charge]:
     traits = run.subject.traits
     if traits.dedupe == "off" or traits.remembers or traits.one_at_a_time or not came_to_the_end(calls):
         return
-    if "lease" not in run.subject.promises and any(call.kind == "claim" and call.process != END for call in calls):
+    if "lease" not in run.subject.promises and any(
+        call.kind == "claim" and call.process not in (END, AGAIN) for call in calls
+    ):
         return
     charged = set[str]()
     for again in calls:
-        if again.process != END or again.kind != "push" or again.ret is None or again.error is not None:
+        if again.process != AGAIN or again.kind != "push" or again.ret is None or again.error is not None:
             continue
         work = again.args["work"]
         if again.result["added"] is True or any(hands_out(call, work) and call.call > again.call for call in calls):
@@ -111,7 +113,7 @@ def find_unaccounted(run: Execution) -> Iterator[Charge]:
 
     Where tasks are dead letters by promise; a queue that sets aside by itself need not keep what it sets aside else.
     """
-    calls, subject = run.recording.calls, run.subject
+    calls, subject = [call for call in run.recording.calls if call.process != AGAIN], run.subject
     needed = {"lease", "dead_letter", "inspect"} <= subject.promises and subject.traits.max_deliveries is not None
     if not needed or subject.traits.one_at_a_time or not came_to_the_end(calls):
         return
@@ -180,7 +182,7 @@ def came_to_the_end(calls: Sequence[RecordedCall]) -> bool:
     if not any(call.process == END and call.kind == "push" and call.args["work"] == "last" for call in calls):
         return False
     return not any(
-        call.process == END and call.kind == "claim" and (call.ret is None or call.error) for call in calls
+        call.process in (END, AGAIN) and call.kind == "claim" and (call.ret is None or call.error) for call in calls
     )
 
 

@@ -256,7 +256,7 @@ class Storms:
             stress = self._stress(threads=False, seconds=self.profile.serial)
             if then is not None:
                 return judge_changes(stress.run_alone(dying(name), then))
-            return self._judge(stress.run_alone(dying(name), push_again), deadly=True)
+            return self._judge(stress.run_alone(dying(name), again=push_again), deadly=True)
 
         enough = partial(Storm.killed, number=len(dying(name)) * ENOUGH)
         return self._until_seen(name, make, [*sights, enough])

@@ -20,7 +20,7 @@ from lowq_conformance.contract.outcomes import ACCIDENTS
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.storm.execution import Execution
+from lowq_conformance.storm.execution import AGAIN, Execution
 from lowq_conformance.storm.recorder import RecordedCall, encode_instant, encode_length
 
 UNSURE = timedelta(milliseconds=5)
@@ -91,7 +91,7 @@ class HistoryBuilder:
         self.run = run
         self.promises = run.subject.promises
         self.clock = Clock(run)
-        self.calls = run.recording.calls
+        self.calls = [call for call in run.recording.calls if call.process != AGAIN]
         self.ids = self._ids_agree()
         self.began = encode_instant(run.now) or 0
         self.comings = [call for call in self.calls if call.kind in COMINGS]

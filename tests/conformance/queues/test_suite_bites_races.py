@@ -39,7 +39,7 @@ RACING = ["SelectsThenUpdates", "LateAcksCount", "BusyIsEmpty"]
 """Queues for which no luck is needed; `tests/conformance/sweep/` finds each queue that races by the sweep alone."""
 MORTAL = ["BuffersPushes", "BuffersAcks", "BatchLineByLine", "WorkAfterItsTask", "OnlyTheHolderKnows"]
 MORTAL += ["ReservesAndThenPushes", "FreesTheWorkAfterwards", "CountsInAFile"]
-MORTAL += ["SetsAsideInTwoSteps", "RedrivesInTwoSteps"]
+MORTAL += ["SetsAsideInTwoSteps", "RedrivesInTwoSteps", "TakesOverInTwoSteps", "RecoversTooMuch"]
 MORTAL += ["BatchItemByItem"]  # of coroutines, which are killed between two awaits
 SEVERAL = [id for id, clause in CLAUSES.items() if clause.group in ("RACE", "CRASH")] + ["DEDUPE-9", "LEASE-12"]
 

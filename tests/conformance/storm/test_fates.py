@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
-from lowq_conformance.storm.execution import END, Execution
+from lowq_conformance.storm.execution import AGAIN, END, Execution
 from lowq_conformance.storm.fates import find_blocked, find_changed, follow_up, push_again
 from lowq_conformance.storm.recorder import RecordedCall
+from lowq_conformance.storm.to_history import build_history
 from lowq_conformance.subject.loading import load
 
 HOUR = timedelta(hours=1)
@@ -26,6 +27,8 @@ class Told:
         calls = self.run.recording.calls
         number = sum(call.process == process for call in calls)
         at = 1000 * len(calls)
+        if kind == "push":
+            args = {"priority": 0, "not_before": None, **args}
         calls.append(RecordedCall(process, number, kind, args, at, None if cut else at + 1, result))
         return number
 
@@ -44,11 +47,11 @@ class Told:
         if verb == "redrive":
             self.call("v0", "redrive", {"id": "7"}, None if cut else True, cut=cut)
 
-    def come_out(self, *, acked: bool = True) -> None:
+    def come_out(self, who: str = END, *, acked: bool = True) -> None:
         """The task came out at the end."""
-        claim = self.call(END, "claim", {}, {"work": "g1", "id": "7"})
+        claim = self.call(who, "claim", {}, {"work": "g1", "id": "7"})
         if acked:
-            self.call(END, "ack", {"claim": claim}, True)
+            self.call(who, "ack", {"claim": claim}, True)
 
     def end(self, first: int, then: int, added: bool = True) -> set[str]:
         """The clauses that are broken where it came out so often before it was redriven, and so often afterwards."""
@@ -159,13 +162,13 @@ def cut_off(told: Told, verb: str) -> None:
 
 
 def push_what_was_cut_off(told: Told, *, added: bool | None, comes_out: bool) -> set[str]:
-    """The clauses that are broken where the end pushes again what was cut off."""
+    """The clauses that are broken where what was cut off is pushed again after all."""
+    told.call(END, "push", {"work": "last"}, {"added": True, "id": "9"})
     for word, *arguments in push_again(told.run.recording.calls):
         if word == "push":
-            told.call(END, "push", {"work": arguments[0]}, {"added": added, "id": "8"})
+            told.call(AGAIN, "push", {"work": arguments[0]}, {"added": added, "id": "8"})
     if comes_out:
-        told.come_out()
-    told.call(END, "push", {"work": "last"}, {"added": True, "id": "9"})
+        told.come_out(AGAIN)
     return {charge.clause for charge in find_blocked(told.run)}
 
 
@@ -192,3 +195,13 @@ def test_without_leases_a_killed_client_may_keep_equal_works_away(told: Told) ->
     cut_off(told, "ack")
 
     assert push_what_was_cut_off(told, added=False, comes_out=False) == set()
+
+
+def test_what_is_pushed_again_after_all_excuses_no_loss(told: Told) -> None:
+    told.call("v0", "push", {"work": "g1"}, {"added": True, "id": "7"})
+    told.call("v0", "claim", {"lease": 60}, cut=True)
+
+    push_what_was_cut_off(told, added=True, comes_out=True)
+
+    works = [op.work for op in build_history(told.run).ops if op.kind == "claim"]
+    assert '"g1"' not in works
