@@ -38,6 +38,7 @@ class Alone:
 
     def take(self, left: Left) -> Connection:
         """The session, which is `alone` if its client is the one to claim. Raises as Database.take does."""
+        self._database.check_open()
         connection = self._find(left)
         if not connection.alone:
             try:

@@ -19,7 +19,7 @@ from cutoff import cut_offs
 from pooler import pooled
 from processes import BOUND, python, wait_for
 
-from lowq import Counts, InvalidLocation, Item, LeaseLost, SystemClock, Worker, open_backend
+from lowq import Counts, InvalidLocation, Item, LeaseLost, QueueClosed, SystemClock, Worker, open_backend
 from lowq.backends.postgres.backend import PostgresBackend
 from lowq.location import locate
 from lowq.worker.background import active_pid, start
@@ -206,6 +206,8 @@ def test_blocks_do_not_nest_and_a_closed_client_lets_go(clients: list[PostgresBa
         second.push("y")
         first.close()
         assert claim_of(second, LONG) == "y"
+        with pytest.raises(QueueClosed):
+            first.claim(lease_for=MINUTE)
 
 
 def test_a_pooler_that_shares_sessions_out_is_refused(lowq_postgres: str) -> None:
