@@ -190,8 +190,9 @@ def _enter(stack: ExitStack, location: str | None, name: str | None, handler: Ha
 
 
 def _say_whose_turn(name: str, alone: bool) -> None:
-    what = "this worker claims, others stand by" if alone else "another worker claims, this one stands by"
-    click.echo(visible(f"queue {name}: {what}"), err=True)
+    from lowq.worker.cluster import describe_turn
+
+    click.echo(visible(f"queue {name}: {describe_turn(alone)}"), err=True)
 
 
 def _pausing(told: Callable[[Run], object], stop: Stop, delay: timedelta) -> Callable[[Run], None]:

@@ -26,7 +26,7 @@ from lowq.location import Location, locate
 from lowq.process.forking import ForkUnavailable, check_fork, close_private, open_private, spawn
 from lowq.rules.names import check_name
 from lowq.run import Run
-from lowq.worker.cluster import check_cluster, standing_by
+from lowq.worker.cluster import check_cluster, describe_turn, standing_by
 from lowq.worker.connections import let_go_of_wal
 from lowq.worker.forks import announce, begin
 from lowq.worker.lock import WorkerLock
@@ -218,7 +218,7 @@ def _say_what_waits(worker: Worker) -> None:
 
 
 def _say_whose_turn(alone: bool) -> None:
-    _log("INFO", "this worker claims, others stand by" if alone else "another worker claims, this one stands by")
+    _log("INFO", describe_turn(alone))
 
 
 def _warn(text: str) -> None:

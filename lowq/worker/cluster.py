@@ -17,6 +17,11 @@ def check_cluster(queue: Backend) -> None:
         )
 
 
+def describe_turn(alone: bool) -> str:
+    """Whose turn it is to claim, in words."""
+    return "this worker claims, others stand by" if alone else "another worker claims, this one stands by"
+
+
 def standing_by(queue: Backend, told: Callable[[bool], object]) -> AbstractContextManager[None]:
     """Inside, the queue claims once per cluster; `told` hears when it begins to claim (True), and to stand by."""
     check_cluster(queue)

@@ -219,9 +219,8 @@ class Model:
         task.deliveries += 1
         task.past.add("claimed")
         told = (task.attempts, task.attempts + task.buried)
-        more = (
-            "set aside" in task.past and attempts is not None and attempts > task.attempts
-        )  # it looked at it itself
+        # where the queue set it aside by itself, it has looked at it in a claim that nobody saw
+        more = "set aside" in task.past and attempts is not None and attempts > task.attempts
         if attempts is not None and attempts not in told and not more:
             raise Mismatch(*attribution.blame_attempts(task, attempts), f"attempts {task.attempts}")
         return hold

@@ -76,9 +76,8 @@ def count(path: Path, own: Sequence[str] | None, *, once: bool = False) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     lines, steps = StepCount(fd, 0), StepCount(fd, WIDTH)
     counting[:] = [] if own is None else [lines, steps]
-    follow(
-        lines if own is None else OwnLines(lines, own, 1 if once else OFTEN), steps
-    )  # the last line of ours: the next ones count
+    counted = lines if own is None else OwnLines(lines, own, 1 if once else OFTEN)
+    follow(counted, steps)  # the last line of ours: the next ones count
 
 
 def begin_turn() -> None:

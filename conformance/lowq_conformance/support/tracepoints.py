@@ -168,17 +168,17 @@ audited: list[Counter] = []
 """The counters of calls that are being made, where only a process with one client has doomed ones, or of a worker."""
 
 
+SORTS = ("open", "os.", "fcntl.", "shutil.", "sqlite3.", "socket.", "subprocess.")
+LOOKS = frozenset(("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"))
+"""These change nothing: between two of them, or before one, all is as it was after the step before."""
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
 def audit(event: str, arguments: Any) -> None:
     """A hook for what Python tells its auditors: a step of whoever is watched."""
     if audited and event.startswith(SORTS) and not (event in LOOKS or (event == "open" and only_reads(arguments))):
         for counter in audited:
             counter.one_more()
-
-
-SORTS = ("open", "os.", "fcntl.", "shutil.", "sqlite3.", "socket.", "subprocess.")
-LOOKS = frozenset(("os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.getxattr", "os.listxattr"))
-"""These change nothing: between two of them, or before one, all is as it was after the step before."""
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def only_reads(arguments: Any) -> bool:

@@ -24,6 +24,7 @@ from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge, charge_calls
+from lowq_conformance.storm.cut_points import GOLDEN
 from lowq_conformance.storm.director import HOLD, NAMES
 from lowq_conformance.storm.execution import OUTLIVES, WEDGED, Execution, lease_of
 from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
@@ -36,7 +37,6 @@ from lowq_conformance.sweep.schedule import CHANGES, How, Point, Scene, Schedule
 from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
 
-GOLDEN = (5**0.5 - 1) / 2
 OFTEN = 100
 """How many schedules are made at one place."""
 TRIES = 3
@@ -216,8 +216,8 @@ class Sweep:
                 if not run.over:
                     return  # who waits for ever does so in the next one, too
         for scene, run in unsure.items():
-            if scene not in over:
-                over |= {scene} if self._confirm(run, self.charges(run)) else set()
+            if scene not in over and self._confirm(run, self.charges(run)):
+                over.add(scene)
         free = {
             scene: {point: stretch for point, stretch in points.items() if stretch not in waits.get(scene, ())}
             for scene, points in plan.items()

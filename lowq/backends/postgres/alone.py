@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from lowq.backend import NOW, InvalidLocation
 from lowq.backends.postgres.connection import Away, Connection, Left, Refused
-from lowq.backends.postgres.database import Database
+from lowq.backends.postgres.database import Database, take_usable
+from lowq.backends.postgres.rows import Row
 from lowq.clock import SystemClock
 
 _SLICE = timedelta(milliseconds=500)
@@ -39,19 +40,13 @@ class Alone:
     def take(self, left: Left) -> Connection:
         """The session, which is `alone` if its client is the one to claim. Raises as Database.take does."""
         self._database.check_open()
-        connection = self._find(left)
+        connection = take_usable(self._kept) or self._connect(left)
         if not connection.alone:
             try:
-                ((got,),) = connection.run(f"SELECT pg_try_advisory_lock({self._lock})", left)
+                ((got,),) = self._run(connection, f"SELECT pg_try_advisory_lock({self._lock})", left)
             except Refused as error:
                 connection.close()
                 raise self._database.translate(error) from None
-            except Away:
-                connection.close()
-                raise
-            except BaseException:
-                connection.cut_off()
-                raise
             connection.alone = got == b"t"
         self._tell(connection.alone)
         return connection
@@ -92,15 +87,7 @@ class Alone:
         finally:
             connection.close()
 
-    def _find(self, left: Left) -> Connection:
-        while self._kept:
-            try:
-                connection = self._kept.pop()
-            except IndexError:
-                break
-            if connection.usable:
-                return connection
-            connection.close()
+    def _connect(self, left: Left) -> Connection:
         connection = self._database.connect(left)
         if connection.setting is not None:
             connection.close()
@@ -108,17 +95,22 @@ class Alone:
                 f"{self._database.shown}: once per cluster takes a session of one's own, and a pooler shares them out"
                 " here; connect to the server itself (or say ?pooled=false, where each client keeps its session)"
             )
+        with suppress(Refused):  # not all systems have them
+            self._run(connection, f"SET {_KEEPALIVES}", left)
+        return connection
+
+    def _run(self, connection: Connection, script: str, left: Left) -> list[Row]:
+        """What the script gives; a connection that breaks meanwhile, or is cut off, is closed."""
         try:
-            connection.run(f"SET {_KEEPALIVES}", left)
-        except Refused:  # not all systems have them
-            pass
+            return connection.run(script, left)
+        except Refused:
+            raise
         except Away:
             connection.close()
             raise
         except BaseException:
             connection.cut_off()
             raise
-        return connection
 
     def _stand_by(self, milliseconds: int) -> None:
         """This client waits so long in the row of those who want the lock."""

@@ -66,6 +66,19 @@ class Lender(Protocol):
         ...
 
 
+def take_usable(connections: list[Connection]) -> Connection | None:
+    """The last of them that can be used, which is theirs no more; those that cannot are closed."""
+    while connections:
+        try:
+            connection = connections.pop()
+        except IndexError:  # another thread's by now
+            break
+        if connection.usable:
+            return connection
+        connection.close()
+    return None
+
+
 class Database:
     """lowq's schema in one database, for many threads at once."""
 
@@ -150,15 +163,7 @@ class Database:
     def take(self, left: Left) -> Connection:
         """A connection that nobody else uses. Raises Away, and what is wrong with the location or the database."""
         self.check_open()
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                break
-            if connection.usable:
-                return connection
-            connection.close()
-        return self.connect(left)
+        return take_usable(self._idle) or self.connect(left)
 
     def give_back(self, connection: Connection) -> None:
         """The connection is free for whoever comes next; one of too many is closed."""
