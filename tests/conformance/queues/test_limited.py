@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from math import inf
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lowq_conformance.contract.profile import DEFAULT, QUICK, Deaths
+from few import Made, few_storms
+from lowq_conformance.contract.profile import QUICK
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.run.runner import run
-from lowq_conformance.storm.storms import Storms
-from lowq_conformance.subject.loading import load
 
 LIMITED = "lowq_conformance.queues.sound.limited"
 ONE_CLIENT = ["DELIVER", "DEDUPE", "ORDER", "LEASE", "RELEASE", "DEAD", "CANCEL", "KEEP", "HEADERS", "INTERRUPT-1"]
-
-FEW = replace(
-    DEFAULT,
-    rounds=24,
-    closing=8,
-    seconds=inf,
-    serial=inf,
-    again=0,
-    deaths=Deaths(push=2, batch=1, claim=1, ack=1, release=1, change=2, after=2, anywhere=3),
-)
-
-Made = Callable[[str], Storms]
 
 
 @pytest.fixture
 def storms(tmp_path: Path) -> Iterator[Made]:
     """Storms over a target."""
-    folders = (tmp_path / f"{number}" for number in range(100))
-    made: list[Storms] = []
-
-    def make(target: str) -> Storms:
-        made.append(Storms(load(target), 1, lambda: next(folders), FEW))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
+    with few_storms(tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize(

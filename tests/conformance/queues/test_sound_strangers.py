@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from math import inf
 from pathlib import Path
 
 import pytest
-from lowq_conformance.contract.profile import DEFAULT, Deaths
+from few import FEW, Made, few_storms
+from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.sound.locked_files import LockedFiles
 from lowq_conformance.run.runner import run
@@ -29,33 +29,12 @@ REMEMBERING = "lowq_conformance.queues.sound.remembering"
 RELUCTANT = "lowq_conformance.queues.sound.reluctant"
 STRANGERS = "lowq_conformance.queues.sound.strangers"
 
-FEW = replace(
-    DEFAULT,
-    rounds=24,
-    closing=8,
-    seconds=inf,
-    serial=inf,
-    again=0,
-    deaths=Deaths(push=2, batch=1, claim=1, ack=1, release=1, change=2, after=2, anywhere=3),
-)
-"""Enough to accuse each of these queues of what they were once accused of, and few enough for every day."""
-
-Made = Callable[[str, int], Storms]
-
 
 @pytest.fixture
 def storms(tmp_path: Path) -> Iterator[Made]:
     """Storms over a target, with a seed."""
-    folders = (tmp_path / f"{number}" for number in range(1000))
-    made: list[Storms] = []
-
-    def make(target: str, seed: int) -> Storms:
-        made.append(Storms(load(target), seed, lambda: next(folders), FEW))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
+    with few_storms(tmp_path) as made:
+        yield made
 
 
 def accused(storms: Storms, *runs: str) -> list[str]:
