@@ -19,7 +19,7 @@ class Effort:
     """The verdict on the histories of the runs and their size; `proved` where an order of each one was found.
 
     Of a sweep: how many `schedules` were made at how many `points`, and of how many of the `pairs` of calls all were;
-    and how many with two pre-emptions (`doubles`).
+    how many with two pre-emptions (`doubles`), and how many of three clients (`threes`).
     """
 
     judged: Literal["proved", "not refuted"]
@@ -32,6 +32,7 @@ class Effort:
     pairs: int = 0
     swept_pairs: int = 0
     doubles: int = 0
+    threes: int = 0
 
     @property
     def would_have_met(self) -> str:
@@ -76,6 +77,7 @@ class Effort:
             sum(part.pairs for part in parts),
             sum(part.swept_pairs for part in parts),
             sum(part.doubles for part in parts),
+            sum(part.threes for part in parts),
         )
 
     def __str__(self) -> str:
@@ -97,7 +99,8 @@ class Effort:
             else f", {self.swept_pairs} of {count_of(self.pairs, 'pair')} of calls swept"
         )
         twice = f", and in {count_of(self.doubles, 'schedule')} with two" if self.doubles else ""
-        return f"no race with one pre-emption {where}{cut}{twice}"
+        three = f", and in {count_of(self.threes, 'schedule')} of three clients" if self.threes else ""
+        return f"no race with one pre-emption {where}{cut}{twice}{three}"
 
 
 def count_of(number: int, what: str) -> str:

@@ -49,9 +49,9 @@ class Profile:
     many seconds longer than the queue's patience.
 
     A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients, and
-    then for `doubling` seconds at schedules in which both calls stand still. Of
-    `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until the second call has met
-    it `meets` times: waited for it, or was refused.
+    then for `doubling` seconds at schedules in which both calls stand still, and for `crowding` seconds at those of
+    three clients. Of `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until the
+    second call has met it `meets` times: waited for it, or was refused.
 
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
@@ -89,6 +89,7 @@ class Profile:
     scenes: int = 100
     sweeping: float = 60.0
     doubling: float = 0.0
+    crowding: float = 0.0
     stills: int = 5
     still: float = 0.6
     meets: int = 1
@@ -139,6 +140,7 @@ THOROUGH = replace(
     name="thorough",
     sweeping=300.0,
     doubling=120.0,
+    crowding=120.0,
     stills=100,
     still=7.0,
     meets=3,

@@ -11,7 +11,7 @@ from lowq_conformance.report.report import ClauseReport
 from lowq_conformance.run.harness_facts import Facts, NoProgram, write_head
 from lowq_conformance.storm.execution import OUTLIVES
 from lowq_conformance.storm.performer import Step
-from lowq_conformance.sweep.scenes import script_of
+from lowq_conformance.sweep.scenes import Part, script_of
 from lowq_conformance.sweep.schedule import Schedule
 
 COMES_OUT = """\
@@ -143,8 +143,8 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
         raise NoProgram("it takes a process that is stopped for longer than another one waits for it")
     if at is None and (scene.first, scene.second, scene.late) == ("claim", "claim", False):
         return write_turns(clause, facts)
-    if at is None or at.step or schedule.second_at is not None:
-        raise NoProgram("it takes a client that stands still within a line, or two that do")
+    if at is None or at.step or schedule.second_at is not None or scene.third:
+        raise NoProgram("it takes a client that stands still within a line, two that do, or three clients")
     if schedule.how in ("fork", "coroutines"):
         raise NoProgram("it takes one client that several use at once")
     if "close" in (scene.first, scene.second):
@@ -154,27 +154,34 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     in_threads = schedule.how == "threads" or "processes" not in facts.promises
     pool = "ThreadPoolExecutor" if in_threads else "ProcessPoolExecutor"
     script, calls = script_of(scene), Calls(facts)
-    finishes = bool(script.after[0])
-    prepare = calls.lines(script.before[1], "other", 4)
+    turn = next(number for number, (client, _) in enumerate(script.before) if client == 1)
+    first, other, second = script.before[:turn], script.before[turn : turn + 1], script.before[turn + 1 :]
+    ending = steps_of(script.after[:1])
+    prepare = calls.lines(steps_of(other), "other", 4)
     body = Template(SCHEDULE).substitute(
         opens=facts.opens,
         claim=calls.claim("client"),
         prepare=("    global held\n" if "held = " in prepare else "") + prepare,
         other_call=calls.line(script.calls[1], "other").removeprefix("held = "),
-        finish=f"\ndef finish():\n{calls.lines(script.after[0], 'other', 4)}\n" if finishes else "",
+        finish=f"\ndef finish():\n{calls.lines(ending, 'other', 4)}\n" if ending else "",
         line=at.line,
         file=repr(f"/{at.file or file_of(clause)}"),
         time=at.time,
         pool=f"{pool}(1)" if in_threads else f"{pool}(1, get_context('fork'))",
-        first=calls.lines(script.before[0], "client", 8),
-        second=calls.lines(script.before[2], "client", 8),
+        first=calls.lines(steps_of(first), "client", 8),
+        second=calls.lines(steps_of(second), "client", 8),
         call=calls.line(script.calls[0], "client").removeprefix("held = "),
-        third=("        pool.submit(finish).result()\n" if finishes else "")
-        + calls.lines(script.after[1], "client", 8),
+        third=("        pool.submit(finish).result()\n" if ending else "")
+        + calls.lines(steps_of(script.after[1:]), "client", 8),
     )
     imports = {"import sys", f"from concurrent.futures import {pool}, wait", "from itertools import count"}
     imports |= set() if in_threads else {"from multiprocessing import get_context"}
     return finish(clause, facts, body, imports)
+
+
+def steps_of(parts: Iterable[Part]) -> list[Step]:
+    """The steps of one client in these parts, one after the other."""
+    return [step for _, steps in parts for step in steps]
 
 
 def write_turns(clause: ClauseReport, facts: Facts) -> str:

@@ -40,9 +40,9 @@ from lowq_conformance.support.impatience import cut_waits
 class Orders:
     """What an agent must know of its run; `switch` is the interval, in seconds, after which threads take turns.
 
-    One that `acts` does one step after the other, as it is told: as one of two "processes", which its slot says, as
-    two "threads", as two "coroutines" of one client, as both sides of a "fork", or "alone"; or as one whose calls are
-    "interrupted".
+    One that `acts` does one step after the other, as it is told: as one of `slots` "processes", which its slot says,
+    as so many "threads" or "coroutines" of one client, as both sides of a "fork", or "alone"; or as one whose calls
+    are "interrupted".
     """
 
     target: str
@@ -81,7 +81,7 @@ def serve(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, lambda *_: None)  # who started this one decides when it ends
     try:
         while True:
-            data, sockets, _, _ = socket.recv_fds(control, 64, 2)
+            data, sockets, _, _ = socket.recv_fds(control, 64, 3)
             if not data:
                 return
             word, _, number = data.decode().partition(" ")
@@ -156,7 +156,7 @@ class AgentProcess:
             return
         if orders.acts:
             equipment = Equipment(subject, orders.place, orders.logs, Ledger(""), orders.lease, slot=orders.slot)
-            play(orders.acts, self._talk, self._others, equipment)
+            play(orders.acts, self._talk, self._others, equipment, orders.slots)
             return
         shared = SharedClient() if orders.shared else None
         self._talk.tell({"ready": os.getpid()})

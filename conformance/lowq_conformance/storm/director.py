@@ -1,4 +1,4 @@
-"""The first client of a schedule: it stands still in its call while the second one, which it directs, makes its own.
+"""The first client of a schedule: it stands still in its call while the others, which it directs, make theirs.
 
 Whoever judges hears of each schedule when it is over, and nobody waits for that: on a busy machine what takes long is
 to wait for one's turn.
@@ -24,8 +24,8 @@ from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.points import Gate, Point
 from lowq_conformance.support.readiness import find_readable
 
-NAMES = ("first", "second")
-"""What the two clients are called."""
+NAMES = ("first", "second", "third")
+"""What the clients are called."""
 HOLD = 0.05
 """Seconds after which a call that has not returned, and does not run, waits for the one that stands still."""
 AGAIN = 0.004
@@ -35,11 +35,11 @@ SLOWEST = 5.0
 
 
 WAKING = 60.0
-"""Seconds within which the second client must be there."""
+"""Seconds within which the other clients must be there."""
 
 
 class Stuck(Exception):
-    """The second client did not answer."""
+    """The client of that name did not answer."""
 
 
 def sleeps(stat: Path) -> bool:
@@ -51,14 +51,22 @@ def sleeps(stat: Path) -> bool:
 
 
 class Partner:
-    """The second client, as the first one sees it."""
+    """The second or third client, as the first one sees it."""
 
-    def __init__(self, talk: Channel, *, told: bool) -> None:
-        self.talk = talk
+    def __init__(self, talk: Channel, name: str, *, told: bool) -> None:
+        self.talk, self.name = talk, name
         self._told = told
         """Whether it can be seen whether it sleeps: not where its calls are made on a loop's thread."""
         self._where: Path | None = None
         self._answers: deque[dict[str, Any]] = deque()
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing has happened yet in this run."""
+        self.lines: list[Any] = []
+        self.points: list[Any] = []
+        self.holds, self.number = 0, -1
+        """How many tasks it has in hand, and which of its calls the last one was."""
 
     def hear(self, seconds: float) -> dict[str, Any] | None:
         """The next thing that it tells, or None where it tells nothing for so long. Raises Stuck where it is gone."""
@@ -69,7 +77,7 @@ class Partner:
                 return None
             events = self.talk.hear()
             if events is None:
-                raise Stuck("it is gone")
+                raise Stuck(self.name)
             self._answers.extend(events)
         told = self._answers.popleft()
         if "ready" in told:
@@ -118,62 +126,71 @@ class Standing:
 
 
 class Director(Actor):
-    """Carries out schedules: its own part, and by its partner the other one."""
+    """Carries out schedules: its own part, and by its partners those of the others."""
 
-    def __init__(self, talk: Channel, equipment: Equipment, how: str, partner: Partner) -> None:
+    def __init__(self, talk: Channel, equipment: Equipment, how: str, partners: Sequence[Partner]) -> None:
         super().__init__(talk, equipment, how, NAMES[0])
-        self._partner = partner
+        self._partners = partners
         self._order: dict[str, Any] = {}
         self._told: dict[str, Any] = {}
-        self._lines: dict[str, list[Any]] = {}
+        self._lines: list[Any] = []
         self._other: Standing | None = None
+        self._unheard: list[Partner] = []
+        """Who has not yet told of the end of its call."""
 
     def obey(self, order: dict[str, Any]) -> None:
         """The schedule was made, and what came of it was told."""
-        self._order, self._lines, self._other = order, {name: [] for name in NAMES}, None
-        self._told = {"run": order["run"], "crossing": [-1, -1], "stood": False, "waited": False}
-        self._told |= {"points": [], "second_points": [], "blocks": False}
+        self._order, self._lines, self._other, self._unheard = order, [], None, []
+        for partner in self._partners:
+            partner.begin()
+        self._told = {"run": order["run"], "stood": False, "waited": [], "points": [], "blocks": False, "stuck": ""}
+        self._told["crossing"] = [-1 for _ in order["calls"]]
         try:
             self._play(order)
-            self._told["over"] = True
-        except Stuck:
-            self._told["over"] = False
-        self._lines["first"] += self.ledger.take()
+        except Stuck as stuck:
+            self._told["stuck"] = str(stuck)
+        self._lines += self.ledger.take()
         own = self.performer.own
-        self.talk.tell({**self._told, "lines": self._lines, "home": "" if own is None else own.home_name})
+        lines = {NAMES[0]: self._lines} | {partner.name: partner.lines for partner in self._partners}
+        self._told |= {"lines": lines, "second_points": self._partners[0].points}
+        self.talk.tell({**self._told, "home": "" if own is None else own.home_name})
 
     def leave(self) -> None:
         """Nobody is heard or told here any more."""
         self.talk.close()
-        self._partner.talk.close()
+        for partner in self._partners:
+            partner.talk.close()
 
     def _play(self, order: dict[str, Any]) -> None:
-        self.performer.perform(order["before"][0])
-        if order["before"][1]:
-            self._have_done(order["before"][1])
-        self.performer.perform(order["before"][2])
-        order["first"], order["second"] = (
-            self._name(order["first"], told=False),
-            self._name(order["second"], told=True),
-        )
+        self._do(order["before"])
+        order["calls"] = [self._name(step, told=number > 0) for number, step in enumerate(order["calls"])]
         self._cross(order)
-        if order["after"][1] or self._told.get("held"):
-            self._have_done([*order["after"][1], ["settle_all"]])
-        self.performer.perform([*order["after"][0], ["settle_all"]])
+        self._do(order["after"])
+        for partner in self._partners:
+            if partner.holds:
+                self._have_done(partner, [["settle_all"]])
+        self.performer.perform([["settle_all"]])
         if order["passes"]:
             self.performer.perform([["pass", order["passes"]]])  # so that what was settled in words only comes back
         self._collect()
-        if any(order["again"]):
-            if order["again"][0]:
-                self._have_done(order["again"][0])
-            self.performer.perform(order["again"][1])
+        if order["again"]:
+            self._do(order["again"])
             self._collect()
+
+    def _do(self, parts: Sequence[tuple[int, list[Step]]]) -> None:
+        """The clients of these numbers have done their steps, one after the other."""
+        for number, steps in parts:
+            if number == 0:
+                self.performer.perform(steps)
+            elif steps:
+                self._have_done(self._partners[number - 1], steps)
 
     def _collect(self) -> None:
         """All came out that was left."""
-        self._lines["first"] += self.ledger.take()
-        calls = [call for name in NAMES for call in calls_of(name, self._lines[name])]
-        self.performer.perform([["collect", sum(map(count_left, calls))]])
+        self._lines += self.ledger.take()
+        lines = [(NAMES[0], self._lines), *((partner.name, partner.lines) for partner in self._partners)]
+        left = sum(count_left(call) for name, each in lines for call in calls_of(name, each))
+        self.performer.perform([["collect", left]])
 
     def _name(self, step: Step, *, told: bool) -> Step:
         """The step with the id of the task that it is about, which this client knows, as it can be `told` to another.
@@ -194,22 +211,25 @@ class Director(Actor):
         return ["open"]
 
     def _cross(self, order: dict[str, Any]) -> None:
-        """Both calls were made; the second one while the first stood still, if it came to where it was to."""
+        """All calls were made; the others' while the first stood still, if it came to where it was to."""
+        first, *others = order["calls"]
         awaits = self.how in ("threads", "coroutines") and self.equipment.subject.asynchronous
         if order["watch"]:
-            walk = self.walk(order["first"], lambda _: None, awaits=awaits, reaches=self.reach())
+            walk = self.walk(first, lambda _: None, awaits=awaits, reaches=self.reach())
             self._told["points"] = self.points_of(walk)
         else:
-            self.walk(order["first"], self._arrive(order, awaits=awaits), awaits=awaits)
+            self.walk(first, self._arrive(order, awaits=awaits), awaits=awaits)
         self._told["crossing"][0] = self.ledger.number
         if not self._told["stood"]:
-            self._have_done([order["second"]], watch=order["watch"])
-        elif self._told["waited"] or self._other is not None:
-            if self._other is not None:
-                self._other.send_on()
-                self._told["blocks"] = self._other.blocks
-            self._take(self._hear_end(order["bound"]))
-        self._told["crossing"][1] = self._told.pop("number")
+            for partner, call in zip(self._partners, others, strict=False):
+                self._have_done(partner, [call], watch=order["watch"] and partner is self._partners[0])
+        if self._other is not None:
+            self._other.send_on()
+            self._told["blocks"] = self._other.blocks
+        for partner in self._unheard:
+            self._take(partner, self._hear_end(partner, order["bound"]))
+        for number, _ in enumerate(others):
+            self._told["crossing"][number + 1] = self._partners[number].number
 
     def _arrive(self, order: dict[str, Any], *, awaits: bool) -> Any:
         """What to do at the point where this client is to stand still."""
@@ -220,67 +240,77 @@ class Director(Actor):
                 return None
             self._told["stood"] = True
             if not awaits:
-                self._let_other(order)
+                self._let_others(order)
                 return None
             gate = Gate()
-            threading.Thread(target=self._let_other, args=(order, gate), daemon=True).start()
+            threading.Thread(target=self._let_others, args=(order, gate), daemon=True).start()
             return gate
 
         return arrive if stand else None
 
-    def _let_other(self, order: dict[str, Any], gate: Gate | None = None) -> None:
-        """The second call is over, or waits for this client, which goes on."""
+    def _let_others(self, order: dict[str, Any], gate: Gate | None = None) -> None:
+        """The other calls, one after the other, are over, or wait for this client, which goes on; or the second one
+        stands still, too."""
+        standing: Partner | None = None
+        second, third = order["second_stand"], None
         try:
-            if order["still"]:
-                told = self._stop(order)
-            else:
-                self._tell([order["second"]], stand=order["second_stand"])
-                told = self._partner.hear_soon(waited=order["waited"])
-            if told is None:
-                self._told["waited"] = True
-                self.talk.tell({"run": order["run"], "waits": True})
-            elif "stands" in told:
-                self._other = Standing(self._partner)
-            else:
-                self._take(told)
+            for partner, call, stand in zip(self._partners, order["calls"][1:], (second, third), strict=False):
+                if order["still"]:
+                    told = self._stop(partner, call, order["still"])
+                else:
+                    self._tell(partner, [call], stand=stand)
+                    told = partner.hear_soon(waited=order["waited"])
+                if told is None:
+                    self._unheard.append(partner)
+                    self._told["waited"].append(partner.name)
+                    self.talk.tell({"run": order["run"], "waits": partner.name})
+                elif "stands" in told:
+                    self._unheard.append(partner)
+                    standing = partner
+                else:
+                    self._take(partner, told)
+            if standing is not None:
+                self._other = Standing(standing)
         finally:
             if gate is not None:
                 gate.set_result(None)
 
-    def _stop(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """This process was stopped until the second call was over, or its time was; what that call told."""
-        self._tell([order["second"]], wakes=[os.getpid(), order["still"]])
+    def _stop(self, partner: Partner, call: Step, seconds: float) -> dict[str, Any] | None:
+        """This process was stopped until the other's call was over, or its time was; what that call told."""
+        self._tell(partner, [call], wakes=[os.getpid(), seconds])
         os.kill(os.getpid(), signal.SIGSTOP)
-        self._partner.talk.tell({"awake": True})
-        return self._partner.hear(0)
+        partner.talk.tell({"awake": True})
+        return partner.hear(0)
 
-    def _hear_end(self, bound: float) -> dict[str, Any] | None:
-        """What the second client tells when its call is over; where it comes to its point only now, it goes on."""
-        told = self._partner.hear(bound)
+    def _hear_end(self, partner: Partner, bound: float) -> dict[str, Any] | None:
+        """What the other client tells when its call is over; where it comes to its point only now, it goes on."""
+        told = partner.hear(bound)
         if told is not None and "stands" in told:
-            self._partner.talk.tell({"go": True})
-            told = self._partner.hear(bound)
+            partner.talk.tell({"go": True})
+            told = partner.hear(bound)
         return told
 
-    def _have_done(self, steps: list[Any], *, watch: bool = False) -> None:
-        """The second client has done these steps, and told of the points of the last one to `watch`. Raises Stuck."""
-        self._tell(steps, watch=watch)
-        self._take(self._partner.hear(self._order["bound"]))
+    def _have_done(self, partner: Partner, steps: list[Any], *, watch: bool = False) -> None:
+        """The other client has done these steps, and told of the points of the last one to `watch`. Raises Stuck."""
+        self._tell(partner, steps, watch=watch)
+        self._take(partner, partner.hear(self._order["bound"]))
 
-    def _tell(self, steps: list[Any], stand: Any = None, wakes: Any = None, *, watch: bool = False) -> None:
+    def _tell(
+        self, partner: Partner, steps: list[Any], stand: Any = None, wakes: Any = None, *, watch: bool = False
+    ) -> None:
         where = {"run": self._order["run"], "place": self._order["place"]}
-        self._partner.talk.tell({**where, "steps": steps, "stand": stand, "wakes": wakes, "watch": watch})
+        partner.talk.tell({**where, "steps": steps, "stand": stand, "wakes": wakes, "watch": watch})
 
-    def _take(self, told: dict[str, Any] | None) -> None:
-        """What the second client told is in the record."""
+    def _take(self, partner: Partner, told: dict[str, Any] | None) -> None:
+        """What the other client told is in the record."""
         if told is None:
-            raise Stuck("it does not answer")
+            raise Stuck(partner.name)
         if "lines" not in told:
             self.talk.tell(told)  # that something is wrong with the harness or the suite
             os._exit(0)
-        self._lines["second"] += told["lines"]
-        self._told["second_points"] += told["points"]
-        self._told["held"], self._told["number"] = told["held"], told["number"]
+        partner.lines += told["lines"]
+        partner.points += told["points"]
+        partner.holds, partner.number = told["held"], told["number"]
 
 
 def count_left(call: RecordedCall) -> int:
@@ -296,31 +326,30 @@ def count_left(call: RecordedCall) -> int:
     return pushes_added(call)
 
 
-def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Equipment) -> None:
+def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Equipment, clients: int) -> None:
     """The actors of this process have done all that they were told.
 
-    The process has both clients, as threads or as the sides of a fork, or one of two: with slot 0 the first.
+    The process has all `clients`, as threads or as the two sides of a fork, or one of them: with slot 0 the first.
     """
     if how == "alone":
         Actor(talk, equipment, how, "q").act()
         return
-    if how == "processes" and equipment.slot == 1:
-        Actor(Channel(others[0]), equipment, how, NAMES[1]).act()
+    if how == "processes" and equipment.slot:
+        Actor(Channel(others[0]), equipment, how, NAMES[equipment.slot]).act()
         return
-    if how == "processes":
-        partner = Channel(others[0])
-    else:
-        mine, its = socket.socketpair()
-        partner = Channel(mine)
-    seen = Partner(partner, told=not equipment.subject.asynchronous)
-    first = Director(talk, equipment, how, seen)
-    if how in ("threads", "coroutines"):
-        second = Actor(Channel(its), equipment, how, NAMES[1], shares=first if how == "coroutines" else None)
-        threading.Thread(target=second.act, daemon=True).start()
-    elif how == "fork":
-        fork(first, Channel(its))
-    ready = seen.hear(WAKING)
-    first.act(**({"child": ready["ready"]} if ready and how == "fork" else {}))
+    ends = [] if how == "processes" else [socket.socketpair() for _ in range(clients - 1)]
+    told = not equipment.subject.asynchronous
+    channels = [Channel(other) for other in (others if how == "processes" else [mine for mine, _ in ends])]
+    partners = [Partner(channel, name, told=told) for channel, name in zip(channels, NAMES[1:], strict=False)]
+    first = Director(talk, equipment, how, partners)
+    for partner, (_, its) in zip(partners, ends, strict=False):
+        if how == "fork":
+            fork(first, Channel(its))
+            continue
+        actor = Actor(Channel(its), equipment, how, partner.name, shares=first if how == "coroutines" else None)
+        threading.Thread(target=actor.act, daemon=True).start()
+    second, *_ = [partner.hear(WAKING) for partner in partners]
+    first.act(**({"child": second["ready"]} if second and how == "fork" else {}))
 
 
 def fork(first: Director, talk: Channel) -> None:

@@ -1,4 +1,4 @@
-"""Describes a schedule in one sentence: who stood still where, and what both clients were answered."""
+"""Describes a schedule in one sentence: who stood still where, and what all clients were answered."""
 
 from __future__ import annotations
 
@@ -16,30 +16,46 @@ ORDINALS = {2: "2nd", 3: "3rd"}
 
 
 def account_of(
-    schedule: Schedule, crossing: Sequence[RecordedCall | None], home: str, said: str, *, waited: bool = False
+    schedule: Schedule,
+    crossing: Sequence[RecordedCall | None],
+    home: str,
+    said: str,
+    *,
+    waited: bool = False,
+    third_waited: bool = False,
 ) -> str:
     """The schedule in a sentence, and what is wrong with it.
 
-    `crossing` are the two calls, as far as they were made, of which the second one may have `waited` for the first,
-    and `home` is the name of the file of the client's class.
+    `crossing` are the calls, as far as they were made, of which the second one may have `waited` for the first, and
+    the third for one that stood still; `home` is the name of the file of the client's class.
     """
     if schedule.at is None:
         return said
     scene = schedule.scene
-    first, second = crossing
+    first, second, *more = crossing
     late = " (a lease had run out before)" if scene.late else ""
     whose = WHOSE.get(schedule.how or "processes", "another client")
     stood = f"`{_name_call(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
-    also = first is not None and first.kind == "claim" and _came(first) == _came(second)
-    mine, too = _came(first), ", too" if also else ""
-    if waited:
-        told = f"waited for it; the first went on and {mine}, and the other {_came(second)}{too}"
-    else:
-        told = f"{_came(second)}; the first went on and {mine}{too}"
+    mine, told_before = _came(first), [] if third_waited else more
+    third = "".join(f", a third client's `{_name_call(scene.third)}` {_came(call)}" for call in told_before)
+    last, ending = "the second" if more else "the other", ""
+    if third_waited:
+        third = f", a third client's `{_name_call(scene.third)}` waited"
+        ending = f", and then the third {_came(more[0])}{_too(more[0], first, second)}"
+    went_on = f"the first went on and {mine}{_too(first, *told_before)}"
+    other = f"{last} {_came(second)}{_too(second, first, *told_before)}"
     if schedule.second_at is not None:
-        at = where(schedule.second_at, home)
-        told = f"stood still before `{at}`; the first went on and {mine}, and then the other {_came(second)}{too}"
-    return f"{stood} `{_name_call(scene.second)}` {told}: {said}"
+        told = f"stood still before `{where(schedule.second_at, home)}`{third}; {went_on}, and then {other}"
+    elif waited:
+        told = f"waited for it{third}; {went_on}, and {other}"
+    else:
+        told = f"{_came(second)}{third}; the first went on and {mine}{_too(first, second, *told_before)}"
+    return f"{stood} `{_name_call(scene.second)}` {told}{ending}: {said}"
+
+
+def _too(call: RecordedCall | None, *before: RecordedCall | None) -> str:
+    """That a claim came to what others came to."""
+    return ", too" if call is not None and call.kind == "claim" and _came(call) in map(_came, before) else ""
 
 
 def where(point: Point, home: str) -> str:

@@ -1,8 +1,8 @@
-"""The pairs of calls that a sweep looks at, what is prepared for them, and which clauses they are about."""
+"""The calls that a sweep looks at, two or three at a time, what is prepared for them, and the clauses about them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lowq_conformance.contract.promises import Traits
@@ -25,6 +25,15 @@ CHANGING = (
 )
 """With a task that waits, or that is dead."""
 CHANGING_LATE = "extend|claim dead_letter|claim claim|extend claim|dead_letter"
+THREE = (
+    "claim|claim|claim claim|release|claim claim|ack|repush ack|repush|claim release|claim|claim repush|ack|claim"
+    " claim|claim|release claim|repush|claim repush|claim|ack claim|claim|push ack|push|claim push|push|claim"
+    " repush|repush|repush claim|claim|ack release|repush|claim push|claim|claim"
+)
+"""Of three clients: two that stand still while the third one's call runs, or one while those of both others do."""
+THREE_LATE = (
+    "claim|claim|claim ack|claim|claim release|claim|claim ack|claim|repush claim|ack|claim claim|release|claim"
+)
 FORKED = "claim|claim push|push push|claim claim|push"
 """On the two sides of a fork, where that is all there is to see."""
 SETTLES = ("ack", "release")
@@ -48,6 +57,23 @@ def scenes_of(
         wanted += _scenes(CHANGING)
     if how == "coroutines":  # they have one client, and who closes it harms the others
         wanted = [scene for scene in wanted if "close" not in (scene.first, scene.second)]
+    return _possible(wanted, promises, traits, redrives=redrives)
+
+
+def threes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool) -> list[Scene]:
+    """The scenes of three clients, for a queue with these promises whose clock `moves` when it is told to."""
+    if how not in ("processes", "threads"):
+        return []
+    wanted = _scenes(THREE)
+    if moves and {"lease", "fenced"} <= promises:
+        wanted += _scenes(THREE_LATE, late=True)
+    return _possible(wanted, promises, traits)
+
+
+def _possible(
+    wanted: Sequence[Scene], promises: frozenset[str], traits: Traits, *, redrives: bool = False
+) -> list[Scene]:
+    """Those scenes of which the queue can make all calls."""
     lacking = {verb for verb in ("release", "batch", "close", *CHANGES) if verb not in promises}
     if redrives and "dead_letter" in promises:
         lacking.discard("redrive")
@@ -55,50 +81,69 @@ def scenes_of(
         lacking.add("repush")
     if "lease" in promises and "shared_lease" not in promises:
         lacking.add("close")  # it may disturb leases
-    return [scene for scene in wanted if lacking.isdisjoint((scene.first, scene.second))]
+    return [scene for scene in wanted if lacking.isdisjoint(scene.verbs)]
 
 
-def _scenes(pairs: str, *, late: bool = False) -> list[Scene]:
-    return [Scene(first, second, late) for first, _, second in (pair.partition("|") for pair in pairs.split())]
+def _scenes(calls: str, *, late: bool = False) -> list[Scene]:
+    return [
+        Scene(first, second, late, *third) for first, second, *third in (each.split("|") for each in calls.split())
+    ]
+
+
+Part = tuple[int, list[Step]]
+"""Whose steps these are, as a number from 0, and the steps."""
 
 
 @dataclass(slots=True)
 class Script:
-    """What the two clients do in a scene: what is prepared, by the first, the second and the first again; the two
-    calls; what follows, by the second and then by the first; and, when all has come out, what else is to come out."""
+    """What the clients do in a scene: what is prepared, the call of each, what follows, and, when all has come out,
+    what else is to come out. But for the calls, one part is over before the next one begins."""
 
-    before: tuple[list[Step], list[Step], list[Step]] = field(default_factory=lambda: ([], [], []))
-    calls: tuple[Step, Step] = field(default_factory=lambda: ([], []))
-    after: tuple[list[Step], list[Step]] = field(default_factory=lambda: ([], []))
-    again: tuple[list[Step], list[Step]] = field(default_factory=lambda: ([], []))
+    before: list[Part] = field(default_factory=list)
+    calls: list[Step] = field(default_factory=list)
+    after: list[Part] = field(default_factory=list)
+    again: list[Part] = field(default_factory=list)
 
 
 def script_of(scene: Scene) -> Script:
     """The script of a scene.
 
-    Whoever settles has a task in hand; two more wait, one pushed by each client, so that nobody may find nothing. A
-    lease that has run out is that of who settles, or where nobody does, of the second client, who forgets it.
+    Whoever settles has a task in hand; as many wait as there are clients, so that nobody may find nothing. A lease
+    that has run out is that of who settles, or where nobody does, of the second client, who forgets it.
     """
     if scene.changes:
         return script_of_change(scene)
-    verbs = (scene.first, scene.second)
+    verbs = scene.verbs
     holders = [number for number, verb in enumerate(verbs) if verb in SETTLES]
     forgets = scene.late and not holders
     if forgets:
         holders = [1]
-    before: tuple[list[Step], list[Step], list[Step]] = [], [], []
+    prepared: list[list[Step]] = [[] for _ in verbs]
     for number in holders:
-        before[number].extend([["push", HELD[number]], ["claim"]])
+        prepared[number].extend([["push", HELD[number]], ["claim"]])
     if scene.late:
-        before[holders[0]].append(["pass", OUTLIVES])
+        prepared[holders[0]].append(["pass", OUTLIVES])
     if forgets:
-        before[holders[0]].append(["drop"])
-    before[1].append(["push", "two"])
-    before[2].append(["push", "one"])
-    after: tuple[list[Step], list[Step]] = [], []
+        prepared[holders[0]].append(["drop"])
+    prepared[1].append(["push", "two"])
+    first, second, *third = prepared
+    before = [(0, first), (1, second), (0, [["push", "one"]])]
+    if third:  # who has opened the queue before anything is in hand
+        before = [(2, [["open"], *third[0]]), *before, (0, [["push", "three"]])]
+    after: list[Part] = []
     if set(verbs) <= set(PUSHES):
-        after = [["push", "last"]], [["push", "then"]]
-    return Script(before, (call(scene.first, scene.second, 0), call(scene.second, scene.first, 1)), after)
+        after = [(1, [["push", "last"]]), (0, [["push", "then"]])]
+    return Script(before, calls_of(scene), after)
+
+
+def calls_of(scene: Scene) -> list[Step]:
+    """The call of each client, which may be about what another one does."""
+    calls: list[Step] = []
+    for number, verb in enumerate(scene.verbs):
+        others = [other for other, _ in enumerate(scene.verbs) if other != number]
+        about = next((other for other in others if scene.verbs[other] in SETTLES), others[0])
+        calls.append(call(verb, number, scene.verbs[about], about))
+    return calls
 
 
 def script_of_change(scene: Scene) -> Script:
@@ -115,29 +160,29 @@ def script_of_change(scene: Scene) -> Script:
         steps.append(["dead_letter", 0])
     if scene.late:
         steps.append(["pass", OUTLIVES])
-    before: tuple[list[Step], list[Step], list[Step]] = ([], [["open"]], steps)
-    again: tuple[list[Step], list[Step]] = ([], [["redrive"]] if "redrive" in verbs else [])
+    before: list[Part] = [(1, [["open"]]), (0, steps)]
+    again: list[Part] = [(0, [["redrive"]])] if "redrive" in verbs else []
     if holder == 1:
-        before = ([], steps, [])
+        before = [(1, steps)]
     if "dead_letter" in verbs:
-        again = ([], [["redrive"]]) if holder == 0 else ([["redrive"]], [])
-    return Script(before, (call(scene.first, scene.second, 0), call(scene.second, scene.first, 1)), again=again)
+        again = [(0 if holder == 0 else 1, [["redrive"]])]
+    return Script(before, calls_of(scene), again=again)
 
 
 HOLDING = ("release", "extend", "dead_letter")
 PUSHES = ("push", "repush", "batch")
-HELD = ("mine", "yours")
-NEW = ("new", "other")
+HELD = ("mine", "yours", "theirs")
+NEW = ("new", "other", "another")
 
 
-def call(verb: str, other: str, number: int) -> Step:
-    """The call of client 0 or 1, while the other one makes its own."""
+def call(verb: str, number: int, other: str, about: int) -> Step:
+    """The call of the client of that number, beside the `other` call of the one that it is `about`."""
     match verb:
         case "push":
             return ["push", NEW[number]]
         case "repush":
             if other in SETTLES:
-                return ["push", HELD[1 - number]]
+                return ["push", HELD[about]]
             if other in CHANGES:
                 return ["push", "mine"]
             return ["push", "one" if other == "claim" else "same"]
@@ -161,13 +206,13 @@ def clauses_about(scene: Scene, how: How) -> set[str]:
     """The clauses that the schedules of a scene put to the test."""
     if how in WHOLE:
         return {WHOLE[how]}
-    verbs = [scene.first, scene.second]
+    verbs = scene.verbs
     if "close" in verbs:
         return {"RACE-6"}
     about = {"RACE-3", "RACE-4", "RACE-5"}
     if scene.changes:
         return about.union(*(OF_CHANGES[verb] for verb in verbs if verb in CHANGES))
-    if verbs == ["claim", "claim"]:
+    if set(verbs) == {"claim"}:
         about |= {"RACE-1", "DELIVER-3", *(["LEASE-12"] if scene.late else [])}
     if "claim" in verbs:
         about |= {"DELIVER-6"}
@@ -175,6 +220,6 @@ def clauses_about(scene: Scene, how: How) -> set[str]:
         about |= {"RACE-2"}
     if set(verbs) <= set(PUSHES):
         about |= {"ORDER-2"}
-    if verbs == ["repush", "repush"]:
+    if set(verbs) == {"repush"}:
         about |= {"DEDUPE-9"}
     return about

@@ -3,14 +3,17 @@
 `claim@212,claim` says: a client's `claim()` stands still before line 212 of the file in which its class is, another
 client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more of the point: another file of the
 queue's, the second time that the call comes there, and the first further step (such as a rename) within that line.
-With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. Words that follow
-say in which state, and by what sort of clients: `ack@40,claim,late,threads`. With `push@40,claim,stopped`
-the process of the first client is stopped there until the second call is over, for as long as the profile says.
+With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. A third call, as in
+`claim@212,release,claim` or `claim@212,claim@230,claim`, is another client's, and runs after the second one or while
+that stands still. Words that follow say in which state, and by what sort of clients: `ack@40,claim,late,threads`.
+With `push@40,claim,stopped` the process of the first client is stopped there until the second call is over, for as
+long as the profile says.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +23,8 @@ CHANGES = ("extend", "cancel", "dead_letter", "redrive")
 """What a client may be doing beside what the histories of storms are made of."""
 VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close", *CHANGES)
 """What a client may be doing; `repush` pushes a work that equals another one."""
+THREEFOLD = ("push", "repush", "claim", "ack", "release")
+"""What one of three clients may be doing."""
 LATE = "late"
 """The state in which a lease has run out, instead of the plain one."""
 STOPPED = "stopped"
@@ -53,21 +58,28 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two calls of two clients, in the plain state or with a lease that has run out."""
+    """Two calls of two clients, or three of three, in the plain state or with a lease that has run out."""
 
     first: str
     second: str
     late: bool = False
+    third: str = ""
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What each client does."""
+        return (self.first, self.second, *([self.third] if self.third else []))
 
     @property
     def changes(self) -> bool:
         """Whether a client does what the histories of storms are not made of."""
-        return not {self.first, self.second}.isdisjoint(CHANGES)
+        return not {*self.verbs}.isdisjoint(CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The first call stands still at `at`, the second runs, to `second_at` if that is given, and the first goes on.
+    """The first call stands still at `at`, the second runs, to `second_at` if that is given, then the third where
+    there is one, and the first goes on.
 
     `how` is None where it is not said: as is promised. `stopped`: the first process is stopped (SIGSTOP), and goes on
     when the second call is over or the time is.
@@ -80,7 +92,7 @@ class Schedule:
     stopped: bool = False
 
     def __str__(self) -> str:
-        calls = [(self.scene.first, self.at), (self.scene.second, self.second_at)]
+        calls = zip(self.scene.verbs, (self.at, self.second_at, None), strict=False)
         words = [verb if at is None else f"{verb}@{at}" for verb, at in calls]
         more = {LATE: self.scene.late, str(self.how): self.how, STOPPED: self.stopped}
         return ",".join([*words, *(word for word, said in more.items() if said)])
@@ -94,6 +106,9 @@ def parse(text: str) -> Schedule:
     calls = [_call(word, text) for word in (first, words[0])]
     how: How | None = None
     late = stopped = False
+    third = ""
+    if len(words) > 1 and words[1].partition("@")[0] in VERBS:
+        third = _third(calls, words.pop(1), text)
     for word in words[1:]:
         if word == LATE:
             late = True
@@ -107,10 +122,21 @@ def parse(text: str) -> Schedule:
         raise BadSchedule(
             f"{text!r} is no schedule: {STOPPED} takes a process, and the line at which the first one is"
         )
-    scene = Scene(calls[0][0], calls[1][0], late)
+    scene = Scene(calls[0][0], calls[1][0], late, third)
+    if third and (stopped or how in ("fork", "coroutines")):
+        raise BadSchedule(f"{text!r} is no schedule: three clients are processes or threads, and none is {STOPPED}")
     if stopped and scene.changes:
         raise BadSchedule(f"{text!r} is no schedule: {STOPPED} goes with none of {', '.join(CHANGES)}")
     return Schedule(scene, calls[0][1], calls[1][1], how, stopped)
+
+
+def _third(calls: Sequence[tuple[str, Point | None]], word: str, text: str) -> str:
+    verb, at = _call(word, text)
+    if at is not None:
+        raise BadSchedule(f"{text!r} is no schedule: the third call stands still nowhere; expected {verb}")
+    if outside := {*(each for each, _ in calls), verb} - {*THREEFOLD}:
+        raise BadSchedule(f"{text!r} is no schedule: of three calls none is {', '.join(sorted(outside))}")
+    return verb
 
 
 def _call(word: str, text: str) -> tuple[str, Point | None]:

@@ -1,4 +1,4 @@
-"""Runs the two clients of a sweep: sends them schedules and receives what came of each."""
+"""Runs the clients of a sweep: sends them schedules and receives what came of each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import signal
 import socket
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from lowq_conformance.sweep.schedule import How
 
 @dataclass(slots=True)
 class Lost:
-    """Clients that did not answer: whether the second one waited for the first when that was heard of."""
+    """Clients that did not answer: which of them waited for the first when that was heard of."""
 
-    waits: bool
+    waits: list[str]
     died: int | None
 
 
@@ -40,7 +41,8 @@ class Stage:
         self._agents, self._orders, self._bound = agents, replace(orders, acts=how), bound
         self._crew: list[Agent] = []
         self._answers: deque[dict[str, Any]] = deque()
-        self._waits = -1
+        self._waits: tuple[int, list[str]] = (-1, [])
+        self._clients = 0
         self._child = 0
         """The process of the other side of a fork."""
 
@@ -49,14 +51,23 @@ class Stage:
         """Whether nobody is on it."""
         return not self._crew
 
-    def cast(self, place: Path) -> None:
-        """Two clients stand ready at the place."""
-        orders = replace(self._orders, place=place)
+    def seats(self, clients: int) -> bool:
+        """Whether so many clients stand ready."""
+        return bool(self._crew) and self._clients >= clients
+
+    def cast(self, place: Path, clients: int = 2) -> None:
+        """So many clients stand ready at the place."""
+        orders = replace(self._orders, place=place, slots=clients)
+        self._clients = clients
         if self.how == "processes":
-            mine, its = socket.socketpair()
-            with mine, its:
-                self._crew = [self._agents.starting(orders, mine)]
-                self._crew.append(self._agents.starting(replace(orders, slot=1, impatience=self._impatience), its))
+            with ExitStack() as stack:
+                ends = [socket.socketpair() for _ in range(clients - 1)]
+                for end in chain(*ends):
+                    stack.enter_context(end)
+                self._crew = [self._agents.starting(orders, *(mine for mine, _ in ends))]
+                for slot, (_, its) in enumerate(ends, 1):
+                    other = replace(orders, slot=slot, impatience=self._impatience)
+                    self._crew.append(self._agents.starting(other, its))
         else:
             self._crew = [self._agents.starting(orders)]
         told = self._hear(BOUND)
@@ -86,9 +97,9 @@ class Stage:
             told = self._hear(end - time.monotonic())
             if told is None:
                 died = None if self._alive() else self._agents.bury(self._crew[0])
-                return Lost(self._waits == run, died)
-            if told.get("waits"):
-                self._waits = told["run"]
+                return Lost(self._waits[1] if self._waits[0] == run else [], died)
+            if name := told.get("waits"):
+                self._waits = told["run"], [*(self._waits[1] if self._waits[0] == told["run"] else []), name]
                 end = time.monotonic() + self._bound
             else:
                 return told

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from math import gcd
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -24,7 +24,6 @@ from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.charges import Charge, charge_calls
-from lowq_conformance.storm.cut_points import GOLDEN
 from lowq_conformance.storm.director import HOLD, NAMES
 from lowq_conformance.storm.execution import OUTLIVES, WEDGED, Execution, lease_of
 from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
@@ -32,10 +31,11 @@ from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
-from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of
+from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of, threes_of
 from lowq_conformance.sweep.schedule import CHANGES, How, Point, Scene, Schedule
 from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
+from lowq_conformance.sweep.turns import in_order, in_turn
 
 OFTEN = 100
 """How many schedules are made at one place."""
@@ -52,6 +52,7 @@ class Run:
     number: int
     stood: bool = False
     waited: bool = False
+    third_waited: bool = False
     over: bool = True
     points: dict[Point, int] = field(default_factory=dict)
     second_points: dict[Point, int] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Swept:
     made: dict[Scene, int] = field(default_factory=dict)
     points: dict[Scene, set[Point]] = field(default_factory=dict)
     doubles: dict[Scene, int] = field(default_factory=dict)
+    threes: dict[Scene, int] = field(default_factory=dict)
     operations: int = 0
     seconds: float = 0
     stuck: str = ""
@@ -93,7 +95,8 @@ class Swept:
         whole = [scene for scene in pairs if scene in self.plan and self.made.get(scene, 0) >= self.plan[scene]]
         made = sum(self.made[scene] for scene in scenes)
         doubles = sum(self.doubles.get(scene, 0) for scene in scenes)
-        return Effort("proved", 0, 0, 0, 0.0, made, len(points), len(pairs), len(whole), doubles)
+        threes = sum(made for scene, made in self.threes.items() if clause in clauses_about(scene, self.how))
+        return Effort("proved", 0, 0, 0, 0.0, made, len(points), len(pairs), len(whole), doubles, threes)
 
     def keeps(self, clause: str) -> Effort:
         """What stands behind the clause. Raises Broken where it is broken, and NotPromised where it was not asked."""
@@ -224,6 +227,7 @@ class Sweep:
             if scene not in over
         }
         self._sweep_twice(tell, free)
+        self._sweep_three(tell, threes_of(promises, traits, self.how, moves=moves))
 
     def _sweep_twice(self, tell: Callable[[str], None], plan: dict[Scene, dict[Point, int]]) -> None:
         """Schedules were made in which both stand still, the first where the second does not wait for it, the second
@@ -231,10 +235,10 @@ class Sweep:
 
         What is `async` is left out, since one loop cannot stand still at two points of its own.
         """
-        end, accused = time.monotonic() + self.profile.doubling, set[Scene]()
-        blocked: set[tuple[Scene, int, int]] = set()
         if not self.profile.doubling or self.subject.asynchronous:
             return
+        end, accused = time.monotonic() + self.profile.doubling, set[Scene]()
+        blocked: set[tuple[Scene, int, int]] = set()
         pairs = {scene: (list(points), list(self._second[scene])) for scene, points in plan.items()}
         for scene, point, second in in_turn(pairs):
             if time.monotonic() > end or self.asked <= self.swept.found.keys():
@@ -257,13 +261,54 @@ class Sweep:
                 if not run.over:
                     return
 
+    def _sweep_three(self, tell: Callable[[str], None], scenes: list[Scene]) -> None:
+        """Schedules of three clients were made: the second one's call is over before that of the third begins, or
+        stands still, too, until the first is over.
+
+        Left out is where the second waits for the first, which two clients show, and what is `async`.
+        """
+        if not self.profile.crowding or self.subject.asynchronous:
+            return
+        end, accused = time.monotonic() + self.profile.crowding, set[Scene]()
+        blocked: set[tuple[Scene, int] | tuple[Scene, int, int]] = set()
+        scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
+        firsts = {scene: self.points(scene) for scene in scenes}
+        one = in_turn({scene: (list(points), [None]) for scene, points in firsts.items()})
+        both = in_turn({scene: (list(points), list(self._second[scene])) for scene, points in firsts.items()})
+        for scene, point, second in chain(one, both):
+            if time.monotonic() > end or self.asked <= self.swept.found.keys():
+                return
+            made = self.swept.threes
+            tell(f"sweep of {self.how}: {sum(made.values()):,} schedules of three clients")
+            if scene in accused:
+                continue
+            stretch = scene, firsts[scene][point]
+            alike = *stretch, -1 if second is None else self._second[scene][second]
+            if stretch in blocked:
+                continue
+            made[scene] = made.get(scene, 0) + 1
+            if alike in blocked:  # somebody waited, and so does it where nobody has let go of anything since
+                continue
+            run = self._make(Schedule(scene, point, second))
+            if run.waited:
+                blocked.add(stretch)
+            if run.third_waited or run.blocks:
+                blocked.add(alike)
+            self.swept.operations += len(run.seen.recording.calls)
+            charges = self.charges(run)
+            if charges and self._confirm(run, charges):
+                accused.add(scene)
+                if not run.over:
+                    return
+
     def points(self, scene: Scene) -> dict[Point, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""
         if scene.first not in self._warm:
             self._warm.add(scene.first)
             self._make(Schedule(scene, None))
         run = self._make(Schedule(scene, None), watch=True)
-        self.swept.made[scene], self.swept.points[scene] = 0, set()
+        if not scene.third:
+            self.swept.made[scene], self.swept.points[scene] = 0, set()
         charges = self.charges(run)
         if charges and self._confirm(run, charges) and not run.over:
             self.swept.stuck = "a call waits for ever: see RACE-5"
@@ -292,7 +337,8 @@ class Sweep:
         if fresh:
             self._stage.dismiss()
             self._used = OFTEN
-        if self._used >= self._often and self.how == "fork":
+        clients = len(schedule.scene.verbs)
+        if (self._used >= self._often and self.how == "fork") or not self._stage.seats(clients):
             self._stage.dismiss()
         if self._used >= self._often or self._stage.empty:
             self._leave()
@@ -300,7 +346,7 @@ class Sweep:
             self._used = 0
         assert self._place is not None
         if self._stage.empty:
-            self._stage.cast(self._place)
+            self._stage.cast(self._place, clients)
         self._used += 1
         self._number += 1
         passes = OUTLIVES if still and self.subject.can_pass_time and "lease" in self.subject.promises else 0
@@ -312,8 +358,7 @@ class Sweep:
             self._number,
             place=str(self._place),
             before=script.before,
-            first=script.calls[0],
-            second=script.calls[1],
+            calls=script.calls,
             after=script.after,
             again=script.again,
             stand=points[0],
@@ -332,31 +377,32 @@ class Sweep:
         if isinstance(told, Lost):
             self._record_lost(run, told)
         else:
-            mine = {name: calls_of(name, told["lines"][name]) for name in NAMES}
-            calls += sorted(mine["first"] + mine["second"], key=lambda call: call.call)
-            run.stood, run.waited, run.over, run.home = told["stood"], told["waited"], told["over"], told["home"]
+            mine = {name: calls_of(name, lines) for name, lines in told["lines"].items()}
+            calls += sorted(chain(*mine.values()), key=lambda call: call.call)
+            run.stood, run.over, run.home = told["stood"], not told["stuck"], told["home"]
+            run.waited, run.third_waited = ("second" in told["waited"], "third" in told["waited"])
             run.points = {Point(*point): stretch for *point, stretch in told["points"]}
             run.second_points = {Point(*point): stretch for *point, stretch in told["second_points"]}
             run.blocks = told["blocks"]
-            for name, number in zip(NAMES, told["crossing"], strict=True):
+            for name, number in zip(NAMES, told["crossing"], strict=False):
                 run.crossing.append(mine[name][number] if 0 <= number < len(mine[name]) else None)
             seen.start = min([seen.start, *(call.call for call in calls)])
             if not run.over:
-                self._open(run, "second")
+                self._open(run, told["stuck"])
         if not run.over:
             self._stage.dismiss()
         return run
 
     def _record_lost(self, run: Run, lost: Lost) -> None:
-        """Nobody answers: the first client waits for ever, and perhaps the second one; or is dead."""
+        """Nobody answers: the first client waits for ever, and perhaps others; or is dead."""
         run.over = False
-        run.crossing = [None, None]
+        run.crossing = [None for _ in run.schedule.scene.verbs]
         if lost.died is not None:
             run.seen.fell["first"] = lost.died
             return
         self._open(run, "first")
-        if lost.waits:
-            self._open(run, "second")
+        for name in lost.waits:
+            self._open(run, name)
 
     def _open(self, run: Run, name: str) -> None:
         """The client's call never returned."""
@@ -442,61 +488,20 @@ class Sweep:
             clause = charge.clause
             if self.how in WHOLE:
                 clause = WHOLE[self.how]
-            elif "close" in (scene.first, scene.second):
+            elif "close" in scene.verbs:
                 clause = "RACE-6"
             named = self._name_schedule(run.schedule)
-            said = account_of(named, run.crossing, run.home, charge.said, waited=run.waited)
+            waits = {"waited": run.waited, "third_waited": run.third_waited}
+            said = account_of(named, run.crossing, run.home, charge.said, **waits)
             fault = None if charge.fault is None else replace(charge.fault, said=said)
             yield replace(charge, clause=clause, said=said, fault=fault)
 
 
 def lacks_a_call(run: Run) -> bool:
     """Whether a change was not made: the queue does not tell the id that it takes."""
-    verbs = (run.schedule.scene.first, run.schedule.scene.second)
+    verbs = run.schedule.scene.verbs
     calls = zip(verbs, run.crossing, strict=True)
     return any(verb in CHANGES and (call is None or call.kind != verb) for verb, call in calls)
-
-
-def in_order(plan: dict[Scene, list[Point]]) -> Iterator[tuple[Scene, Point]]:
-    """Every point of every scene: first those in the file of the client's own class, which say most to who wrote it,
-    then those far apart in all scenes, and then those between them.
-
-    So where time is short, each scene was looked at from end to end, if not everywhere.
-    """
-    done: set[tuple[Scene, Point]] = set()
-    for scene, points in plan.items():
-        for point in points:
-            if not point.file:
-                done.add((scene, point))
-                yield scene, point
-    most = max(map(len, plan.values()), default=0)
-    step = 1 << max(0, most - 1).bit_length()
-    while step:
-        for scene, points in plan.items():
-            for point in points[::step]:
-                if (scene, point) not in done:
-                    done.add((scene, point))
-                    yield scene, point
-        step //= 2
-
-
-def in_turn(plan: dict[Scene, tuple[list[Point], list[Point]]]) -> Iterator[tuple[Scene, Point, Point]]:
-    """Every two points of every scene, one scene after the other, and of each first those far apart."""
-    walks = [_far_apart(scene, *points) for scene, points in plan.items() if all(points)]
-    while walks:
-        for walk in list(walks):
-            if (found := next(walk, None)) is None:
-                walks.remove(walk)
-            else:
-                yield found
-
-
-def _far_apart(scene: Scene, firsts: list[Point], seconds: list[Point]) -> Iterator[tuple[Scene, Point, Point]]:
-    many = len(firsts) * len(seconds)
-    step = next(each for each in range(max(1, int(many * GOLDEN)), many + 2) if gcd(each, many) == 1)
-    for number in range(many):
-        first, second = divmod(number * step % many, len(seconds))
-        yield scene, firsts[first], seconds[second]
 
 
 def shape(run: Run) -> Any:

@@ -302,3 +302,36 @@ def test_who_waits_for_the_first_comes_to_its_own_point_afterwards_and_goes_on(s
     assert all(run.over for run in runs)
     assert any(run.waited for run in runs)
     assert any(not run.waited for run in runs)
+
+
+THREE = f"{Path(__file__).parent / 'compares_a_parity.py'}:ComparesAParity"
+
+
+def test_a_race_that_takes_three_clients_is_found_where_two_others_make_their_calls(sweep: Made) -> None:
+    two = sweep(THREE, "processes", asked={"RACE-1"})
+    two.profile = replace(LASTING, scenes=3, doubling=5.0)
+    assert two.run(print).found == {}
+
+    three = sweep(THREE, "processes", asked={"RACE-1"})
+    three.profile = replace(LASTING, scenes=1, crowding=inf)
+    swept = three.run(print)
+
+    charge, schedule = swept.found["RACE-1"]
+    assert schedule.scene.third
+    assert "; another client's `claim()` returned " in charge.said
+    assert ", a third client's `claim()` returned " in charge.said
+    assert str(parse(str(schedule))) == str(schedule)
+    assert accused(sweep(THREE, "processes").again(schedule)).keys() >= {"RACE-1"}
+
+
+@pytest.mark.parametrize("target", ["sqlite", "lowq_conformance.queues.sound.journal:Journal"])
+@pytest.mark.parametrize("how", ["processes", "threads"])
+def test_a_sound_queue_is_accused_of_nothing_with_three_clients(sweep: Made, target: str, how: How) -> None:
+    asked = sweep(target, how)
+    asked.profile = replace(LASTING, scenes=1, crowding=inf if EXHAUSTIVE else 8.0)
+
+    swept = asked.run(print)
+
+    assert accused(swept) == {}
+    assert swept.threes
+    assert "of three clients" in str(swept.effort("RACE-3"))
