@@ -140,6 +140,7 @@ class Sweep:
         self._place: Path | None = None
         self._good: set[Any] = set()
         self._warm: set[str] = set()
+        self._first: dict[Scene, dict[Point, int]] = {}
         self._second: dict[Scene, dict[Point, int]] = {}
         self.swept = Swept(how)
 
@@ -231,60 +232,44 @@ class Sweep:
 
     def _sweep_twice(self, tell: Callable[[str], None], plan: dict[Scene, dict[Point, int]]) -> None:
         """Schedules were made in which both stand still, the first where the second does not wait for it, the second
-        before its end: the first call ends in the middle of the second one, unless it waits for that.
-
-        What is `async` is left out, since one loop cannot stand still at two points of its own.
-        """
+        before its end: the first call ends in the middle of the second one, unless it waits for that."""
         if not self.profile.doubling or self.subject.asynchronous:
             return
-        end, accused = time.monotonic() + self.profile.doubling, set[Scene]()
-        blocked: set[tuple[Scene, int, int]] = set()
-        pairs = {scene: (list(points), list(self._second[scene])) for scene, points in plan.items()}
-        for scene, point, second in in_turn(pairs):
-            if time.monotonic() > end or self.asked <= self.swept.found.keys():
-                return
-            made = self.swept.doubles
-            tell(f"sweep of {self.how}: {sum(made.values()):,} schedules with two pre-emptions")
-            if scene in accused:
-                continue
-            made[scene] = made.get(scene, 0) + 1
-            alike = scene, plan[scene][point], self._second[scene][second]
-            if alike in blocked:  # the first one waited, and so does it where the second has let go of nothing since
-                continue
-            run = self._make(Schedule(scene, point, second))
-            if run.blocks:
-                blocked.add(alike)
-            self.swept.operations += len(run.seen.recording.calls)
-            charges = self.charges(run)
-            if charges and self._confirm(run, charges):
-                accused.add(scene)
-                if not run.over:
-                    return
+        both = in_turn({scene: (list(points), list(self._second[scene])) for scene, points in plan.items()})
+        self._sweep_more(tell, both, self.swept.doubles, self.profile.doubling, "with two pre-emptions")
 
     def _sweep_three(self, tell: Callable[[str], None], scenes: list[Scene]) -> None:
         """Schedules of three clients were made: the second one's call is over before that of the third begins, or
-        stands still, too, until the first is over.
-
-        Left out is where the second waits for the first, which two clients show, and what is `async`.
-        """
+        stands still, too, until the first is over."""
         if not self.profile.crowding or self.subject.asynchronous:
             return
-        end, accused = time.monotonic() + self.profile.crowding, set[Scene]()
-        blocked: set[tuple[Scene, int] | tuple[Scene, int, int]] = set()
         scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
-        firsts = {scene: self.points(scene) for scene in scenes}
-        one = in_turn({scene: (list(points), [None]) for scene, points in firsts.items()})
-        both = in_turn({scene: (list(points), list(self._second[scene])) for scene, points in firsts.items()})
-        for scene, point, second in chain(one, both):
+        firsts = {scene: list(self.points(scene)) for scene in scenes}
+        one = in_turn({scene: (points, [None]) for scene, points in firsts.items()})
+        both = in_turn({scene: (points, list(self._second[scene])) for scene, points in firsts.items()})
+        self._sweep_more(tell, chain(one, both), self.swept.threes, self.profile.crowding, "of three clients")
+
+    def _sweep_more(
+        self,
+        tell: Callable[[str], None],
+        schedules: Iterator[tuple[Scene, Point, Point | None]],
+        made: dict[Scene, int],
+        seconds: float,
+        named: str,
+    ) -> None:
+        """These were made, for so many seconds at most; what waits for the first call two clients show.
+
+        What is `async` is left out, since one loop cannot stand still at two points of its own.
+        """
+        end, accused, unsure = time.monotonic() + seconds, set[Scene](), dict[Scene, Run]()
+        blocked: set[tuple[Any, ...]] = set()
+        for scene, point, second in schedules:
             if time.monotonic() > end or self.asked <= self.swept.found.keys():
-                return
-            made = self.swept.threes
-            tell(f"sweep of {self.how}: {sum(made.values()):,} schedules of three clients")
-            if scene in accused:
-                continue
-            stretch = scene, firsts[scene][point]
-            alike = *stretch, -1 if second is None else self._second[scene][second]
-            if stretch in blocked:
+                break
+            tell(f"sweep of {self.how}: {sum(made.values()):,} schedules {named}")
+            stretch = scene, self._first[scene][point]
+            alike = *stretch, None if second is None else self._second[scene][second]
+            if scene in accused or stretch in blocked:
                 continue
             made[scene] = made.get(scene, 0) + 1
             if alike in blocked:  # somebody waited, and so does it where nobody has let go of anything since
@@ -296,10 +281,16 @@ class Sweep:
                 blocked.add(alike)
             self.swept.operations += len(run.seen.recording.calls)
             charges = self.charges(run)
-            if charges and self._confirm(run, charges):
+            if charges and run.over and (run.waited or run.third_waited or run.blocks):
+                unsure.setdefault(scene, run)  # who waits is not always the next
+                self._used = OFTEN
+            elif charges and self._confirm(run, charges):
                 accused.add(scene)
                 if not run.over:
                     return
+        for scene, run in unsure.items():
+            if scene not in accused:
+                self._confirm(run, self.charges(run))
 
     def points(self, scene: Scene) -> dict[Point, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""
@@ -312,7 +303,7 @@ class Sweep:
         charges = self.charges(run)
         if charges and self._confirm(run, charges) and not run.over:
             self.swept.stuck = "a call waits for ever: see RACE-5"
-        self._second[scene] = run.second_points
+        self._first[scene], self._second[scene] = run.points, run.second_points
         return {} if run.over and lacks_a_call(run) else run.points
 
     # one schedule
