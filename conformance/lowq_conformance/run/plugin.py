@@ -40,6 +40,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.report.tally import Tally, TestVerdict
 from lowq_conformance.run.constants import CASES
+from lowq_conformance.run.long_waits import tell_waits
 from lowq_conformance.run.output_file import Unwritable
 from lowq_conformance.run.outputs import Outputs
 from lowq_conformance.run.own_fault import own_fault
@@ -189,9 +190,9 @@ def clauses_of(nodeid: str) -> tuple[str, ...]:
     return tuple(id for mark in marks if mark.name == "clause" for id in mark.args)
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    run = config.stash[run_key]
-    return f"lowq: checking {run.target} with --lowq-seed={run.seed}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    run, waits = config.stash[run_key], tell_waits(config.stash[loaded_key])
+    return [f"lowq: checking {run.target} with --lowq-seed={run.seed}", *([f"lowq: {waits}"] if waits else [])]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

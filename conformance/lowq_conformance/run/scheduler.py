@@ -211,7 +211,7 @@ class Scheduler:
             return
         run = self.run
         if not self.again:
-            run.lacks = event["lacks"]
+            run.lacks, run.hint = event["lacks"], event["hint"]
             run.known = {id: Fault(*told) for id, told in event["known"].items()}
             run.planned = {test: tuple(ids) for test, ids in event["planned"].items()}
         lots = [lot for lot in event["lots"] if not self.again or self._worth(*lot)]

@@ -21,9 +21,10 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 import lowq_conformance.run.plugin as suite
-from lowq_conformance.cases.fixtures import fork_server_key, progress_key
+from lowq_conformance.cases.fixtures import fork_server_key, loaded_key, progress_key
 from lowq_conformance.report.tally import Tally
 from lowq_conformance.run.constants import CASES, NO_LOT, STACKS
+from lowq_conformance.run.long_waits import tell_waits
 from lowq_conformance.run.options import add_options, configure
 from lowq_conformance.storm.fork_server import ForkServer, fork_fork_server
 from lowq_conformance.support.channel import Channel
@@ -208,7 +209,8 @@ class EventSender:
             for name, items in lots.items()
         ]
         known = {id: (fault.link, fault.sometimes) for id, fault in run.known.items()}
-        tell(self._talk, planned=run.planned, lacks=run.lacks, known=known, lots=told)
+        hint = tell_waits(session.config.stash[loaded_key])
+        tell(self._talk, planned=run.planned, lacks=run.lacks, known=known, lots=told, hint=hint)
         while not session.shouldstop:
             tell(self._talk, asks=True)
             order = self._talk.next()
