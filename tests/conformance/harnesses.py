@@ -286,8 +286,24 @@ class MisspeltLimit(Sound):
     maxdeliveries = 3
 
 
+class MisspeltDeliveries(Sound):
+    max_delivery = 3
+
+
 class ReleasesOfNoLimit(Sound):
     counts_release = False
+
+
+class HoldsLong(Sound):
+    """Every lease is of thirty seconds, and no clock is moved."""
+
+    promises: ClassVar[Any] = {*Sound.promises, "lease"}
+    fixed_lease = timedelta(seconds=30)
+
+
+class ZeroOfNoLease(Sound):
+    promises = frozenset({"fifo"})
+    zero_lease = True
 
 
 class NotAFlag(Sound):

@@ -18,8 +18,9 @@ from lowq_conformance.cases.expect import (
     require_return,
     something,
     takes,
+    wrong,
 )
-from lowq_conformance.cases.timing import Stopwatch, later, run_out
+from lowq_conformance.cases.timing import ZERO, Stopwatch, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
@@ -335,10 +336,29 @@ def test_closing_another_client_ends_nobodys_lease(subject: Subject, q: Client) 
 @pytest.mark.parametrize("lease", [timedelta(0), -MINUTE], ids=["zero", "negative"])
 def test_a_lease_of_zero_or_less_is_refused(q: Client, lease: timedelta) -> None:
     asks_for_leases(q)
+    if not lease and q.subject.traits.zero_lease:
+        raise NotPromised("a lease of zero can be asked for: zero_lease is True")
     q.push("a")
 
-    expect_refusal(q.claim, lease_for=lease)
-    gives(q, "a")
+    try:
+        q.claim(lease_for=lease)
+    except Refused:
+        gives(q, "a")
+    else:
+        said = "" if lease else " (where such a lease can be asked for and is over at once, say `zero_lease = True`)"
+        raise wrong(q, f"it to be refused{said}")
+
+
+@pytest.mark.clause("LEASE-11")
+def test_a_lease_of_zero_that_can_be_asked_for_is_over_at_once(q: Client, other: Client) -> None:
+    if not q.subject.traits.zero_lease:
+        raise NotPromised("a lease of zero is refused")
+    require_return(q.subject)
+    q.push("a")
+
+    takes(q, "a", lease_for=ZERO)
+    run_out(q, ZERO)
+    gives(other, "a")
 
 
 @pytest.mark.clause("LEASE-13")

@@ -153,7 +153,10 @@ CLAUSES: Mapping[str, Clause] = {
             ("Extend holds the task longer, and no longer than that", "lease extend"),
             ("Settling twice is refused and harmless: release after ack resurrects nothing", "fenced"),
             ("Opening or closing another client ends nobody's claim", "shared_lease"),
-            ("A lease of zero or less is refused", "lease"),
+            (
+                "A lease of zero or less is refused, or where `zero_lease` says so, one of zero is over at once",
+                "lease",
+            ),
             ("Many clients racing for a lease that ran out: one gets it", f"lease {_MANY}"),
             ("A stale dead_letter is refused and changes nothing", "lease fenced dead_letter"),
         ),

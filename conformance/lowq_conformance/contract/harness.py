@@ -141,6 +141,7 @@ class Harness(Protocol):
     redriven: Redriven = _DEFAULT.redriven
     resolution: timedelta = _DEFAULT.resolution
     shortest_lease: timedelta = _DEFAULT.shortest_lease
+    zero_lease: bool = _DEFAULT.zero_lease
     fixed_lease: timedelta | None = _DEFAULT.fixed_lease
     grace: timedelta = _DEFAULT.grace
     priorities: tuple[int, int] | None = _DEFAULT.priorities

@@ -93,6 +93,8 @@ class Traits:
     """How finely due times and leases are kept."""
     shortest_lease: timedelta = timedelta(seconds=1)
     """The shortest lease that can be asked for."""
+    zero_lease: bool = False
+    """A lease of zero can be asked for, and is over at once (SQS's VisibilityTimeout of 0)."""
     grace: timedelta = timedelta(0)
     """How long after its end a lease is handed on at the latest."""
     patience: timedelta = timedelta(seconds=1)
@@ -163,6 +165,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "requeue": get_args(Requeue),
     "redriven": get_args(Redriven),
     "dedupe_by": get_args(DedupeBy),
+    "zero_lease": (False, True),
     "one_at_a_time": (False, True),
     "main_thread": (False, True),
     "counts_release": (False, True),
@@ -284,7 +287,8 @@ def nearly(name: str, names: tuple[str, ...] = HARNESS_NAMES) -> str | None:
 
 
 def _bare(name: str) -> str:
-    return name.replace("_", "").lower()
+    bare = name.replace("_", "").lower()
+    return f"{bare[:-3]}y" if bare.endswith("ies") else bare
 
 
 def _one_off(one: str, other: str) -> bool:
@@ -330,6 +334,8 @@ def check_together(promises: frozenset[str], traits: Traits, who: str) -> None:
         raise BrokenHarness(f"{who}: remembers means nothing where dedupe is 'off'")
     if traits.fixed_lease is not None and "lease" not in promises:
         raise BrokenHarness(f"{who}: fixed_lease means nothing without the promise 'lease'")
+    if traits.zero_lease and ("lease" not in promises or traits.fixed_lease is not None):
+        raise BrokenHarness(f"{who}: zero_lease means nothing without the promise 'lease', or with fixed_lease")
     if traits.priorities is not None and "priority" not in promises:
         raise BrokenHarness(f"{who}: priorities means nothing without the promise 'priority'")
     if not traits.counts_release and (traits.max_deliveries is None or "release" not in promises):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lowq import Clock, Lease, LeaseLost
 from lowq_conformance.queues.broken.register import breaks
-from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.journal import DAY, Queue
 from lowq_conformance.queues.sound.rows import Row
 
 
@@ -264,6 +264,14 @@ class LeaseOfNothing(Queue):
 
     def until(self, now: int, lease_for: timedelta) -> int:
         return now + lease_for // timedelta(microseconds=1)
+
+
+@breaks("LEASE-11", zero_lease=True)
+class LeaseByDefault(Queue):
+    """A lease of zero can be asked for, and is one of a day, since zero is taken for nothing given."""
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return super().until(now, lease_for or DAY)
 
 
 @breaks("LEASE-13")

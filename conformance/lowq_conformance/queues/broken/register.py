@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lowq_conformance.queues.sound.journal import Journal, Queue
 
@@ -36,8 +37,8 @@ def enter(broken: type, clauses: tuple[str, ...]) -> None:
     BROKEN[broken.__name__] = BrokenQueue(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
 
 
-def breaks(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:
-    """Register a queue under its name, and put the harness that opens it in its place."""
+def breaks(*clauses: str, **traits: Any) -> Callable[[type[Queue]], type[Journal]]:
+    """Register a queue under its name, and put the harness that opens it, and states these traits, in its place."""
 
     def register(queue: type[Queue]) -> type[Journal]:
         enter(queue, clauses)
@@ -50,6 +51,7 @@ def breaks(*clauses: str) -> Callable[[type[Queue]], type[Journal]]:
                 "_queue": queue,
                 "promises": queue.promises,
                 "dedupe": queue.dedupe,
+                **traits,
             },
         )
 

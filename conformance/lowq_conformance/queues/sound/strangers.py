@@ -239,6 +239,17 @@ class OneAtATime(Journal):
     _queue = _Queue
 
 
+class ZeroLease(Journal):
+    """A lease of zero is over at once, as SQS's visibility timeout of zero is."""
+
+    class _Queue(Queue):
+        def until(self, now: int, lease_for: timedelta) -> int:
+            return super().until(now, lease_for) if lease_for else now
+
+    zero_lease = True
+    _queue = _Queue
+
+
 class FixedLease(Journal):
     """Every lease lasts for forty seconds, and so does what it is extended by."""
 
