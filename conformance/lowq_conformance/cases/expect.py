@@ -8,7 +8,7 @@ from typing import Any
 
 from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotObserved, NotPromised, Refused
 from lowq_conformance.contract.promises import REMEMBERED
-from lowq_conformance.contract.refusals import may_refuse
+from lowq_conformance.contract.refusals import holds_whole_float, may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
 from lowq_conformance.subject.program import format_value
@@ -100,7 +100,9 @@ LONG = 4000
 
 def push_unless_refused(q: Client, work: Any, **given: Any) -> Answer | None:
     """What the push answered; None where the queue refused a work that it says it refuses, or that is long, which is
-    not kept then."""
+    not kept then; and where it says that it may come out as another one."""
+    if not q.subject.traits.whole_floats and holds_whole_float(work):
+        return None
     try:
         return q.push(work, **given)
     except Refused as refusal:

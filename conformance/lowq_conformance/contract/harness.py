@@ -155,6 +155,7 @@ class Harness(Protocol):
     max_deliveries: int | None = _DEFAULT.max_deliveries
     counts_release: bool = _DEFAULT.counts_release
     refuses: Collection[str] = _DEFAULT.refuses
+    whole_floats: bool = _DEFAULT.whole_floats
     workers: int | None = _DEFAULT.workers
     attempts: int | None = _DEFAULT.attempts
     retry_after: timedelta | None = _DEFAULT.retry_after

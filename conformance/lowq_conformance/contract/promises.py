@@ -123,6 +123,8 @@ class Traits:
     """Whether a claim that was given back is one of `max_deliveries`; if not, only those that ended by themselves."""
     refuses: frozenset[str] = frozenset()
     """Works that are refused by a named error, in words: see REFUSABLE."""
+    whole_floats: bool = True
+    """1.0 and 1 are two numbers; if not, 1.0 may come out as 1, and be equal to it, as in JavaScript (RFC 8785)."""
     workers: int | None = 1
     """How many tasks are run at once, however often workers are started; None: each start adds more."""
     attempts: int | None = None
@@ -166,6 +168,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "redriven": get_args(Redriven),
     "dedupe_by": get_args(DedupeBy),
     "zero_lease": (False, True),
+    "whole_floats": (False, True),
     "one_at_a_time": (False, True),
     "main_thread": (False, True),
     "counts_release": (False, True),

@@ -1,4 +1,4 @@
-"""Tells which of the works that a queue may refuse (trait `refuses`) a work is."""
+"""Tells which of the works that a queue may refuse, or take for another one, a work is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from lowq_conformance.contract.promises import Traits
 
 UNSAFE = 2**53
 """From here on a double does not hold every integer."""
+EXPONENT = 1e21
+"""From here on JavaScript writes a whole number with an exponent (ECMA-262), so that it stays a float."""
 
 
 def may_refuse(work: Any, traits: Traits) -> bool:
@@ -46,3 +48,9 @@ def values(work: Any) -> Iterator[Any]:
         elif id(value) not in seen:
             seen.add(id(value))  # a work that contains itself is looked at all the same
             left += [*value, *value.values()] if isinstance(value, dict) else value
+
+
+def holds_whole_float(work: Any) -> bool:
+    """Whether a number in the work is a float without a fraction, which JavaScript writes as an integer."""
+    numbers = (value for value in values(work) if isinstance(value, float))
+    return any(number.is_integer() and abs(number) < EXPONENT for number in numbers)

@@ -211,6 +211,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),
         ("ZeroLease", "LEASE"),
+        ("OneNumber", "DELIVER DEDUPE KEEP INPUT HEADERS BATCH"),
         ("FixedLease", "DELIVER-1 LEASE KEEP ORDER-7 INPUT-4"),
         ("Async", "DELIVER-1 RACE CRASH-2"),
         ("AsyncOnALoopOfItsOwn", "DELIVER-1 RACE-1 CRASH-2"),

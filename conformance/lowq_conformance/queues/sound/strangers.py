@@ -239,6 +239,30 @@ class OneAtATime(Journal):
     _queue = _Queue
 
 
+class OneNumber(Journal):
+    """A number is what it is in JavaScript and in canonical JSON (RFC 8785), where 1.0 is 1."""
+
+    class _Queue(Queue):
+        def encode(self, work: Any) -> str:
+            super().encode(work)  # refuses what is no JSON
+            return super().encode(as_one_number(work))
+
+    whole_floats = False
+    _queue = _Queue
+
+
+def as_one_number(work: Any) -> Any:
+    """The work, in which whole floats are integers."""
+    match work:
+        case float() if work.is_integer() and abs(work) < 1e21:
+            return int(work)
+        case list():
+            return [as_one_number(each) for each in work]
+        case dict():
+            return {key: as_one_number(each) for key, each in work.items()}
+    return work
+
+
 class ZeroLease(Journal):
     """A lease of zero is over at once, as SQS's visibility timeout of zero is."""
 
