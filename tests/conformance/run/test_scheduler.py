@@ -34,7 +34,7 @@ def test_a_host_that_ended_as_it_told_of_trouble_is_waited_for_no_more(
         scheduler = Scheduler(
             Hosts(tmp_path, 1, interruption, [host]), Tally("memory", 1, frozenset(), ()), seed=1, bound=60.0
         )
-        plan: dict[str, object] = {"planned": {}, "lacks": {}, "known": {}, "lots": []}
+        plan: dict[str, object] = {"planned": {}, "lacks": {}, "known": {}, "lots": [], "hint": ""}
         events: list[dict[str, object]] = [{**plan}, {"start": "test"}, {**trouble}, {"ended": 1}]
         for event in events:
             assert speaks.tell(event)
