@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from itertools import takewhile
 from random import Random
 
 import pytest
 
 from lowq import Item
 from lowq_conformance.cases.expect import gives, something, takes
+from lowq_conformance.cases.many import in_time, push_together
 from lowq_conformance.cases.timing import fall_due, later, run_out
-from lowq_conformance.contract.outcomes import NotObserved, Refused
+from lowq_conformance.contract.outcomes import NotObserved
 from lowq_conformance.subject.client import Client
 
 HOUR = timedelta(hours=1)
 THOUSAND = 1000
 """So many works wrap around what has three digits."""
-LONGEST = 30.0
-"""Seconds for one and the same call with many works: less than any lease that is asked for here."""
-
-
-def in_time(works: list[str]) -> Iterator[str]:
-    """The works, or as many of them as are worked off within LONGEST."""
-    end = time.monotonic() + LONGEST
-    yield from takewhile(lambda _: time.monotonic() < end, works)
 
 
 @pytest.mark.clause("ORDER-1")
@@ -206,7 +197,7 @@ def test_a_batch_keeps_its_order(q: Client) -> None:
 @pytest.mark.clause("ORDER-11")
 def test_many_pushed_within_a_moment_keep_their_order(q: Client) -> None:
     works = [f"work {number}" for number in range(2100)]
-    pushed = push_together(q, works)
+    pushed = list[str]() if push_together(q, [Item(work) for work in works]) is None else works
     if not pushed:
         for work in in_time(works):
             q.push(work)
@@ -215,14 +206,3 @@ def test_many_pushed_within_a_moment_keep_their_order(q: Client) -> None:
     took = [takes(q, work) for work in in_time(pushed)]
     if len(took) < THOUSAND:
         raise NotObserved(f"the machine or the queue was too slow: {len(took):,} works went through")
-
-
-def push_together(q: Client, works: list[str]) -> list[str]:
-    """All of them were pushed in a batch, or none, where the queue has no batches, or none that large."""
-    if "batch" not in q.promises:
-        return []
-    try:
-        q.push_many([Item(work) for work in works])
-    except Refused:
-        return []
-    return works

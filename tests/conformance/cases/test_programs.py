@@ -124,7 +124,7 @@ def test_a_broken_queue_is_accused_of_a_clause_that_it_breaks(
 ) -> None:
     subject = load(f"{__file__}:{backend.__name__}")
 
-    found = explore(subject, tmp_path, 7, seconds=100, shrinking=6, examples=800)
+    found = explore(subject, tmp_path, 7, seconds=100, shrinking=60, examples=800)
 
     assert found is not None
     assert found.clause in clauses, found.program
