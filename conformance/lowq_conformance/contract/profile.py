@@ -50,8 +50,9 @@ class Profile:
 
     A sweep looks at the first `scenes` pairs of calls, for `sweeping` seconds at most by one sort of clients, and
     then for `doubling` seconds at schedules in which both calls stand still, and for `crowding` seconds at those of
-    three clients. Of `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until the
-    second call has met it `meets` times: waited for it, or was refused.
+    three clients; for `wearing` seconds at those of calls that do something now and then only, when so many tasks
+    have gone through. Of `stills` pairs, a process is stopped in the first call, for `still` seconds at most, until
+    the second call has met it `meets` times: waited for it, or was refused.
 
     The state machine makes `programs`, for `exploring` seconds at most, and makes what it finds small for `shrinking`
     seconds.
@@ -90,6 +91,7 @@ class Profile:
     sweeping: float = 60.0
     doubling: float = 0.0
     crowding: float = 0.0
+    wearing: float = 12.0
     stills: int = 5
     still: float = 0.6
     meets: int = 1
@@ -105,6 +107,7 @@ QUICK = replace(
     says="some 10 s for sqlite",
     scenes=3,
     sweeping=5.0,
+    wearing=0.0,
     stills=1,
     still=0.4,
     meets=1,
@@ -141,6 +144,7 @@ THOROUGH = replace(
     sweeping=300.0,
     doubling=120.0,
     crowding=120.0,
+    wearing=60.0,
     stills=100,
     still=7.0,
     meets=3,

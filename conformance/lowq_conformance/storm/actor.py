@@ -79,6 +79,17 @@ class WalkingPerformer(Performer):
             except Refused:
                 return
 
+    def do_work_off(self, many: int) -> None:
+        """So many tasks were pushed, claimed and acked, of which nothing is recorded."""
+        client, patience = self.client.client, self.subject.traits.patience.total_seconds()
+        for number in range(many):
+            client.push(f"worn {number}")
+            end, held = time.monotonic() + patience, client.claim(lease_for=self.equipment.lease)
+            while held is None and time.monotonic() < end:
+                held = client.claim(lease_for=self.equipment.lease)
+            if held is not None:
+                client.ack(held)
+
     def do_limited(self, room: int | None, step: Step) -> None:
         """The step was carried out while no file could grow by more than so many bytes past the largest of the place,
         or where that is below zero, be written past so many bytes."""

@@ -140,6 +140,9 @@ class Director(Actor):
 
     def obey(self, order: dict[str, Any]) -> None:
         """The schedule was made, and what came of it was told."""
+        if "scan" in order:
+            self.scan(order)
+            return
         self._order, self._lines, self._other, self._unheard = order, [], None, []
         for partner in self._partners:
             partner.begin()
@@ -154,6 +157,27 @@ class Director(Actor):
         lines = {NAMES[0]: self._lines} | {partner.name: partner.lines for partner in self._partners}
         self._told |= {"lines": lines, "second_points": self._partners[0].points}
         self.talk.tell({**self._told, "home": "" if own is None else own.home_name})
+
+    def scan(self, order: dict[str, Any]) -> None:
+        """So many tasks went through, or as many as in so many seconds, and it was told before which of them a call
+        came to lines to which none had come before: to which, and in how many of the first rounds."""
+        seen: dict[str, set[tuple[str, int]]] = {}
+        rare: dict[str, Any] = {}
+        end = time.monotonic() + order["seconds"]
+        for number in range(order["scan"]):
+            steps: list[Step] = [["push", f"worn {number}"], ["claim"], ["ack", 0]]
+            for step in steps:
+                walk = self.walk(step, lambda _: None)
+                lines = {(point.file, point.line) for point in ({} if walk is None else walk.points())}
+                new = lines - seen.setdefault(step[0], set())
+                seen[step[0]] |= lines
+                if new and number >= order["settled"] and self.performer.own is not None:
+                    named = [[self.performer.own.name(file), line] for file, line in new]
+                    rare.setdefault(step[0], [number, named])
+            self.ledger.take()
+            if time.monotonic() > end:
+                break
+        self.talk.tell({"run": order["run"], "rare": rare})
 
     def leave(self) -> None:
         """Nobody is heard or told here any more."""

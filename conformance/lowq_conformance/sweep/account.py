@@ -34,6 +34,7 @@ def account_of(
     scene = schedule.scene
     first, second, *more = crossing
     late = " (a lease had run out before)" if scene.late else ""
+    late += f" (when {scene.worn} tasks had gone through)" if scene.worn else ""
     whose = WHOSE.get(schedule.how or "processes", "another client")
     stood = f"`{_name_call(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
     mine, told_before = _came(first), [] if third_waited else more

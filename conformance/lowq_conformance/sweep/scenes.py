@@ -34,6 +34,8 @@ THREE = (
 THREE_LATE = (
     "claim|claim|claim ack|claim|claim release|claim|claim ack|claim|repush claim|ack|claim claim|release|claim"
 )
+WEARING = ("push", "claim", "ack")
+"""The calls of those that may do something now and then only."""
 FORKED = "claim|claim push|push push|claim claim|push"
 """On the two sides of a fork, where that is all there is to see."""
 SETTLES = ("ack", "release")
@@ -70,6 +72,19 @@ def threes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool
     return _possible(wanted, promises, traits)
 
 
+def worn_scenes_of(verb: str) -> list[Scene]:
+    """The scenes in which a client makes such a call while another one makes its own; two alike first."""
+    scenes = [scene for scene in _scenes(PLAIN) if verb in scene.verbs and set(scene.verbs) <= {*WEARING}]
+    return sorted(scenes, key=lambda scene: scene.first != scene.second)
+
+
+def calls_before(scene: Scene, verb: str) -> int:
+    """How many calls of that kind a worn scene makes, beside the tasks that went through, before the one that it is
+    about."""
+    settling = sum(each in SETTLES for each in scene.verbs)
+    return {"push": 2 + settling, "claim": settling, "ack": 0}[verb]
+
+
 def _possible(
     wanted: Sequence[Scene], promises: frozenset[str], traits: Traits, *, redrives: bool = False
 ) -> list[Scene]:
@@ -85,9 +100,8 @@ def _possible(
 
 
 def _scenes(calls: str, *, late: bool = False) -> list[Scene]:
-    return [
-        Scene(first, second, late, *third) for first, second, *third in (each.split("|") for each in calls.split())
-    ]
+    verbs = [each.split("|") for each in calls.split()]
+    return [Scene(first, second, late, "".join(third)) for first, second, *third in verbs]
 
 
 Part = tuple[int, list[Step]]
@@ -133,7 +147,17 @@ def script_of(scene: Scene) -> Script:
     after: list[Part] = []
     if set(verbs) <= set(PUSHES):
         after = [(1, [["push", "last"]]), (0, [["push", "then"]])]
+    if scene.worn:
+        before = worn_part(scene, holders)
     return Script(before, calls_of(scene), after)
+
+
+def worn_part(scene: Scene, holders: Sequence[int]) -> list[Part]:
+    """What is prepared where so many tasks have gone through: the claims come last, since a push may tidy up what was
+    claimed."""
+    pushes: list[Part] = [(1, [["push", "two"]]), (0, [["push", "one"]])]
+    pushes += [(number, [["push", HELD[number]]]) for number in holders]
+    return [(0, [["work_off", scene.worn]]), *pushes, *((number, [["claim"]]) for number in holders)]
 
 
 def calls_of(scene: Scene) -> list[Step]:

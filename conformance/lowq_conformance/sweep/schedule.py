@@ -5,7 +5,8 @@ client's `claim()` runs, and the first goes on. `claim@rows.py:61#2+1` says more
 queue's, the second time that the call comes there, and the first further step (such as a rename) within that line.
 With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. A third call, as in
 `claim@212,release,claim` or `claim@212,claim@230,claim`, is another client's, and runs after the second one or while
-that stands still. Words that follow say in which state, and by what sort of clients: `ack@40,claim,late,threads`.
+that stands still. Words that follow say in which state, and by what sort of clients: `ack@40,claim,late,threads`;
+with `ack@40,ack,worn=99` 99 tasks have gone through before, so that a call does what it does now and then only.
 With `push@40,claim,stopped` the process of the first client is stopped there until the second call is over, for as
 long as the profile says.
 """
@@ -27,6 +28,8 @@ THREEFOLD = ("push", "repush", "claim", "ack", "release")
 """What one of three clients may be doing."""
 LATE = "late"
 """The state in which a lease has run out, instead of the plain one."""
+WORN = "worn"
+"""The state in which so many tasks have gone through: pushed, claimed and acked one after the other."""
 STOPPED = "stopped"
 """The first client does not go on as soon as the second one waits for it."""
 
@@ -58,12 +61,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two calls of two clients, or three of three, in the plain state or with a lease that has run out."""
+    """Two calls of two clients, or three of three, in the plain state, with a lease that has run out, or when so many
+    tasks have gone through before (`worn`)."""
 
     first: str
     second: str
     late: bool = False
     third: str = ""
+    worn: int = 0
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -94,7 +99,8 @@ class Schedule:
     def __str__(self) -> str:
         calls = zip(self.scene.verbs, (self.at, self.second_at, None), strict=False)
         words = [verb if at is None else f"{verb}@{at}" for verb, at in calls]
-        more = {LATE: self.scene.late, str(self.how): self.how, STOPPED: self.stopped}
+        worn = f"{WORN}={self.scene.worn}"
+        more = {LATE: self.scene.late, worn: self.scene.worn, str(self.how): self.how, STOPPED: self.stopped}
         return ",".join([*words, *(word for word, said in more.items() if said)])
 
 
@@ -106,7 +112,7 @@ def parse(text: str) -> Schedule:
     calls = [_call(word, text) for word in (first, words[0])]
     how: How | None = None
     late = stopped = False
-    third = ""
+    third, worn = "", 0
     if len(words) > 1 and words[1].partition("@")[0] in VERBS:
         third = _third(calls, words.pop(1), text)
     for word in words[1:]:
@@ -116,13 +122,16 @@ def parse(text: str) -> Schedule:
             stopped = True
         elif word in HOWS:
             how = word
+        elif (number := word.removeprefix(f"{WORN}=")).isdecimal():
+            worn = int(number)
         else:
-            raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {LATE}, {STOPPED}, {', '.join(HOWS)}")
+            known = ", ".join((LATE, f"{WORN}=NUMBER", STOPPED, *HOWS))
+            raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {known}")
     if stopped and (calls[0][1] is None or calls[1][1] is not None or how not in (None, "processes")):
         raise BadSchedule(
             f"{text!r} is no schedule: {STOPPED} takes a process, and the line at which the first one is"
         )
-    scene = Scene(calls[0][0], calls[1][0], late, third)
+    scene = Scene(calls[0][0], calls[1][0], late, third, worn)
     if third and (stopped or how in ("fork", "coroutines")):
         raise BadSchedule(f"{text!r} is no schedule: three clients are processes or threads, and none is {STOPPED}")
     if stopped and scene.changes:

@@ -31,7 +31,15 @@ from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
-from lowq_conformance.sweep.scenes import WHOLE, clauses_about, scenes_of, script_of, threes_of
+from lowq_conformance.sweep.scenes import (
+    WHOLE,
+    calls_before,
+    clauses_about,
+    scenes_of,
+    script_of,
+    threes_of,
+    worn_scenes_of,
+)
 from lowq_conformance.sweep.schedule import CHANGES, How, Point, Scene, Schedule
 from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
@@ -39,6 +47,12 @@ from lowq_conformance.sweep.turns import in_order, in_turn
 
 OFTEN = 100
 """How many schedules are made at one place."""
+ROUNDS, SCANNING = 260, 1.5
+"""How many tasks go through, or for how many seconds, to see what a call does now and then only."""
+SETTLED = 20
+"""After so many tasks a call has done what it does each time."""
+BEFORE = 3
+"""By how many tasks more or fewer than expected it may be that a call does so."""
 TRIES = 3
 """How often what was accused is made again, until it is accused again."""
 
@@ -227,8 +241,68 @@ class Sweep:
             for scene, points in plan.items()
             if scene not in over
         }
+        self._sweep_worn(tell)
         self._sweep_twice(tell, free)
         self._sweep_three(tell, threes_of(promises, traits, self.how, moves=moves))
+
+    def _sweep_worn(self, tell: Callable[[str], None]) -> None:
+        """Schedules were made in which a call does what it does now and then only, as where a file is full, and a new
+        one is begun, or what was read is thrown away."""
+        about = set[str]().union(*(clauses_about(scene, self.how) for scene in worn_scenes_of("claim")))
+        if not self.profile.wearing or self.how not in ("processes", "threads") or not about & self.asked:
+            return
+        end, accused = time.monotonic() + self.profile.wearing, set[Scene]()
+        tell(f"sweep of {self.how}: which calls do something now and then only")
+        plan: dict[Scene, list[Point]] = {}
+        seldom: list[tuple[Scene, Point]] = []
+        rare = self._scan()
+        for number, verb in sorted((number, each) for each in rare for number, _ in enumerate(worn_scenes_of(each))):
+            if time.monotonic() > end - self.profile.wearing / 2:
+                break
+            rounds, lines = rare[verb]
+            worn = self._find_worn(worn_scenes_of(verb)[number], verb, rounds, lines)
+            if worn is not None:
+                plan[worn] = list(self._first[worn])
+                seldom += [(worn, point) for point in plan[worn] if (point.file, point.line) in lines]
+        for scene, point in dict.fromkeys([*seldom, *in_order(plan)]):
+            if time.monotonic() > end or self.asked <= self.swept.found.keys():
+                return
+            if scene in accused:
+                continue
+            tell(f"sweep of {self.how}: calls that do something now and then only")
+            run = self._make(Schedule(scene, point))
+            self._count(run)
+            charges = self.charges(run)
+            if charges and self._confirm(run, charges):
+                accused.add(scene)
+                if not run.over:
+                    return
+
+    def _scan(self) -> dict[str, tuple[int, set[tuple[str, int]]]]:
+        """Which calls came to new lines when so many tasks had gone through, and to which."""
+        self.move()
+        self._set_up(2)
+        self._number += 1
+        self._stage.order(self._number, place=str(self._place), scan=ROUNDS, settled=SETTLED, seconds=SCANNING)
+        told = self._stage.answer(self._number)
+        self.move()
+        if isinstance(told, Lost):
+            self._stage.dismiss()
+            return {}
+        rare = told["rare"].items()
+        return {verb: (rounds, {(file, line) for file, line in lines}) for verb, (rounds, lines) in rare}
+
+    def _find_worn(self, scene: Scene, verb: str, rounds: int, lines: set[tuple[str, int]]) -> Scene | None:
+        """The scene after so many tasks that in it a call of that kind comes to one of these lines, if to any."""
+        expected = rounds - calls_before(scene, verb)
+        for worn in sorted(range(expected - BEFORE, expected + BEFORE), key=lambda worn: abs(worn - expected)):
+            candidate = replace(scene, worn=max(1, worn))
+            self.points(candidate)
+            del self.swept.made[candidate], self.swept.points[candidate]
+            points = self._first[candidate] if scene.first == verb else self._second[candidate]
+            if not lines.isdisjoint((point.file, point.line) for point in points):
+                return candidate
+        return None
 
     def _sweep_twice(self, tell: Callable[[str], None], plan: dict[Scene, dict[Point, int]]) -> None:
         """Schedules were made in which both stand still, the first where the second does not wait for it, the second
@@ -328,17 +402,9 @@ class Sweep:
         if fresh:
             self._stage.dismiss()
             self._used = OFTEN
-        clients = len(schedule.scene.verbs)
-        if (self._used >= self._often and self.how == "fork") or not self._stage.seats(clients):
-            self._stage.dismiss()
-        if self._used >= self._often or self._stage.empty:
-            self._leave()
-            self._place = self._folder()
-            self._used = 0
-        assert self._place is not None
-        if self._stage.empty:
-            self._stage.cast(self._place, clients)
-        self._used += 1
+        if schedule.scene.worn:
+            self.move()
+        self._set_up(len(schedule.scene.verbs))
         self._number += 1
         passes = OUTLIVES if still and self.subject.can_pass_time and "lease" in self.subject.promises else 0
         now, recording = datetime.now(UTC), Recording()
@@ -360,6 +426,19 @@ class Sweep:
             passes=passes,
         )
         return Run(schedule, seen, self._number)
+
+    def _set_up(self, clients: int) -> None:
+        """So many clients stand ready, at a new place where the other was used enough."""
+        if (self._used >= self._often and self.how == "fork") or not self._stage.seats(clients):
+            self._stage.dismiss()
+        if self._used >= self._often or self._stage.empty:
+            self._leave()
+            self._place = self._folder()
+            self._used = 0
+        assert self._place is not None
+        if self._stage.empty:
+            self._stage.cast(self._place, clients)
+        self._used += 1
 
     def result(self, run: Run) -> Run:
         """The run that was ordered last, with what came of it."""

@@ -65,3 +65,9 @@ def test_each_client_is_told_of_in_turn(schedule: str, works: list[str | None], 
     told = account_of(parse(schedule), [claimed(work) for work in works], "q.py", "so it is broken", **waits)
 
     assert told == f"`claim()` stood still before `q.py:7`; {said}: so it is broken"
+
+
+def test_that_many_tasks_had_gone_through_is_told() -> None:
+    told = account_of(parse("claim@7,claim,worn=99"), [claimed("a"), claimed("b")], "q.py", "so it is broken")
+
+    assert told.startswith("`claim()` stood still before `q.py:7` (when 99 tasks had gone through); another client's")

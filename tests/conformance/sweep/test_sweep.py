@@ -335,3 +335,29 @@ def test_a_sound_queue_is_accused_of_nothing_with_three_clients(sweep: Made, tar
     assert accused(swept) == {}
     assert swept.threes
     assert "of three clients" in str(swept.effort("RACE-3"))
+
+
+def test_what_a_call_does_now_and_then_only_is_met(sweep: Made) -> None:
+    queue = BROKEN["TidiesUpInTwoSteps"]
+    swept = sweep(queue.target, "processes", asked={"RACE-1"}).run(print)
+
+    charge, schedule = swept.found["RACE-1"]
+    assert schedule.scene.worn > 20
+    assert f"(when {schedule.scene.worn} tasks had gone through)" in charge.said
+    assert accused(sweep(queue.target, "processes").again(parse(str(schedule)))).keys() >= {"RACE-1"}
+
+
+def test_a_queue_that_does_the_same_each_time_is_swept_no_further(sweep: Made) -> None:
+    asked = sweep("sqlite", "threads")
+
+    assert asked._scan() == {}
+    asked.close()
+
+
+def test_a_sound_queue_that_begins_a_new_file_now_and_then_is_accused_of_nothing(sweep: Made) -> None:
+    asked = sweep(f"{Path(__file__).parent / 'writes_anew.py'}:WritesAnew", "processes")
+
+    swept = asked.run(print)
+
+    assert accused(swept) == {}
+    assert [scene for scene in swept.made if scene.worn]
