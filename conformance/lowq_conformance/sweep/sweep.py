@@ -9,7 +9,7 @@ Long: how schedules are made, with which clients, and what becomes of one that h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -45,6 +45,8 @@ from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
 from lowq_conformance.sweep.turns import in_order, in_turn
 
+Rare = Mapping[str, tuple[int, set[tuple[str, int]]]]
+"""After how many tasks a call of a kind comes to lines to which none came before, and to which."""
 OFTEN = 100
 """How many schedules are made at one place."""
 ROUNDS, SCANNING = 260, 1.5
@@ -139,9 +141,10 @@ class Sweep:
         asked: Iterable[str] = CLAUSES,
         wedged: float = WEDGED,
         impatience: float | None = None,
+        rare: Rare | None = None,
     ) -> None:
         """Only what tells of the clauses that are `asked` is looked at. A call waits for ever that has not returned
-        after `wedged` seconds."""
+        after `wedged` seconds. `rare`: what calls do now and then only, where that is known."""
         self.subject, self.how, self.profile, self.asked = subject, how, profile, frozenset(asked)
         self._folder = folder
         self._lease = lease_of(subject)
@@ -156,6 +159,7 @@ class Sweep:
         self._warm: set[str] = set()
         self._first: dict[Scene, dict[Point, int]] = {}
         self._second: dict[Scene, dict[Point, int]] = {}
+        self.rare = rare
         self.swept = Swept(how)
 
     def run(self, tell: Callable[[str], None]) -> Swept:
@@ -255,7 +259,7 @@ class Sweep:
         tell(f"sweep of {self.how}: which calls do something now and then only")
         plan: dict[Scene, list[Point]] = {}
         seldom: list[tuple[Scene, Point]] = []
-        rare = self._scan()
+        rare = self.rare = self._scan() if self.rare is None else self.rare
         for number, verb in sorted((number, each) for each in rare for number, _ in enumerate(worn_scenes_of(each))):
             if time.monotonic() > end - self.profile.wearing / 2:
                 break
@@ -278,7 +282,7 @@ class Sweep:
                 if not run.over:
                     return
 
-    def _scan(self) -> dict[str, tuple[int, set[tuple[str, int]]]]:
+    def _scan(self) -> Rare:
         """Which calls came to new lines when so many tasks had gone through, and to which."""
         self.move()
         self._set_up(2)

@@ -17,7 +17,7 @@ from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.schedule import How, Schedule
 from lowq_conformance.sweep.stopped import CLAUSE as STOPPED
 from lowq_conformance.sweep.stopped import StoppedClients
-from lowq_conformance.sweep.sweep import Sweep, Swept
+from lowq_conformance.sweep.sweep import Rare, Sweep, Swept
 
 EVERY = 0.5
 """Seconds between two things that are told of a sweep."""
@@ -49,6 +49,7 @@ class Sweeps:
         self._asked = frozenset(asked)
         self._agents, self._given = agents, agents is not None
         self._made: dict[How, Swept] = {}
+        self._rare: Rare | None = None
         self._told = 0.0
 
     def keeps(self, clause: str, how: How) -> None:
@@ -90,8 +91,13 @@ class Sweeps:
             self._agents.close()
 
     def _make(self, how: How) -> Swept:
-        sweep = Sweep(self.subject, self._agents_here(), self._folder, how, self._profile, asked=self._asked)
-        return sweep.run(self._progress) if self._schedule is None else sweep.again(self._schedule)
+        agents, profile, rare = self._agents_here(), self._profile, self._rare
+        sweep = Sweep(self.subject, agents, self._folder, how, profile, asked=self._asked, rare=rare)
+        if self._schedule is not None:
+            return sweep.again(self._schedule)
+        swept = sweep.run(self._progress)
+        self._rare = sweep.rare
+        return swept
 
     def _agents_here(self) -> Agents:
         if self._agents is None:
