@@ -112,7 +112,8 @@ class Traits:
     room: int | None = None
     """For how many tasks there is room at least, where the queue fixes that; None: for all that are pushed."""
     one_at_a_time: bool = False
-    """While one task is in hand, whoever claims gets nothing, as where a lock is to serialise what is done."""
+    """While one task is in hand, whoever claims gets nothing, as where a lock is to serialise what is done; or the
+    client that has it does, or is refused by name."""
     fixed_lease: timedelta | None = None
     """How long every lease is, where the queue fixes that and its claim takes no `lease_for`."""
     main_thread: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -72,6 +73,7 @@ class Client:
         self.label = label
         self.place = place
         self.closed = False
+        self._pid = os.getpid()
 
     @property
     def promises(self) -> frozenset[str]:
@@ -149,17 +151,30 @@ class Client:
         return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
-        """What was handed out, or None; `wait` is passed where it is given and promised."""
+        """What was handed out, or None; `wait` is passed where it is given and promised.
+
+        Who has a task in hand may be refused another by name where one at a time is in hand: that is None, too.
+        """
         if not self.has("claim"):
             raise NotPromised("its own worker claims")
         fixed = "lease" not in self.promises or self.subject.traits.fixed_lease is not None
         passed: dict[str, Any] = {} if fixed else {"lease_for": lease_for}
         if wait is not None and "wait" in self.promises:
             passed["wait"] = wait
-        held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)))
+        try:
+            held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)))
+        except Refused as refusal:
+            if self._has_one(refusal):
+                return None
+            raise
         if held is not None:
             self._took(held, self.subject.lease(lease_for))
         return held
+
+    def _has_one(self, refusal: Refused) -> bool:
+        """Whether a claim may have been refused because this client has a task in hand, and one at a time is."""
+        usable = not self.closed and self._pid == os.getpid()
+        return usable and not isinstance(refusal.cause, ACCIDENTS) and self.subject.serves_nobody(self.place)
 
     def _took(self, held: Held, lease: timedelta, *, longer: bool = False) -> None:
         """The task is in hand for so long; `longer`: as it was before."""

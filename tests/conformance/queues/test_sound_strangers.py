@@ -210,6 +210,8 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),
+        ("OneEach", "DELIVER LEASE KEEP ORDER RELEASE DEAD CANCEL"),
+        ("OneEachOrRefused", "DELIVER LEASE KEEP ORDER RELEASE DEAD CANCEL CLOSE-2 RACE-7"),
         ("ZeroLease", "LEASE"),
         ("OneNumber", "DELIVER DEDUPE KEEP INPUT HEADERS BATCH"),
         ("FixedLease", "DELIVER-1 LEASE KEEP ORDER-7 INPUT-4"),
@@ -230,7 +232,7 @@ def test_who_only_pushes_is_asked_for_no_interrupted_call() -> None:
     assert faults("lowq_conformance.queues.sound.forked:Pushing", "INTERRUPT-1", "INTERRUPT-2") == {}
 
 
-@pytest.mark.parametrize("name", ["KeysOnly", "OneAtATime", "FixedLease"])
+@pytest.mark.parametrize("name", ["KeysOnly", "OneAtATime", "OneEachOrRefused", "FixedLease"])
 def test_many_clients_of_a_queue_that_is_made_otherwise_are_accused_of_nothing(storms: Made, name: str) -> None:
     assert accused(storms(f"{STRANGERS}:{name}", 1), "storm threads", "closing threads", "deaths") == []
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from lowq import InvalidWork, Item, Pushed, State
+from lowq import InvalidWork, Item, Lease, Pushed, State
 from lowq_conformance.contract.refusals import kinds
-from lowq_conformance.queues.sound.journal import Journal, Queue
+from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 from lowq_conformance.queues.sound.plain import Client as PlainClient
 from lowq_conformance.queues.sound.rows import Row
 
@@ -235,6 +235,51 @@ class OneAtATime(Journal):
     class _Queue(Queue):
         def first(self) -> Row | None:
             return None if self.rows_in("leased") else super().first()
+
+    _queue = _Queue
+
+
+class HasOne(Exception):
+    """A client that has a task in hand asked for another."""
+
+
+class OneInHand(Queue):
+    """A client of which no other task is had before the one in hand is settled, or its lease over."""
+
+    hand: Lease | None = None
+
+    def claim(self, *, lease_for: timedelta = DAY) -> Lease | None:
+        if self.hand is not None and self.has(self.hand):
+            self.say_no()
+            return None
+        self.hand = super().claim(lease_for=lease_for)
+        return self.hand
+
+    def has(self, lease: Lease) -> bool:
+        """Whether this client has it still."""
+        with self.alone():
+            row = self.find(lease.id)
+            return row is not None and row.state == "leased" and row.token == lease.token
+
+    def say_no(self) -> None:
+        """There is no other task for who has one."""
+
+
+class OneEach(Journal):
+    """A client has one task in hand at a time, as with RabbitMQ's prefetch count of one."""
+
+    promises = Journal.promises - {"threads"}
+    one_at_a_time = True
+    _queue = OneInHand
+
+
+class OneEachOrRefused(OneEach):
+    """Who has a task in hand and asks for another is refused by name."""
+
+    class _Queue(OneInHand):
+        def say_no(self) -> None:
+            """Raise HasOne."""
+            raise HasOne("settle the task that you have first")
 
     _queue = _Queue
 
