@@ -263,7 +263,10 @@ class JudgedCalls:
     def _choose_named(self, which: int, state: str | None = None) -> ModelTask | None:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
-        named = list(latest.values())  # whoever has the id now
+        replaced = {task.id for task in self.model.tasks if task.state == "replaced"}
+        named = [
+            task for task in latest.values() if task.standing or task.id not in replaced
+        ]  # whoever has the id now
         wanted = [task for task in named if task.state == state] or named
         return wanted[which % len(wanted)] if wanted else None
 

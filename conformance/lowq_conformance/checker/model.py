@@ -112,6 +112,8 @@ class Model:
         for task in self.tasks:
             if task.was_set_aside and not self.keeps_dead:
                 return None
+            if task.state == "replaced":  # whether what had the id before is still there, is open
+                return None
             if self.free(task, at) != self.maybe_free(task, at) or self.due(task, at) != self.maybe_due(task, at):
                 return None
             if (state := self.state(task, at)) is not None:

@@ -339,3 +339,14 @@ def test_what_was_redriven_has_another_id_once() -> None:
         q.claim("a", id="3")
 
     assert clause_of(program) == "DELIVER-2"
+
+
+def test_whether_a_dead_task_whose_id_another_has_now_is_still_there_is_open() -> None:
+    calls = Calls()
+    calls.push("a", id="a")
+    calls.dead_letter(calls.claim("a"))
+    assert calls.model.counts(calls.at) == {"scheduled": 0, "ready": 0, "leased": 0, "dead": 1}
+
+    calls.push("a", id="a")
+
+    assert calls.model.counts(calls.at) is None

@@ -210,6 +210,7 @@ def test_a_victim_that_came_to_the_end_of_its_steps_holds_nothing_after_its_deat
         ("Forwards", "DELIVER-1 RELEASE DEAD"),
         ("KeysOnly", "DELIVER-1 DEDUPE"),
         ("OneAtATime", "DELIVER LEASE KEEP ORDER RELEASE"),
+        ("IdsAreKeys", "DELIVER-10 BATCH-1 CANCEL-3 DEAD-3"),
         ("OneEach", "DELIVER LEASE KEEP ORDER RELEASE DEAD CANCEL"),
         ("OneEachOrRefused", "DELIVER LEASE KEEP ORDER RELEASE DEAD CANCEL CLOSE-2 RACE-7"),
         ("ZeroLease", "LEASE"),
