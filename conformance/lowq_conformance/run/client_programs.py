@@ -145,6 +145,8 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
         return write_turns(clause, facts)
     if at is None or at.step or schedule.second_at is not None or scene.third:
         raise NoProgram("it takes a client that stands still within a line, two that do, or three clients")
+    if scene.worn:
+        raise NoProgram(f"it takes {scene.worn} tasks that have gone through")
     if schedule.how in ("fork", "coroutines"):
         raise NoProgram("it takes one client that several use at once")
     if "close" in (scene.first, scene.second):

@@ -255,7 +255,7 @@ class Sweep:
         about = set[str]().union(*(clauses_about(scene, self.how) for scene in worn_scenes_of("claim")))
         if not self.profile.wearing or self.how not in ("processes", "threads") or not about & self.asked:
             return
-        end, accused = time.monotonic() + self.profile.wearing, set[Scene]()
+        end, accused, unsure = time.monotonic() + self.profile.wearing, set[Scene](), dict[Scene, Run]()
         tell(f"sweep of {self.how}: which calls do something now and then only")
         plan: dict[Scene, list[Point]] = {}
         seldom: list[tuple[Scene, Point]] = []
@@ -270,17 +270,33 @@ class Sweep:
                 seldom += [(worn, point) for point in plan[worn] if (point.file, point.line) in lines]
         for scene, point in dict.fromkeys([*seldom, *in_order(plan)]):
             if time.monotonic() > end or self.asked <= self.swept.found.keys():
-                return
+                break
             if scene in accused:
                 continue
             tell(f"sweep of {self.how}: calls that do something now and then only")
             run = self._make(Schedule(scene, point))
             self._count(run)
-            charges = self.charges(run)
-            if charges and self._confirm(run, charges):
+            if self._accuses(run, unsure):
                 accused.add(scene)
                 if not run.over:
                     return
+        self._confirm_unsure(unsure, accused)
+
+    def _accuses(self, run: Run, unsure: dict[Scene, Run]) -> bool:
+        """Whether what the run breaks is broken again; where somebody waited, who is not always the next, that is to
+        be seen later."""
+        charges = self.charges(run)
+        if charges and run.over and (run.waited or run.third_waited or run.blocks):
+            unsure.setdefault(run.schedule.scene, run)
+            self._used = OFTEN
+            return False
+        return bool(charges) and self._confirm(run, charges)
+
+    def _confirm_unsure(self, unsure: dict[Scene, Run], accused: set[Scene]) -> None:
+        """What was not sure was made again, of scenes that are not accused otherwise."""
+        for scene, run in unsure.items():
+            if scene not in accused:
+                self._confirm(run, self.charges(run))
 
     def _scan(self) -> Rare:
         """Which calls came to new lines when so many tasks had gone through, and to which."""
@@ -358,17 +374,11 @@ class Sweep:
             if run.third_waited or run.blocks:
                 blocked.add(alike)
             self.swept.operations += len(run.seen.recording.calls)
-            charges = self.charges(run)
-            if charges and run.over and (run.waited or run.third_waited or run.blocks):
-                unsure.setdefault(scene, run)  # who waits is not always the next
-                self._used = OFTEN
-            elif charges and self._confirm(run, charges):
+            if self._accuses(run, unsure):
                 accused.add(scene)
                 if not run.over:
                     return
-        for scene, run in unsure.items():
-            if scene not in accused:
-                self._confirm(run, self.charges(run))
+        self._confirm_unsure(unsure, accused)
 
     def points(self, scene: Scene) -> dict[Point, int]:
         """Where the first call of the scene can stand still, when one of its kind was made before."""

@@ -131,9 +131,11 @@ def test_two_clients_claim_one_after_the_other(id: str, broken: list[str], sound
 @pytest.mark.parametrize(
     ("schedule", "why"),
     [
-        ("claim,claim,late", "stands still within a line, or two that do"),
-        ("claim@7+1,claim", "stands still within a line, or two that do"),
-        ("claim@7,claim@8", "stands still within a line, or two that do"),
+        ("claim,claim,late", "stands still within a line, two that do"),
+        ("claim@7+1,claim", "stands still within a line, two that do"),
+        ("claim@7,claim@8", "stands still within a line, two that do"),
+        ("claim@7,claim,claim", "or three clients"),
+        ("ack@7,ack,worn=99", "99 tasks that have gone through"),
         ("push@7,push,fork", "one client that several use at once"),
         ("push@7,push,coroutines", "one client that several use at once"),
         ("push@7,claim,stopped", "a process that is stopped for longer than another one waits for it"),
