@@ -1,4 +1,7 @@
-"""Sound queues that are made otherwise than lowq's: each does something that its promises allow and ours never do."""
+"""Sound queues that are made otherwise than lowq's: each does something that its promises allow and ours never do.
+
+Long: each is a few lines on one queue, and they are read beside each other.
+"""
 
 from __future__ import annotations
 
