@@ -7,6 +7,7 @@ one client, is done once and answered twice. It ends when its folder is gone, or
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -22,7 +23,8 @@ LOOKS = 0.2
 """Seconds after which the server looks whether its folder is still there."""
 ALONE = 60.0
 """Seconds without a client after which it ends."""
-ADDRESS, JOURNAL = "address", "journal"
+ADDRESS, JOURNAL, SERVING = "address", "journal", "serving"
+"""Files of the folder: where the server is, what was done, and what it has locked as long as it lives."""
 
 
 class LineServer:
@@ -185,10 +187,18 @@ class LineServer:
 
 
 def serve(kind: type[LineServer]) -> None:
-    """Serve the queue of the folder, on the port, that the command line says; where, stands in a file there."""
+    """Serve the queue of the folder, on the port, that the command line says; where, stands in a file there.
+
+    Who starts it may be killed before it serves, and others start one, too: the first that comes is the only one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     folder, port = sys.argv[1:3]
+    alone = os.open(os.path.join(folder, SERVING), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
     server = kind(folder, int(port))
     new = os.path.join(folder, f"{ADDRESS}.new")
     with open(new, "w") as told:

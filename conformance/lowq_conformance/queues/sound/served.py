@@ -280,12 +280,15 @@ class OwnServer:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            _started[process.pid] = process
             end = time.monotonic() + BOUND
-            while not (told := self._told()) or told[1] != str(process.pid):
-                if time.monotonic() > end or process.poll() is not None:
+            while not self.is_alive():  # perhaps one whose starter was killed
+                if time.monotonic() > end or process.poll():
                     raise BrokenHarness("the server of lines does not start")
                 time.sleep(0.002)
+            if self.pid == process.pid:
+                _started[process.pid] = process
+            else:
+                process.wait(BOUND)
 
     def _program(self) -> str:
         kind = self._kind
