@@ -264,9 +264,8 @@ class JudgedCalls:
         """One of the tasks whose ids are known, in that state where there are such."""
         latest = {task.id: task for task in self.model.tasks if task.id is not None}
         replaced = {task.id for task in self.model.tasks if task.state == "replaced"}
-        named = [
-            task for task in latest.values() if task.standing or task.id not in replaced
-        ]  # whoever has the id now
+        # Whoever has the id now; when that is gone, it may be the dead one's again.
+        named = [task for task in latest.values() if task.standing or task.id not in replaced]
         wanted = [task for task in named if task.state == state] or named
         return wanted[which % len(wanted)] if wanted else None
 

@@ -276,9 +276,9 @@ class Director(Actor):
         """The other calls, one after the other, are over, or wait for this client, which goes on; or the second one
         stands still, too."""
         standing: Partner | None = None
-        second, third = order["second_stand"], None
+        stands = order["second_stand"], None
         try:
-            for partner, call, stand in zip(self._partners, order["calls"][1:], (second, third), strict=False):
+            for partner, call, stand in zip(self._partners, order["calls"][1:], stands, strict=False):
                 if order["still"]:
                     told = self._stop(partner, call, order["still"])
                 else:

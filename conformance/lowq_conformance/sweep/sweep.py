@@ -226,20 +226,11 @@ class Sweep:
             self._count(run)
             if run.waited:
                 waited.add(stretch)
-            charges = self.charges(run)
-            if not charges:
-                continue
-            if run.waited and run.over:
-                self._used = OFTEN
-                unsure.setdefault(scene, run)
-                continue
-            if self._confirm(run, charges):
+            if self._accuses(run, unsure):
                 over.add(scene)  # what more it breaks is seen in other scenes
                 if not run.over:
                     return  # who waits for ever does so in the next one, too
-        for scene, run in unsure.items():
-            if scene not in over and self._confirm(run, self.charges(run)):
-                over.add(scene)
+        self._confirm_unsure(unsure, over)
         free = {
             scene: {point: stretch for point, stretch in points.items() if stretch not in waits.get(scene, ())}
             for scene, points in plan.items()
@@ -293,10 +284,10 @@ class Sweep:
         return bool(charges) and self._confirm(run, charges)
 
     def _confirm_unsure(self, unsure: dict[Scene, Run], accused: set[Scene]) -> None:
-        """What was not sure was made again, of scenes that are not accused otherwise."""
+        """What was not sure was made again, of scenes not `accused` yet, which are where it is so."""
         for scene, run in unsure.items():
-            if scene not in accused:
-                self._confirm(run, self.charges(run))
+            if scene not in accused and self._confirm(run, self.charges(run)):
+                accused.add(scene)
 
     def _scan(self) -> Rare:
         """Which calls came to new lines when so many tasks had gone through, and to which."""

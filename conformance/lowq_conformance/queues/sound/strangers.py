@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from lowq import InvalidWork, Item, Lease, Pushed, State
-from lowq_conformance.contract.refusals import kinds
+from lowq_conformance.contract.refusals import EXPONENT, kinds
 from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 from lowq_conformance.queues.sound.plain import Client as PlainClient
 from lowq_conformance.queues.sound.rows import Row
@@ -302,7 +302,7 @@ class OneNumber(Journal):
 def as_one_number(work: Any) -> Any:
     """The work, in which whole floats are integers."""
     match work:
-        case float() if work.is_integer() and abs(work) < 1e21:
+        case float() if work.is_integer() and abs(work) < EXPONENT:
             return int(work)
         case list():
             return [as_one_number(each) for each in work]
