@@ -109,16 +109,17 @@ def test_a_client_that_reads_its_answer_a_byte_at_a_time_is_given_up_and_others_
     url: str, queue: Backend, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_up = threading.Event()
-    dawdles = _Channel.dawdles
+    close = _Channel.handle_close
 
-    def told(channel: _Channel, now: float) -> bool:
-        if dawdles(channel, now):
+    def told(channel: _Channel) -> None:
+        close(channel)
+        if channel.addr == addresses[0]:  # another's end says nothing about this one's
             given_up.set()
-        return given_up.is_set()
 
-    monkeypatch.setattr(_Channel, "dawdles", told)
+    monkeypatch.setattr(_Channel, "handle_close", told)
     queue.push("x" * 12_000_000)
-    clients = []
+    clients: list[socket.socket] = []
+    addresses: list[object] = []
     for _ in range(3):  # one more than there are threads
         client = socket.socket()
         opened.enter_context(client)
@@ -126,6 +127,7 @@ def test_a_client_that_reads_its_answer_a_byte_at_a_time_is_given_up_and_others_
         client.settimeout(BOUND)
         client.connect((urlsplit(url).hostname, urlsplit(url).port))
         client.sendall(b"GET /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        addresses.append(client.getsockname())
         assert client.recv(1) == b"H"
         clients.append(client)
 
@@ -140,6 +142,7 @@ def test_a_client_that_reads_its_answer_a_byte_at_a_time_is_given_up_and_others_
             left += part
 
     assert pushed
+    assert given_up.is_set()
     assert len(left) < 12_000_000
     assert queue.count() == Counts(ready=2)
 
