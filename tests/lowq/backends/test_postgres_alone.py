@@ -268,10 +268,10 @@ def test_background_workers_of_two_machines_take_over(
         return handler
 
     pids = []
-    queue.push("later", not_before=SystemClock().now() + LONG)
+    queue.push("later", not_before=SystemClock().now() + 60 * LONG)  # stays away
     for machine in ("one", "two"):
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
-        assert start(Worker(queue, handler_of(machine)), url, linger=2 * LONG, once_per_cluster=True)
+        assert start(Worker(queue, handler_of(machine)), url, linger=120 * LONG, once_per_cluster=True)
         log = locate(url).beside("log", "default")
         wait_for(partial(says, log, "this worker claims" if machine == "one" else "this one stands by"))
         pid = active_pid(url)
