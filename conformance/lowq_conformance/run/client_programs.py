@@ -41,10 +41,7 @@ def open_other(place):
     other = $opens(place)
 
 
-def prepare():
-$prepare
-
-def call():
+${{prepare}}def call():
     return answer_of(lambda: $other_call)
 
 $finish
@@ -74,8 +71,7 @@ def play(when):
     with $pool as pool:
         pool.submit(open_other, place).result()
         client = $opens(place)
-${{first}}        pool.submit(prepare).result()
-${{second}}        if when == 'before':
+${{before}}        if when == 'before':
             meanwhile()
         if when == 'during':
             sys.settrace(trace)
@@ -145,8 +141,6 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
         return write_turns(clause, facts)
     if at is None or at.step or schedule.second_at is not None or scene.third:
         raise NoProgram("it takes a client that stands still within a line, two that do, or three clients")
-    if scene.worn:
-        raise NoProgram(f"it takes {scene.worn} tasks that have gone through")
     if schedule.how in ("fork", "coroutines"):
         raise NoProgram("it takes one client that several use at once")
     if "close" in (scene.first, scene.second):
@@ -156,22 +150,19 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     in_threads = schedule.how == "threads" or "processes" not in facts.promises
     pool = "ThreadPoolExecutor" if in_threads else "ProcessPoolExecutor"
     script, calls = script_of(scene), Calls(facts)
-    turn = next(number for number, (client, _) in enumerate(script.before) if client == 1)
-    first, other, second = script.before[:turn], script.before[turn : turn + 1], script.before[turn + 1 :]
+    prepare, before = write_preparation(script.before, calls)
     ending = steps_of(script.after[:1])
-    prepare = calls.lines(steps_of(other), "other", 4)
     body = Template(SCHEDULE).substitute(
         opens=facts.opens,
         claim=calls.claim("client"),
-        prepare=("    global held\n" if "held = " in prepare else "") + prepare,
+        prepare=prepare,
         other_call=calls.line(script.calls[1], "other").removeprefix("held = "),
         finish=f"\ndef finish():\n{calls.lines(ending, 'other', 4)}\n" if ending else "",
         line=at.line,
         file=repr(f"/{at.file or file_of(clause)}"),
         time=at.time,
         pool=f"{pool}(1)" if in_threads else f"{pool}(1, get_context('fork'))",
-        first=calls.lines(steps_of(first), "client", 8),
-        second=calls.lines(steps_of(second), "client", 8),
+        before=before,
         call=calls.line(script.calls[0], "client").removeprefix("held = "),
         third=("        pool.submit(finish).result()\n" if ending else "")
         + calls.lines(steps_of(script.after[1:]), "client", 8),
@@ -179,6 +170,22 @@ def write_schedule(clause: ClauseReport, schedule: Schedule, facts: Facts) -> st
     imports = {"import sys", f"from concurrent.futures import {pool}, wait", "from itertools import count"}
     imports |= set() if in_threads else {"from multiprocessing import get_context"}
     return finish(clause, facts, body, imports)
+
+
+def write_preparation(parts: Iterable[Part], calls: Calls) -> tuple[str, str]:
+    """What is prepared: the functions in which the other client does its parts, and the lines of the client, which
+    asks for these."""
+    functions, lines = "", ""
+    for number, (client, steps) in enumerate(parts, 1):
+        if client == 0:
+            lines += calls.lines(steps, "client", 8)
+            continue
+        body = calls.lines(steps, "other", 4)
+        named = f"prepare_{number}"
+        known = "    global held\n" if "held = " in body else ""
+        functions += f"def {named}():\n{known}{body}\n\n"
+        lines += f"        pool.submit({named}).result()\n"
+    return functions, lines
 
 
 def steps_of(parts: Iterable[Part]) -> list[Step]:
@@ -238,6 +245,9 @@ class Calls:
                 return f"{client}.{verb}(held)"
             case ["extend", _]:
                 return f"held = {client}.extend(held{self._lease and f', {self._lease}'})"
+            case ["work_off", many]:
+                through = f"{client}.push(f'worn {{number}}')\n    {client}.ack({self.claim(client)})"
+                return f"for number in range({many}):\n    {through}"
             case ["open"]:
                 return "pass"  # it is open
             case ["pass", _]:

@@ -28,13 +28,13 @@ class Queue:
     def claim(self):
         names = sorted(os.listdir(self.place))
         for name in names:
-            old, new = self.place / name, self.place / name.replace("new", "had")
+            old, new = self.place / name, self.place / name.replace(" new", " had")
             if name.endswith(" new"):
                 try:
                     os.rename(old, new)  # by one alone
                 except FileNotFoundError:
                     continue
-                return Claimed(name.split()[0])
+                return Claimed(name.removesuffix(" new"))
 
     def ack(self, claimed):
         os.unlink(self.place / f"{claimed.work} had")
@@ -62,6 +62,19 @@ class Buffers(Queue):
             for each in self.kept:
                 super().push(each)
 
+class Tidies(Queue):
+    pushed = 0
+
+    def push(self, work):
+        super().push(work)
+        self.pushed += 1
+        if self.pushed % 10 == 0:
+            waiting = [self.place / name for name in os.listdir(self.place) if name.endswith(" new")]
+            for name in waiting:
+                os.rename(name, f"{name}ly named")
+            for name in waiting:  # and nobody finds it meanwhile
+                os.rename(f"{name}ly named", name)
+
 class Harness:
     queue = Queue
 
@@ -73,7 +86,11 @@ class ClaimsTwice(Harness):
 
 class BuffersPushes(Harness):
     queue = Buffers
+
+class TidiesUp(Harness):
+    queue = Tidies
 """
+TIDIES = next(number for number, line in enumerate(QUEUE.splitlines(), 1) if "meanwhile" in line)
 LINE = next(number for number, line in enumerate(QUEUE.splitlines(), 1) if "somebody else" in line)
 
 
@@ -103,6 +120,29 @@ def test_a_client_stands_still_where_the_schedule_says_and_two_have_one_task(tmp
     assert code == 1
     assert "\nAssertionError: ('one', 'one', ['two']); one after the other [('two', 'one', " in said, said
     assert sound == (0, "")
+
+
+@pytest.mark.parametrize("how", ["", ",threads"])
+def test_what_a_call_does_now_and_then_only_is_come_to_by_many_tasks(tmp_path: Path, how: str) -> None:
+    facts = about(tmp_path, "TidiesUp")
+    stood = f"`push()` stood still before `strangers.py:{TIDIES}` (when 8 tasks had gone through)"
+    schedule = f"lowq check x --schedule push@{TIDIES},claim,worn=8{how}"
+    program = write_program(say_broken("RACE-3", stood, schedule), facts)
+
+    code, said = run_program(program, facts, "repro.py")
+    sound = run_program(program.replace("TidiesUp", "Harness"), facts, "repro.py")
+
+    assert code == 1
+    assert "\nAssertionError: (None, None, ['new', 'one', 'two']); one after the other [(None, 'one', " in said, said
+    assert sound == (0, "")
+
+
+def test_both_prepare_what_they_settle_when_many_tasks_have_gone_through(tmp_path: Path) -> None:
+    facts = about(tmp_path, "ClaimsTwice")
+    schedule = f"lowq check x --schedule ack@{LINE},ack,worn=3"
+    program = write_program(say_broken("RACE-3", STOOD, schedule), facts)
+
+    assert run_program(program.replace("ClaimsTwice", "Harness"), facts, "repro.py") == (0, "")
 
 
 def test_a_process_is_killed_as_soon_as_its_push_has_returned(tmp_path: Path) -> None:
@@ -135,7 +175,6 @@ def test_two_clients_claim_one_after_the_other(id: str, broken: list[str], sound
         ("claim@7+1,claim", "stands still within a line, two that do"),
         ("claim@7,claim@8", "stands still within a line, two that do"),
         ("claim@7,claim,claim", "or three clients"),
-        ("ack@7,ack,worn=99", "99 tasks that have gone through"),
         ("push@7,push,fork", "one client that several use at once"),
         ("push@7,push,coroutines", "one client that several use at once"),
         ("push@7,claim,stopped", "a process that is stopped for longer than another one waits for it"),
