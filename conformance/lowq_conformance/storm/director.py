@@ -159,11 +159,11 @@ class Director(Actor):
         self.talk.tell({**self._told, "home": "" if own is None else own.home_name})
 
     def scan(self, order: dict[str, Any]) -> None:
-        """So many tasks went through, or as many as in so many seconds, and it was told before which of them a call
-        came to lines to which none had come before: to which, and in how many of the first rounds."""
+        """So many tasks went through, or as many as in so many seconds, of the clock or of the processor, and it was
+        told before which of them a call came to lines to which none had come before, and to which."""
         seen: dict[str, set[tuple[str, int]]] = {}
         rare: dict[str, Any] = {}
-        end = time.monotonic() + order["seconds"]
+        end, busy = time.monotonic() + order["seconds"], time.process_time() + order["busy"]
         for number in range(order["scan"]):
             steps: list[Step] = [["push", f"worn {number}"], ["claim"], ["ack", 0]]
             for step in steps:
@@ -175,7 +175,7 @@ class Director(Actor):
                     named = [[self.performer.own.name(file), line] for file, line in new]
                     rare.setdefault(step[0], [number, named])
             self.ledger.take()
-            if time.monotonic() > end:
+            if time.monotonic() > end or time.process_time() > busy:
                 break
         self.talk.tell({"run": order["run"], "rare": rare})
 

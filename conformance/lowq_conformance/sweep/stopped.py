@@ -25,9 +25,10 @@ from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import ACCIDENT_NAMES, has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import account_of
+from lowq_conformance.sweep.rehearsal import TRIES, Rehearsal
+from lowq_conformance.sweep.run import Run
 from lowq_conformance.sweep.scenes import scenes_of
 from lowq_conformance.sweep.schedule import Point, Scene, Schedule
-from lowq_conformance.sweep.sweep import Run, Sweep
 
 CLAUSE = "RACE-8"
 AIMS = (
@@ -50,8 +51,6 @@ IMPATIENCE = 0.25
 """Seconds for which the second client waits at most where SQLite does the waiting."""
 LOOKS = 5000
 """Configurations in which an order of a schedule's few calls is looked for."""
-TRIES = 3
-"""How often what was accused is made again, until it is accused again."""
 
 
 @dataclass(slots=True)
@@ -94,13 +93,12 @@ class StoppedClients:
         """A call waits for ever that has not returned `wedged` seconds after the first one went on."""
         self._subject, self._profile, self._still = subject, profile, profile.still
         self._lanes = [
-            Sweep(
+            Rehearsal(
                 subject,
                 agents,
                 folder,
                 "processes",
-                profile,
-                asked=(),
+                profile.looks,
                 wedged=wedged + self._still,
                 impatience=IMPATIENCE,
             )
@@ -156,12 +154,12 @@ class StoppedClients:
                     continue
                 if verb not in points_of:
                     points_of[verb] = from_the_middle(scout.points(Scene(verb, "push")))
-                    self.stops.stuck = self.stops.stuck or scout.swept.stuck
+                    self.stops.stuck = self.stops.stuck or scout.stuck
                 left.extend(Schedule(Scene(verb, second), point) for point in points_of[verb])
             aims += [Aim(left)] if left else []
         return aims
 
-    def _take(self, aim: Aim, lane: Sweep, run: Run) -> None:
+    def _take(self, aim: Aim, lane: Rehearsal, run: Run) -> None:
         """What the run came to is known."""
         schedule = run.schedule
         assert schedule.at is not None
@@ -174,14 +172,14 @@ class StoppedClients:
         if self.stops.charge is None and any(self._charges(run)):
             self._confirm(lane, schedule)
 
-    def _confirm(self, lane: Sweep, schedule: Schedule) -> None:
+    def _confirm(self, lane: Rehearsal, schedule: Schedule) -> None:
         """The schedule was made again by new clients at a new place; if it is accused again, then the queue is."""
         for _ in range(TRIES):
             self._confirm_once(lane, schedule)
             if self.stops.charge is not None:
                 return
 
-    def _confirm_once(self, lane: Sweep, schedule: Schedule) -> Run:
+    def _confirm_once(self, lane: Rehearsal, schedule: Schedule) -> Run:
         """The schedule was made by new clients at a new place, and what it is accused of is known."""
         run = lane.result(lane.order(schedule, fresh=True, still=self._still))
         self.stops.charge = next(self._charges(run), None)

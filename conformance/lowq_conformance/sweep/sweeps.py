@@ -14,10 +14,12 @@ from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.execution import WEDGED
 from lowq_conformance.storm.storms import nobody
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.sweep.rehearsal import Rare
 from lowq_conformance.sweep.schedule import How, Schedule
 from lowq_conformance.sweep.stopped import CLAUSE as STOPPED
 from lowq_conformance.sweep.stopped import StoppedClients
-from lowq_conformance.sweep.sweep import Rare, Sweep, Swept
+from lowq_conformance.sweep.sweep import Sweep
+from lowq_conformance.sweep.swept import Swept
 
 EVERY = 0.5
 """Seconds between two things that are told of a sweep."""

@@ -20,9 +20,10 @@ from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.loading import load
 from lowq_conformance.sweep import scenes
 from lowq_conformance.sweep.schedule import How, Scene, Schedule, parse
-from lowq_conformance.sweep.sweep import Sweep, Swept
+from lowq_conformance.sweep.sweep import Sweep
+from lowq_conformance.sweep.swept import Swept
 
-LASTING = replace(DEFAULT, sweeping=inf)
+LASTING = replace(DEFAULT, sweeping=inf, wearing=90.0)
 EXHAUSTIVE = "LOWQ_EXHAUSTIVE" in os.environ
 FEW = 14 if EXHAUSTIVE else 6
 """So many pairs of calls are enough for every day: the telling ones come first."""
@@ -293,11 +294,11 @@ def test_a_sound_queue_is_accused_of_nothing_where_both_calls_stand_still(sweep:
 def test_who_waits_for_the_first_comes_to_its_own_point_afterwards_and_goes_on(sweep: Made) -> None:
     asked = sweep("lowq_conformance.queues.sound.journal:Journal", "processes")
     scene = Scene("claim", "claim")
-    firsts = asked.points(scene)
-    *_, last = asked._second[scene]
+    firsts = asked.rehearsal.points(scene)
+    *_, last = asked.rehearsal.second[scene]
 
-    runs = [asked._make(Schedule(scene, point, last)) for point in firsts]
-    asked.close()
+    runs = [asked.rehearsal.make(Schedule(scene, point, last)) for point in firsts]
+    asked.rehearsal.close()
 
     assert all(run.over for run in runs)
     assert any(run.waited for run in runs)
@@ -350,8 +351,8 @@ def test_what_a_call_does_now_and_then_only_is_met(sweep: Made) -> None:
 def test_a_queue_that_does_the_same_each_time_is_swept_no_further(sweep: Made) -> None:
     asked = sweep("sqlite", "threads")
 
-    assert asked._scan() == {}
-    asked.close()
+    assert asked.rehearsal.scan(LONG) == {}
+    asked.rehearsal.close()
 
 
 def test_a_sound_queue_that_begins_a_new_file_now_and_then_is_accused_of_nothing(sweep: Made) -> None:
