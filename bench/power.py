@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from lowq_conformance.contract.profile import DEFAULT, PROFILES
+from lowq_conformance.contract.promises import PROMISES
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.broken import BROKEN, BrokenQueue
 from lowq_conformance.queues.sound import less
@@ -224,16 +225,20 @@ def looks(target: str, choices: argparse.Namespace) -> list[Trial]:
 
 
 def matrix_of_less(choices: argparse.Namespace) -> dict[str, list[Trial]]:
-    """The trials of each sound queue without one thing, and with `--pairs` without two, so many seeds each."""
-    found: dict[str, list[Trial]] = {}
+    """The trials of each sound queue without one thing, and with `--pairs` without two, so many seeds each; with
+    `--once` of the first queue that can lack it only, promises before what else can be lacked."""
+    lacking: dict[str, tuple[str, ...]] = {}
+    known: set[frozenset[str]] = set()
     for queue in less.QUEUES:
         if choices.only and queue.__name__.lower() not in choices.only:
             continue
-        words = less.words_of(queue)
+        words = list(dict.fromkeys(less.words_of(queue)))
         for lacks in [*combinations(words, 1), *(combinations(words, 2) if choices.pairs else ())]:
-            target = less.lacking(queue, lacks)
-            found[target.partition(":")[2]] = looks(target, choices)
-    return found
+            if not (choices.once and frozenset(lacks) in known):
+                lacking[less.lacking(queue, lacks)] = lacks
+            known.add(frozenset(lacks))
+    targets = sorted(lacking, key=lambda target: choices.once and not {*lacking[target]} <= PROMISES.keys())
+    return {target.partition(":")[2]: looks(target, choices) for target in targets}
 
 
 def in_turn(all: Iterable[Sequence[Trial]]) -> list[Trial]:
@@ -349,6 +354,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sound", action="store_true", help="the sound queues only")
     parser.add_argument("--less", action="store_true", help="sound queues that lack something only")
     parser.add_argument("--pairs", action="store_true", help="with --less: those that lack two things, too")
+    parser.add_argument("--once", action="store_true", help="with --less: each lack by one queue, promises first")
     parser.add_argument("--only", type=names, default=[], metavar="NAME,…", help="queues of these names only")
     parser.add_argument("--kind", choices=(ALONE, *KINDS.values()), help="of the broken queues, these only")
     parser.add_argument("--clauses", type=names, default=[], metavar="ID,…", help="of sound queues, these only")

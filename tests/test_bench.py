@@ -3,7 +3,12 @@
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+
+from lowq_conformance.contract.promises import PROMISES
+
+from bench.power import matrix_of_less
 
 ROOT = Path(__file__).parent.parent
 SUBJECTS = {"raw SQLite", "raw, as lowq", "lowq", "huey", "litequeue", "persist-queue", "diskcache"}
@@ -76,6 +81,20 @@ def test_what_the_suite_catches_is_told_and_a_run_that_is_in_the_file_is_not_mad
     (told,) = json.loads(figures.read_text())["broken"]
     assert (told["queue"], told["caught"], told["seeds"]) == ("LIFO", 1, 1)
     assert len(results.read_text().splitlines()) == 1
+
+
+def test_what_sound_queues_lack_can_be_looked_at_once_promises_first() -> None:
+    choices = {"only": (), "clauses": (), "profile": "default", "first": 3, "runs": 1}
+    every = matrix_of_less(Namespace(**choices, pairs=True, once=False))
+
+    once = [name.split(".") for name in matrix_of_less(Namespace(**choices, pairs=True, once=True))]
+    lacks = [frozenset(words) for _, *words in once]
+
+    assert len(lacks) == len(set(lacks))
+    assert set(lacks) == {frozenset(name.split(".")[1:]) for name in every}
+    promised = [words <= PROMISES.keys() for words in lacks]
+    assert promised == sorted(promised, reverse=True)
+    assert {queue for queue, *words in once if not {"persistent", "processes", "crash"} & {*words}} == {"Memory"}
 
 
 def test_a_quick_run_on_a_server_tells_a_figure_of_lowq_and_of_the_same_by_hand() -> None:
