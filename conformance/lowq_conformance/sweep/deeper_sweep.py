@@ -77,7 +77,11 @@ class DeeperSweep:
             return
         scenes = threes_of(subject.promises, subject.traits, self._how, moves=subject.can_pass_time)
         scenes = [scene for scene in scenes if clauses_about(scene, self._how) & self._asked]
-        firsts = {scene: list(self._rehearsal.points(scene)) for scene in scenes}
+        began, firsts = time.monotonic(), dict[Scene, list[Point]]()
+        for scene in scenes:
+            if time.monotonic() > began + self._profile.crowding / 2:
+                break
+            firsts[scene] = list(self._rehearsal.points(scene))
         one = in_turn({scene: (points, [None]) for scene, points in firsts.items()})
         both = in_turn({scene: (points, list(self._rehearsal.second[scene])) for scene, points in firsts.items()})
         self._make_all(chain(one, both), self._swept.threes, self._profile.crowding, "of three clients")

@@ -49,7 +49,7 @@ class Sweep:
         """All schedules were made that the profile has time for."""
         began = time.monotonic()
         try:
-            free = self._sweep(tell, began + self.profile.sweeping)
+            free = self._sweep(tell, began)
             if free is not None:
                 deeper = DeeperSweep(self.rehearsal, self.swept, self.profile, self.asked, tell)
                 self.rare = deeper.run_worn(self.rare)
@@ -78,11 +78,12 @@ class Sweep:
             self.rehearsal.close()
         return self.swept
 
-    def _sweep(self, tell: Callable[[str], None], end: float) -> dict[Scene, list[Point]] | None:
+    def _sweep(self, tell: Callable[[str], None], began: float) -> dict[Scene, list[Point]] | None:
         """Where the second call did not wait for the first, of scenes that are not accused; None where there is
         nothing more to look at."""
-        plan = self._plan(tell, end)
-        if plan is None:
+        end = began + self.profile.sweeping
+        plan = self._plan(tell, began + self.profile.sweeping / 2)
+        if self.rehearsal.stuck:
             return None
         waits: dict[Scene, set[int]] = {scene: set() for scene in plan}
         accusations = Accusations(self.rehearsal)
@@ -110,8 +111,8 @@ class Sweep:
             if scene not in accusations.scenes
         }
 
-    def _plan(self, tell: Callable[[str], None], end: float) -> Plan | None:
-        """Where the calls of all scenes can meet; None where the time is over before, or a call waits for ever."""
+    def _plan(self, tell: Callable[[str], None], end: float) -> Plan:
+        """Where the calls of the scenes can meet, of as many scenes as the queue is quick enough for."""
         subject = self.subject
         moves, redrives = subject.can_pass_time, subject.redrives
         scenes = scenes_of(subject.promises, subject.traits, self.how, moves=moves, redrives=redrives)
@@ -120,11 +121,9 @@ class Sweep:
         plan: Plan = {}
         for scene in scenes:
             tell(f"sweep of {self.how}: where {len(plan)} of {len(scenes)} pairs of calls can meet")
-            if time.monotonic() > end:
-                return None
+            if self.rehearsal.stuck or time.monotonic() > end:
+                break
             plan[scene] = self.rehearsal.points(scene)
-            if self.rehearsal.stuck:
-                return None
         for scene, points in plan.items():
             self.swept.plans(scene, len(points))
         return plan

@@ -58,7 +58,9 @@ class Swept:
         if self.stuck:
             raise NotObserved(self.stuck)
         if not effort.schedules:
-            raise NotPromised("no two of its calls can be put into such an order")
+            none = effort.pairs == effort.swept_pairs
+            can = "no two of its calls can be put" if none else "there was no time to put two of its calls"
+            raise NotPromised(f"{can} into such an order")
         return effort
 
     def plans(self, scene: Scene, schedules: int) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lowq_conformance.contract.effort import Effort
-from lowq_conformance.contract.outcomes import NotObserved
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised
 from lowq_conformance.contract.profile import DEFAULT
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.storm.agents import Agents
@@ -336,6 +338,21 @@ def test_a_sound_queue_is_accused_of_nothing_with_three_clients(sweep: Made, tar
     assert accused(swept) == {}
     assert swept.threes
     assert "of three clients" in str(swept.effort("RACE-3"))
+
+
+def test_of_a_slow_queue_some_pairs_of_calls_are_swept(sweep: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()
+    monkeypatch.setattr("lowq_conformance.sweep.sweep.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    asked = sweep("sqlite", "threads")
+    asked.profile = replace(DEFAULT, sweeping=30.0, wearing=0.0)
+
+    swept = asked.run(print)
+
+    assert 10 < len(swept.plan) < 20 < len(swept.scenes)
+    assert 10 < swept.schedules < 20
+    assert "pairs of calls swept" in str(swept.effort("RACE-3"))
+    with pytest.raises(NotPromised, match="there was no time to put two of its calls into such an order"):
+        swept.keeps("CANCEL-1")
 
 
 def test_what_a_call_does_now_and_then_only_is_met(sweep: Made) -> None:
