@@ -23,6 +23,8 @@ def wrong(q: Client, expected: str, *, sure: bool = False) -> Broken:
         raise NotPromised(why)
     if q.subject.is_late(q.place):
         raise NotObserved("the machine was too slow: a lease ran out, whose length the queue fixes")
+    if q.subject.gave_up:
+        raise NotObserved(f"the machine was too slow: {q.subject.gave_up}")
     q.subject.journal.expect(expected)
     return Broken(f"expected {expected}", shown=True)
 

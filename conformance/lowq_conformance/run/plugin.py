@@ -10,6 +10,7 @@ from random import SystemRandom
 from typing import Any, NoReturn
 
 import pytest
+from _pytest.runner import runtestprotocol  # what pytest-rerunfailures uses, too; nothing public does it
 from rich.console import Console
 
 from lowq_conformance.cases.fixtures import (
@@ -68,6 +69,8 @@ __all__ = [
 SEEDS = 2**32
 SIDES, TROUBLE = "lowq", "lowq_trouble"
 """Under which names a test's report carries what it said, and what is wrong with the harness."""
+TRIES = 3
+"""How often a test is made in which calls are given up."""
 RANDOM = {"seed", "random", "storms"}
 """Fixtures that are not the same with every seed."""
 
@@ -261,6 +264,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     ]
     if lacks:
         _say(item, Verdict.NOT_PROMISED, f"needs {lacks[0]}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """A test that came to no good end, in which a call was given up because its patience was over, is made again: a
+    slow machine explains it once, and a fault of the queue's shows again."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for left in reversed(range(TRIES)):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        used = item.stash.get(used_key, None)
+        if not left or used is None or not used.gave_up or all(report.passed for report in reports):
+            break
+        del item.stash[used_key]
+        if said_key in item.stash:
+            del item.stash[said_key]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

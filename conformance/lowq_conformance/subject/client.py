@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -333,10 +334,12 @@ class Client:
         text = format_call(f"{self.label}.{verb}", positional, passed, now)
         call = subject.journal.begin(text)
         raw = [part.raw if isinstance(part, Held) else part for part in positional]
+        began = time.monotonic()
         try:
             answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))
         except Exception as error:
             subject.journal.end(call, describe_error(error))
+            subject.note_refusal(text, error, began)
             raise Refused(text, error) from error
         subject.journal.end(call, shown(answer))
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -77,10 +78,12 @@ class Subject(UnderTest):
         asked: dict[str, str | int | None] = {"name": name, "capacity": capacity, "address": address}
         given = {keyword: value for keyword, value in asked.items() if value is not None}
         call = self.journal.begin(f"{label} = {format_call('open', [self.name_place(place)], given)}")
+        began = time.monotonic()
         try:
             raw = self.loop(place).result(self._harness.open(place, **given))
         except Exception as error:
             self.journal.end(call, describe_error(error))
+            self.note_refusal(call.text, error, began)
             raise Refused(call.text, error) from error
         if raw is None:
             raise BrokenHarness(f"{self.target}: open: expected a client, got None")
@@ -126,6 +129,7 @@ class Subject(UnderTest):
     def serve(self, place: Path) -> ServedPlace:
         """What keeps the queue of the place, which nobody has opened yet, and the way to it. Raises BrokenHarness."""
         self._places.add(place)
+        self.disturbed = True
         served = ServedPlace(self, place)
         self._served.append(served)
         return served

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq_conformance.contract.harness import brings
-from lowq_conformance.contract.outcomes import Refused
+from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
 from lowq_conformance.contract.promises import BrokenHarness, Traits
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.subject.deliveries import Deliveries
@@ -38,7 +38,12 @@ class UnderTest:
         self._passed: dict[Path, timedelta] = {}
         self._deliveries: dict[Path, Deliveries] = {}
         self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
-        self._inside: dict[Path, int] = {}
+        self._inside: dict[Path, list[int]] = {}
+        self.gave_up = ""
+        """The last call that was given up because the queue's patience was over, so that nobody knows whether it was
+        done; not where the suite itself keeps it from being done."""
+        self.disturbed = False
+        """Whether the suite may be in the way of calls: it takes the server away, or what is between."""
         self.shape: dict[str, frozenset[str] | None] = {}
         """What each method of its clients that was asked about takes by keyword; None: any."""
 
@@ -85,6 +90,14 @@ class UnderTest:
         """How long a lease is that is asked for: as long as is wanted, or as the queue fixes it."""
         return wanted if self.traits.fixed_lease is None else self.traits.fixed_lease
 
+    def note_refusal(self, call: str, error: Exception, began: float) -> None:
+        """The call, which `began` then (monotonic), was refused: perhaps because its patience was over."""
+        took, unheard = time.monotonic() - began, isinstance(error, (TimeoutError, ConnectionError))
+        if took < self.traits.patience.total_seconds() or self.disturbed or isinstance(error, ACCIDENTS):
+            return
+        if unheard or "server" in self.promises:
+            self.gave_up = f"{call} was given up after {took:.1f} s"
+
     def took(self, hold: object, place: Path, lease: timedelta) -> None:
         """Somebody has this in hand, until it is settled or its lease is over."""
         if self.traits.one_at_a_time or self.traits.fixed_lease is not None:
@@ -98,12 +111,12 @@ class UnderTest:
     def put(self, place: Path, tasks: int) -> None:
         """So many tasks more are in the queue at the place, or fewer; those of which nobody tells that they went are
         counted, too."""
-        self._inside[place] = self._inside.get(place, 0) + tasks
+        self._inside.setdefault(place, []).append(tasks)  # by any thread
 
     def has_no_room(self, place: Path, tasks: int = 1) -> str:
         """Why so many more tasks may be refused, in words; nothing where they may not."""
         room = self.traits.room
-        if room is None or self._inside.get(place, 0) + tasks <= room:
+        if room is None or sum(self._inside.get(place, ())) + tasks <= room:
             return ""
         return f"there is room for {room} task{'s' * (room > 1)} only"
 
@@ -112,14 +125,19 @@ class UnderTest:
         if not self.traits.one_at_a_time:
             return False
         now = self.now(place)
-        return any(where == place and (until is None or until > now) for where, until, _ in self._hands.values())
+        return any(until is None or until > now for _, until in self._hands_at(place))
 
     def is_late(self, place: Path) -> bool:
         """Whether a lease whose length the queue fixes has really run out before anybody meant it to."""
         if self.can_pass_time or self.traits.fixed_lease is None:
             return False
         now = self.now(place)
-        return any(where == place and until is not None and until <= now for where, until, _ in self._hands.values())
+        return any(until is not None and until <= now for _, until in self._hands_at(place))
+
+    def _hands_at(self, place: Path) -> list[tuple[int, datetime | None]]:
+        """What is in hand at the place, by numbers, and until when; other threads may take and settle meanwhile."""
+        hands = self._hands.copy().items()
+        return [(number, until) for number, (where, until, _) in hands if where == place]
 
     def deliveries(self, place: Path) -> Deliveries | None:
         """How often the tasks of that place were handed out, where that matters."""
@@ -138,11 +156,9 @@ class UnderTest:
         """The leases that are over by now were meant to be."""
         if self._hands:
             now = self.now(place)
-            over = [
-                key for key, (where, until, _) in self._hands.items() if where == place and until and until <= now
-            ]
-            for key in over:
-                del self._hands[key]
+            for number, until in self._hands_at(place):
+                if until is not None and until <= now:
+                    self._hands.pop(number, None)
 
     @property
     def delay(self) -> timedelta:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lowq_conformance.queues.sound import less
@@ -53,3 +54,30 @@ def test_a_program_tells_its_places_apart(tmp_path: Path) -> None:
         ]
     finally:
         subject.close()
+
+
+class Meanwhile(datetime):
+    """An instant at which, when it is looked at, somebody else claims."""
+
+    claim: Callable[[], None]
+
+    def __le__(self, other: Any) -> bool:
+        self.claim()
+        return super().__le__(other)
+
+    def __gt__(self, other: Any) -> bool:
+        self.claim()
+        return super().__gt__(other)
+
+
+@pytest.mark.parametrize("look", ["serves_nobody", "_pass"])
+def test_what_is_in_hand_is_looked_at_while_others_claim(look: str, tmp_path: Path) -> None:
+    subject = load("lowq_conformance.queues.sound.strangers:OneAtATime").fresh()
+    hands = [object() for _ in range(30)]
+    until = Meanwhile.now(UTC) - timedelta(hours=1)
+    until.claim = lambda: subject.took(hands.pop(), tmp_path, timedelta(0))
+    subject._hands = dict.fromkeys(range(3), (tmp_path, until, hands[0]))
+
+    getattr(subject, look)(tmp_path)
+
+    assert len(hands) < 30
