@@ -203,6 +203,9 @@ def test_many_pushed_within_a_moment_keep_their_order(q: Client) -> None:
             q.push(work)
             pushed.append(work)
 
-    took = [takes(q, work) for work in in_time(pushed)]
-    if len(took) < THOUSAND:
-        raise NotObserved(f"the machine or the queue was too slow: {len(took):,} works went through")
+    through = 0
+    for work in in_time(pushed):
+        q.ack(takes(q, work))  # so that there is less to look through
+        through += 1
+    if through < THOUSAND:
+        raise NotObserved(f"the machine or the queue was too slow: {through:,} works went through")
