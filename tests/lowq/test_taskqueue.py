@@ -491,7 +491,9 @@ def test_an_application_from_the_readme_of_the_ancestor_runs(folder: Path) -> No
         [sys.executable, "app.py"], cwd=folder, capture_output=True, text=True, timeout=BOUND, check=True
     )
 
-    assert (done.stdout, done.stderr) == ("returned\n", "")
+    assert done.stdout == "returned\n"
+    # Where the worker was quick, the task that failed waits for its retry by then, and nobody would run it.
+    assert done.stderr == "" or "UnattendedWarning: a task of " in done.stderr
     queue = open_backend("jobs.db")
     end = time.monotonic() + BOUND
     while queue.count() != Counts(scheduled=1):

@@ -151,7 +151,7 @@ def forgets(q: Client, *ended: str) -> None:
 
 def must_list(q: Client, state: str) -> None:
     """Raise NotPromised where tasks in that state are not counted, and so need not be listed."""
-    if state not in q.count():
+    if state not in (q.count() or ()):
         raise NotPromised(f"{state} tasks are not counted, and need not be listed")
 
 

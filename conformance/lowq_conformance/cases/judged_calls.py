@@ -201,7 +201,7 @@ class JudgedCalls:
         """Whether only works are missing in the listing that are in states which the queue does not count."""
         at, counts = self._time(client.count)
         kept = [(work_text(task.work), self.model.state(task, at)) for task in self.model.tasks]
-        told = Counter(work for work, state in kept if state in counts)
+        told = Counter(work for work, state in kept if state in (counts or ()))
         every = Counter(work for work, state in kept if state is not None)
         return told <= Counter(work_text(carried(task, "work")) for task in listed) <= every and told != every
 

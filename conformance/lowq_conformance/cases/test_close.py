@@ -50,7 +50,7 @@ def test_use_after_closing_raises_a_named_error(q: Client, verb: str) -> None:
         raise NotPromised(f"the client has no method {verb}")
     q.push("a")
     q.push("b")
-    held = q.claim()
+    held = something(q)
     q.close()
     uses: dict[str, Callable[[], object]] = {
         "push": lambda: expect_refusal(q.push, "c"),

@@ -286,7 +286,8 @@ def agrees(q: Client, **states: list[Any]) -> None:
     Works in states that the queue does not count need not be listed.
     """
     counts = q.count()
-    expect(q, bool(counts), "how many are scheduled, ready, leased and dead")
+    if counts is None:
+        raise wrong(q, "how many are scheduled, ready, leased and dead")
     for state, number in counts.items():
         if state in ("scheduled", "ready", "leased", "dead"):
             expect(q, number == len(states.get(state, [])), f"{len(states.get(state, []))} {state}")

@@ -13,6 +13,7 @@ import pytest
 
 from lowq_conformance.cases.expect import (
     asks_for_leases,
+    claim,
     expect,
     expect_named_error,
     expect_refusal,
@@ -270,7 +271,7 @@ def test_a_number_is_no_lease_or_means_seconds(q: Client, lease: Any) -> None:
     asks_for_leases(q)
     q.push("a")
     try:
-        held = q.claim(lease_for=lease)
+        held = claim(q, lease_for=lease)
     except Refused:
         held = takes(q, "a")
     expect(q, held is not None, "a task")

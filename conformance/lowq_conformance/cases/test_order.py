@@ -72,10 +72,9 @@ def test_the_higher_priority_comes_first(q: Client) -> None:
 def test_a_priority_pushed_later_comes_before_what_waits(q: Client) -> None:
     q.push("waits", priority=1)
     q.push("waits too", priority=1)
-    first = q.claim()
+    something(q)
     q.push("urgent", priority=2)
 
-    assert first is not None
     gives(q, "urgent")
 
 

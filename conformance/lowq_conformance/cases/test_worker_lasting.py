@@ -115,7 +115,7 @@ def test_a_task_that_takes_longer_than_its_lease_is_run_once(q: Client, workers:
 def take_all(q: Client, most: int) -> set[str]:
     """The works, as texts, that could be claimed, and were acked, at most so many; none where nobody claims."""
     taken = set[str]()
-    while q.has("claim") and len(taken) < most and (held := q.claim()) is not None:
+    while q.has("claim") and len(taken) < most and (held := claim(q)) is not None:
         q.ack(held)
         taken.add(work_text(held.work))
     return taken

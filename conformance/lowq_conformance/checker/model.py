@@ -74,6 +74,8 @@ class Model:
             return one.priority > other.priority
         if not spec.fifo or (spec.requeue == "any" and (one.returned or other.returned)):
             return False
+        if "redriven" in one.past or "redriven" in other.past:  # perhaps as a new task, behind the others
+            return False
         if spec.due_order == "push" or (one.not_before is None and other.not_before is None):
             return one.number < other.number
         if spec.due_order is None or one.not_before is None or other.not_before is None:

@@ -53,8 +53,8 @@ class Client(Protocol):
         return None
 
     def extend(self, *args: Any, **kwargs: Any) -> Any:
-        """`extend(claimed)` [extend]: it is held for `lease_for=` from now, where that is taken. What is answered, if
-        it is not None or True, is what was claimed from then on."""
+        """`extend(claimed)` [extend]: it is held for `lease_for=` from now, where that is taken, or else for as long
+        as the claim asked for. What is answered, if it is not None or True, is what was claimed from then on."""
         return None
 
     def dead_letter(self, *args: Any, **kwargs: Any) -> Any:

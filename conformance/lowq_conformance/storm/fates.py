@@ -39,7 +39,7 @@ def follow_up(calls: Sequence[RecordedCall]) -> list[Step]:
 
 def follow_up_aside(calls: Sequence[RecordedCall]) -> list[Step]:
     """As `follow_up`, and what was claimed and did not come is redriven, since the queue may have set it aside."""
-    claimed = dict.fromkeys(call.result["id"] for call in calls if call.kind == "claim" and call.result)
+    claimed = dict.fromkeys(call.result["name"] for call in calls if call.kind == "claim" and call.result)
     return [["drain", DRAIN], *(["redrive", id] for id in claimed if id is not None), *follow_up(calls)]
 
 
@@ -162,7 +162,7 @@ def find_miscounted(run: Execution) -> Iterator[Charge]:
     for call in calls:
         if call.process != END or call.kind != "count" or call.ret is None or call.error is not None:
             continue
-        wrong = [f"{call.result[state]} {state}" for state in states if call.result.get(state)]
+        wrong = [f"{call.result[state]} {state}" for state in states if (call.result or {}).get(state)]
         if wrong:
             said = f"after the kills all came out and was acked, and {' and '.join(wrong)} are counted"
             yield Charge("CRASH-6", said, line(run, call))
@@ -219,7 +219,7 @@ def fates_of(calls: Sequence[RecordedCall]) -> dict[str, Fate]:
                 work = call.args["work"]
             case "claim" if call.result is not None:
                 work = works[call.process, call.number] = call.result["work"]
-                ids[call.result["id"]] = work
+                ids[call.result["name"]] = work
             case "ack" | "extend" | "dead_letter":
                 work = works[call.process, call.args["claim"]]
                 if call.kind == "dead_letter" and call.args["id"] is not None:

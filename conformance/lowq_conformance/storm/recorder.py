@@ -129,7 +129,7 @@ class Recorder:
             while held is None and time.monotonic() < end:
                 time.sleep(0.01)
                 held = self.client.claim(lease_for=lease_for)
-            came(None if held is None else {"work": held.work, "id": encode_id(held.id), "attempts": held.attempts})
+            came(None if held is None else encode_held(held))
         if held is not None:
             self._claims[held] = self.log.number
         return held
@@ -280,6 +280,12 @@ def encode_pushed(work: Any, priority: int, not_before: datetime | None) -> dict
 def encode_answer(answer: Answer) -> dict[str, Any]:
     """What a push said, as it is written down."""
     return {"added": answer.added, "id": encode_id(answer.id)}
+
+
+def encode_held(held: Held) -> dict[str, Any]:
+    """What was handed out, as it is written down."""
+    id, name = encode_id(held.id), encode_name(held.id)
+    return {"work": held.work, "id": id, "name": name, "attempts": held.attempts}
 
 
 def encode_id(id: Any) -> str | None:

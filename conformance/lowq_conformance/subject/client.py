@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +36,8 @@ class Held:
 
     label: str
     raw: Any
+    lease: timedelta = MINUTE
+    """For how long it is held."""
 
     @property
     def work(self) -> Any:
@@ -75,6 +77,8 @@ class Client:
         self.place = place
         self.closed = False
         self._pid = os.getpid()
+        self._kept: dict[int, Any] = {}
+        """What it has claimed and not settled: a claim may last as long as its object, as where that has a lock."""
 
     @property
     def promises(self) -> frozenset[str]:
@@ -163,13 +167,13 @@ class Client:
         if wait is not None and "wait" in self.promises:
             passed["wait"] = wait
         try:
-            held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)))
+            held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)), lease_for)
         except Refused as refusal:
             if self._has_one(refusal):
                 return None
             raise
         if held is not None:
-            self._took(held, self.subject.lease(lease_for))
+            self._took(held, held.lease)
         return held
 
     def _has_one(self, refusal: Refused) -> bool:
@@ -179,6 +183,7 @@ class Client:
 
     def _took(self, held: Held, lease: timedelta, *, longer: bool = False) -> None:
         """The task is in hand for so long; `longer`: as it was before."""
+        self._kept[id(held.raw)] = held.raw
         self.subject.took(held.raw, self.place, lease)
         if (delivered := self.subject.deliveries(self.place)) is not None:
             until = self.subject.now(self.place) + lease if "lease" in self.promises else None
@@ -190,10 +195,16 @@ class Client:
     def extend(self, held: Held, *, lease_for: timedelta) -> Held:
         """The lease was extended; use what is returned from now on."""
         raw = self._settle("extend", held, {"lease_for": lease_for} if self.takes("extend", "lease_for") else {})
-        longer = held if raw is None or raw is True else Held(held.label, raw)
+        length = self.extension(held, lease_for)
+        longer = replace(held, raw=held.raw if raw is None or raw is True else raw, lease=length)
         self.subject.let_go(held.raw)
-        self._took(longer, self.subject.lease(lease_for), longer=True)
+        self._took(longer, length, longer=True)
         return longer
+
+    def extension(self, held: Held, lease_for: timedelta) -> timedelta:
+        """How long an extension holds the task from then on that asks for so long: where extend takes no length, for
+        as long as the claim asked for."""
+        return self.subject.lease(lease_for) if self.takes("extend", "lease_for") else held.lease
 
     def ack(self, held: Held, *, claim_for: timedelta | None = None) -> Held | None:
         """The task is done; with `claim_for`, only where the client takes it, what was claimed in the same step."""
@@ -201,10 +212,10 @@ class Client:
             self._settle("ack", held, {})
             self.subject.put(self.place, -1)
             return None
-        taken = self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)))
+        taken = self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)), claim_for)
         self.subject.put(self.place, -1)
         if taken is not None:
-            self._took(taken, claim_for)
+            self._took(taken, taken.lease)
         return taken
 
     def release(
@@ -249,12 +260,14 @@ class Client:
         listed = self._call("tasks", [], {} if state is None else {"state": State(state)}, _listing)
         return list(listed)
 
-    def count(self) -> dict[str, int]:
-        """How many tasks are in each state that the queue counts: by attribute or, in a mapping, by name."""
+    def count(self) -> dict[str, int] | None:
+        """How many tasks are in each state that the queue counts: by attribute or, in a mapping, by name, where a
+        state may be missing that no task is in; None where nothing is told."""
         counts = self._call("count", [], {}, format_value)
         if isinstance(counts, Mapping):
             return {str(state): number for state, number in counts.items()}
-        return {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
+        told = {state.value: getattr(counts, state.value) for state in State if hasattr(counts, state.value)}
+        return told or None
 
     def peek(self) -> Any:
         """What the queue shows as being next, or None."""
@@ -288,14 +301,14 @@ class Client:
         self.subject.journal.assign(label)
         return label, raw
 
-    def _hold(self, label: str, raw: Any) -> Held | None:
+    def _hold(self, label: str, raw: Any, lease_for: timedelta) -> Held | None:
         if raw is None:
             return None
         if not hasattr(raw, "work"):
             raise BrokenHarness(
                 f"{self.subject.target}: claim: expected None or something with .work, got {type(raw).__name__}"
             )
-        return Held(label, raw)
+        return Held(label, raw, self.subject.lease(lease_for))
 
     def _settle(
         self,
@@ -308,6 +321,7 @@ class Client:
         if answer is False:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         if verb != "extend":
+            self._kept.pop(id(held.raw), None)
             self.subject.let_go(held.raw)
             self._let_it_go(held, verb)
         return answer
@@ -337,6 +351,8 @@ class Client:
         began = time.monotonic()
         try:
             answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))
+            if isinstance(answer, Iterator):  # such as a generator, whose body is a part of the call
+                answer = list(answer)
         except Exception as error:
             subject.journal.end(call, describe_error(error))
             subject.note_refusal(text, error, began)

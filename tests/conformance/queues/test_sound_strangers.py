@@ -26,6 +26,7 @@ from lowq_conformance.subject.loading import load
 LESS = "lowq_conformance.queues.sound.less"
 DEAD = "lowq_conformance.queues.sound.dead"
 REMEMBERING = "lowq_conformance.queues.sound.remembering"
+MANNERS = "lowq_conformance.queues.sound.manners"
 RELUCTANT = "lowq_conformance.queues.sound.reluctant"
 STRANGERS = "lowq_conformance.queues.sound.strangers"
 
@@ -268,3 +269,19 @@ def forked() -> Iterator[None]:
         os.close(tells)
         os.waitpid(pid, 0)
         os.close(hears)
+
+
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [
+        ("FindsNothingAtFirst", ("CLOSE-2", "ORDER-3", "INPUT-4", "DELIVER", "LEASE")),
+        ("RedrivesAsNew", ("DEAD", "HEADERS", "ORDER", "DELIVER")),
+        ("Touches", ("LEASE", "HEADERS", "DELIVER-11")),
+        ("ListsOneByOne", ("DELIVER", "HEADERS", "DEAD", "RELEASE", "KEEP", "BATCH")),
+        ("CountsByGroup", ("DELIVER", "DEAD", "CANCEL", "CRASH-6")),
+        ("HoldsByObject", ("DELIVER", "CLOSE", "RACE-1", "ORDER")),
+        ("NumbersForIds", ("CRASH", "DEAD", "CANCEL")),
+    ],
+)
+def test_other_manners_are_no_faults(name: str, only: tuple[str, ...]) -> None:
+    assert faults(f"{MANNERS}:{name}", *only) == {}
