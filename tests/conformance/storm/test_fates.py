@@ -38,7 +38,7 @@ class Told:
         if verb == "cancel":
             self.call("v0", "cancel", {"id": "7", "work": "g1"}, None if cut else True, cut=cut)
             return
-        claim = self.call("v0", "claim", {}, {"work": "g1", "id": "7"})
+        claim = self.call("v0", "claim", {}, {"work": "g1", "id": "7", "name": "7"})
         if verb == "extend":
             self.call("v0", "extend", {"claim": claim}, None if cut else True, cut=cut)
             return
@@ -49,7 +49,7 @@ class Told:
 
     def come_out(self, who: str = END, *, acked: bool = True) -> None:
         """The task came out at the end."""
-        claim = self.call(who, "claim", {}, {"work": "g1", "id": "7"})
+        claim = self.call(who, "claim", {}, {"work": "g1", "id": "7", "name": "7"})
         if acked:
             self.call(who, "ack", {"claim": claim}, True)
 
@@ -156,7 +156,7 @@ def cut_off(told: Told, verb: str) -> None:
         return
     told.call("v0", "push", {"work": "g1"}, {"added": True, "id": "7"}, cut=verb == "push")
     if verb != "push":
-        claim = told.call("v0", "claim", {}, {"work": "g1", "id": "7"}, cut=verb == "claim")
+        claim = told.call("v0", "claim", {}, {"work": "g1", "id": "7", "name": "7"}, cut=verb == "claim")
     if verb == "ack":
         told.call("v0", "ack", {"claim": claim}, cut=True)
 

@@ -52,7 +52,7 @@ def test_each_call_is_there_with_its_answer_and_both_of_its_times(recorder: Reco
 
     assert [(call.number, call.kind, call.result) for call in calls] == [
         (0, "push", {"added": True, "id": held.id}),
-        (1, "claim", {"work": {"x": 1}, "id": held.id, "attempts": 1}),
+        (1, "claim", {"work": {"x": 1}, "id": held.id, "name": held.id, "attempts": 1}),
         (2, "ack", True),
         (3, "claim", None),
     ]
