@@ -10,7 +10,8 @@ from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotObserved, N
 from lowq_conformance.contract.promises import REMEMBERED
 from lowq_conformance.contract.refusals import holds_whole_float, may_refuse
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.under_test import UnderTest
 

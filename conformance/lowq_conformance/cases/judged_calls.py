@@ -18,8 +18,9 @@ from lowq_conformance.checker.model import Model
 from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Overtaken, Span
 from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import Answer, Client, Held
-from lowq_conformance.subject.client import field as carried
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.answers import field as carried
+from lowq_conformance.subject.client import Client, Held
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)

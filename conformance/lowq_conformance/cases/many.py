@@ -8,7 +8,8 @@ from itertools import takewhile
 
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
-from lowq_conformance.subject.client import Answer, Client
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import Client
 
 LONGEST = 30.0
 """Seconds for one and the same call with many works: less than any lease that is asked for here."""

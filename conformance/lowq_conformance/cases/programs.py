@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from lowq_conformance.cases.judged_calls import SECOND, JudgedCalls, describe, micros
 from lowq_conformance.checker.model_tasks import Mismatch
 from lowq_conformance.contract.outcomes import Refused
-from lowq_conformance.subject.client import Answer
-from lowq_conformance.subject.client import field as carried
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.answers import field as carried
 
 WORKS = ["a", "a", "a", "b", "b", "c", {"x": 1, "y": 2}, {"y": 2, "x": 1}, 1, True]
 PRIORITIES = [0, 0, 0, 1, 2, -1, 2**31 - 1, -(2**31)]

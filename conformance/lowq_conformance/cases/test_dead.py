@@ -11,7 +11,8 @@ from lowq import State
 from lowq_conformance.cases.expect import expect, gives, must_list, nothing, require, takes
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
-from lowq_conformance.subject.client import Client, field
+from lowq_conformance.subject.answers import field
+from lowq_conformance.subject.client import Client
 
 
 def bury(q: Client) -> Any:

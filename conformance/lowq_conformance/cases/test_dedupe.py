@@ -24,7 +24,8 @@ from lowq_conformance.cases.expect import (
 )
 from lowq_conformance.cases.timing import fall_due, later, not_yet, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
-from lowq_conformance.subject.client import Answer, Client, Held
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import Client, Held
 
 SAME_CHECKSUM = ("plumless", "buckeroo", "beb", "ccc", "Aa", "BB")
 """Pairs of the same CRC-32, the same Adler-32, and the same hash in Java, whatever stands before and behind them."""

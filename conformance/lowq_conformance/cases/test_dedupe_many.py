@@ -15,7 +15,8 @@ from lowq_conformance.cases.fixtures import loaded_key
 from lowq_conformance.cases.many import in_time, push_together
 from lowq_conformance.cases.test_dedupe import require_added
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.subject.client import Answer, Client
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import Client
 
 MANY = 3000
 """Of so many different works two are equal, all but surely, to whoever keeps 20 bits of each only."""

@@ -29,7 +29,8 @@ from lowq_conformance.cases.expect import (
 )
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
-from lowq_conformance.subject.client import MINUTE, Client, Held, field
+from lowq_conformance.subject.answers import field
+from lowq_conformance.subject.client import MINUTE, Client, Held
 
 Reopen = Callable[[Client], Client]
 

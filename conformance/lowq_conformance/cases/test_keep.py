@@ -20,7 +20,8 @@ from lowq_conformance.cases.expect import (
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import Client, field
+from lowq_conformance.subject.answers import field
+from lowq_conformance.subject.client import Client
 
 Reopen = Callable[[Client], Client]
 

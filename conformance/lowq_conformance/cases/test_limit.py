@@ -14,7 +14,8 @@ from lowq_conformance.cases.test_dead import states_told
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import Client, field
+from lowq_conformance.subject.answers import field
+from lowq_conformance.subject.client import Client
 
 MANY, FEW = 100, 3
 """How often a task is handed out at most: where time is moved or does not matter, and where it really passes."""

@@ -29,7 +29,8 @@ from lowq_conformance.cases.expect import (
 from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import MINUTE, Client, Held, field
+from lowq_conformance.subject.answers import field
+from lowq_conformance.subject.client import MINUTE, Client, Held
 
 STATES = {"scheduled", "ready", "leased", "dead"}
 LARGE = 300_000

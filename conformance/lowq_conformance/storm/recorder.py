@@ -20,7 +20,8 @@ from typing import Any
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.history.units import NANOSECONDS
-from lowq_conformance.subject.client import Answer, Client, Held
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import Client, Held
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SUFFIX = ".calls"

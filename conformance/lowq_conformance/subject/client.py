@@ -15,19 +15,25 @@ from lowq_conformance.contract.outcomes import ACCIDENTS, NotPromised, Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.answers import (
+    Answer,
+    field,
+    has_instant,
+    read_answer,
+    read_yes_or_no,
+    show_claim,
+    show_listed,
+    show_listing,
+    show_nothing,
+    show_push,
+    show_push_many,
+    show_settle,
+)
 from lowq_conformance.subject.program import format_call, format_value
 from lowq_conformance.subject.under_test import UnderTest
 from lowq_conformance.support.text import describe_error
 
 MINUTE = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a push said: the id of the standing task and whether this push added it; None where it does not say."""
-
-    id: Any = None
-    added: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,14 +63,6 @@ class Held:
 
     def __repr__(self) -> str:
         return self.label
-
-
-def field(raw: Any, name: str) -> Any:
-    """A field of something that a queue handed out, of it or of its task, or None where it has none."""
-    for holder in (getattr(raw, "task", None), raw):
-        if holder is not None and hasattr(holder, name):
-            return getattr(holder, name)
-    return None
 
 
 class Client:
@@ -115,7 +113,7 @@ class Client:
         if headers is not None and "headers" in self.promises:
             passed["headers"] = headers
         try:
-            answer = _answer(self._call("push", [work], passed, _show_push))
+            answer = read_answer(self._call("push", [work], passed, show_push))
         except Refused as refusal:
             traits = self.subject.traits
             if (
@@ -147,13 +145,13 @@ class Client:
         if "headers" not in self.promises:
             given = [replace(item, headers=Headers()) for item in given]
         try:
-            answers = self._call("push_many", [given], {}, _show_push_many)
+            answers = self._call("push_many", [given], {}, show_push_many)
         except Refused as refusal:
             if not isinstance(refusal.cause, ACCIDENTS):
                 refusal.stated = self.subject.has_no_room(self.place, len(given))
             raise
         self.subject.put(self.place, len(given))
-        return [_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
+        return [read_answer(answer) for answer in answers] if isinstance(answers, (list, tuple)) else None
 
     def claim(self, *, lease_for: timedelta = MINUTE, wait: timedelta | None = None) -> Held | None:
         """What was handed out, or None; `wait` is passed where it is given and promised.
@@ -167,7 +165,7 @@ class Client:
         if wait is not None and "wait" in self.promises:
             passed["wait"] = wait
         try:
-            held = self._hold(*self._name(self._call("claim", [], passed, _show_claim)), lease_for)
+            held = self._hold(*self._name(self._call("claim", [], passed, show_claim)), lease_for)
         except Refused as refusal:
             if self._has_one(refusal):
                 return None
@@ -212,7 +210,7 @@ class Client:
             self._settle("ack", held, {})
             self.subject.put(self.place, -1)
             return None
-        taken = self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, _show_claim)), claim_for)
+        taken = self._hold(*self._name(self._settle("ack", held, {"claim_for": claim_for}, show_claim)), claim_for)
         self.subject.put(self.place, -1)
         if taken is not None:
             self._took(taken, taken.lease)
@@ -243,21 +241,21 @@ class Client:
 
     def redrive(self, id: Any) -> bool | None:
         """What redrive said: True, False, or None where it does not say."""
-        return _yes_or_no(self._call("redrive", [id], {}, format_value))
+        return read_yes_or_no(self._call("redrive", [id], {}, format_value))
 
     def cancel(self, id: Any) -> bool | None:
         """What cancel said: True, False, or None where it does not say."""
-        gone = _yes_or_no(self._call("cancel", [id], {}, format_value))
+        gone = read_yes_or_no(self._call("cancel", [id], {}, format_value))
         self.subject.put(self.place, -int(gone is True))
         return gone
 
     def task(self, id: Any) -> Any:
         """The task as the queue tells of it, or None."""
-        return self._call("task", [id], {}, _show_listing)
+        return self._call("task", [id], {}, show_listed)
 
     def tasks(self, *, state: str | None = None) -> list[Any]:
         """What is in the queue, as it tells; `state` only where the client takes it."""
-        listed = self._call("tasks", [], {} if state is None else {"state": State(state)}, _listing)
+        listed = self._call("tasks", [], {} if state is None else {"state": State(state)}, show_listing)
         return list(listed)
 
     def count(self) -> dict[str, int] | None:
@@ -271,7 +269,7 @@ class Client:
 
     def peek(self) -> Any:
         """What the queue shows as being next, or None."""
-        return self._call("peek", [], {}, _show_claim)
+        return self._call("peek", [], {}, show_claim)
 
     def next_due(self) -> datetime | None:
         """What next_due said."""
@@ -281,7 +279,7 @@ class Client:
     def close(self) -> None:
         """The client was closed."""
         self.closed = True
-        self._call("close", [], {}, _nothing)
+        self._call("close", [], {}, show_nothing)
 
     def let_go(self) -> None:
         """Close without record whatever the test left open; CLOSE has its own tests, so that errors do not matter."""
@@ -317,7 +315,7 @@ class Client:
         passed: dict[str, Any],
         shown: Callable[[Any], str] | None = None,
     ) -> Any:
-        answer = self._call(verb, [held], passed, shown or _show_settle)
+        answer = self._call(verb, [held], passed, shown or show_settle)
         if answer is False:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         if verb != "extend":
@@ -344,7 +342,7 @@ class Client:
     ) -> Any:
         """Make the call and record it."""
         subject = self.subject
-        now = subject.now(self.place) if _has_instant(positional, passed) else None
+        now = subject.now(self.place) if has_instant(positional, passed) else None
         text = format_call(f"{self.label}.{verb}", positional, passed, now)
         call = subject.journal.begin(text)
         raw = [part.raw if isinstance(part, Held) else part for part in positional]
@@ -359,50 +357,3 @@ class Client:
             raise Refused(text, error) from error
         subject.journal.end(call, shown(answer))
         return answer
-
-
-def _answer(raw: Any) -> Answer:
-    if isinstance(raw, bool):
-        return Answer(None, raw)
-    added = getattr(raw, "added", None)
-    return Answer(getattr(raw, "id", None), added if isinstance(added, bool) else None)
-
-
-def _yes_or_no(raw: Any) -> bool | None:
-    return raw if isinstance(raw, bool) else None
-
-
-def _show_push(raw: Any) -> str:
-    added = _answer(raw).added
-    return "" if added is None else "added" if added else "not added"
-
-
-def _show_push_many(raw: Any) -> str:
-    if not isinstance(raw, (list, tuple)):
-        return ""
-    return format_value([_answer(answer).added for answer in raw])
-
-
-def _show_claim(raw: Any) -> str:
-    return "None" if raw is None else format_value(getattr(raw, "work", raw))
-
-
-def _show_settle(raw: Any) -> str:
-    return "False" if raw is False else ""
-
-
-def _nothing(_: Any) -> str:
-    return ""
-
-
-def _show_listing(raw: Any) -> str:
-    return "None" if raw is None else format_value(field(raw, "work"))
-
-
-def _listing(raw: Any) -> str:
-    return format_value([field(task, "work") for task in raw])
-
-
-def _has_instant(positional: list[Any], passed: dict[str, Any]) -> bool:
-    values: list[Any] = [*positional, *passed.values()]
-    return any(isinstance(value, (datetime, list)) for value in values)

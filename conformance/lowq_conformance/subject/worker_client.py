@@ -16,7 +16,8 @@ from typing import Any
 from lowq import Item
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.subject.client import MINUTE, Answer, Client, Held
+from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.reaper import Reaper
 from lowq_conformance.subject.turn_log import Turn
