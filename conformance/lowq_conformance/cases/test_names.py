@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, nothing
+from lowq_conformance.cases.expect import expect, gives_all, nothing, require, takes
+from lowq_conformance.cases.test_dead import bury
+from lowq_conformance.cases.test_deliver import agrees
+from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
-NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail.1", "a.mail"]
+NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail ", "mail.1", "a.mail", "\u00e9", "e\u0301"]
 
 
 def places(place: Path, *names: str) -> list[Path]:
@@ -30,6 +34,18 @@ def open_named(subject: Subject, place: Path, name: str) -> Client | None:
         if isinstance(refused.cause, ACCIDENTS):
             raise
         return None
+
+
+@pytest.fixture
+def one(subject: Subject, place: Path) -> Client:
+    """A client of a queue that has a name."""
+    return subject.open(place, "one")
+
+
+@pytest.fixture
+def two(subject: Subject, place: Path, one: Client) -> Client:  # noqa: ARG001  opened before it
+    """A client of a queue of another name in the same place."""
+    return subject.open(place, "two")
 
 
 @pytest.mark.clause("NAMES-1")
@@ -65,8 +81,7 @@ def test_names_in_one_place_share_no_tasks(subject: Subject, place: Path) -> Non
 
 
 @pytest.mark.clause("NAMES-2")
-def test_names_in_one_place_hold_equal_works(subject: Subject, place: Path) -> None:
-    one, two = subject.open(place, "one"), subject.open(place, "two")
+def test_names_in_one_place_hold_equal_works(one: Client, two: Client) -> None:
     one.push("a")
     answer = two.push("a")
 
@@ -82,3 +97,70 @@ def test_a_named_queue_is_apart_from_the_one_without_a_name(q: Client, subject: 
 
     nothing(named)
     gives_all(q, "a")
+
+
+@pytest.mark.clause("NAMES-2")
+@pytest.mark.needs("inspect")
+def test_counts_and_listings_are_of_one_name(one: Client, two: Client) -> None:
+    states = {"leased": ["in hand"], "ready": ["waiting"]}
+    if "dead_letter" in one.promises:
+        one.push("dead")
+        one.dead_letter(takes(one, "dead"))
+        states["dead"] = ["dead"]
+    if "not_before" in one.promises:
+        one.push("scheduled", not_before=later(one))
+        states["scheduled"] = ["scheduled"]
+    one.push("in hand")
+    takes(one, "in hand")
+    one.push("waiting")
+
+    agrees(two)
+    two.push("a")
+    agrees(two, ready=["a"])
+    agrees(one, **states)
+
+
+@pytest.mark.clause("NAMES-2")
+@pytest.mark.needs("lease")
+def test_what_runs_out_in_one_name_waits_in_that_one(one: Client, two: Client) -> None:
+    lease = one.subject.short_lease
+    one.push("a")
+    two.push("b")
+    takes(one, "a", lease_for=lease)
+    run_out(one, lease)
+
+    gives_all(two, "b")
+    gives_all(one, "a")
+
+
+@pytest.mark.clause("NAMES-2")
+@pytest.mark.needs("not_before")
+def test_what_falls_due_in_one_name_waits_in_that_one(one: Client, two: Client) -> None:
+    due = later(one)
+    one.push("a", not_before=due)
+    two.push("b")
+    fall_due(one, due)
+
+    gives_all(two, "b")
+    gives_all(one, "a")
+
+
+@pytest.mark.clause("NAMES-2")
+@pytest.mark.needs("cancel")
+def test_a_task_is_not_cancelled_by_way_of_another_name(one: Client, two: Client) -> None:
+    id = require(one.push("a").id, "the id of what was pushed")
+    with suppress(Refused):
+        two.cancel(id)
+
+    gives_all(one, "a")
+
+
+@pytest.mark.clause("NAMES-2")
+@pytest.mark.needs("dead_letter")
+def test_a_task_is_not_redriven_by_way_of_another_name(one: Client, two: Client) -> None:
+    id = bury(one)
+    with suppress(Refused):
+        two.redrive(id)
+
+    nothing(two)
+    nothing(one)

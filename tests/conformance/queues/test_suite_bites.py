@@ -14,7 +14,8 @@ from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.run.runner import run
 
 MODULES = (
-    "deliver dedupe keys order due lease limited settle keep inputs halfway headers others counts transaction".split()
+    "deliver dedupe keys order due lease limited settle keep inputs halfway headers others counts transaction"
+    " named".split()
 )
 
 SEVERAL_AT_ONCE = ("RACE", "CRASH", "INTERRUPT", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")
