@@ -37,6 +37,7 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.handler import ERRORS
 from lowq_conformance.subject.workers import Workers
 
 __all__ = ["q", "reaper", "workers"]
@@ -136,11 +137,14 @@ def keep_busy(q: Client, workers: Workers, allowed: int, number: int) -> None:
 
 @pytest.mark.clause("WORKER-3")
 def test_one_failing_task_stops_no_other(q: Client, workers: Workers) -> None:
-    for number in range(6):
-        q.push(task(number, does="fail") if number % 2 == 0 else task(number))
+    """Nor does one whose error says nothing, or much, or cannot be written or sent as it is."""
+    others = [task(number) for number, _ in enumerate([None, *ERRORS])]
+    for other, how in zip(others, [None, *ERRORS], strict=True):
+        q.push(task(f"before {other['n']}", does="fail", **({} if how is None else {"as": how})))
+        q.push(other)
     workers.start()
 
-    workers.run(task(1), task(3), task(5))
+    workers.run(*others)
 
 
 @pytest.mark.clause("WORKER-4")

@@ -22,6 +22,8 @@ from lowq_conformance.support.own_code import own_code
 
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
+AT_ONCE = 1.0
+"""Seconds after which all workers that run have a task in hand; fewer may run than are stated."""
 LONGEST_RETRY = timedelta(days=1)
 PATIENT = 5.0
 """Seconds for which a retry is really waited for at most."""
@@ -128,11 +130,25 @@ def tried(q: Client, workers: Workers, work: Any, number: int, *, briefly: bool 
     """
     if not tried_in_time(workers, work, number, briefly=briefly):
         return False
-    seen = task(next(fresh))
-    q.push(seen)
-    workers.start()
-    workers.run(seen)
+    go_on(q, workers)
     return True
+
+
+def go_on(q: Client, workers: Workers) -> None:
+    """Each worker has seen to what it ran before: all have a further task in hand at once, as many as run at once.
+
+    Else the clock would be moved while one has its task in hand still, whose lease would end.
+    """
+    gate, together = f"all {next(fresh)}", workers.subject.traits.workers or max(1, len(workers.running()))
+    works = [task(f"{gate}: {number}", does="wait", at=gate) for number in range(together)]
+    for work in works:
+        q.push(work)
+        workers.start()
+    try:
+        workers.until(lambda: all(workers.of(work) for work in works), AT_ONCE)
+    finally:
+        workers.handler.open(gate)
+    workers.run(*works)
 
 
 def tried_in_time(workers: Workers, work: Any, number: int, *, briefly: bool) -> bool:

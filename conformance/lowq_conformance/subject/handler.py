@@ -7,6 +7,7 @@ pickled to another interpreter, or made anew there by `Handler(folder)`.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,28 @@ class ToldToFail(Exception):
     """The work told its handler to fail."""
 
 
+class Unpicklable(ToldToFail):
+    """An error that cannot be sent to another process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("this error cannot be pickled")
+
+
+ERRORS: Mapping[str, ToldToFail] = {
+    "silent": ToldToFail(),
+    "lone surrogate": ToldToFail("no such file: \udce4.txt"),  # as os.fsdecode makes it of a name that is no UTF-8
+    "large": ToldToFail("x" * 200_000),
+    "unpicklable": Unpicklable("told to fail"),
+}
+"""The errors of handlers that are told to fail in a special way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """Runs one work. `folder` is where its log is; with `gated`, each turn waits until it is let go on.
 
-    A work that is an object is obeyed: ``{"does": "fail"}`` raises, ``{"does": "wait", "at": gate}`` waits until the
-    gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
+    A work that is an object is obeyed: ``{"does": "fail"}`` raises, and with "as" one of ERRORS, ``{"does": "wait",
+    "at": gate}`` waits until the gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is over,
     ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
     n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
     ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of the queue's own
@@ -75,6 +92,8 @@ class Handler:
             case {"does": "fail", "first": str(gate)}:
                 self._wait(gate)
                 raise ToldToFail("told to fail")
+            case {"does": "fail", "as": str(how)}:
+                raise ERRORS[how]
             case {"does": "fail"}:
                 raise ToldToFail("told to fail")
             case {"does": "wait", "at": str(gate)}:

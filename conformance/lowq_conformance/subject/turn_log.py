@@ -16,6 +16,9 @@ from typing import Any
 
 from lowq_conformance.support.channel import read_events
 
+SHOWN = 200
+"""Characters of an error that are written down."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -80,7 +83,7 @@ class TurnLog:
 
     def end(self, turn: str, error: BaseException | None = None) -> None:
         """The turn is over: the handler returned, or raised the error."""
-        said = None if error is None else f"{type(error).__name__}: {error}"
+        said = None if error is None else f"{type(error).__name__}: {str(error)[:SHOWN]}"
         self._write(["end", turn, time.monotonic_ns(), said])
 
     def turns(self) -> list[Turn]:

@@ -20,7 +20,7 @@ WORKERS = [broken for broken in BROKEN.values() if broken.module in MODULES]
 FIRST = {worker.clauses: worker for worker in reversed(WORKERS)}
 """One worker for each clause; the others are looked at by LOWQ_EXHAUSTIVE=1."""
 ASKED = WORKERS if "LOWQ_EXHAUSTIVE" in os.environ else list(FIRST.values())
-SOUND = ["lowq_conformance.queues.sound.forked:Forked", "lowq_conformance.queues.sound.forked:Retrying"]
+SOUND = [f"lowq_conformance.queues.sound.forked:{name}" for name in ("Forked", "Retrying", "Pair")]
 SOUND += ["sqlite"] if "LOWQ_EXHAUSTIVE" in os.environ else []  # else by test_profiles.py, and by the gate
 
 

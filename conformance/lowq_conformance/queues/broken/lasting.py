@@ -117,6 +117,30 @@ class GivesUpAtOnce(Retries):
 
 
 @retries("WORKER-10")
+class SilenceIsSuccess(Retries):
+    """What fails without a word is done."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if str(error):
+            super().failed(queue, lease, error)
+        else:
+            queue.ack(lease)
+
+
+@retries("WORKER-11")
+class WaitsOnce(Retries):
+    """The first retry comes when it is due, and the next one at once."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        if lease.task.attempts == 1:
+            super().failed(queue, lease, error)
+        elif lease.task.attempts < self.attempts:
+            queue.release(lease)
+        else:
+            queue.dead_letter(lease, reason=str(error))
+
+
+@retries("WORKER-10")
 class WaitsWithAll(Retries):
     """While something that failed waits for its next attempt, the worker waits, too."""
 

@@ -115,6 +115,14 @@ class TriesForEver(Worker):
         queue.release(lease)
 
 
+@breaks("WORKER-3")
+class DiesOfWhatItWrites(Worker):
+    """A worker writes down why a task failed, and ends where that cannot be written as it is."""
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        super().failed(queue, lease, Exception(str(error).encode().decode()))
+
+
 @breaks("WORKER-4")
 class SaysThatItRuns(Worker):
     """A worker is active while a file says so, which a kill leaves behind."""

@@ -35,6 +35,11 @@ class Worker:
         self.told_to_stop = False
         self.alive: int | None = None
 
+    @property
+    def living(self) -> Path:
+        """The file whose lock a living worker holds."""
+        return self.place / "alive"
+
     # in the starter
 
     def start(self) -> list[int]:
@@ -67,7 +72,7 @@ class Worker:
 
     def is_active(self) -> bool:
         """Whether somebody holds the lock that a living worker holds."""
-        fd = os.open(self.place / "alive", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = os.open(self.living, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -100,7 +105,7 @@ class Worker:
 
     def be_active(self) -> None:
         """The lock of the living is held, until the process ends or goes."""
-        self.alive = os.open(self.place / "alive", os.O_RDWR | os.O_CREAT, 0o600)
+        self.alive = os.open(self.living, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.lockf(self.alive, fcntl.LOCK_EX)
 
     def next(self, queue: Queue) -> Lease | None:
@@ -218,6 +223,39 @@ class Retrying(Forked):
     attempts = Retries.attempts
     retry_after = Retries.retry_after
     _worker = Retries
+
+
+class Seated(Retries):
+    """One of several workers, which takes its time to see to what failed, and holds it meanwhile."""
+
+    seats: ClassVar[int] = 2
+    seeing: ClassVar[float] = 0.2
+    """Seconds."""
+
+    def __init__(self, place: Path, harness: Journal, handler: Handler, seat: int) -> None:
+        super().__init__(place, harness, handler)
+        self.seat = seat
+
+    @property
+    def living(self) -> Path:
+        return self.place / f"alive {self.seat}"
+
+    def failed(self, queue: Queue, lease: Lease, error: Exception) -> None:
+        with self.renewing(queue, lease):
+            time.sleep(self.seeing)
+        super().failed(queue, lease, error)
+
+
+class Pair(Forked):
+    """The journal with two workers at once, of which one may still see to what failed while the other goes on."""
+
+    attempts = Retries.attempts
+    retry_after = Retries.retry_after
+    workers = Seated.seats
+
+    def start(self, place: Path, handler: Handler) -> list[int]:
+        """The process ids of those that were made."""
+        return [pid for seat in range(self.workers) for pid in Seated(place, self, handler, seat).start()]
 
 
 class Pusher:
