@@ -59,6 +59,10 @@ SOUND = {
     "counts the lost": "lowq_conformance.queues.sound.limited:CountsTheLost",
     "looks at claims": "lowq_conformance.queues.sound.limited:LooksAtClaims",
     "main thread": "lowq_conformance.queues.sound.strangers:MainThread",
+    "bulk": "lowq_conformance.queues.sound.bulk:Bulk",
+    "two workers": "lowq_conformance.queues.sound.forked:Pair",
+    "finds nothing at first": "lowq_conformance.queues.sound.manners:FindsNothingAtFirst",
+    "redrives as new": "lowq_conformance.queues.sound.manners:RedrivesAsNew",
 }
 KINDS = {
     "race": "races",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,6 +63,13 @@ class Held:
 
     def __repr__(self) -> str:
         return self.label
+
+
+def raw_of(part: Any) -> Any:
+    """What the queue itself handed out, where the part of a call is that, or a list of such."""
+    if isinstance(part, list):
+        return [each.raw if isinstance(each, Held) else each for each in part]
+    return part.raw if isinstance(part, Held) else part
 
 
 class Client:
@@ -189,6 +196,25 @@ class Client:
                 delivered.note_extension(held.label, until)
             else:
                 delivered.note_claim(held.label, (held.id, work_text(held.work)), until)
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = MINUTE) -> list[Held]:
+        """What was handed out together, at most so many."""
+        fixed = "lease" not in self.promises or self.subject.traits.fixed_lease is not None
+        raws = self._call("claim_many", [limit], {} if fixed else {"lease_for": lease_for}, show_listing)
+        label = self.subject.next_label("leases" if "lease" in self.promises else "tasks")
+        self.subject.journal.assign(label)
+        found = [self._hold(f"{label}[{number}]", raw, lease_for) for number, raw in enumerate(raws)]
+        held = [each for each in found if each is not None]
+        for each in held:
+            self._took(each, each.lease)
+        return held
+
+    def ack_many(self, held: Sequence[Held]) -> None:
+        """The tasks are done, but those that are another's by now, which the queue may leave out, or refuse all."""
+        self._call("ack_many", [list(held)], {}, show_nothing)
+        for each in held:
+            self._is_settled(each, "ack")
+        self.subject.put(self.place, -len(held))
 
     def extend(self, held: Held, *, lease_for: timedelta) -> Held:
         """The lease was extended; use what is returned from now on."""
@@ -319,10 +345,14 @@ class Client:
         if answer is False:
             raise Refused(format_call(f"{self.label}.{verb}", [held], {}), None)
         if verb != "extend":
-            self._kept.pop(id(held.raw), None)
-            self.subject.let_go(held.raw)
-            self._let_it_go(held, verb)
+            self._is_settled(held, verb)
         return answer
+
+    def _is_settled(self, held: Held, verb: str) -> None:
+        """The task is in this client's hand no more."""
+        self._kept.pop(id(held.raw), None)
+        self.subject.let_go(held.raw)
+        self._let_it_go(held, verb)
 
     def _let_it_go(self, held: Held, verb: str) -> None:
         """The task was settled by that verb."""
@@ -345,7 +375,7 @@ class Client:
         now = subject.now(self.place) if has_instant(positional, passed) else None
         text = format_call(f"{self.label}.{verb}", positional, passed, now)
         call = subject.journal.begin(text)
-        raw = [part.raw if isinstance(part, Held) else part for part in positional]
+        raw = [raw_of(part) for part in positional]
         began = time.monotonic()
         try:
             answer = subject.loop(self.place).result(getattr(self.raw, verb)(*raw, **passed))

@@ -44,13 +44,13 @@ ERRORS: Mapping[str, ToldToFail] = {
 class Handler:
     """Runs one work. `folder` is where its log is; with `gated`, each turn waits until it is let go on.
 
-    A work that is an object is obeyed: ``{"does": "fail"}`` raises, and with "as" one of ERRORS, ``{"does": "wait",
-    "at": gate}`` waits until the gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When its turn is
-    over, ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process stand still, at the
-    n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate before; and
-    ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of the queue's own
-    code, the lines are its "own" ones only, counted until the next turn, and with "once" each one when it is first
-    run; with "fails" the turn fails. Any other work is nothing to do.
+    A work that is an object is obeyed: ``{"does": "fail"}`` raises, and with "as" one of ERRORS, ``{"does":
+    "wait", "at": gate}`` waits until the gate is open, and ``{"does": "take", "seconds": s}`` takes so long. When
+    its turn is over, ``{"does": "freeze", "after": [kind, n], "at": gate}`` opens the gate and lets its process
+    stand still, at the n-th "line" or "step" or n "seconds" later, once, and with "first" it waits at that gate
+    before; and ``{"does": "count", "at": name}`` has lines and steps counted. With "of", the files and folders of
+    the queue's own code, the lines are its "own" ones only, counted until the next turn, and with "once" each one
+    when it is first run; with "fails" the turn fails. Any other work is nothing to do.
     """
 
     folder: str

@@ -1,6 +1,7 @@
 """Broken queues, each a few lines on a sound one, to see the suite bite: `lowq check` with the `target` of one."""
 
 from lowq_conformance.queues.broken import (
+    bulk,
     coroutines,
     counts,
     crash,
@@ -33,6 +34,7 @@ from lowq_conformance.queues.broken.register import BROKEN, BrokenQueue
 __all__ = [
     "BROKEN",
     "BrokenQueue",
+    "bulk",
     "coroutines",
     "counts",
     "crash",

@@ -155,7 +155,7 @@ class Client:
         given = {each.push for each in PROMISES.values() if each.push and each.word not in self._promises}
         unwaited = set[str]() if "wait" in self._promises else {"wait"}
         taken = {"push": given, "claim": unwaited, "ack": {"claim_for"}}.get(name, set[str]())
-        if name in ("claim", "extend") and "lease" not in self._promises:
+        if name in ("claim", "claim_many", "extend") and "lease" not in self._promises:
             taken = taken | {"lease_for"}
         if name == "release" and ("release_time" in self._lacks or "not_before" not in self._promises):
             taken = taken | {"not_before"}
@@ -190,6 +190,8 @@ class Client:
             return None if None in told else told
         if name in ("claim", "extend") and answer is not None:
             return Told(answer, self._lacks)
+        if name == "claim_many":
+            return [Told(each, self._lacks) for each in answer]
         if name == "tasks" and "listed_keys" in self._lacks:
             return [replace(task, key=f"derived from {task.work!r}") for task in answer]
         return answer
@@ -215,6 +217,8 @@ class Told:
 
 def _opened(argument: Any) -> Any:
     """What the queue itself handed out."""
+    if isinstance(argument, list):
+        return [_opened(each) for each in argument]
     return argument.claimed if isinstance(argument, Told) else argument
 
 

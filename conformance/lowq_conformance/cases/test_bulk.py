@@ -1,0 +1,112 @@
+"""What holds of one task holds of many that are claimed or acked in one step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from lowq_conformance.cases.expect import expect, nothing, require, something, wrong
+from lowq_conformance.cases.test_deliver import agrees
+from lowq_conformance.cases.timing import run_out
+from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.history.work_text import work_text
+from lowq_conformance.subject.client import MINUTE, Client, Held
+
+MANY = 120
+"""More than services take in one step."""
+
+
+def push_many_works(q: Client, many: int = MANY) -> list[str]:
+    """The works that were pushed, one after the other."""
+    works = [f"work {number}" for number in range(many)]
+    for work in works:
+        q.push(work)
+    return works
+
+
+def claim_together(q: Client, many: int, *, lease_for: timedelta = MINUTE) -> list[Held]:
+    """So many tasks, claimed together as far as the queue hands them out so."""
+    if q.subject.traits.one_at_a_time:
+        raise NotPromised("it hands out one task at a time")
+    found = list[Held]()
+    end = time.monotonic() + q.subject.traits.patience.total_seconds()
+    while len(found) < many:
+        more = q.claim_many(many - len(found), lease_for=lease_for)
+        found += more
+        if not more and ("prompt" in q.promises or time.monotonic() > end):
+            raise wrong(q, f"{many - len(found)} tasks more")
+    return found
+
+
+def expect_all(q: Client, held: list[Held], works: list[str]) -> None:
+    """What was claimed are these works, in whichever order."""
+    found, wanted = sorted(work_text(each.work) for each in held), sorted(map(work_text, works))
+    expect(q, found == wanted, "each of the works that were pushed, once")
+
+
+@pytest.mark.clause("DELIVER-1")
+@pytest.mark.needs("bulk")
+def test_what_is_claimed_together_is_what_was_pushed(q: Client) -> None:
+    works = push_many_works(q)
+    expect_all(q, claim_together(q, len(works)), works)
+
+
+@pytest.mark.clause("DELIVER-4")
+@pytest.mark.needs("bulk")
+def test_what_is_acked_together_never_comes_back(q: Client, reopened: Callable[[Client], Client]) -> None:
+    works = push_many_works(q)
+    q.ack_many(claim_together(q, len(works)))
+
+    if "inspect" in q.promises:
+        agrees(q)
+    if q.subject.can_pass_time and "lease" in q.promises:
+        run_out(q, q.subject.lease(MINUTE))
+    nothing(q)
+    if "persistent" in q.promises:
+        nothing(reopened(q))
+
+
+@pytest.mark.clause("ORDER-1")
+@pytest.mark.needs("bulk")
+def test_what_is_claimed_together_comes_in_order(q: Client) -> None:
+    works = push_many_works(q)
+    held = claim_together(q, len(works))
+    expect(
+        q, [work_text(each.work) for each in held] == list(map(work_text, works)), "them in the order of their pushes"
+    )
+
+
+@pytest.mark.clause("LEASE-1")
+@pytest.mark.needs("bulk")
+def test_what_is_claimed_together_nobody_else_gets(q: Client, other: Client) -> None:
+    claim_together(q, len(push_many_works(q, 3)))
+
+    nothing(other)
+
+
+@pytest.mark.clause("LEASE-3")
+@pytest.mark.needs("bulk")
+def test_attempts_count_the_claims_of_many(q: Client) -> None:
+    lease = q.subject.short_lease
+    works = push_many_works(q, 3)
+    for number in (1, 2):
+        for held in claim_together(q, len(works), lease_for=lease):
+            expect(q, require(held.attempts, "attempts") == number, f"attempts {number}, not {held.attempts}")
+        run_out(q, lease)
+
+
+@pytest.mark.clause("LEASE-4")
+@pytest.mark.needs("bulk")
+def test_who_acks_many_too_late_takes_nothing_from_who_has_them_now(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    stale = claim_together(q, len(push_many_works(q, 2)), lease_for=lease)
+    run_out(q, lease)
+    newer = something(other)
+
+    with suppress(Refused):  # of all of them, or none is told
+        q.ack_many(stale)
+    other.ack(newer)

@@ -1,0 +1,79 @@
+"""Queues that are right with one task at a time, and wrong with many in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from lowq import Lease
+from lowq_conformance.queues.broken.register import enter
+from lowq_conformance.queues.sound.bulk import Bulk, BulkQueue
+from lowq_conformance.queues.sound.journal import DAY
+from lowq_conformance.queues.sound.rows import Row
+
+
+def breaks(*clauses: str) -> Callable[[type[BulkQueue]], type[Bulk]]:
+    """Register a queue under its name, and put a harness of it in its place."""
+
+    def register(queue: type[BulkQueue]) -> type[Bulk]:
+        enter(queue, clauses)
+        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
+        return type(queue.__name__, (Bulk,), names)
+
+    return register
+
+
+@breaks("DELIVER-4")
+class AcksTen(BulkQueue):
+    """Ten are acked in one step, as a service allows, and what is more is forgotten."""
+
+    def ack_many(self, leases: Sequence[Lease]) -> list[str]:
+        return super().ack_many(leases[:10])
+
+
+@breaks("DELIVER-1")
+class HandsOutAllButOne(BulkQueue):
+    """The last one of a full bundle is in hand, and nobody is told."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        return super().claim_many(limit, lease_for=lease_for)[: max(1, limit - 1)]
+
+
+@breaks("ORDER-1")
+class LastOfManyFirst(BulkQueue):
+    """What is claimed together is told from the last to the first."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        return super().claim_many(limit, lease_for=lease_for)[::-1]
+
+
+@breaks("LEASE-1")
+class OnlyLooksAtMany(BulkQueue):
+    """Only the first of many is held."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        found = super().claim_many(limit, lease_for=lease_for)
+        with self.alone() as now:
+            for lease in found[1:]:
+                self.wait(self.held(lease), None, now)
+        return found
+
+
+@breaks("LEASE-3")
+class CountsOneOfMany(BulkQueue):
+    """An attempt is counted where one task is claimed, and not where many are."""
+
+    def hold_one_of_many(self, row: Row, until: int) -> Lease:
+        row.attempts -= 1
+        return super().hold_one_of_many(row, until)
+
+
+@breaks("LEASE-4")
+class AcksManyByTheirIds(BulkQueue):
+    """Who acks many acks whatever has their ids, whoever holds it."""
+
+    def ack_one_of_many(self, lease: Lease) -> bool:
+        row = self.find(lease.id)
+        if row is not None:
+            self.remove(row)
+        return row is not None
