@@ -67,8 +67,8 @@ class Held:
 
 def raw_of(part: Any) -> Any:
     """What the queue itself handed out, where the part of a call is that, or a list of such."""
-    if isinstance(part, list):
-        return [each.raw if isinstance(each, Held) else each for each in part]
+    if isinstance(part, list) and part and all(isinstance(each, Held) for each in part):
+        return [each.raw for each in part]
     return part.raw if isinstance(part, Held) else part
 
 

@@ -216,9 +216,9 @@ class Told:
 
 
 def _opened(argument: Any) -> Any:
-    """What the queue itself handed out."""
-    if isinstance(argument, list):
-        return [_opened(each) for each in argument]
+    """What the queue itself handed out, where the argument is that, or a list of such."""
+    if isinstance(argument, list) and argument and all(isinstance(each, Told) for each in argument):
+        return [each.claimed for each in argument]
     return argument.claimed if isinstance(argument, Told) else argument
 
 
