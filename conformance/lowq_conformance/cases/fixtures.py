@@ -85,6 +85,15 @@ def q(subject: Subject, place: Path) -> Client:
 
 
 @pytest.fixture
+def scout(request: pytest.FixtureRequest, places: Path) -> Iterator[Client]:
+    """A client at another place, whose many calls are not shown where a few of them show the same."""
+    subject = request.config.stash[loaded_key].fresh()
+    with TemporaryDirectory(dir=places, ignore_cleanup_errors=True) as folder:
+        yield subject.open(Path(folder).resolve())
+        subject.close()
+
+
+@pytest.fixture
 def other(subject: Subject, place: Path, q: Client) -> Client:
     """A second client of the same queue; the same one where nothing that is promised takes two."""
     return q if subject.promises.isdisjoint(MANY_CLIENTS) else subject.open(place)

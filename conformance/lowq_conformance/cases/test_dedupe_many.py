@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from lowq import Item
 from lowq_conformance.cases.expect import wrong
-from lowq_conformance.cases.fixtures import loaded_key
 from lowq_conformance.cases.many import in_time, push_together
 from lowq_conformance.cases.test_dedupe import require_added
 from lowq_conformance.contract.outcomes import NotPromised
@@ -22,15 +19,6 @@ MANY = 3000
 """Of so many different works two are equal, all but surely, to whoever keeps 20 bits of each only."""
 BRIEF = 2.0
 """Seconds for pushing them one by one."""
-
-
-@pytest.fixture
-def scout(request: pytest.FixtureRequest, places: Path) -> Iterator[Client]:
-    """A client at another place, whose many calls are not shown where a few of them show the same."""
-    subject = request.config.stash[loaded_key].fresh()
-    with TemporaryDirectory(dir=places, ignore_cleanup_errors=True) as folder:
-        yield subject.open(Path(folder).resolve())
-        subject.close()
 
 
 @pytest.mark.clause("DEDUPE-3")
