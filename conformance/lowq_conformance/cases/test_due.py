@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
@@ -15,6 +16,7 @@ from lowq_conformance.subject.client import Client
 
 MILLISECOND = timedelta(milliseconds=1)
 SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
 
 
 def far(q: Client) -> datetime:
@@ -37,6 +39,25 @@ def test_a_task_is_not_claimed_shortly_before_its_time(q: Client) -> None:
     q.subject.pass_time(q.place, q.subject.delay / 2)
 
     not_yet(q, due)
+
+
+@pytest.mark.clause("DUE-1")
+def test_a_task_is_not_claimed_before_its_time_however_far_that_is(q: Client) -> None:
+    """In milliseconds 26 days are more than 31 bits hold, and 60 days more than 32."""
+    subject = q.subject
+    if subject.traits.max_delay is not None and subject.traits.max_delay < 61 * DAY:
+        raise NotPromised(f"its longest delay is {subject.traits.max_delay}")
+    if not subject.can_pass_time:
+        raise NotPromised("needs a clock that can be moved: pass_time")
+    due = later(q, 61 * DAY)
+    q.push("a", not_before=due)
+    subject.pass_time(q.place, 26 * DAY)
+    not_yet(q, due)
+    subject.pass_time(q.place, 34 * DAY)
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
 
 
 @pytest.mark.clause("DUE-2")
@@ -198,6 +219,47 @@ def test_one_instant_in_two_time_zones_is_one_instant(q: Client, hours: float) -
     fall_due(q, due)
 
     gives_all(q, "there", "here")
+
+
+@pytest.mark.clause("DUE-8")
+@pytest.mark.parametrize("summer", [True, False], ids=["begins", "ends"])
+def test_a_time_beyond_a_change_of_summer_time_is_one_instant(q: Client, summer: bool) -> None:
+    """The clocks of the zone are changed between the push and the time that it names in that zone."""
+    if not q.subject.can_pass_time:
+        raise NotPromised("needs a clock that can be moved: pass_time")
+    zone, half, now = find_zone(), q.subject.delay / 2, q.subject.now(q.place)
+    q.subject.pass_time(q.place, find_change(zone, now, summer=summer) - half - now)
+    due = later(q)
+    q.subject.journal.note(f"between now and the time the clocks of {zone} are changed")
+    q.push("a", not_before=due.astimezone(zone))
+    not_yet(q, due)
+    fall_due(q, due)
+
+    takes(q, "a")
+
+
+def find_zone() -> ZoneInfo:
+    """A zone with summer time. Raises NotPromised where this machine knows of none."""
+    try:
+        return ZoneInfo("Europe/Berlin")
+    except ZoneInfoNotFoundError as error:
+        raise NotPromised("no time zones are known on this machine (package tzdata)") from error
+
+
+def find_change(zone: ZoneInfo, now: datetime, *, summer: bool) -> datetime:
+    """When summer time next begins there, or ends."""
+
+    def offset(instant: datetime) -> timedelta:
+        return instant.astimezone(zone).utcoffset() or timedelta(0)
+
+    before = now
+    while (offset(before + DAY) > offset(before)) is not summer or offset(before + DAY) == offset(before):
+        before += DAY
+    after = before + DAY
+    while after - before > MILLISECOND:
+        middle = before + (after - before) / 2
+        before, after = (middle, after) if offset(middle) == offset(before) else (before, middle)
+    return after
 
 
 @pytest.mark.clause("DUE-9")

@@ -1,4 +1,7 @@
-"""LEASE: a claim holds its task for a while and no longer, and only its holder may settle it."""
+"""LEASE: a claim holds its task for a while and no longer, and only its holder may settle it.
+
+Long: each thing that a lease may be counted from, and each way to lose one, has a test of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,16 @@ from lowq_conformance.cases.expect import (
     takes,
     wrong,
 )
-from lowq_conformance.cases.timing import ZERO, Stopwatch, later, run_out
+from lowq_conformance.cases.timing import ZERO, Stopwatch, give_back, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
 
 MANY = 100
 """How often a task comes back at most, where it may be set aside after so many claims or more."""
+
+SOON = timedelta(seconds=0.5)
+"""How long after another a lease begins."""
 
 
 def overtaken(q: Client, other: Client) -> tuple[Held, Held]:
@@ -106,6 +112,23 @@ def test_a_lease_begins_with_its_claim_however_long_ago_the_task_fell_due(q: Cli
     q.ack(held)
 
 
+@pytest.mark.clause("LEASE-1")
+@pytest.mark.needs("release")
+def test_a_lease_holds_when_an_earlier_one_of_the_task_would_have_ended(q: Client, other: Client) -> None:
+    asks_for_leases(q)
+    require_return(q.subject)
+    lease = q.subject.short_lease
+    longer = lease * 10 if q.subject.can_pass_time else max(MINUTE, lease * 2)
+    q.push("a")
+    give_back(q, takes(q, "a", lease_for=lease), lease)
+    held = takes(q, "a", lease_for=longer)
+    run_out(q, lease)
+
+    nothing(other)
+    nothing(q)
+    q.ack(held)
+
+
 @pytest.mark.clause("LEASE-2")
 def test_when_a_lease_ran_out_somebody_gets_the_task(q: Client, other: Client) -> None:
     lease = q.subject.short_lease
@@ -132,6 +155,24 @@ def test_a_task_may_run_out_again_and_again(q: Client, other: Client) -> None:
         run_out(q, lease)
 
     gives(other, "a")
+
+
+@pytest.mark.clause("LEASE-2")
+def test_leases_that_run_out_one_soon_after_the_other_are_both_handed_on(q: Client, other: Client) -> None:
+    """Half a second: less than queues let pass that look for them now and then, which say so by their grace."""
+    require_return(q.subject)
+    lease, soon = q.subject.short_lease, SOON if q.subject.can_pass_time else SOON / 2
+    q.push("a")
+    q.push("b")
+    something(q, lease_for=lease)
+    q.subject.pass_time(q.place, soon)
+    something(q, lease_for=lease)
+    run_out(q, lease - soon)
+    other.ack(something(other))
+    q.subject.pass_time(q.place, soon)
+
+    other.ack(something(other))
+    nothing(other)
 
 
 @pytest.mark.clause("LEASE-3")

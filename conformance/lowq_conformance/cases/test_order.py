@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 
 from lowq import Item
-from lowq_conformance.cases.expect import gives, something, takes
+from lowq_conformance.cases.expect import expect, gives, require, something, takes
 from lowq_conformance.cases.many import in_time, push_together
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotObserved
@@ -78,6 +79,28 @@ def test_a_priority_pushed_later_comes_before_what_waits(q: Client) -> None:
     gives(q, "urgent")
 
 
+@pytest.mark.clause("ORDER-3")
+@pytest.mark.needs("cancel")
+def test_the_higher_priority_comes_first_where_others_were_cancelled(q: Client, random: Random) -> None:
+    """A line that is kept as a heap has the low ones on one side here, where some are cancelled: what fills their
+    gaps from its end is of the high ones."""
+    waiting = dict[str, tuple[int, Any]]()
+    for level in range(6):
+        for place in range(2**level):
+            work, high = f"work {level}.{place}", 2 * place >= 2**level or level == 0
+            priority = q.subject.traits.bound_priority(50 * high - level)
+            waiting[work] = priority, require(q.push(work, priority=priority).id, "the id of what was pushed")
+    low = [work for work, (priority, _) in waiting.items() if priority < -2]
+    for work in random.sample(low, min(len(low), 12)):
+        q.cancel(waiting.pop(work)[1])
+    while waiting:
+        held = something(q)
+        highest = max(priority for priority, _ in waiting.values())
+        found, _ = waiting.pop(held.work, (None, None))
+        expect(q, found == highest, f"a task of the priority {highest}, which waits")
+        q.ack(held)
+
+
 @pytest.mark.clause("ORDER-4")
 @pytest.mark.parametrize("priority", [0, 3, -3])
 def test_push_order_within_a_priority(q: Client, priority: int) -> None:
@@ -87,6 +110,17 @@ def test_push_order_within_a_priority(q: Client, priority: int) -> None:
     q.push("first", priority=priority + 1)
 
     gives(q, "first", "b", "c", "a", "last")
+
+
+@pytest.mark.clause("ORDER-4")
+@pytest.mark.parametrize("priority", [2**31 - 1, -(2**31)], ids=["the highest", "the lowest"])
+def test_push_order_within_an_extreme_priority(q: Client, priority: int) -> None:
+    """More than ten, whose numbers are in another order as text."""
+    works = [f"work {number}" for number in range(12)]
+    for work in works:
+        q.push(work, priority=q.subject.traits.bound_priority(priority))
+
+    gives(q, *works)
 
 
 @pytest.mark.clause("ORDER-5")

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta, timezone
 import pytest
 
 from lowq_conformance.cases.expect import expect, gives, nothing, require, takes
-from lowq_conformance.cases.timing import fall_due, later, not_yet
+from lowq_conformance.cases.timing import fall_due, give_back, later, not_yet, run_out
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.client import Client
 
@@ -50,6 +50,27 @@ def test_the_time_of_a_release_counts_also_where_the_push_had_one(q: Client) -> 
     fall_due(q, due)
 
     takes(q, "a")
+
+
+@pytest.mark.clause("RELEASE-2")
+@pytest.mark.needs("lease")
+def test_the_end_of_the_lease_that_was_given_back_changes_nothing(q: Client) -> None:
+    if not q.takes("release", "not_before"):
+        raise NotPromised("release takes no not_before")
+    lease, traits = q.subject.short_lease, q.subject.traits
+    wait = 2 * (lease + traits.grace + traits.resolution)
+    if traits.max_delay is not None and wait > traits.max_delay:
+        raise NotPromised(f"its longest delay is {traits.max_delay}, and its leases are as long")
+    q.push("a")
+    held = takes(q, "a", lease_for=lease)
+    due = later(q, wait)
+    give_back(q, held, lease, not_before=due)
+    run_out(q, lease)
+
+    not_yet(q, due)
+    if q.subject.can_pass_time:
+        fall_due(q, due)
+        takes(q, "a")
 
 
 @pytest.mark.clause("RELEASE-3")

@@ -20,11 +20,11 @@ from random import Random
 import pytest
 
 from lowq import Item
-from lowq_conformance.cases.expect import claim, require, require_return, takes
-from lowq_conformance.cases.timing import fall_due, later, run_out
+from lowq_conformance.cases.expect import claim, expect, require, require_return, takes
+from lowq_conformance.cases.timing import Stopwatch, fall_due, later, run_out
 from lowq_conformance.cases.waiting import ATTEMPTS, WAIT, InProcess, Missed, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import COMES, Points
-from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.subject.client import Client
@@ -195,6 +195,28 @@ def test_who_waits_is_woken_when_a_lease_ends(confirm: Confirmed, how: str) -> N
         waiter = stage.waiter(how, WAIT + 4 * over, client)
         run_out(q, lease)
         stage.require_woken(waiter, q, "a", more=over)
+
+    confirm(scene)
+
+
+@pytest.mark.clause("LEASE-1")
+@pytest.mark.needs("wait", "threads")
+def test_a_lease_begins_when_a_claim_that_waited_gets_its_task(confirm: Confirmed) -> None:
+    def scene(stage: Stage) -> None:
+        q = stage.open()
+        lease = q.subject.short_lease
+        over = lease + q.subject.traits.grace
+        waiter = stage.waiter("threads", WAIT + 4 * over, stage.open(), lease)
+        run_out(q, lease)
+        watch = Stopwatch(q)
+        q.push("a")
+        if not stage.returns(waiter) or waiter.work() is None:
+            raise NotObserved("the claim that waited got nothing")
+        early = q.claim()
+
+        watch.within(lease)
+        expect(q, early is None, f"None, {waiter.name} has got the task just now")
+        waiter.settle()
 
     confirm(scene)
 

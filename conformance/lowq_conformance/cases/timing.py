@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 from lowq_conformance.cases.expect import wrong
-from lowq_conformance.contract.outcomes import NotObserved
+from lowq_conformance.contract.outcomes import NotObserved, Refused
 from lowq_conformance.contract.promises import Traits
-from lowq_conformance.subject.client import Client
+from lowq_conformance.subject.client import Client, Held
 
 ZERO = timedelta(0)
 FINE = Traits().resolution
@@ -55,3 +56,13 @@ class Stopwatch:
         """Raise NotObserved where time really passes and more than `length` of it has."""
         if self._real and time.monotonic() - self._started >= length.total_seconds():
             raise NotObserved("the machine was too slow to see it")
+
+
+def give_back(q: Client, held: Held, lease: timedelta, **given: Any) -> None:
+    """What was claimed just now, for so long, was given back. Raises NotObserved where that came too late."""
+    watch = Stopwatch(q)
+    try:
+        q.release(held, **given)
+    except Refused:
+        watch.within(lease)
+        raise

@@ -107,8 +107,14 @@ def work() -> tuple[float, float]:
 class InThread:
     """A claim that waits in a thread of its own; `before` is called in that thread right before the call."""
 
-    def __init__(self, client: Client, wait: timedelta, before: Callable[[], None] | None = None) -> None:
-        self.client, self._wait, self._before = client, wait, before
+    def __init__(
+        self,
+        client: Client,
+        wait: timedelta,
+        before: Callable[[], None] | None = None,
+        lease: timedelta = MINUTE,
+    ) -> None:
+        self.client, self._wait, self._before, self._lease = client, wait, before, lease
         self.held: Held | None = None
         self.error: Exception | None = None
         self.began = self.ended = 0.0
@@ -154,7 +160,7 @@ class InThread:
         try:
             if self._before is not None:
                 self._before()
-            self.held = self.client.claim(lease_for=MINUTE, wait=self._wait)
+            self.held = self.client.claim(lease_for=self._lease, wait=self._wait)
         except Exception as error:
             self.error = error
         finally:
@@ -261,7 +267,7 @@ class Stage:
         """Somebody who begins to wait for a task, in a thread or a process."""
         if how == "processes":
             return self.process(wait, lease)
-        waiter = InThread(self.open() if client is None else client, wait)
+        waiter = InThread(self.open() if client is None else client, wait, lease=lease)
         self._waiters.append(waiter)
         return waiter
 

@@ -32,6 +32,15 @@ class RatherEarlyThanIdle(Queue):
         return super().first() or min(self.rows_in("scheduled"), key=lambda row: row.not_before or 0, default=None)
 
 
+@breaks("DUE-1")
+class LongestTimeout(Queue):
+    """A task waits for 2^31 - 1 milliseconds at most, which a timer can count: less than 25 days."""
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        most = now + (2**31 - 1) * 1000
+        super().wait(row, None if not_before is None else min(not_before, most), now)
+
+
 @breaks("DUE-2")
 class DueAMomentLater(Queue):
     """A task whose time is now is not due yet."""
@@ -121,6 +130,19 @@ class DropsTheZone(Queue):
         row = super().row(item)
         if item.not_before is not None:
             row.not_before = self.micros(item.not_before.replace(tzinfo=UTC))
+        return row
+
+
+@breaks("DUE-8")
+class ReckonsByTheWallClock(Queue):
+    """How long a task waits is the difference of two wall clocks, which leaves out the hour between them."""
+
+    def row(self, item: Item) -> Row:
+        row = super().row(item)
+        if item.not_before is not None:
+            now = self.clock.now()
+            wall = now.astimezone(item.not_before.tzinfo)
+            row.not_before = self.micros(now + (item.not_before.replace(tzinfo=UTC) - wall.replace(tzinfo=UTC)))
         return row
 
 

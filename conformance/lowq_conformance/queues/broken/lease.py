@@ -11,6 +11,7 @@ from lowq import Clock, Lease, LeaseLost
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import DAY, Queue
 from lowq_conformance.queues.sound.rows import Row
+from lowq_conformance.queues.sound.waiting import NOW, Waiting
 
 
 @breaks("LEASE-1")
@@ -52,6 +53,58 @@ class LeaseFromItsTime(Queue):
     def hold(self, row: Row, until: int) -> None:
         late = 0 if row.not_before is None else self.micros(self.clock.now()) - row.not_before
         super().hold(row, until - late)
+
+
+@breaks("LEASE-1")
+class EarlierLeaseEndsIt(Queue):
+    """The end of a claim is known by its task: it ends the lease of whoever has claimed that anew meanwhile."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.ends = dict[int, int]()
+
+    def hold(self, row: Row, until: int) -> None:
+        super().hold(row, until)
+        self.ends.setdefault(row.number, until)
+
+    def promote(self, now: int) -> None:
+        for row in self.rows_in("leased"):
+            if self.ends.get(row.number, now + 1) <= now:
+                row.due = self.ends.pop(row.number)
+        super().promote(now)
+
+
+@breaks("LEASE-1")
+class LeaseFromTheCall(Waiting):
+    """The lease of a claim that waited is counted from its call, not from when it got its task."""
+
+    began: int | None = None
+
+    def claim(self, *, lease_for: timedelta = DAY, wait: timedelta = NOW) -> Lease | None:
+        self.began = self.micros(self.clock.now())
+        return super().claim(lease_for=lease_for, wait=wait)
+
+    def until(self, now: int, lease_for: timedelta) -> int:
+        return super().until(now if self.began is None else self.began, lease_for)
+
+
+@breaks("LEASE-2")
+class LooksOnceASecond(Queue):
+    """Once leases that ran out were handed on, nobody looks for others for a second."""
+
+    looked = -(10**9)
+
+    def promote(self, now: int) -> None:
+        leased = self.rows_in("leased")
+        if now - self.looked < 1_000_000:
+            for row in leased:
+                self.by_state["leased"].discard(row.number)
+        elif any(row.due is not None and row.due <= now for row in leased):
+            self.looked = now
+            leased = []
+        super().promote(now)
+        for row in leased:
+            self.by_state["leased"].add(row.number)
 
 
 @breaks("LEASE-2")

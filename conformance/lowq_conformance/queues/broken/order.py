@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from datetime import datetime
 from hashlib import blake2b
+from heapq import heappop, heappush
 from pathlib import Path
 from struct import pack, unpack
 from typing import Any
@@ -102,6 +103,33 @@ class TwoLanes(Queue):
         return row.priority <= 0, row.number
 
 
+@breaks("ORDER-3")
+class GapInTheHeap(Queue):
+    """The line is a heap, and a cancellation puts its last entry into the gap and leaves it there."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name, clock)
+        self.line: list[tuple[int, int]] = []
+
+    def add(self, row: Row, now: int) -> Pushed:
+        pushed = super().add(row, now)
+        if pushed.added:
+            heappush(self.line, (-row.priority, row.number))
+        return pushed
+
+    def cancel(self, id: str) -> bool:
+        done = super().cancel(id)
+        if done:
+            gap, last = [f"{self.name}/{number}" for _, number in self.line].index(id), self.line.pop()
+            self.line[gap : gap + 1] = [last] if gap < len(self.line) else []
+        return done
+
+    def first(self) -> Row | None:
+        while self.line and self.line[0][1] not in self.by_state["ready"]:
+            heappop(self.line)
+        return self.rows[self.line[0][1]] if self.line else super().first()
+
+
 @breaks("ORDER-4")
 class HeapOfWorks(Queue):
     """Within a priority the least work comes out first, as from a heap of (priority, work)."""
@@ -116,6 +144,14 @@ class NewestOfAPriority(Queue):
 
     def order(self, row: Row) -> Any:
         return -row.priority, -row.number if row.priority else row.number
+
+
+@breaks("ORDER-4")
+class OneNumberForBoth(Queue):
+    """Priority and number are one float, which has too few bits for the numbers beside a large priority."""
+
+    def order(self, row: Row) -> Any:
+        return -row.priority * 2.0**31 + row.number, str(row.number)
 
 
 @breaks("ORDER-5")

@@ -55,6 +55,14 @@ class ReleaseTakesTheEarlierTime(Queue):
         super().release(lease, not_before=min(pushed, not_before) if pushed and not_before else not_before)
 
 
+@breaks("RELEASE-2")
+class ReleasedUntilTheLeaseEnds(Queue):
+    """A task that was released until a time waits for that or for the end of its lease, whichever is first."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        super().release(lease, not_before=None if not_before is None else min(not_before, lease.expires))
+
+
 @breaks("RELEASE-3")
 class ReleaseResetsAttempts(Queue):
     """A released task begins to count its attempts anew, so that it is never given up."""
