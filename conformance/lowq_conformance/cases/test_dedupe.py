@@ -182,12 +182,25 @@ def test_the_empty_key_is_a_key(q: Client) -> None:
 
 
 @pytest.mark.clause("DEDUPE-4")
-def test_keys_are_compared_as_they_are(q: Client) -> None:
-    keys = ["ab", "a*", "a%", "a_", "AB", "ab ", "a.", "x" * 300 + "1", "x" * 300 + "2", *SAME_CHECKSUM]
+def test_keys_are_compared_as_they_are(q: Client, other: Client) -> None:
+    keys = [
+        "ab",
+        "ab\u2028",
+        "ab\u2028c",
+        "a*",
+        "a%",
+        "a_",
+        "AB",
+        "ab ",
+        "a.",
+        "x" * 300 + "1",
+        "x" * 300 + "2",
+        *SAME_CHECKSUM,
+    ]
     for key in keys:
         require_added(q, q.push(f"under {key}", key=key))
 
-    gives_all(q, *(f"under {key}" for key in keys))
+    gives_all(other, *(f"under {key}" for key in keys))
 
 
 @pytest.mark.clause("DEDUPE-5")

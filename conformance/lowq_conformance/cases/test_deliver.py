@@ -31,6 +31,8 @@ WORKS: list[Any] = [
     "\x00",
     "a\x00b",
     "line\nnext\ttab\r\x1b[0m\x7f\u2028",
+    "every\u2028end\u2029of a line\r\nor\rof one\n",
+    "or\x0bof\x0ca\x1cpart\x1dor\x1ea\x85record\x1f",
     "\u00e9, e\u0301, ß, Ω, \u2126, \ufb01, 漢字, עברית",
     "🜁 and 👩‍👩‍👧",
     "\"quoted\" \\ 'single' %s {} $1 ; --",
@@ -58,6 +60,16 @@ def test_every_kind_of_work_comes_out_as_it_went_in(q: Client, work: Any) -> Non
         q.ack(takes(q, work))
 
     nothing(q)
+
+
+@pytest.mark.clause("DELIVER-1")
+def test_every_kind_of_work_comes_out_at_another_client_as_it_went_in(q: Client, other: Client) -> None:
+    """Which reads what was written, where who pushed may know it."""
+    for work in WORKS:
+        if push_unless_refused(q, work) is not None:
+            other.ack(takes(other, work))
+
+    nothing(other)
 
 
 @pytest.mark.clause("DELIVER-1")

@@ -46,6 +46,7 @@ UNUSUAL: Mapping[str, dict[str, str]] = {
     "empty name": {"": "nameless"},
     "blanks": {" trace ": " padded ", "\ttab": "line\n"},
     "punctuation": {"a=b;c: d,e": '"quoted", {"in": \\ json}'},
+    "ends of lines": {"a\u2028b": "a\u2029\x85\x0b\x0c", "a\rb": "\r\n\x1c\x1d\x1e"},
     "control characters": {"trace": "\x00\x1f\x7f", "nul\x00": "x"},
     "accents": {"\u00e9": "composed", "e\u0301": "decomposed"},
     "astral": {"\U0001f701": "\U0001f702"},
@@ -112,13 +113,13 @@ def test_headers_arrive_as_they_were_pushed(q: Client, other: Client) -> None:
 
 @pytest.mark.clause("HEADERS-1")
 @pytest.mark.parametrize("headers", UNUSUAL.values(), ids=list(UNUSUAL))
-def test_unusual_headers_arrive_intact_or_are_refused(q: Client, headers: dict[str, str]) -> None:
+def test_unusual_headers_arrive_intact_or_are_refused(q: Client, other: Client, headers: dict[str, str]) -> None:
     try:
         q.push("a", headers=headers)
     except Refused as refusal:
         expect_named_error(q, refusal.cause)
     else:
-        q.ack(carries(q, "a", headers))
+        other.ack(carries(other, "a", headers))
 
     nothing(q)
 

@@ -37,7 +37,7 @@ def listing(q: Client) -> list[dict[str, Any]]:
 
 @pytest.mark.clause("KEEP-1")
 def test_waiting_tasks_survive_reopening(q: Client, reopened: Reopen) -> None:
-    works: list[Any] = ["a", {"b": [1, 2.5, None]}, "é", "é\x00", "🜁"]
+    works: list[Any] = ["a", {"b": [1, 2.5, None]}, "é", "é\x00", "🜁", "a\u2028b", "a\x85b\x1c", "a\r\n"]
     kept = [work for work in works if push_unless_refused(q, work) is not None]
 
     gives_all(reopened(q), *kept)

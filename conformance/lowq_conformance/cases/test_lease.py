@@ -23,7 +23,7 @@ from lowq_conformance.cases.expect import (
     takes,
     wrong,
 )
-from lowq_conformance.cases.timing import ZERO, Stopwatch, give_back, later, run_out
+from lowq_conformance.cases.timing import ZERO, Stopwatch, fall_due, give_back, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
@@ -321,6 +321,37 @@ def test_an_ack_after_release_is_refused(q: Client) -> None:
     q.push("a")
     held = takes(q, "a")
     q.release(held)
+
+    expect_refusal(q.ack, held)
+    gives(q, "a")
+
+
+@pytest.mark.clause("LEASE-9")
+@pytest.mark.needs("release", "not_before")
+def test_an_ack_after_release_until_later_is_refused(q: Client) -> None:
+    if not q.takes("release", "not_before"):
+        raise NotPromised("release takes no not_before")
+    q.push("a")
+    held, due = takes(q, "a"), later(q)
+    q.release(held, not_before=due)
+
+    expect_refusal(q.ack, held)
+    fall_due(q, due)
+    gives(q, "a")
+
+
+@pytest.mark.clause("LEASE-9")
+@pytest.mark.needs("dead_letter")
+def test_an_ack_after_dead_letter_and_redrive_is_refused(q: Client) -> None:
+    if not q.has("redrive"):
+        raise NotPromised("the client has no method redrive")
+    q.push("a")
+    held = takes(q, "a")
+    id = require(held.id, "the id of a claimed task")
+    q.dead_letter(held)
+    expect_refusal(q.ack, held)
+    if q.redrive(id) is False:
+        raise NotPromised("the task is not redriven")
 
     expect_refusal(q.ack, held)
     gives(q, "a")

@@ -285,6 +285,38 @@ class ReleaseResurrects(Queue):
         super().release(lease, not_before=not_before)
 
 
+@breaks("LEASE-9")
+class DeathKeepsTheToken(Queue):
+    """A task that is set aside keeps its token: once it is redriven, whoever gave it up can still settle it."""
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        super().dead_letter(lease, reason=reason)
+        with self.alone():
+            row = self.find(lease.id)
+            assert row is not None
+            row.token = lease.token
+            self.write(row)
+
+    def held(self, lease: Lease) -> Row:
+        row = super().held(lease)
+        if row.state == "dead":
+            raise LeaseLost(f"task {lease.id} is dead")
+        return row
+
+
+@breaks("LEASE-9")
+class ReleaseUntilKeepsTheToken(Queue):
+    """A task that is given back until a time keeps its token: whoever gave it back can still settle it."""
+
+    def release(self, lease: Lease, *, not_before: datetime | None = None) -> None:
+        super().release(lease, not_before=not_before)
+        with self.alone():
+            row = self.find(lease.id)
+            if row is not None and row.state == "scheduled":
+                row.token = lease.token
+                self.write(row)
+
+
 @breaks("LEASE-10")
 class OpeningFreesLeases(Queue):
     """Opening the queue takes every leased task for one that a crash left behind."""
