@@ -24,7 +24,7 @@ from lowq_conformance.cases.expect import (
     wrong,
 )
 from lowq_conformance.cases.timing import ZERO, Stopwatch, fall_due, give_back, later, run_out
-from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
 
@@ -401,6 +401,20 @@ def test_closing_another_client_ends_nobodys_lease(subject: Subject, q: Client) 
     another.close()
 
     nothing(q)
+    q.ack(held)
+
+
+@pytest.mark.clause("LEASE-10")
+@pytest.mark.needs("close", "wait")
+def test_closing_another_client_does_not_end_the_lease_of_a_claim_that_may_wait(subject: Subject, q: Client) -> None:
+    another = subject.open(q.place)
+    another.push("a")
+    held = q.claim(wait=SOON)
+    another.close()
+
+    nothing(q)
+    if held is None:
+        raise NotObserved("the claim that may wait got nothing")
     q.ack(held)
 
 

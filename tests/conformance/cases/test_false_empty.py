@@ -13,6 +13,7 @@ EXPECTED = {
     "test_lease.test_a_lease_begins_with_its_claim_however_long_the_task_waited",
     "test_lease.test_a_lease_holds_until_shortly_before_its_end",
     "test_lease.test_a_lease_of_zero_or_less_is_refused",
+    "test_lease.test_closing_another_client_does_not_end_the_lease_of_a_claim_that_may_wait",
     "test_lease.test_an_extended_lease_holds_longer",
     "test_server.play",
     "test_server.test_clients_work_again_when_the_server_is_there_again",

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from lowq import Clock, Lease, LeaseLost
 from lowq_conformance.queues.broken.register import breaks
@@ -336,11 +338,31 @@ class ClosingFreesLeases(Queue):
         super().close()
 
 
-def free_leases(queue: Queue) -> None:
+@breaks("LEASE-10")
+class ClosingFreesWhatWasWaitedFor(Waiting):
+    """Closing any client gives back what claims that could wait have got."""
+
+    waited: ClassVar[set[str]] = set()
+
+    def claim(self, *, lease_for: timedelta = DAY, wait: timedelta = NOW) -> Lease | None:
+        lease = super().claim(lease_for=lease_for, wait=wait)
+        if lease is not None and wait > NOW:
+            self.waited.add(lease.token)
+        return lease
+
+    def close(self) -> None:
+        if self.fd is not None:
+            free_leases(self, self.waited)
+        super().close()
+
+
+def free_leases(queue: Queue, tokens: Container[str | None] | None = None) -> None:
+    """What is leased waits again, all of it or by these tokens."""
     with queue.alone() as now:
         for row in queue.rows_in("leased"):
-            row.token = None
-            queue.wait(row, None, now)
+            if tokens is None or row.token in tokens:
+                row.token = None
+                queue.wait(row, None, now)
 
 
 @breaks("LEASE-11")
