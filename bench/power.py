@@ -67,6 +67,7 @@ SOUND = {
 KINDS = {
     "race": "races",
     "race_changes": "races",
+    "listing": "races",
     "crash": "kills",
     "worker": "workers",
     "lasting": "workers",

@@ -20,8 +20,10 @@ from pathlib import Path
 
 import pytest
 from lowq_conformance.contract.clauses import CLAUSES
-from lowq_conformance.contract.profile import DEFAULT, Deaths
+from lowq_conformance.contract.profile import DEFAULT, QUICK, Deaths
+from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.broken import BROKEN
+from lowq_conformance.run.runner import run
 from lowq_conformance.storm.storms import Storm, Storms
 from lowq_conformance.subject import loading as harness
 
@@ -104,3 +106,10 @@ def test_a_sound_queue_is_accused_of_nothing_where_clients_meet_and_die(storms: 
 @pytest.mark.parametrize("clause", SEVERAL)
 def test_every_clause_on_several_clients_has_a_queue_that_breaks_it(clause: str) -> None:
     assert [queue.name for queue in BROKEN.values() if clause in queue.clauses] != []
+
+
+def test_a_listing_that_fails_where_others_ack_is_found() -> None:
+    (report,) = run([BROKEN["ListsTaskByTask"].target], only=["RACE-4"], seed=SEED, profile=QUICK)
+
+    assert report["RACE-4"].verdict is Verdict.BROKEN
+    assert "tasks()" in report["RACE-4"].evidence

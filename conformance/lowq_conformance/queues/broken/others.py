@@ -282,13 +282,3 @@ class OpeningTakesAllBack(Unleased):
             for row in self.rows_in("leased"):
                 row.token = None
                 self.wait(row, None, now)
-
-
-@breaks("RACE-4")
-class ListsTaskByTask(Queue):
-    """A listing looks for the ids first, and then for each task, which may be gone by then."""
-
-    def tasks(self, *, state: str | None = None) -> list[Task]:
-        ids = [task.id for task in super().tasks(state=state)]
-        found = [self.task(id) for id in ids]
-        return sorted(found, key=lambda task: task.priority)  # type: ignore[arg-type]
