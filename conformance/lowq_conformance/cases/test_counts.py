@@ -9,7 +9,8 @@ from math import nan
 import pytest
 
 from lowq import Item, State
-from lowq_conformance.cases.expect import expect, require, something, takes
+from lowq_conformance.cases.expect import claim, expect, must_list, require, something, takes
+from lowq_conformance.cases.many import in_time
 from lowq_conformance.cases.test_deliver import agrees
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
@@ -131,3 +132,81 @@ def test_a_task_whose_lease_ran_out_counts_once(q: Client) -> None:
     q.ack(held)
 
     agrees(q)
+
+
+def count_living(q: Client) -> int:
+    """How many tasks are counted that are not dead."""
+    counts = q.count() or {}
+    return sum(counts.get(state, 0) for state in State if state != State.DEAD)
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("lease")
+def test_counts_do_not_drift_by_an_ack_that_comes_late(q: Client, other: Client) -> None:
+    """Whether it is refused, or settles the task, since nobody has claimed it: what is counted is there."""
+    lease = q.subject.short_lease
+    q.push("a")
+    held = takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+    count_living(other)
+    with suppress(Refused):
+        q.ack(held)
+    told = count_living(other)
+    again = claim(other)
+    if again is None:
+        expect(other, told == 0, f"the task that was counted: {told}")
+    else:
+        other.ack(again)
+
+    agrees(other)
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("lease", "fenced")
+def test_counts_do_not_drift_by_an_ack_of_what_somebody_else_has_done(q: Client, other: Client) -> None:
+    lease = q.subject.short_lease
+    q.push("a")
+    q.push("b")
+    held = something(q, lease_for=lease)
+    run_out(q, lease)
+    for _ in range(2):
+        other.ack(something(other))
+    agrees(other)
+    with suppress(Refused):
+        q.ack(held)
+
+    agrees(other)
+    agrees(q)
+
+
+MANY = 150
+BRIEF = 2.0
+"""Seconds for so many, or for as many as there is time for."""
+
+
+def many(q: Client) -> list[str]:
+    """Works that are all told apart, as many as there is room for."""
+    return [f"work {number}" for number in range(min(MANY, q.subject.traits.room or MANY))]
+
+
+@pytest.mark.clause("DELIVER-10")
+def test_every_one_of_many_waiting_tasks_is_counted_and_listed(q: Client) -> None:
+    pushed = []
+    for work in in_time(many(q), BRIEF):
+        q.push(work)
+        pushed.append(work)
+
+    agrees(q, ready=pushed)
+
+
+@pytest.mark.clause("DEAD-2")
+@pytest.mark.needs("inspect")
+def test_every_one_of_many_dead_tasks_is_counted_and_listed(q: Client) -> None:
+    must_list(q, "dead")
+    dead = []
+    for work in in_time(many(q), BRIEF):
+        q.push(work)
+        q.dead_letter(takes(q, work))
+        dead.append(work)
+
+    agrees(q, dead=dead)

@@ -30,6 +30,14 @@ from lowq_conformance.subject.client import Client, Held
 SAME_CHECKSUM = ("plumless", "buckeroo", "beb", "ccc", "Aa", "BB")
 """Pairs of the same CRC-32, the same Adler-32, and the same hash in Java, whatever stands before and behind them."""
 
+UNUSUAL_KEYS = {
+    "composed and decomposed": ("\u00e9", "e\u0301"),
+    "a tab behind": ("ab", "ab\t"),
+    "1,100 characters": ("x" * 1100, "x" * 1099 + "y"),
+    "3,900 characters": ("x" * 3900, "x" * 3899 + "y"),
+}
+"""Keys that differ, such as a queue may refuse by name."""
+
 
 def require_added(q: Client, answer: Answer) -> None:
     """The push did not say that it was refused."""
@@ -197,10 +205,25 @@ def test_keys_are_compared_as_they_are(q: Client, other: Client) -> None:
         "x" * 300 + "2",
         *SAME_CHECKSUM,
     ]
+    keys += [" ab", "1", "01", "1.0", "1e0", "+1"]
     for key in keys:
         require_added(q, q.push(f"under {key}", key=key))
 
     gives_all(other, *(f"under {key}" for key in keys))
+
+
+@pytest.mark.clause("DEDUPE-4")
+@pytest.mark.parametrize("pair", UNUSUAL_KEYS.values(), ids=list(UNUSUAL_KEYS))
+def test_unusual_keys_are_compared_as_they_are_or_are_refused(q: Client, pair: tuple[str, str]) -> None:
+    for key, work in zip(pair, ("a", "b"), strict=True):
+        try:
+            answer = q.push(work, key=key)
+        except Refused as refusal:
+            expect_named_error(q, refusal.cause)
+            raise NotPromised("such a key is refused") from refusal
+        require_added(q, answer)
+
+    gives_all(q, "a", "b")
 
 
 @pytest.mark.clause("DEDUPE-5")

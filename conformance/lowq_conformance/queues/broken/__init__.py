@@ -29,6 +29,7 @@ from lowq_conformance.queues.broken import (
     transaction,
     waiting,
     worker,
+    worn,
 )
 from lowq_conformance.queues.broken.register import BROKEN, BrokenQueue
 
@@ -63,4 +64,5 @@ __all__ = [
     "transaction",
     "waiting",
     "worker",
+    "worn",
 ]

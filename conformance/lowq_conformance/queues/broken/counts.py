@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from lowq import Clock, Counts, Item, Lease, Pushed
+from lowq import Clock, Counts, Item, Lease, Pushed, Task
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import Row
@@ -124,3 +124,33 @@ class CountsItsOwn(Queue):
     def write(self, row: Row) -> None:
         super().write(row)
         self.known = None
+
+
+@breaks("DELIVER-10")
+class LateAcksLeaveACount(Drifting):
+    """An ack that comes when the task was let wait again settles it, and leaves it counted."""
+
+    def ack(self, lease: Lease) -> None:
+        with self.alone():
+            late = (row := self.find(lease.id)) is not None and row.token == lease.token and row.state == "ready"
+        super().ack(lease)
+        self.drift(int(late))
+
+
+@breaks("DELIVER-10")
+class ListsAHundred(Queue):
+    """A listing shows a hundred tasks."""
+
+    def tasks(self, *, state: str | None = None) -> list[Task]:
+        return super().tasks(state=state)[:100]
+
+
+@breaks("DEAD-2")
+class KeepsAHundredDead(Queue):
+    """Of the dead the latest hundred are kept."""
+
+    def dead_letter(self, lease: Lease, *, reason: str) -> None:
+        super().dead_letter(lease, reason=reason)
+        with self.alone():
+            for row in sorted(self.rows_in("dead"), key=lambda row: row.number)[:-100]:
+                self.remove(row)

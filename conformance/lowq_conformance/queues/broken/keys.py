@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from unicodedata import normalize
 
 from lowq import Pushed
 from lowq_conformance.queues.broken.register import breaks
@@ -101,3 +102,27 @@ class DuplicateGoesToTheEnd(Queue):
             self.remove(standing)
             self.write(replace(standing, number=self.last + 1, state="ready"))
         return super().add(row, now)
+
+
+@breaks("DEDUPE-4")
+class KeysAreNumbers(Queue):
+    """Keys are in a column of numeric affinity: "1" and "01" are one key."""
+
+    def identity(self, row: Row) -> Hashable:
+        return ("key", int(row.key)) if row.key is not None and row.key.isdecimal() else super().identity(row)
+
+
+@breaks("DEDUPE-4")
+class KeysAreNormalised(Queue):
+    """A composed and a decomposed é are one key."""
+
+    def identity(self, row: Row) -> Hashable:
+        return super().identity(row) if row.key is None else ("key", normalize("NFC", row.key))
+
+
+@breaks("DEDUPE-4")
+class KeysAreCut(Queue):
+    """Keys are compared by their first 1,024 characters."""
+
+    def identity(self, row: Row) -> Hashable:
+        return super().identity(row) if row.key is None else ("key", row.key[:1024])
