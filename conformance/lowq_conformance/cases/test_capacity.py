@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lowq_conformance.cases.expect import (
     takes,
 )
 from lowq_conformance.cases.test_others import compare_by
+from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import Client
@@ -80,6 +82,35 @@ def test_there_is_room_when_a_task_is_done(small: Client) -> None:
     small.push("again")
 
     gives_all(small, *works, "again")
+
+
+@pytest.mark.clause("DELIVER-12")
+@pytest.mark.needs("lease")
+def test_what_runs_out_in_a_full_queue_is_not_dropped(small: Client) -> None:
+    """Whether what is in hand takes room is left open."""
+    lease = small.subject.short_lease
+    works = full(small)
+    something(small, lease_for=lease)
+    if takes_more(small, "one more"):
+        works.append("one more")
+    run_out(small, lease)
+
+    gives_all(small, *works)
+
+
+@pytest.mark.clause("DELIVER-12")
+@pytest.mark.needs("not_before")
+def test_what_falls_due_in_a_full_queue_is_not_dropped(small: Client) -> None:
+    """Whether what is scheduled takes room is left open."""
+    due = later(small)
+    works = [f"later {number}" for number in range(ROOM)]
+    for work in works:
+        small.push(work, not_before=due)
+    while len(works) < 2 * ROOM and takes_more(small, f"now {len(works)}"):
+        works.append(f"now {len(works)}")
+    fall_due(small, due)
+
+    gives_all(small, *works)
 
 
 @pytest.mark.clause("DELIVER-12")
@@ -187,3 +218,25 @@ def test_a_look_keeps_nobodys_place(q: Client, other: Client) -> None:
 
     for work in ("a", "b", "c"):
         other.ack(takes(other, work))
+
+
+@pytest.mark.clause("DELIVER-13")
+@pytest.mark.needs("not_before")
+def test_a_look_shows_nothing_that_is_not_due(q: Client) -> None:
+    q.push("a", not_before=later(q, q.subject.traits.max_delay or timedelta(days=1)))
+    peeks(q)
+    q.push("b")
+
+    peeks(q, "b")
+
+
+@pytest.mark.clause("DELIVER-13")
+@pytest.mark.needs("priority")
+def test_a_look_shows_what_has_the_higher_priority(q: Client) -> None:
+    high = q.subject.traits.bound_priority(1)
+    if high == 0:
+        raise NotPromised("there is no higher priority")
+    q.push("low")
+    q.push("high", priority=high)
+
+    peeks(q, "high")

@@ -20,6 +20,7 @@ from lowq_conformance.cases.expect import (
     takes,
     wrong,
 )
+from lowq_conformance.cases.many import in_time
 from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.contract.outcomes import Broken, Refused
 from lowq_conformance.history.work_text import work_text
@@ -52,6 +53,9 @@ WORKS: list[Any] = [
     list(range(300)),
 ]
 
+BRIEF = 2.0
+"""Seconds for as many works as there is time for."""
+
 
 @pytest.mark.clause("DELIVER-1")
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: f"{work!a:.20}")
@@ -79,6 +83,14 @@ def test_every_one_of_many_waiting_works_comes_out(q: Client) -> None:
         q.push(work)
 
     gives_all(q, *works)
+
+
+@pytest.mark.clause("DELIVER-1")
+def test_works_of_every_length_about_two_pages_come_out(q: Client) -> None:
+    """Whatever is written around them: who reads in pieces of 4,096 bytes may take a full one for the last."""
+    for work in in_time(["x" * length for length in range(8000, 8200)], BRIEF):
+        if push_unless_refused(q, work) is not None:
+            q.ack(takes(q, work))
 
 
 @pytest.mark.clause("DELIVER-2")
@@ -208,7 +220,18 @@ def test_a_falsy_work_is_a_work(q: Client, work: Any) -> None:
 @pytest.mark.parametrize("kind", ["text", "list"])
 def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
     numbers = [f"{number:07}" for number in range(1 + 2**20 // 8)]
-    work: Any = "\r\n".join(numbers) if kind == "text" else numbers
+    arrives_whole_or_is_refused(q, "\r\n".join(numbers) if kind == "text" else numbers)
+
+
+@pytest.mark.clause("DELIVER-8")
+@pytest.mark.parametrize("offset", range(3))
+def test_a_large_work_of_long_characters_arrives_whole_or_is_refused(q: Client, offset: int) -> None:
+    """Each character takes three bytes, so that pieces of it end within one, whatever stands before it."""
+    arrives_whole_or_is_refused(q, "x" * offset + "漢" * (2**20 // 3))
+
+
+def arrives_whole_or_is_refused(q: Client, work: Any) -> None:
+    """The large work comes out as it went in, or is refused by name and not kept."""
     try:
         q.push(work)
     except Refused as refused:

@@ -224,6 +224,31 @@ class CutsAt64KiB(Queue):
         return super().encode(each_scalar(work, lambda v: v[:65535] if isinstance(v, str) else v))
 
 
+@breaks("DELIVER-8")
+class DecodesInPieces(Queue):
+    """Each 65,536 bytes are decoded by themselves, and a character at their end is lost."""
+
+    def encode(self, work: Any) -> str:
+        return super().encode(each_scalar(work, lambda v: in_pieces(v) if isinstance(v, str) else v))
+
+
+def in_pieces(text: str) -> str:
+    """The text, whose pieces were decoded one by one."""
+    data = text.encode(errors="surrogatepass")
+    pieces = (data[start : start + 65536] for start in range(0, len(data), 65536))
+    return "".join(piece.decode(errors="ignore") for piece in pieces)
+
+
+@breaks("DELIVER-1")
+class TakesFullPagesForMore(Queue):
+    """Text that fills its pages of 4,096 bytes is cut, as what comes behind it is waited for."""
+
+    def encode(self, work: Any) -> str:
+        text = super().encode(work)
+        full = isinstance(work, str) and len(text) % 4096 == 0
+        return super().encode(work[:-1]) if full else text
+
+
 @breaks("DELIVER-9")
 class KeepsTheObject(Queue):
     """The client that pushed an object hands out that very object."""

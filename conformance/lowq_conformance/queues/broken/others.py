@@ -214,6 +214,52 @@ class DropsTheNewest(Bounded):
         return answers
 
 
+@breaks_with_room("DELIVER-12")
+class DropsWhatRunsOut(Bounded):
+    """What is in hand takes no room, and is dropped where there is none when it runs out."""
+
+    def make_room(self, many: int) -> None:
+        if len(self.rows) - len(self.by_state["leased"]) + many > self.room:
+            super().make_room(self.room + 1)
+
+    def promote(self, now: int) -> None:
+        for row in self.rows_in("leased"):
+            if row.due is not None and row.due <= now and len(self.by_state["ready"]) >= self.room:
+                self.remove(row)
+        super().promote(now)
+
+
+@breaks_with_room("DELIVER-12")
+class DropsWhatFallsDue(Bounded):
+    """What is scheduled takes no room, and is dropped where there is none when it falls due."""
+
+    def make_room(self, many: int) -> None:
+        if len(self.rows) - len(self.by_state["scheduled"]) + many > self.room:
+            super().make_room(self.room + 1)
+
+    def promote(self, now: int) -> None:
+        for row in self.rows_in("scheduled"):
+            if row.due is not None and row.due <= now and len(self.by_state["ready"]) >= self.room:
+                self.remove(row)
+        super().promote(now)
+
+
+@breaks_with_room("DELIVER-13")
+class PeeksAhead(Bounded):
+    """Where nothing is ready, a look shows what is scheduled."""
+
+    def peek(self) -> Task | None:
+        return super().peek() or next(iter(self.tasks(state="scheduled")), None)
+
+
+@breaks_with_room("DELIVER-13")
+class PeeksAtTheOldest(Bounded):
+    """A look shows what has waited longest, whatever has a higher priority."""
+
+    def peek(self) -> Task | None:
+        return min(self.tasks(state="ready"), key=lambda task: int(task.id.rpartition("/")[2]), default=None)
+
+
 @breaks_with_room("DELIVER-13")
 class PeekingClaims(Bounded):
     """A look counts as an attempt."""
