@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, gives_all, nothing, require, takes
-from lowq_conformance.cases.test_dead import bury
+from lowq_conformance.cases.expect import expect, gives_all, nothing, takes
 from lowq_conformance.cases.test_deliver import agrees
 from lowq_conformance.cases.timing import fall_due, later, run_out
 from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
@@ -143,24 +141,3 @@ def test_what_falls_due_in_one_name_waits_in_that_one(one: Client, two: Client) 
 
     gives_all(two, "b")
     gives_all(one, "a")
-
-
-@pytest.mark.clause("NAMES-2")
-@pytest.mark.needs("cancel")
-def test_a_task_is_not_cancelled_by_way_of_another_name(one: Client, two: Client) -> None:
-    id = require(one.push("a").id, "the id of what was pushed")
-    with suppress(Refused):
-        two.cancel(id)
-
-    gives_all(one, "a")
-
-
-@pytest.mark.clause("NAMES-2")
-@pytest.mark.needs("dead_letter")
-def test_a_task_is_not_redriven_by_way_of_another_name(one: Client, two: Client) -> None:
-    id = bury(one)
-    with suppress(Refused):
-        two.redrive(id)
-
-    nothing(two)
-    nothing(one)

@@ -55,24 +55,6 @@ class CountsAllNames(Aware):
         return counts
 
 
-@breaks("NAMES-2")
-class CancelsInAllNames(Aware):
-    """An id is looked for under every name when its task is cancelled."""
-
-    def cancel(self, id: str) -> bool:
-        with self.of(id.rpartition("/")[0]) as queue:
-            return queue.cancel(id)
-
-
-@breaks("NAMES-2")
-class RedrivesInAllNames(Aware):
-    """An id is looked for under every name when its task is redriven."""
-
-    def redrive(self, id: str) -> bool:
-        with self.of(id.rpartition("/")[0]) as queue:
-            return queue.redrive(id)
-
-
 class Ends(Aware):
     """What ends by itself, of all names, stands in one file: the name, the time and the text of the latest."""
 
