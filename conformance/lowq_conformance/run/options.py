@@ -81,6 +81,14 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--lowq-journal", dest="lowq_journal", metavar="FILE", help="Keep the calls of the running test in a file."
     )
+    group.addoption(
+        "--lowq-but",
+        dest="lowq_but",
+        action="append",
+        default=[],
+        metavar="TEST",
+        help="Leave this test out, and no other whose name begins like it.",
+    )
 
 
 def configure(config: pytest.Config) -> None:

@@ -203,6 +203,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     run = config.stash[run_key]
     chosen = [item for item in items if not (ids := find_marks(item)) or not run.selected.isdisjoint(ids)]
+    left_out = {*config.getoption("lowq_but")}
+    chosen = [item for item in chosen if item.nodeid not in left_out]
     if config.stash[schedule_key] is not None:
         chosen = [item for item in chosen if "sweeps" in getattr(item, "fixturenames", ())]
     if hasattr(config, "workerinput"):  # of xdist

@@ -159,7 +159,7 @@ class Scheduler:
         args += [f"--lowq-promise={promise}" for promise in run.promised]
         args += [f"--lowq-{word}={said}" for word, said in spell(run.stated)]
         args += [f"--lowq-schedule={run.schedule}"] if run.schedule else []
-        args += [f"--deselect={test}" for test in run.tests(self.seed)]
+        args += [f"--lowq-but={test}" for test in run.tests(self.seed)]
         share.host.tell(args=args)
 
     def _hear(self, share: Share) -> None:
