@@ -100,6 +100,7 @@ def test_every_setting_is_in_the_guide(pytester: pytest.Pytester) -> None:
         "--lowq-sometimes",
         "--lowq-junit",
         "--lowq-badge",
+        "--lowq-but",
         "--lowq-hide-not-promised",
         "--lowq-journal",
     }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import Lease
+from lowq import Lease, LeaseLost
 from lowq_conformance.queues.lowq import SQLite
 from lowq_conformance.queues.sound.forked import Forked, Retrying
 from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
@@ -148,7 +149,8 @@ class LookingClient:
         while (lease := self._queue.claim(lease_for=lease_for)) is not None:
             if lease.task.attempts <= self._limit:
                 return lease
-            self._queue.dead_letter(lease, reason=SPENT)
+            with suppress(LeaseLost):  # somebody else came to it meanwhile, whose lease had to run out for that
+                self._queue.dead_letter(lease, reason=SPENT)
         return None
 
     def __getattr__(self, name: str) -> Any:
