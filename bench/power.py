@@ -62,7 +62,7 @@ SOUND = {
     "bulk": "lowq_conformance.queues.sound.bulk:Bulk",
     "two workers": "lowq_conformance.queues.sound.forked:Pair",
     "finds nothing at first": "lowq_conformance.queues.sound.manners:FindsNothingAtFirst",
-    "redrives as new": "lowq_conformance.queues.sound.manners:RedrivesAsNew",
+    "redrives as new": "lowq_conformance.queues.sound.dead:RedrivesAsNew",
 }
 KINDS = {
     "race": "races",

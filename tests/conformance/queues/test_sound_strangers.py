@@ -275,7 +275,6 @@ def forked() -> Iterator[None]:
     ("name", "only"),
     [
         ("FindsNothingAtFirst", ("CLOSE-2", "ORDER-3", "INPUT-4", "DELIVER", "LEASE")),
-        ("RedrivesAsNew", ("DEAD", "HEADERS", "ORDER", "DELIVER")),
         ("Touches", ("LEASE", "HEADERS", "DELIVER-11")),
         ("ListsOneByOne", ("DELIVER", "HEADERS", "DEAD", "RELEASE", "KEEP", "BATCH")),
         ("CountsByGroup", ("DELIVER", "DEAD", "CANCEL", "CRASH-6")),
@@ -285,3 +284,7 @@ def forked() -> Iterator[None]:
 )
 def test_other_manners_are_no_faults(name: str, only: tuple[str, ...]) -> None:
     assert faults(f"{MANNERS}:{name}", *only) == {}
+
+
+def test_what_is_redriven_may_stand_behind_all_others_where_what_is_released_keeps_its_place() -> None:
+    assert faults(f"{DEAD}:RedrivesAsNew", "DEAD", "HEADERS", "ORDER", "DELIVER") == {}

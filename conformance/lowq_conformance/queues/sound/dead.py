@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lowq import Lease
-from lowq_conformance.contract.promises import Redriven, Requeue
+from lowq_conformance.contract.promises import Redriven
 from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.rows import Row
 from lowq_conformance.support.processes import is_gone
@@ -70,8 +70,6 @@ class RedrivingBeside(Queue):
 
 class RedrivesAsNew(Journal):
     """A dead task is put back as a new one, which has an id of its own and stands behind all others."""
-
-    requeue: Requeue = "any"
 
     class _Queue(Queue):
         def redrive(self, id: str) -> bool:

@@ -35,22 +35,6 @@ class FindsNothingAtFirst(Journal):
     _queue = _Queue
 
 
-class RedrivesAsNew(Journal):
-    """What is redriven is a new task with another id, behind all others; what is released keeps its place."""
-
-    class _Queue(Queue):
-        def redrive(self, id: str) -> bool:
-            with self.alone() as now:
-                row = self.find(id)
-                if row is None or row.state != "dead" or self.standing(row) is not None:
-                    return False
-                self.remove(row)
-                self.add(Row(row.text, row.key, row.priority, None, headers=row.headers), now)
-                return True
-
-    _queue = _Queue
-
-
 class Touches(Journal):
     """An extension takes no length, and holds the task for as long as its claim did, as beanstalkd's touch does."""
 
