@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from lowq import Lease
-from lowq_conformance.queues.broken.register import enter
+from lowq_conformance.queues.broken.register import breaks_in
 from lowq_conformance.queues.sound.bulk import Bulk, BulkQueue
 from lowq_conformance.queues.sound.journal import DAY
 from lowq_conformance.queues.sound.rows import Row
 
-
-def breaks(*clauses: str) -> Callable[[type[BulkQueue]], type[Bulk]]:
-    """Register a queue under its name, and put a harness of it in its place."""
-
-    def register(queue: type[BulkQueue]) -> type[Bulk]:
-        enter(queue, clauses)
-        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
-        return type(queue.__name__, (Bulk,), names)
-
-    return register
+breaks = partial(breaks_in, Bulk)
 
 
 @breaks("DELIVER-4")

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,22 +15,13 @@ from unicodedata import normalize
 from zlib import adler32, crc32
 
 from lowq import Clock, Dedupe, Item, Lease, Pushed
-from lowq_conformance.queues.broken.register import breaks, enter
+from lowq_conformance.queues.broken.register import breaks, breaks_in
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.remembering import Remembering, RemembersForEver
 from lowq_conformance.queues.sound.rows import Row
 from lowq_conformance.queues.sound.values import check
 
-
-def breaks_remembering(*clauses: str) -> Callable[[type[Remembering]], type[RemembersForEver]]:
-    """Register a queue under its name, and put the harness that opens it in its place."""
-
-    def register(queue: type[Remembering]) -> type[RemembersForEver]:
-        enter(queue, clauses)
-        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
-        return type(queue.__name__, (RemembersForEver,), names)
-
-    return register
+breaks_remembering = partial(breaks_in, RemembersForEver)
 
 
 @breaks("DEDUPE-1")

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from lowq import Clock, Item, Lease, LeaseLost, Pushed, Task
-from lowq_conformance.queues.broken.register import breaks, enter
+from lowq_conformance.queues.broken.register import breaks, breaks_in
 from lowq_conformance.queues.sound.bounded import ROOM, Bounded, WithRoom
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.remembering import Small
 from lowq_conformance.queues.sound.rows import Row
 
-
-def breaks_with_room(*clauses: str) -> Callable[[type[Bounded]], type[WithRoom]]:
-    """Register a queue under its name, and put the harness that opens it in its place."""
-
-    def register(queue: type[Bounded]) -> type[WithRoom]:
-        enter(queue, clauses)
-        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
-        return type(queue.__name__, (WithRoom,), names)
-
-    return register
+breaks_with_room = partial(breaks_in, WithRoom)
 
 
-def breaks_with_fixed_room(*clauses: str) -> Callable[[type[Bounded]], type[Small]]:
-    """Register a queue under its name, and put the harness that opens it in its place."""
-
-    def register(queue: type[Bounded]) -> type[Small]:
-        enter(queue, clauses)
-        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
-        return type(queue.__name__, (Small,), names)
-
-    return register
+breaks_with_fixed_room = partial(breaks_in, Small)
 
 
 def equals_of(queue: Queue, row: Row) -> list[Row]:

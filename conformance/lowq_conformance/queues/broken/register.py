@@ -37,6 +37,17 @@ def enter(broken: type, clauses: tuple[str, ...]) -> None:
     BROKEN[broken.__name__] = BrokenQueue(broken.__name__, broken.__module__, broken.__doc__ or "", clauses)
 
 
+def breaks_in(harness: type[Any], *clauses: str) -> Callable[[type[Queue]], type[Any]]:
+    """Register a queue under its name, and put that harness, which opens it, in its place."""
+
+    def register(queue: type[Queue]) -> type[Any]:
+        enter(queue, clauses)
+        names = {"__doc__": queue.__doc__, "__module__": queue.__module__, "_queue": queue}
+        return type(queue.__name__, (harness,), names)
+
+    return register
+
+
 def breaks(*clauses: str, **traits: Any) -> Callable[[type[Queue]], type[Journal]]:
     """Register a queue under its name, and put the harness that opens it, and states these traits, in its place."""
 
