@@ -11,6 +11,8 @@ from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.subject.answers import Answer
 from lowq_conformance.subject.client import Client
 
+BRIEF = 2.0
+"""Seconds for as many works as there is time for, where few of them tell enough."""
 LONGEST = 30.0
 """Seconds for one and the same call with many works: less than any lease that is asked for here."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from lowq import Item, State
 from lowq_conformance.cases.expect import claim, expect, must_list, require, something, takes
-from lowq_conformance.cases.many import in_time
+from lowq_conformance.cases.many import BRIEF, in_time
 from lowq_conformance.cases.test_deliver import agrees
 from lowq_conformance.cases.timing import run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
@@ -180,8 +180,6 @@ def test_counts_do_not_drift_by_an_ack_of_what_somebody_else_has_done(q: Client,
 
 
 MANY = 150
-BRIEF = 2.0
-"""Seconds for so many, or for as many as there is time for."""
 
 
 def many(q: Client) -> list[str]:

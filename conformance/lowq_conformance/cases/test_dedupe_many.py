@@ -9,7 +9,7 @@ import pytest
 
 from lowq import Item
 from lowq_conformance.cases.expect import wrong
-from lowq_conformance.cases.many import in_time, push_together
+from lowq_conformance.cases.many import BRIEF, in_time, push_together
 from lowq_conformance.cases.test_dedupe import require_added
 from lowq_conformance.contract.outcomes import NotPromised
 from lowq_conformance.subject.answers import Answer
@@ -17,8 +17,6 @@ from lowq_conformance.subject.client import Client
 
 MANY = 3000
 """Of so many different works two are equal, all but surely, to whoever keeps 20 bits of each only."""
-BRIEF = 2.0
-"""Seconds for pushing them one by one."""
 
 
 @pytest.mark.clause("DEDUPE-3")

@@ -20,7 +20,7 @@ from lowq_conformance.cases.expect import (
     takes,
     wrong,
 )
-from lowq_conformance.cases.many import in_time
+from lowq_conformance.cases.many import BRIEF, in_time
 from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.contract.outcomes import Broken, Refused
 from lowq_conformance.history.work_text import work_text
@@ -52,9 +52,6 @@ WORKS: list[Any] = [
     {"b": 1, "a": 2},
     list(range(300)),
 ]
-
-BRIEF = 2.0
-"""Seconds for as many works as there is time for."""
 
 
 @pytest.mark.clause("DELIVER-1")

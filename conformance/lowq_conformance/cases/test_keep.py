@@ -35,6 +35,19 @@ def listing(q: Client) -> list[dict[str, Any]]:
     return sorted(told, key=lambda fields: work_text(fields.get("work")))
 
 
+def tells_the_same(q: Client, before: list[dict[str, Any]]) -> None:
+    """The queue tells of each task what it told before."""
+    after = listing(q)
+    differences = [
+        f"{name} {was.get(name)!r} of {was.get('work')!r}, not {now.get(name)!r}"
+        for was, now in zip(before, after, strict=False)
+        for name in was
+        if was.get(name) != now.get(name)
+    ]
+    expect(q, len(before) == len(after), f"{len(before)} tasks, not {len(after)}")
+    expect(q, not differences, "; ".join(differences))
+
+
 @pytest.mark.clause("KEEP-1")
 def test_waiting_tasks_survive_reopening(q: Client, reopened: Reopen) -> None:
     works: list[Any] = ["a", {"b": [1, 2.5, None]}, "é", "é\x00", "🜁", "a\u2028b", "a\x85b\x1c", "a\r\n"]
@@ -137,16 +150,8 @@ def test_what_is_told_of_every_task_is_the_same_after_reopening(q: Client, reope
     q.push("waiting")
     before = listing(q)
     q = reopened(q)
-    after = listing(q)
 
-    differences = [
-        f"{name} {was.get(name)!r} of {was.get('work')!r}, not {now.get(name)!r}"
-        for was, now in zip(before, after, strict=False)
-        for name in was
-        if was.get(name) != now.get(name)
-    ]
-    expect(q, len(before) == len(after), f"{len(before)} tasks, not {len(after)}")
-    expect(q, not differences, "; ".join(differences))
+    tells_the_same(q, before)
 
 
 @pytest.mark.clause("KEEP-1")

@@ -10,15 +10,13 @@ from typing import cast
 import pytest
 
 from lowq_conformance.cases.expect import claim
-from lowq_conformance.cases.many import LONGEST
+from lowq_conformance.cases.many import BRIEF, LONGEST
 from lowq_conformance.contract.outcomes import Broken, NotPromised, Refused
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
 BESIDE = 150
 """How many tasks go through beside it."""
-BRIEF = 2.0
-"""Seconds for that."""
 
 
 class WorksOff(threading.Thread):

@@ -17,9 +17,11 @@ import pytest
 
 from lowq_conformance.cases.timing import fall_due, later
 from lowq_conformance.cases.worker_fixtures import (
+    AT_ONCE,
     MOMENT,
     comes_back,
     fresh,
+    keep_busy,
     lease_over,
     own_roots,
     q,
@@ -47,8 +49,6 @@ TOGETHER = 24
 REALLY = 5
 """How often something falls due at most where that is really waited for."""
 
-AT_ONCE = 1.0
-"""Seconds after which a worker that is there would have begun."""
 SETTLES = 0.1
 """Seconds in which a worker sees to what failed."""
 
@@ -269,11 +269,7 @@ def others_busy(q: Client, workers: Workers) -> Iterator[Callable[[Any], Turn]]:
     What comes of it waits for the turn of that one at a work, and lets the others go where fewer run than are stated.
     """
     gate, others = f"busy {next(fresh)}", (workers.subject.traits.workers or 1) - 1
-    works = [task(f"{gate}: {each}", does="wait", at=gate) for each in range(others)]
-    for work in works:
-        q.push(work)
-        workers.start()
-    workers.until(lambda: all(workers.of(work) for work in works), AT_ONCE)
+    keep_busy(q, workers, gate, others)
 
     def wait_begun(work: Any) -> Turn:
         if not workers.until(lambda: workers.of(work), AT_ONCE):

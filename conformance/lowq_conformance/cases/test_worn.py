@@ -12,19 +12,16 @@ from typing import Any
 import pytest
 
 from lowq_conformance.cases.expect import expect, must_list, require, takes
-from lowq_conformance.cases.many import in_time
-from lowq_conformance.cases.test_dead import states_told
+from lowq_conformance.cases.many import BRIEF, in_time
+from lowq_conformance.cases.test_dead import is_kept_with_its_reason
 from lowq_conformance.cases.test_dedupe import require_refused
 from lowq_conformance.cases.test_headers import FIRST, carries
-from lowq_conformance.cases.test_keep import listing
+from lowq_conformance.cases.test_keep import listing, tells_the_same
 from lowq_conformance.cases.timing import later
 from lowq_conformance.contract.outcomes import NotPromised
-from lowq_conformance.subject.answers import field
 from lowq_conformance.subject.client import Client
 
 MANY = 250
-BRIEF = 2.0
-"""Seconds for as many of them as come and go in that time."""
 
 
 def low_and_high(q: Client) -> tuple[int, int]:
@@ -73,12 +70,8 @@ def test_a_dead_task_and_its_reason_outlast_many_others(q: Client) -> None:
     q.push("a")
     q.dead_letter(takes(q, "a"), reason="no such file: 7")
     come_and_go(q)
-    dead = [task for task in states_told(q.tasks()) if field(task, "state") == "dead"]
 
-    expect(q, [field(task, "work") for task in dead] == ["a"], "a dead task 'a'")
-    if not q.takes("dead_letter", "reason") or not hasattr(dead[0], "reason"):
-        raise NotPromised("no reason is given, or listed")
-    expect(q, "no such file: 7" in str(dead[0].reason), f"the reason 'no such file: 7', not {dead[0].reason!r}")
+    is_kept_with_its_reason(q)
 
 
 @pytest.mark.clause("DEDUPE-6")
@@ -115,13 +108,5 @@ def test_what_is_told_of_every_task_is_the_same_after_many_others_and_reopening(
     before = listing(q)
     come_and_go(q, high)
     q = reopened(q)
-    after = listing(q)
 
-    differences = [
-        f"{name} {was[name]!r} of {was.get('work')!r}, not {now.get(name)!r}"
-        for was, now in zip(before, after, strict=False)
-        for name in was
-        if was[name] != now.get(name)
-    ]
-    expect(q, len(before) == len(after), f"{len(before)} tasks, not {len(after)}")
-    expect(q, not differences, "; ".join(differences))
+    tells_the_same(q, before)

@@ -23,7 +23,7 @@ from lowq_conformance.support.own_code import own_code
 MOMENT = 0.25
 """Seconds in which a worker too many would take a task."""
 AT_ONCE = 1.0
-"""Seconds after which all workers that run have a task in hand; fewer may run than are stated."""
+"""Seconds after which a worker that is there would have begun; fewer may run than are stated."""
 LONGEST_RETRY = timedelta(days=1)
 PATIENT = 5.0
 """Seconds for which a retry is really waited for at most."""
@@ -140,15 +140,19 @@ def go_on(q: Client, workers: Workers) -> None:
     Else the clock would be moved while one has its task in hand still, whose lease would end.
     """
     gate, together = f"all {next(fresh)}", workers.subject.traits.workers or max(1, len(workers.running()))
-    works = [task(f"{gate}: {number}", does="wait", at=gate) for number in range(together)]
+    works = keep_busy(q, workers, gate, together)
+    workers.handler.open(gate)
+    workers.run(*works)
+
+
+def keep_busy(q: Client, workers: Workers, gate: str, many: int) -> list[Any]:
+    """The works of so many tasks which wait at the gate, each in a worker's hand where so many run at once."""
+    works = [task(f"{gate}: {number}", does="wait", at=gate) for number in range(many)]
     for work in works:
         q.push(work)
         workers.start()
-    try:
-        workers.until(lambda: all(workers.of(work) for work in works), AT_ONCE)
-    finally:
-        workers.handler.open(gate)
-    workers.run(*works)
+    workers.until(lambda: all(workers.of(work) for work in works), AT_ONCE)
+    return works
 
 
 def tried_in_time(workers: Workers, work: Any, number: int, *, briefly: bool) -> bool:
