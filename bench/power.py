@@ -139,6 +139,7 @@ class Trust:
         return {
             "queue": self.name,
             "runs": len(self.outcomes),
+            "seeds": sum(outcome.seeds for outcome in self.outcomes),
             "clauses": max((len(outcome.has(Verdict.KEPT)) for outcome in self.outcomes), default=0),
             "accused": self.saw(Verdict.BROKEN),
             "not observed": self.saw(Verdict.NOT_OBSERVED),
@@ -230,7 +231,7 @@ def looks(target: str, choices: argparse.Namespace) -> list[Trial]:
 
 
 def matrix_of_less(choices: argparse.Namespace) -> dict[str, list[Trial]]:
-    """The trials of each sound queue without one thing, and with `--pairs` without two, so many seeds each; with
+    """The trial of each sound queue without one thing, and with `--pairs` without two, with so many seeds; with
     `--once` of the first queue that can lack it only, promises before what else can be lacked."""
     lacking: dict[str, tuple[str, ...]] = {}
     known: set[frozenset[str]] = set()
@@ -243,7 +244,12 @@ def matrix_of_less(choices: argparse.Namespace) -> dict[str, list[Trial]]:
                 lacking[less.lacking(queue, lacks)] = lacks
             known.add(frozenset(lacks))
     targets = sorted(lacking, key=lambda target: choices.once and not {*lacking[target]} <= PROMISES.keys())
-    return {target.partition(":")[2]: looks(target, choices) for target in targets}
+    return {
+        target.partition(":")[2]: [
+            Trial(target, choices.first, tuple(choices.clauses), profile=choices.profile, seeds=choices.runs)
+        ]
+        for target in targets
+    }
 
 
 def in_turn(all: Iterable[Sequence[Trial]]) -> list[Trial]:
@@ -320,12 +326,13 @@ def summary(caught: Sequence[Catch]) -> Table:
 
 def soundness(trusted: Sequence[Trust]) -> Table:
     """One line for each sound queue."""
-    table = plain("sound queue", "runs", "seconds each", "clauses kept", "accusations", "not observed")
+    table = plain("sound queue", "runs", "seeds", "seconds each", "clauses kept", "accusations", "not observed")
     for trust in trusted:
         told = trust.as_json()
         table.add_row(
             trust.name,
             str(told["runs"]),
+            str(told["seeds"]),
             f"{median(o.seconds for o in trust.outcomes):.1f}" if trust.outcomes else "",
             str(told["clauses"]),
             str(len(told["accused"])),
@@ -352,7 +359,7 @@ def span(numbers: Iterable[int]) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.power", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, default=20, help="seeds for each broken queue (20)")
-    parser.add_argument("--runs", type=int, help="runs of each sound queue (50; with --less 5)")
+    parser.add_argument("--runs", type=int, help="runs of each sound queue (50); with --less seeds of one run (5)")
     parser.add_argument("--first", type=int, default=1, metavar="SEED", help="the first of these seeds (1)")
     parser.add_argument("--profile", choices=tuple(PROFILES), default=DEFAULT.name, help="how much a run looks at")
     parser.add_argument("--broken", action="store_true", help="the broken queues only")

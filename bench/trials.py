@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
@@ -21,14 +21,16 @@ TELLING = 4000
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A queue, the clauses or groups of it to look at (none: all), a seed, which verdicts need no explaining, and the
-    name of the profile."""
+    """A queue, the clauses or groups of it to look at (none: all), a seed, which verdicts need no explaining, the
+    name of the profile, and how many seeds from that one on a run looks at: all but the first do again only what
+    depends on the seed."""
 
     target: str
     seed: int
     only: tuple[str, ...] = ()
     expected: tuple[Verdict, ...] = (Verdict.KEPT, Verdict.NOT_PROMISED)
     profile: str = DEFAULT.name
+    seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Outcome:
     verdicts: dict[str, str]
     evidence: dict[str, str] = field(default_factory=dict)
     profile: str = DEFAULT.name
+    seeds: int = 1
 
     @staticmethod
     def of(trial: Trial, report: Report) -> Outcome:
@@ -54,6 +57,7 @@ class Outcome:
             {clause.id: clause.verdict.value for clause in report.clauses},
             {c.id: c.evidence[:TELLING] for c in report.clauses if c.verdict not in trial.expected},
             trial.profile,
+            trial.seeds,
         )
 
     def has(self, verdict: Verdict) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ class Outcome:
         return tuple(id for id, each in self.verdicts.items() if each == verdict)
 
 
-Key = tuple[str, int, tuple[str, ...], str]
+Key = tuple[str, int, tuple[str, ...], str, int]
 
 
 class Outcomes:
@@ -85,14 +89,15 @@ class Outcomes:
 
     def get(self, trial: Trial) -> Outcome | None:
         """What was seen at the trial, if it was made."""
-        return self._seen.get((trial.target, trial.seed, trial.only, trial.profile))
+        return self._seen.get((trial.target, trial.seed, trial.only, trial.profile, trial.seeds))
 
     def all(self, trials: Iterable[Trial]) -> Iterator[Outcome]:
         """What was seen at those of the trials that were made."""
         return (outcome for trial in trials if (outcome := self.get(trial)) is not None)
 
     def _keep(self, outcome: Outcome) -> None:
-        self._seen[outcome.target, outcome.seed, outcome.only, outcome.profile] = outcome
+        key = outcome.target, outcome.seed, outcome.only, outcome.profile, outcome.seeds
+        self._seen[key] = outcome
 
 
 class Stopped(Exception):
@@ -114,7 +119,8 @@ def carry_out(
 
     def made(batch: Sequence[Trial]) -> list[Outcome]:
         only = {trial.target: trial.only for trial in batch}
-        targets, profile = [trial.target for trial in batch], PROFILES[batch[0].profile]
+        targets = [trial.target for trial in batch]
+        profile = replace(PROFILES[batch[0].profile], seeds=batch[0].seeds)
         reports = run(targets, only=only, seed=batch[0].seed, watch=watch, profile=profile)
         return [Outcome.of(trial, report) for trial, report in zip(batch, reports, strict=True)]
 

@@ -100,7 +100,7 @@ class Profile:
     shrinking: float = 5.0
 
 
-DEFAULT = Profile("default", "some 36 s for sqlite")
+DEFAULT = Profile("default", "some 21 s for sqlite")
 QUICK = replace(
     DEFAULT,
     name="quick",
