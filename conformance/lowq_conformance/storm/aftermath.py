@@ -40,6 +40,8 @@ class Tally:
     torn: bool = False
     beside: bool = False
     """Whether other calls of the client were under way."""
+    opened_again: bool = False
+    """Whether the client refused, and was opened again."""
     early: str = ""
     """What became of the one that began before the call, as of the others."""
     late: str = ""
@@ -53,6 +55,13 @@ class Tally:
             self.returned.append(which)
         if which == "again" and self.verb == "push_many" and isinstance(answer, list):
             self.torn = len({each for each in answer if each is not None}) > 1
+
+    def forget(self) -> None:
+        """What was there until now need not be there any more: its client is gone, and was not closed."""
+        self.lasts, self.returned = False, []
+        self.others, self.after, self.early, self.late = (
+            became and "refused" for became in (self.others, self.after, self.early, self.late)
+        )
 
     @property
     def items(self) -> list[str]:

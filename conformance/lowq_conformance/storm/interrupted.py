@@ -77,9 +77,7 @@ class Hand:
             try:
                 answer.update(verb(**told) or {})
             except Refused as refusal:
-                answer["refused"] = str(refusal.cause) if refusal.cause is not None else "False"
-                answer["error"] = "" if refusal.cause is None else type(refusal.cause).__name__
-                answer["accident"] = refusal.cause is not None and _is_accident(refusal.cause)
+                answer.update(_tell(refusal))
             except NotPromised:
                 answer["refused"], answer["error"], answer["accident"] = "not promised", "", False
 
@@ -93,17 +91,17 @@ class Hand:
         return answer
 
     def do_open(self, label: str, place: str) -> Told:
-        """A client of the queue at `place` is open, in place of the one before; what verbs it has."""
+        """A client of the queue at `place` is open, in place of the one before; what verbs it has, and whether that
+        one is closed."""
         self.label, self.place = label, Path(place)
-        if self._q is not None:
-            self._q.let_go()
+        closed = self._q is not None and self._q.let_go()
         raw = self.subject.open(self.place)
         self.subject.journal.calls[-1].text = f"{label} = open(place)"
         raw.label = label
         self._q = raw
         self._own = own_files(raw.raw)
         self._steered = raw.raw = Interruptible(raw.raw)
-        return {"verbs": self._verbs()}
+        return {"verbs": self._verbs(), "closed": closed}
 
     def _verbs(self) -> list[str]:
         q = self.q
@@ -241,12 +239,15 @@ class Hand:
         return {"answer": self.q.push(work).added, "returned": True}
 
     def do_drain(self, patience: float, enough: list[str]) -> Told:
-        """All that is to be had was claimed and acked; a queue that may falsely say that it is empty was asked until
-        these works had come, or its patience was over."""
+        """All that is to be had was claimed and acked, or all until a claim was refused; a queue that may falsely say
+        that it is empty was asked until these works had come, or its patience was over."""
         works: list[Any] = []
         end = time.monotonic() + patience
         while True:
-            held = self.q.claim(lease_for=MINUTE)
+            try:
+                held = self.q.claim(lease_for=MINUTE)
+            except Refused as refusal:
+                return {"works": works, **_tell(refusal)}
             if held is not None:
                 works.append(held.work)
                 with suppress(Refused):
@@ -259,6 +260,14 @@ class Hand:
 
 def _ring(*_: object) -> None:
     raise Interrupted("by a signal")
+
+
+def _tell(refusal: Refused) -> Told:
+    """What was refused, in words, and whether by accident."""
+    cause = refusal.cause
+    if cause is None:
+        return {"refused": "False", "error": "", "accident": False}
+    return {"refused": str(cause), "error": type(cause).__name__, "accident": _is_accident(cause)}
 
 
 def _is_accident(error: Exception) -> bool:

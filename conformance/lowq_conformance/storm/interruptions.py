@@ -18,13 +18,13 @@ from typing import Any
 
 from lowq_conformance.contract.outcomes import Broken, NotObserved, NotPromised
 from lowq_conformance.contract.profile import Profile
-from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.aftermath import FREE, USABLE, WHOLE, Said, Tally
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agents
 from lowq_conformance.storm.cut_points import EVENLY, Cut, Point, in_order
-from lowq_conformance.storm.fork_server import BOUND, AgentFailed
+from lowq_conformance.storm.fork_server import AgentFailed
 from lowq_conformance.storm.interrupted import Told
+from lowq_conformance.storm.side import Side, WaitsForEver
 from lowq_conformance.subject.client import MINUTE
 from lowq_conformance.subject.program import ProgramCall, format_program
 from lowq_conformance.subject.subject import Subject
@@ -50,55 +50,6 @@ class Fault:
     clause: str
     said: str
     program: str
-
-
-class WaitsForEver(Exception):
-    """Nothing was answered in time."""
-
-
-class Side:
-    """A process that was started and is told what to do."""
-
-    def __init__(self, agents: Agents, orders: Orders, bound: float, calls: list[ProgramCall]) -> None:
-        self._agents, self._agent = agents, agents.starting(orders)
-        self._talk = self._agent.talk
-        self._calls, self._bound = calls, bound
-        self._ready = False
-        self._label, self._doing = "", ""
-
-    def ask(self, do: str, **told: Any) -> Told:
-        """What came of it. Raises WaitsForEver, AgentFailed or BrokenHarness."""
-        self._label = told.get("label", self._label)
-        if not self._ready:
-            self._talk.limit(BOUND)
-            self._hear()
-            self._talk.limit(self._bound)
-            self._ready = True
-        what = repr(told["work"]) if do == "push" else "…"
-        self._doing = f"{self._label}.{told.get('verb', 'claim' if do == 'drain' else do)}({what})"
-        self._talk.tell({"do": do, **told})
-        answer = self._hear()
-        self._calls += [ProgramCall(text, said) for text, said in answer.get("calls", ())]
-        return answer
-
-    def _hear(self) -> Told:
-        try:
-            answer = self._talk.next()
-        except TimeoutError:
-            self._calls.append(ProgramCall(self._doing))
-            raise WaitsForEver from None
-        if answer is None:
-            raise AgentFailed("the process whose calls are interrupted died")
-        if "broken_harness" in answer:
-            raise BrokenHarness(answer["broken_harness"])
-        if "failed" in answer:
-            raise AgentFailed(answer["failed"], answer["where"])
-        told: Told = answer
-        return told
-
-    def end(self) -> None:
-        """The process is gone."""
-        self._agents.kill(self._agent)
 
 
 @dataclass(slots=True)
@@ -294,14 +245,17 @@ class Stage:
 
     def _aftermath(self, tally: Tally) -> Iterator[Said]:
         """What is wrong after the call: for others, for the client itself, and with the works."""
-        n, gone = tally.n, False
+        n, gone, locked_out = tally.n, False, ""
         others = self.second is not None or (self.threads and tally.verb != "close")
         if others:
             tally.others = "refused"
             try:
                 other = self._other("push", work=f"{n} other")
                 if "refused" in other and (other["accident"] or not self.may_be_full):
-                    yield FREE, f"another client was refused: {other['error']}: {other['refused']}"
+                    locked_out = f"another client was refused: {other['error']}: {other['refused']}"
+                    if self.second is not None or other["accident"]:
+                        yield FREE, locked_out
+                        locked_out = ""
                 elif other.get("returned"):
                     tally.others = "returned"
             except WaitsForEver:
@@ -310,7 +264,7 @@ class Stage:
                     return
                 self.second.end()
                 self.second, gone = Side(self.agents, self._orders, self._bound, self.calls), True
-        renewed = gone
+        renewed, refused = gone, tally.others == "refused"
         try:
             for fault in self._afterwards(tally):
                 yield fault
@@ -318,9 +272,11 @@ class Stage:
         except WaitsForEver:
             yield USABLE, "its client waits for ever"
             gone = True
+        if locked_out and not tally.opened_again:  # a thread may be refused where its own client is
+            yield FREE, locked_out
         if gone and self.second is None:
             return
-        if gone or (tally.others == "refused" and self.second is not None and not self.may_be_full):
+        if gone or (refused and self.second is not None and not self.may_be_full):
             self.first.end()  # what it kept locked is free, and what is kept can be seen
         if renewed and self.second is not None:
             self._open(self.second, "other")
@@ -344,20 +300,30 @@ class Stage:
             elif "refused" in again:
                 tally.tried += 1
         after = self.first.ask("push", work=f"{n} after")
-        if "refused" in after and after["accident"]:
+        if "refused" in after and after["accident"] and tally.verb != "close":
             yield USABLE, f"the client works no more, and does not say so: {after['error']}: {after['refused']}"
             return
         tally.after = "returned" if after.get("returned") else "refused"
         if "refused" in after:
-            opened = self.first.ask("open", label="q", place=str(self.place))
-            if "refused" in opened:
-                yield USABLE, f"the client works no more, nor can the queue be opened again: {opened['refused']}"
+            if (fault := self._open_again(tally)) is not None:
+                yield fault
                 return
             after = self.first.ask("push", work=f"{n} after")
             if "refused" in after and (after["accident"] or not self.may_be_full):
                 yield USABLE, f"the queue, opened again, refused a push: {after['error']}: {after['refused']}"
                 return
             tally.after = "refused" if "refused" in after else "returned"
+
+    def _open_again(self, tally: Tally) -> Said | None:
+        """The client that refused is opened again; what is wrong where it cannot be."""
+        opened = self.first.ask("open", label="q", place=str(self.place))
+        tally.opened_again = True
+        if "refused" in opened:
+            return USABLE, f"the client works no more, nor can the queue be opened again: {opened['refused']}"
+        promises = self.subject.promises
+        if "persistent" not in promises or not (opened["closed"] or "crash" in promises):
+            tally.forget()
+        return None
 
     def _count(self, tally: Tally) -> Iterator[Said]:
         """What is wrong with what comes out."""
@@ -370,10 +336,22 @@ class Stage:
             except WaitsForEver:
                 yield clause, "a claim waits for ever"
                 return
-            if "refused" in drained:
-                yield clause, f"a claim was refused: {drained['error']}: {drained['refused']}"
-                return
             works += drained["works"]
+            if "refused" in drained:
+                said = f"{drained['error']}: {drained['refused']}"
+                if self.second is not None:
+                    yield FREE, f"a claim was refused: {said}"
+                    return
+                if drained["accident"] and tally.verb != "close":
+                    yield USABLE, f"the client works no more, and does not say so: {said}"
+                    return
+                if tally.opened_again:
+                    yield USABLE, f"the queue, opened again, refused a claim: {said}"
+                    return
+                if (fault := self._open_again(tally)) is not None:
+                    yield fault
+                    return
+                continue
             if all_back or not tally.misses(works) or not self._leases_end():
                 break
             self.subject.pass_time(self.place, 3 * MINUTE)

@@ -307,15 +307,20 @@ class Client:
         self.closed = True
         self._call("close", [], {}, show_nothing)
 
-    def let_go(self) -> None:
-        """Close without record whatever the test left open; CLOSE has its own tests, so that errors do not matter."""
+    def let_go(self) -> bool:
+        """Close without record whatever the test left open, and say whether that returned.
+
+        CLOSE has its own tests, so that errors do not matter.
+        """
         if self.closed or not self.has("close"):
-            return
+            return False
         self.closed = True
         try:
             self.subject.loop(self.place).result(self.raw.close())
         except Exception as error:
             self.subject.journal.end(self.subject.journal.begin(f"{self.label}.close()"), describe_error(error))
+            return False
+        return True
 
     def _name(self, raw: Any) -> tuple[str, Any]:
         """The name that a claimed task gets in the program, and the task."""

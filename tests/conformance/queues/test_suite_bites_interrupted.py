@@ -34,6 +34,9 @@ SOUND = [
     "lowq_conformance.queues.sound.locked_files:LockedFiles",
     "lowq_conformance.queues.sound.strangers:Async",
     "lowq_conformance.queues.sound.spool:Spool",
+    "lowq_conformance.queues.sound.interrupted:ClosesInTwoSteps",
+    "lowq_conformance.queues.sound.interrupted:StopsAtAnInterruption",
+    "lowq_conformance.queues.sound.interrupted:HasNothingWhenClosed",
 ]
 
 Look = Callable[..., Interruptions]
@@ -92,6 +95,14 @@ def test_a_sound_queue_is_accused_of_nothing(target: str, look: Look) -> None:
     for clause in IDS:
         found.keeps(clause)
     assert found.interrupted > 0
+
+
+def test_what_was_acknowledged_is_looked_for_when_a_client_that_refuses_claims_is_opened_again(look: Look) -> None:
+    found = look(BROKEN["LeavesItsTransactionOpen"].target, clauses=["INTERRUPT-2"])
+
+    with pytest.raises(Broken, match=r"was acknowledged.*, and is not kept") as error:
+        found.keeps("INTERRUPT-2")
+    assert "raised BackendUnavailable: cannot start a transaction" in (error.value.program or "")
 
 
 def test_a_queue_for_one_client_is_asked_of_nobody_else(look: Look, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lowq import Clock, Item, Pushed
+from lowq import BackendUnavailable, Clock, Item, Lease, Pushed
 from lowq_conformance.queues.broken.register import breaks, enter
-from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.journal import DAY, Journal, Queue
 from lowq_conformance.queues.sound.plain import Client
 
 
@@ -142,6 +142,36 @@ class SaysItWasKept(Queue):
             return Pushed(f"{self.name}/{self.last + 1}", added=True)
 
 
+ONE_PROCESS = Queue.promises - {"processes", "shared_lease"}
+
+
+class LeavesItsTransactionOpen(Journal):
+    """Who was interrupted pushes into a transaction that nobody ends, and is refused when it claims, as litequeue's
+    0.9 is; when it is opened again, what it pushed is gone."""
+
+    promises = ONE_PROCESS
+
+    class _Queue(Queue):
+        promises = ONE_PROCESS
+        begun = left_open = False
+
+        def start_over(self) -> None:
+            self.left_open, self.begun = self.begun, True
+            super().start_over()
+
+        def claim(self, *, lease_for: timedelta = DAY) -> Lease | None:
+            if self.left_open:
+                raise BackendUnavailable("cannot start a transaction within a transaction")
+            return super().claim(lease_for=lease_for)
+
+        def flush(self, fd: int) -> None:
+            if self.left_open:
+                self.changed = []
+            super().flush(fd)
+
+    _queue = _Queue
+
+
 @breaks("INTERRUPT-2")
 class StaysBusy(Queue):
     """Who was interrupted believes to be in the middle of a call for ever, and fails an assertion of its own."""
@@ -203,3 +233,4 @@ class LocksThreadsOut:
 
 
 enter(LocksThreadsOut, ("INTERRUPT-3",))
+enter(LeavesItsTransactionOpen, ("INTERRUPT-2",))
