@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -35,6 +36,7 @@ from lowq_conformance.cases.worker_fixtures import (
 )
 from lowq_conformance.contract.outcomes import Broken, NotPromised
 from lowq_conformance.contract.profile import Profile
+from lowq_conformance.subject.births import standing_at_birth
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.turn_log import Turn
@@ -115,6 +117,50 @@ def test_sigterm_on_the_way_to_the_next_task_loses_nothing(
             raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
         for work in way.works:
             require_given_back(workers, work)
+
+
+@pytest.mark.clause("WORKER-6")
+def test_sigterm_to_a_worker_that_is_starting_loses_nothing(
+    q: Client, workers: Workers, random: Random, profile: Profile, tmp_path: Path
+) -> None:
+    """Its main thread stands still at a line beside others, one of which has begun a task, or soon would have."""
+    lines = lines_of_a_start(q, workers, tmp_path / "counted")
+    for number, at in enumerate(spread(random, lines, min(lines, profile.stops))):
+        folder, work = tmp_path / f"birth {number}", task(f"as it starts {number}", does="wait", at=f"gate {number}")
+        stands = folder / "stands"
+        folder.mkdir()
+        del workers.subject.journal.calls[1:]  # what was before is over
+        q.push(work)
+        with standing_at_birth(folder, at, own_roots(q)):
+            workers.start()
+        workers.until(stands.exists, MOMENT)
+        workers.until(partial(workers.of, work), MOMENT)
+        if stands.exists():
+            workers.note(f"the worker's main thread stands at {stands.read_text()}, beside another one")
+        workers.signal(signal.SIGTERM)
+        (folder / "go").touch()
+        workers.handler.open(f"gate {number}")
+        if not workers.until(lambda: not workers.running()):
+            raise Broken(f"told to stop, and free to end, the processes {workers.running()} went on")
+        if workers.undone([work]):
+            require_given_back(workers, work)
+            workers.signal(signal.SIGTERM)
+            workers.until(lambda: not workers.running())
+
+
+def lines_of_a_start(q: Client, workers: Workers, folder: Path) -> int:
+    """How many lines of the queue's own the main thread of a worker runs beside others, until a task is done."""
+    folder.mkdir()
+    work = task("is counted", does="take", seconds=MOMENT)
+    q.push(work)
+    with standing_at_birth(folder, 0, own_roots(q)):
+        workers.start()
+    workers.run(work)
+    come = folder / "come"
+    lines = come.stat().st_size if come.exists() else 0
+    workers.signal(signal.SIGTERM)
+    workers.until(lambda: not workers.running())
+    return lines
 
 
 @pytest.mark.clause("WORKER-10")

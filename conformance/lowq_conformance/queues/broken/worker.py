@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,7 @@ from datetime import timedelta
 from lowq import Lease
 from lowq_conformance.queues.broken.register import enter
 from lowq_conformance.queues.sound.forked import Forked, Waits, Worker
-from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.journal import Journal, Queue
 from lowq_conformance.queues.sound.limited import SettingAside
 
 PATIENCE = timedelta(seconds=0.3)
@@ -195,6 +197,27 @@ class TakesNoOrders(Worker):
 
     def stop(self, *_: object) -> None:
         pass
+
+
+@breaks("WORKER-6")
+class HearsOfItsEndTooLate(Worker):
+    """A thread runs what is done as soon as it is taken; only when that is started, SIGTERM is seen to, as by huey's
+    consumer."""
+
+    def live(self, says_ready: int) -> None:
+        self.be_active()
+        os.write(says_ready, b".")
+        os.close(says_ready)
+        runner = threading.Thread(target=self.run_all, args=(Journal.open(self._harness, self.place),))
+        runner.start()
+        signal.signal(signal.SIGTERM, self.stop)
+        runner.join()
+
+    def run_all(self, queue: Queue) -> None:
+        while (lease := self.next(queue)) is not None:
+            queue.ack(lease)
+            with suppress(Exception):
+                self.handler(lease.work)
 
 
 @breaks("WORKER-7")
