@@ -112,10 +112,12 @@ def test_equal_values_are_equal_works(q: Client, one: Any, same: Any) -> None:
         ["x" * 5000 + "1", "x" * 5000 + "2"],
         ["a b", "ab", ["a", "b"], ["b", "a"], ["a b"]],
         [{"a": 1}, {"a": "1"}, {"a": 1.0}, {"a": None}, {"A": 1}, {"a": 1, "b": None}],
+        [{"\u00e9": 1}, {"e\u0301": 1}, {"a": 1}, {" a": 1}, {"a ": 1}, {"": 1}],
+        ["ab", "a*", "a%", "a_", "a?", "a.", "x*", "x%", "x_", "x?", "x.", "xy"],
         [2**53, 2**53 + 1, float(2**53)],
         [*SAME_CHECKSUM, -1, -2],  # which have the same hash in Python
     ],
-    ids=["one", "nothing", "accents", "letters", "long", "longer", "spaces", "objects", "numbers", "checksums"],
+    ids="one nothing accents letters long longer spaces objects names patterns numbers checksums".split(),
 )
 def test_different_works_are_not_merged(q: Client, works: list[Any]) -> None:
     kept = []

@@ -50,7 +50,9 @@ WORKS: list[Any] = [
     [[[["deep"]]]],
     {"": "the empty key", "\x00": 1, "é": 2, "key with spaces": {"nested": [1, 2.5, "three", None]}},
     {"b": 1, "a": 2},
+    {"\u00e9": "composed", "e\u0301": "decomposed", "a": 1, " a": 2, "a ": 3, "A": 4, "none": None},
     list(range(300)),
+    {f"name {number}": number for number in range(300)},
 ]
 
 
@@ -214,10 +216,13 @@ def test_a_falsy_work_is_a_work(q: Client, work: Any) -> None:
 
 
 @pytest.mark.clause("DELIVER-8")
-@pytest.mark.parametrize("kind", ["text", "list"])
+@pytest.mark.parametrize("kind", ["text", "list", "object", "name"])
 def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
+    """Lists and objects have more parts than two bytes count."""
     numbers = [f"{number:07}" for number in range(1 + 2**20 // 8)]
-    arrives_whole_or_is_refused(q, "\r\n".join(numbers) if kind == "text" else numbers)
+    text = "\r\n".join(numbers)
+    work = {"text": text, "list": numbers, "object": dict.fromkeys(numbers, 0), "name": {text: 0}}[kind]
+    arrives_whole_or_is_refused(q, work)
 
 
 @pytest.mark.clause("DELIVER-8")

@@ -13,7 +13,9 @@ from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
 from lowq_conformance.subject.client import Client
 from lowq_conformance.subject.subject import Subject
 
-NAMES = ["mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail ", "mail.1", "a.mail", "\u00e9", "e\u0301"]
+NAMES = ["*", "mail*", "mail%", "mai?", "mail.", "mail", "mail-1", "mail1", "mail_1", "Mail", "mail 1", "mail "]
+NAMES += ["mail.1", "a.mail", "\u00e9", "e\u0301", "m" * 100 + "1", "m" * 100 + "2"]
+"""Those that may be taken for patterns come first, so that the others still have their tasks."""
 
 
 def places(place: Path, *names: str) -> list[Path]:

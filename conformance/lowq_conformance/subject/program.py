@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
+from unicodedata import combining, is_normalized
 
 from lowq import Item, Task
 from lowq_conformance.support.text import excerpt
@@ -159,7 +160,7 @@ def format_value(value: Any, now: datetime | None = None) -> str:
     if isinstance(value, list) and any(isinstance(part, Item) for part in value):
         return _cut(f"[{', '.join(format_value(part, now) for part in value[:50])}{', …' * (len(value) > 50)}]")
     try:
-        return _cut(repr(value))
+        return _cut(_escape(repr(value)))
     except Exception as error:
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
 
@@ -189,6 +190,16 @@ def _item(item: Item, now: datetime | None) -> str:
         if getattr(item, name) != getattr(defaults, name)
     }
     return format_call("Item", [item.work], keywords, now)
+
+
+def _escape(text: str) -> str:
+    """The text with those characters escaped that look like others: a decomposed é, the sign for ohm."""
+    if is_normalized("NFC", text):
+        return text
+    return "".join(
+        character if is_normalized("NFC", character) and not combining(character) else ascii(character)[1:-1]
+        for character in text
+    )
 
 
 def _cut(text: str) -> str:

@@ -19,3 +19,9 @@ def test_an_instant_is_told_from_now_in_the_zone_that_it_was_given_in(hours: flo
     again = eval(told, {"now": NOW, "timedelta": timedelta, "timezone": timezone})
 
     assert (again, again.utcoffset()) == (value, value.utcoffset())
+
+
+def test_texts_that_look_alike_are_told_apart() -> None:
+    told = [format_value(text) for text in ("\u00e9", "e\u0301", "\u03a9", "\u2126", "\u6f22")]
+
+    assert told == ["'\u00e9'", r"'e\u0301'", "'\u03a9'", r"'\u2126'", "'\u6f22'"]

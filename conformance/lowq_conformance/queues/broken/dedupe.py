@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,6 +57,18 @@ class DedupesByStr(Queue):
 
     def identity(self, row: Row) -> Hashable:
         return str(json.loads(row.text)) if row.key is None else ("key", row.key)
+
+
+@breaks("DEDUPE-3")
+class WorksAreLike(Queue):
+    """Equal works are looked for by a pattern, as LIKE does: "ab" is found under "a%"."""
+
+    def standing(self, row: Row) -> Row | None:
+        pattern = escape(row.text).replace("%", "*").replace("_", "?")
+        for each in self.rows.values():
+            if row.key is None and each.state != "dead" and fnmatchcase(each.text, pattern):
+                return each
+        return super().standing(row)
 
 
 @breaks_remembering("DEDUPE-3")

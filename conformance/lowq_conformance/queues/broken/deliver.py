@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lowq import Clock, Counts, Item, Lease, Pushed, Task
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import DAY, Queue
 from lowq_conformance.queues.sound.rows import Row
-from lowq_conformance.queues.sound.values import each_scalar
+from lowq_conformance.queues.sound.values import check, each_scalar
 
 
 @breaks("DELIVER-1")
@@ -88,6 +88,66 @@ class StripsText(Queue):
 
     def encode(self, work: Any) -> str:
         return super().encode(each_scalar(work, lambda v: v.strip() if isinstance(v, str) else v))
+
+
+def each_object(work: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """The work with each object in it changed."""
+    if isinstance(work, dict):
+        return change({name: each_object(part, change) for name, part in work.items()})
+    return [each_object(part, change) for part in work] if isinstance(work, (list, tuple)) else work
+
+
+@breaks("DELIVER-1", "DEDUPE-3")
+class StripsObjectNames(Queue):
+    """White space around the names in objects is taken off."""
+
+    def encode(self, work: Any) -> str:
+        check(work, "work", 0)
+        return super().encode(each_object(work, lambda made: {name.strip(): part for name, part in made.items()}))
+
+
+@breaks("DELIVER-1", "DEDUPE-3")
+class NormalisesObjectNames(Queue):
+    """The names in objects are in Unicode's composed form."""
+
+    def encode(self, work: Any) -> str:
+        check(work, "work", 0)
+        return super().encode(
+            each_object(work, lambda made: {normalize("NFC", name): part for name, part in made.items()})
+        )
+
+
+@breaks("DELIVER-1", "DEDUPE-3")
+class DropsNulls(Queue):
+    """What is null in an object is left out."""
+
+    def encode(self, work: Any) -> str:
+        check(work, "work", 0)
+        return super().encode(
+            each_object(work, lambda made: {name: part for name, part in made.items() if part is not None})
+        )
+
+
+class Counts256(Queue):
+    """How many members an object has is kept in a number that begins anew."""
+
+    most = 1 << 8
+
+    def encode(self, work: Any) -> str:
+        check(work, "work", 0)
+        return super().encode(each_object(work, lambda made: dict(list(made.items())[: len(made) % self.most])))
+
+
+@breaks("DELIVER-1")
+class CountsInOneByte(Counts256):
+    """How many members an object has is kept in one byte."""
+
+
+@breaks("DELIVER-8")
+class CountsInTwoBytes(Counts256):
+    """How many members an object has is kept in two bytes."""
+
+    most = 1 << 16
 
 
 @breaks("DELIVER-1", "DELIVER-2")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from unicodedata import normalize
 
-from lowq import Clock, Counts
+from lowq import Clock, Counts, Lease
 from lowq_conformance.queues.broken.register import breaks
-from lowq_conformance.queues.sound.journal import Queue
+from lowq_conformance.queues.sound.journal import DAY, Queue
 from lowq_conformance.queues.sound.rows import Row
 
 
@@ -27,6 +29,14 @@ class NamesAreStripped(Queue):
 
     def __init__(self, place: Path, name: str, clock: Clock) -> None:
         super().__init__(place, name.strip(), clock)
+
+
+@breaks("NAMES-2")
+class NamesAreCut(Queue):
+    """A name is its first 64 characters, as in a column of that length."""
+
+    def __init__(self, place: Path, name: str, clock: Clock) -> None:
+        super().__init__(place, name[:64], clock)
 
 
 class Aware(Queue):
@@ -53,6 +63,20 @@ class CountsAllNames(Aware):
                 more = queue.count()
             counts = Counts(**{state: getattr(counts, state) + getattr(more, state) for state in self.by_state})
         return counts
+
+
+@breaks("NAMES-2")
+class NamesArePatterns(Aware):
+    """Where nothing waits under a name, it is looked for as a pattern: under "mail*" a task of "mail-1" is found."""
+
+    def claim(self, *, lease_for: timedelta = DAY) -> Lease | None:
+        lease = super().claim(lease_for=lease_for)
+        names = [bytes.fromhex(file.stem).decode() for file in self.folder.glob("*.jsonl")]
+        for name in names if lease is None else []:
+            if name != self.name and fnmatchcase(name, self.name):
+                with self.of(name) as queue:
+                    lease = lease or queue.claim(lease_for=lease_for)
+        return lease
 
 
 class Ends(Aware):
