@@ -9,9 +9,18 @@ from datetime import timedelta
 
 import pytest
 
-from lowq_conformance.cases.expect import expect, nothing, require, something, wrong
+from lowq_conformance.cases.expect import (
+    asks_for_leases,
+    expect,
+    gives_all,
+    nothing,
+    require,
+    require_return,
+    something,
+    wrong,
+)
 from lowq_conformance.cases.test_deliver import agrees
-from lowq_conformance.cases.timing import run_out
+from lowq_conformance.cases.timing import Stopwatch, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Client, Held
@@ -78,6 +87,46 @@ def test_what_is_claimed_together_comes_in_order(q: Client) -> None:
     expect(
         q, [work_text(each.work) for each in held] == list(map(work_text, works)), "them in the order of their pushes"
     )
+
+
+@pytest.mark.clause("ORDER-3")
+@pytest.mark.needs("bulk")
+def test_what_is_claimed_together_has_the_highest_priorities(q: Client) -> None:
+    high = q.subject.traits.bound_priority(1)
+    if high == 0:
+        raise NotPromised("there is no higher priority")
+    for number in range(3):
+        q.push(f"low {number}")
+        q.push(f"high {number}", priority=high)
+    held = claim_together(q, 3)
+
+    expect_all(q, held, [f"high {number}" for number in range(3)])
+
+
+@pytest.mark.clause("LEASE-2")
+@pytest.mark.needs("bulk")
+def test_what_is_claimed_together_somebody_gets_when_the_lease_ran_out(q: Client, other: Client) -> None:
+    require_return(q.subject)
+    lease = q.subject.short_lease
+    works = push_many_works(q, 3)
+    claim_together(q, len(works), lease_for=lease)
+    run_out(q, lease)
+
+    gives_all(other, *works)
+
+
+@pytest.mark.clause("LEASE-1")
+@pytest.mark.needs("bulk")
+def test_the_lease_of_what_is_claimed_together_holds_as_long_as_was_asked_for(q: Client, other: Client) -> None:
+    asks_for_leases(q)
+    lease = q.subject.short_lease * 10
+    watch = Stopwatch(q)
+    claim_together(q, len(push_many_works(q, 3)), lease_for=lease)
+    q.subject.pass_time(q.place, lease * 0.8 if q.subject.can_pass_time else q.subject.short_lease)
+    early = other.claim()
+
+    watch.within(lease)
+    expect(other, early is None, "None, the leases have not run out")
 
 
 @pytest.mark.clause("LEASE-1")

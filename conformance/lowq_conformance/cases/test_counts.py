@@ -50,6 +50,18 @@ def test_counts_do_not_drift_by_refused_duplicates(q: Client, other: Client) -> 
 
 
 @pytest.mark.clause("DELIVER-10")
+def test_counts_tell_of_what_another_client_did(q: Client, other: Client) -> None:
+    agrees(q)
+    other.push("a")
+    agrees(q, ready=["a"])
+    held = takes(other, "a")
+    agrees(q, leased=["a"])
+    other.ack(held)
+
+    agrees(q)
+
+
+@pytest.mark.clause("DELIVER-10")
 @pytest.mark.needs("batch")
 def test_counts_do_not_drift_by_a_batch_that_fails(q: Client, other: Client) -> None:
     if "json" not in q.promises:

@@ -75,6 +75,45 @@ def test_a_dead_task_is_kept_with_its_reason(q: Client) -> None:
     is_kept_with_its_reason(q)
 
 
+def tell_reasons(q: Client) -> dict[Any, str]:
+    """The reasons of the dead tasks, by their works. Raises NotPromised where they are not told."""
+    must_list(q, "dead")
+    dead = [task for task in states_told(q.tasks()) if field(task, "state") == "dead"]
+    if not q.takes("dead_letter", "reason") or not all(hasattr(task, "reason") for task in dead):
+        raise NotPromised("dead tasks are listed without a reason")
+    return {field(task, "work"): str(task.reason) for task in dead}
+
+
+@pytest.mark.clause("DEAD-2")
+@pytest.mark.needs("inspect")
+def test_each_dead_task_is_kept_with_its_own_reason(q: Client) -> None:
+    reasons = {"a": "no such file: 1", "b": "a longer one: no such file: 2", "c": "3", "d": "no such file: 4"}
+    for work, reason in reasons.items():
+        q.push(work)
+        q.dead_letter(takes(q, work), reason=reason)
+    told = tell_reasons(q)
+
+    expect(q, told.keys() == reasons.keys(), "the dead tasks a, b, c and d")
+    for work, reason in reasons.items():
+        expect(q, reason in told[work], f"the reason {reason!r} of {work!r}, not {told[work]!r}")
+
+
+@pytest.mark.clause("DEAD-2")
+@pytest.mark.needs("inspect")
+def test_a_task_that_is_set_aside_again_has_its_new_reason(q: Client) -> None:
+    if not q.has("redrive"):
+        raise NotPromised("the client has no method redrive")
+    q.push("a")
+    held = takes(q, "a")
+    q.dead_letter(held, reason="no such file: 1")
+    if q.redrive(require(held.id, "the id of a claimed task")) is False:
+        raise NotPromised("the task is not redriven")
+    q.dead_letter(takes(q, "a"), reason="no such file: 2")
+    told = tell_reasons(q)
+
+    expect(q, "no such file: 2" in told.get("a", ""), f"the reason 'no such file: 2', not {told.get('a')!r}")
+
+
 @pytest.mark.clause("DEAD-3")
 def test_a_redriven_task_waits_again(q: Client) -> None:
     expect(q, q.redrive(bury(q)) is not False, "True")

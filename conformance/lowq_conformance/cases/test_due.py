@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
-from lowq_conformance.cases.expect import gives, gives_all, takes, wrong
+from lowq_conformance.cases.expect import expect_named_error, gives, gives_all, nothing, takes, wrong
 from lowq_conformance.cases.timing import FINE, fall_due, later, not_yet
-from lowq_conformance.contract.outcomes import NotPromised
+from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.subject.client import Client
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -194,6 +194,19 @@ def test_a_task_that_is_not_due_blocks_nobody_of_lower_priority(q: Client) -> No
 @pytest.mark.parametrize("ago", [timedelta(seconds=1), timedelta(hours=1), timedelta(days=3650)], ids=str)
 def test_a_time_in_the_past_is_now(q: Client, ago: timedelta) -> None:
     q.push("a", not_before=later(q, -ago))
+
+    takes(q, "a")
+
+
+@pytest.mark.clause("DUE-6")
+@pytest.mark.parametrize("year", [1969, 1900])
+def test_a_time_before_the_clocks_of_computers_begin_is_now_or_is_refused(q: Client, year: int) -> None:
+    try:
+        q.push("a", not_before=datetime(year, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC))
+    except Refused as refusal:
+        expect_named_error(q, refusal.cause)
+        nothing(q)
+        return
 
     takes(q, "a")
 

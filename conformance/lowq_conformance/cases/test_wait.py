@@ -22,7 +22,7 @@ import pytest
 from lowq import Item
 from lowq_conformance.cases.expect import claim, expect, require, require_return, takes
 from lowq_conformance.cases.timing import Stopwatch, fall_due, later, run_out
-from lowq_conformance.cases.waiting import ATTEMPTS, WAIT, InProcess, Missed, Stage, Waiter, confirm_scene
+from lowq_conformance.cases.waiting import ATTEMPTS, WAIT, InProcess, Missed, Passing, Stage, Waiter, confirm_scene
 from lowq_conformance.cases.wakeups import COMES, Points
 from lowq_conformance.contract.outcomes import NotObserved, NotPromised, Refused
 from lowq_conformance.contract.profile import Profile
@@ -402,24 +402,6 @@ def test_a_waiting_claim_ends_when_its_time_is_over_and_not_before(subject: Subj
             raise Missed(f"a claim with wait={wait} came back after {took:.3f} s")
 
     confirm(scene)
-
-
-class Passing:
-    """When as much time has really passed, the queue's clock is moved by it, where it can be."""
-
-    def __init__(self, stage: Stage, wait: timedelta) -> None:
-        self._timer: threading.Timer | None = None
-        if stage.subject.can_pass_time:
-            resolution = stage.subject.resolution
-            move = (stage.place, wait + resolution)
-            self._timer = threading.Timer(wait.total_seconds(), stage.subject.pass_time, move)
-            self._timer.start()
-
-    def close(self) -> None:
-        """It has been moved, or will not be."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer.join()
 
 
 @pytest.mark.clause("WAIT-5")

@@ -331,6 +331,24 @@ class Stage:
         return got[0]
 
 
+class Passing:
+    """When as much time has really passed, the queue's clock is moved by it, where it can be."""
+
+    def __init__(self, stage: Stage, wait: timedelta) -> None:
+        self._timer: threading.Timer | None = None
+        if stage.subject.can_pass_time:
+            resolution = stage.subject.resolution
+            move = (stage.place, wait + resolution)
+            self._timer = threading.Timer(wait.total_seconds(), stage.subject.pass_time, move)
+            self._timer.start()
+
+    def close(self) -> None:
+        """It has been moved, or will not be."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+
+
 def confirm_scene(subject: Subject, place: Path, agents: Agents, scene: Callable[[Stage], None]) -> None:
     """The scene goes as it should, in one of several attempts. Raises Broken where it does in none."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import lowq_conformance.cases
 
 EXPECTED = {
+    "test_bulk.test_the_lease_of_what_is_claimed_together_holds_as_long_as_was_asked_for",
     "test_close.be_refused",
     "test_due.test_a_time_is_not_rounded_up_to_whole_seconds",
     "test_lease.test_a_lease_begins_with_its_claim_however_long_the_task_waited",

@@ -15,7 +15,7 @@ from lowq_conformance.run.runner import run
 
 MODULES = (
     "deliver dedupe keys order due lease limited settle keep inputs halfway headers others counts transaction"
-    " named worn".split()
+    " named worn returning bulk handed".split()
 )
 
 SEVERAL_AT_ONCE = ("RACE", "CRASH", "INTERRUPT", "WAIT", "WORKER", "DEDUPE-9", "LEASE-12")

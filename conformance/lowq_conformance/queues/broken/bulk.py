@@ -39,6 +39,34 @@ class LastOfManyFirst(BulkQueue):
         return super().claim_many(limit, lease_for=lease_for)[::-1]
 
 
+@breaks("ORDER-3")
+class OldestOfMany(BulkQueue):
+    """What is claimed together are the oldest tasks, whatever their priority."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        with self.alone() as now:
+            until = self.until(now, lease_for)
+            rows = sorted(self.rows_in("ready"), key=lambda row: row.number)[:limit]
+            return [self.hold_one_of_many(row, until) for row in rows]
+
+
+@breaks("LEASE-2")
+class ManyForADay(BulkQueue):
+    """What is claimed together is in hand for a day, whatever was asked for."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        del lease_for
+        return super().claim_many(limit, lease_for=DAY)
+
+
+@breaks("LEASE-1")
+class ManyForAMinute(BulkQueue):
+    """What is claimed together is in hand for a minute at most, whatever was asked for."""
+
+    def claim_many(self, limit: int, *, lease_for: timedelta = DAY) -> list[Lease]:
+        return super().claim_many(limit, lease_for=min(lease_for, timedelta(minutes=1)))
+
+
 @breaks("LEASE-1")
 class OnlyLooksAtMany(BulkQueue):
     """Only the first of many is held."""

@@ -295,3 +295,21 @@ class WakesTheFirst(Waiting):
 
     def ring(self) -> None:
         any(self.write_to(name) for name in sorted(os.listdir(self.pipes)))
+
+
+@breaks("WAIT-4")
+class HandsToTheGone(Waiting):
+    """A claim that gave up waiting still stands in the list, and what comes next is handed to it."""
+
+    def claim(self, *, lease_for: timedelta = DAY, wait: timedelta = NOW) -> Lease | None:
+        lease = super().claim(lease_for=lease_for, wait=wait)
+        if lease is None and wait > NOW:
+            (self.pipes.parent / "gave up").touch()
+        return lease
+
+    def wait(self, row: Row, not_before: int | None, now: int) -> None:
+        super().wait(row, not_before, now)
+        gone = self.pipes.parent / "gave up"
+        if row.state == "ready" and gone.exists():
+            gone.unlink()
+            self.hold(row, now + DAY // timedelta(microseconds=1))
