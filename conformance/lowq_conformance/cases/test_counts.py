@@ -9,7 +9,7 @@ from math import nan
 import pytest
 
 from lowq import Item, State
-from lowq_conformance.cases.expect import claim, expect, must_list, require, something, takes
+from lowq_conformance.cases.expect import claim, expect, must_list, require, require_return, something, takes
 from lowq_conformance.cases.many import BRIEF, in_time
 from lowq_conformance.cases.test_deliver import agrees
 from lowq_conformance.cases.timing import run_out
@@ -169,6 +169,26 @@ def test_counts_do_not_drift_by_an_ack_that_comes_late(q: Client, other: Client)
         expect(other, told == 0, f"the task that was counted: {told}")
     else:
         other.ack(again)
+
+    agrees(other)
+
+
+@pytest.mark.clause("DELIVER-10")
+@pytest.mark.needs("extend")
+def test_counts_do_not_drift_by_an_extension_that_comes_late(q: Client, other: Client) -> None:
+    """Whether it is refused, or the task is in hand again, since nobody has claimed it."""
+    require_return(q.subject)
+    lease = q.subject.short_lease
+    q.push("a")
+    held = takes(q, "a", lease_for=lease)
+    run_out(q, lease)
+    count_living(other)
+    try:
+        held = q.extend(held, lease_for=lease)
+    except Refused:
+        held = takes(q, "a")
+    agrees(other, leased=["a"])
+    q.ack(held)
 
     agrees(other)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lowq import Item
-from lowq_conformance.cases.expect import claim, require, require_return
+from lowq_conformance.cases.expect import claim, expect_refusal, require, require_return
+from lowq_conformance.cases.test_capacity import ROOM
 from lowq_conformance.cases.test_headers import FIRST, read_headers
 from lowq_conformance.cases.timing import later, run_out
 from lowq_conformance.cases.waiting import WAIT, InThread, Missed, Passing, Stage, confirm_scene
@@ -120,6 +121,26 @@ def test_who_waits_gets_the_highest_priority_of_a_batch(confirm: Confirmed) -> N
         if held.work != "high":
             raise Missed(f"{waiter.name} got {held.work!r} of a batch in which 'high' has a higher priority")
         waiter.settle()
+
+    confirm(scene)
+
+
+@pytest.mark.clause("BATCH-1")
+@pytest.mark.needs("capacity")
+def test_who_waits_gets_nothing_of_a_batch_that_does_not_fit(confirm: Confirmed) -> None:
+    """It is so large that what is handed over at once leaves too much."""
+
+    def scene(stage: Stage) -> None:
+        q, client = (stage.subject.open(stage.place, capacity=ROOM) for _ in range(2))
+        waiter = stage.waiter("threads", client=client)
+        expect_refusal(q.push_many, [Item(f"item {number}") for number in range(2 * ROOM)])
+        waiter.asleep()
+        if waiter.is_over():
+            got = waiter.work()
+            said = "came back with nothing" if got is None else f"got {got[0]!r}"
+            raise Missed(f"{waiter.name} {said} when a batch was refused")
+        q.push("a")
+        stage.require_woken(waiter, q, "a")
 
     confirm(scene)
 

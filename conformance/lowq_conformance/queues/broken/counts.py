@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 from lowq import Clock, Counts, Item, Lease, Pushed, Task
@@ -154,3 +155,16 @@ class KeepsAHundredDead(Queue):
         with self.alone():
             for row in sorted(self.rows_in("dead"), key=lambda row: row.number)[:-100]:
                 self.remove(row)
+
+
+@breaks("DELIVER-10")
+class LateExtensionsCountTwice(Drifting):
+    """A task that waits again, and is in hand again by a late extension, still counts as waiting."""
+
+    def extend(self, lease: Lease, *, lease_for: timedelta) -> Lease:
+        with self.alone():
+            row = self.find(lease.id)
+            waits = row is not None and row.state == "ready"
+        extended = super().extend(lease, lease_for=lease_for)
+        self.drift(int(waits))
+        return extended

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from lowq import Item, Lease, Pushed
-from lowq_conformance.queues.broken.register import breaks
+from lowq_conformance.queues.broken.register import breaks, breaks_in
+from lowq_conformance.queues.sound.bounded import Bounded, Full, WithRoom
 from lowq_conformance.queues.sound.journal import DAY
 from lowq_conformance.queues.sound.rows import Row
 from lowq_conformance.queues.sound.waiting import NOW, Waiting
@@ -82,3 +83,23 @@ class HandsOverTheFirst(HandsOver):
         if len(items) > 1 and os.listdir(self.pipes):
             items = [replace(items[0], priority=2**31 - 1), *items[1:]]
         return super().push_many(items)
+
+
+class WaitsWithRoom(WithRoom):
+    """The harness of a queue with room for so many tasks, whose claims wait."""
+
+    promises = WithRoom.promises | {"wait"}
+
+
+@breaks_in(WaitsWithRoom, "BATCH-1")
+class HandsOverBeforeAllFit(Bounded, Waiting):
+    """A batch is handed item by item to who waits, before it is known whether there is room for all of it."""
+
+    def push_many(self, items: Iterable[Item]) -> list[Pushed]:
+        items = list(items)
+        try:
+            return super().push_many(items)
+        except Full:
+            if len(items) > 1 and os.listdir(self.pipes):
+                super().push_many(items[:1])
+            raise
