@@ -239,7 +239,9 @@ class Model:
 
     def extend(self, at: Span, hold: ModelLease, lease_for: float, *, taken: bool) -> None:
         """The task is held for `lease_for` from now, or the lease was not its holder's any more."""
+        ended = self.maybe_free(hold.task, at)
         if self._settle(at, hold, "extend", taken):
+            hold.task.deliveries += ended  # where ends of leases are counted, that was one, and another one comes
             hold.task.state = "leased"
             hold.early = at.call + lease_for - 2 * self.spec.eps
             grace = self.spec.grace

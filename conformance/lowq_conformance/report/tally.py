@@ -120,7 +120,7 @@ class Tally:
         telling = [(seed, side) for seed, side in said if side.verdict == verdict and side.evidence]
         seed, shown = min(  # a schedule shows it again in every run
             telling,
-            key=lambda each: (not each[1].schedule, len(each[1].evidence)),
+            key=lambda each: (not each[1].schedule, _asks_for_more(each[1]), len(each[1].evidence)),
             default=(self.seed, TestVerdict(id, verdict, "")),
         )
         effort = [Effort(**side.effort) for _, side in said if verdict is Verdict.KEPT and side.effort is not None]
@@ -162,3 +162,8 @@ class Tally:
         if schedule:
             return shlex.join(["lowq", "check", self.target, "--schedule", schedule, *more])
         return shlex.join(["lowq", "check", self.target, "--only", id, "--seed", str(seed), *more])
+
+
+def _asks_for_more(side: TestVerdict) -> bool:
+    """Whether it tells only that a test asks for promises beside the clause's own."""
+    return side.verdict == Verdict.NOT_PROMISED and side.evidence.startswith("needs ")

@@ -350,3 +350,25 @@ def test_whether_a_dead_task_whose_id_another_has_now_is_still_there_is_open() -
     calls.push("a", id="a")
 
     assert calls.model.counts(calls.at) is None
+
+
+def test_a_task_may_be_set_aside_whose_one_lease_ended_twice() -> None:
+    """Where ends of leases are counted: it was extended after the first."""
+    calls = Calls(max_deliveries=2, counts_release=False)
+    calls.push("a")
+    hold = calls.claim("a")
+    calls.wait(31)
+    calls.extend(hold)
+    calls.wait(31)
+    calls.nothing()
+
+
+def test_a_lease_that_is_extended_in_time_ended_once_only() -> None:
+    calls = Calls(max_deliveries=2, counts_release=False)
+    calls.push("a")
+    hold = calls.claim("a")
+    calls.wait(1)
+    calls.extend(hold)
+    calls.wait(31)
+    with pytest.raises(Mismatch, match="found nothing"):
+        calls.nothing()
