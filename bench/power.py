@@ -67,8 +67,10 @@ SOUND = {
 KINDS = {
     "race": "races",
     "race_changes": "races",
+    "race_keys": "races",
     "listing": "races",
     "crash": "kills",
+    "crash_keys": "kills",
     "worker": "workers",
     "lasting": "workers",
     "waiting": "waits",

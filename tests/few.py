@@ -19,7 +19,7 @@ FEW = replace(
     seconds=inf,
     serial=inf,
     again=0,
-    deaths=Deaths(push=2, batch=1, claim=1, ack=1, release=1, change=2, after=2, anywhere=3),
+    deaths=Deaths(push=2, key=1, batch=1, claim=1, ack=1, release=1, change=2, after=2, anywhere=3),
 )
 """Enough to accuse a queue of what sound ones were once accused of, and few enough for every day."""
 

@@ -112,7 +112,7 @@ def _plain(group: list[Op]) -> bool:
     if len(group) > 3:
         return False
     push = group[0]
-    if push.result != "added" or push.equal != push.work or push.not_before is not None:
+    if push.result != "added" or push.not_before is not None:
         return False
     if len(group) > 1:
         claim = group[1]
@@ -129,65 +129,70 @@ def _walks(group: list[Op], spec: Spec) -> bool:
 
     Most groups have it, and to walk it once costs a tenth of a search; False says nothing.
     """
-    first: dict[str | None, float] = {}
+    first: dict[tuple[str | None, str], float] = {}
+    equals: set[str] = set()
     steps: list[tuple[float, bool, int, Op]] = []
     late: list[int] = []
     for op in group:
         result, ret = op.result, op.ret
         if result == "task":
-            if ret < first.get(op.id, inf):
-                first[op.id] = ret
+            task = op.id, op.work
+            if ret < first.get(task, inf):
+                first[task] = ret
         elif result == "added":
-            if op.equal != op.work:
-                return False
+            equals.add(op.equal)
             late.append(len(steps))
+        elif result == "dup":
+            equals.add(op.equal)
         elif result is None:
             continue
         steps.append((ret, op.kind != "push", op.number, op))
+    if len(equals) > 1:
+        return False
     for at in late:
         op = steps[at][3]
-        if first.get(op.id, inf) < op.ret:
-            steps[at] = (first[op.id], False, op.number, op)
+        if (taken := first.get((op.id, op.work), inf)) < op.ret:
+            steps[at] = (taken, False, op.number, op)
     steps.sort()
     done, off, eps = spec.dedupe == "until_done", spec.dedupe == "off", spec.eps
-    due: dict[str | None, float] = {}
-    held: dict[str | None, tuple[int, float]] = {}
-    holder: dict[int, str | None] = {}
+    due: dict[tuple[str | None, str], float] = {}
+    held: dict[tuple[str | None, str], tuple[int, float]] = {}
+    holder: dict[int, tuple[str | None, str]] = {}
     t = -inf
     for _, _, _, op in steps:
         if op.call > t:
             t = op.call
         result = op.result
         if result == "added":
-            id = op.id
-            if id in due or (due and (done or (not off and len(held) < len(due)))):
+            task = op.id, op.work
+            if task in due or (due and (done or (not off and len(held) < len(due)))):
                 return False
-            due[id] = -inf if op.not_before is None else op.not_before - eps
+            due[task] = -inf if op.not_before is None else op.not_before - eps
         elif result == "dup":
             if off or not due or not (done or len(held) < len(due)):
                 return False
         elif result == "task":
-            id = op.id
-            if id not in due:
+            task = op.id, op.work
+            if task not in due:
                 return False
-            if due[id] > t:
-                t = due[id]
-            if id in held:
-                before, end = held[id]
+            if due[task] > t:
+                t = due[task]
+            if task in held:
+                before, end = held[task]
                 del holder[before]
                 if end > t:
                     t = end
-            held[id] = (op.number, op.call + op.lease - 2 * eps)
-            holder[op.number] = id
+            held[task] = (op.number, op.call + op.lease - 2 * eps)
+            holder[op.number] = task
         elif op.claim in holder:
             if result == "stale":
                 return False
-            id = holder.pop(op.claim)
-            del held[id]
+            task = holder.pop(op.claim)
+            del held[task]
             if op.kind == "ack":
-                del due[id]
+                del due[task]
             elif op.not_before is not None:
-                due[id] = op.not_before - eps
+                due[task] = op.not_before - eps
         elif result != "stale":
             return False
         if t > op.ret:

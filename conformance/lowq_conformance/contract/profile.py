@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """How many clients die: within each verb, spread over its lines, and in a claim when something falls due; within
-    each verb that changes a task otherwise (extend, dead_letter, redrive, cancel); right after calls that returned;
-    wherever it then is, also while it opens the queue."""
+    """How many clients die: within each verb, spread over its lines (`key`: in a push under a key), and in a claim
+    when something falls due; within each verb that changes a task otherwise (extend, dead_letter, redrive, cancel);
+    right after calls that returned; wherever it then is, also while it opens the queue."""
 
     push: int = 12
+    key: int = 8
     batch: int = 8
     claim: int = 5
     due: int = 10
@@ -115,7 +116,7 @@ QUICK = replace(
     seconds=2.0,
     again=10,
     closing=10,
-    deaths=Deaths(push=2, batch=2, claim=1, due=2, ack=1, release=1, change=1, after=1, anywhere=2),
+    deaths=Deaths(push=2, key=1, batch=2, claim=1, due=2, ack=1, release=1, change=1, after=1, anywhere=2),
     serial=6.0,
     killing=1.0,
     every=(0.08, 0.2),
@@ -155,7 +156,7 @@ THOROUGH = replace(
     rounds=600,
     seconds=12.0,
     closing=150,
-    deaths=Deaths(push=36, batch=24, claim=15, due=30, ack=18, release=12, change=24, after=6, anywhere=24),
+    deaths=Deaths(push=36, key=24, batch=24, claim=15, due=30, ack=18, release=12, change=24, after=6, anywhere=24),
     serial=60.0,
     killing=12.0,
     reserves=120,

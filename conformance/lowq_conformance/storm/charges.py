@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
@@ -53,6 +54,7 @@ def charge_calls(run: Execution, *, deadly: bool, refuses: bool = False) -> Iter
             told.add(clause)  # one is shown of each clause
             yield Charge(clause, f"{call} raised {call.error}", find_concurrent(run, call))
     yield from find_torn_batches(run)
+    yield from find_altered(run, deadly=deadly)
 
 
 def charge_forks(run: Execution) -> Iterator[Charge]:
@@ -84,6 +86,30 @@ def find_torn_batches(run: Execution) -> Iterator[Charge]:
             said = f"a batch of {len(works)} was cut off by a kill, and {len(out)} of them came out: {', '.join(out)}"
             shown = "\n".join(line(run, each) for each in [call, *(came[work] for work in out)])
             yield Charge("CRASH-3", said, shown)
+
+
+def find_altered(run: Execution, *, deadly: bool) -> Iterator[Charge]:
+    """A task that came out with other headers than those with which its work was pushed, each time it was."""
+    calls = run.recording.calls
+    pushed = {str(item["work"]): item.get("headers", {}) for call in calls for item in items_of(call)}
+    for call in calls:
+        if call.kind != "claim" or not call.result or call.result.get("headers") is None:
+            continue
+        work, found = str(call.result["work"]), call.result["headers"]
+        if pushed.get(work, found) == found:
+            continue
+        pushes = [each for each in calls if any(str(item["work"]) == work for item in items_of(each))]
+        said = f"{work!r} was pushed with the headers {pushed[work]}, and came out with {found}"
+        shown = "\n".join(line(run, each) for each in [*pushes[:AROUND], call])
+        cut_off = any(each.ret is None for each in pushes)
+        for clause in ("CRASH-2" if cut_off else "CRASH-1", "CRASH-7") if deadly else ("RACE-3",):
+            yield Charge(clause, said, shown)
+        return
+
+
+def items_of(call: RecordedCall) -> list[dict[str, Any]]:
+    """What the call pushes."""
+    return [call.args] if call.kind == "push" else call.args["items"] if call.kind == "push_many" else []
 
 
 MISSING = ("lost", "false empty", "order", "priority")

@@ -287,7 +287,7 @@ class RunState:
         agent = living[0] if self.stress.threads and living else self.agents.start(self.orders)
         agent.do([part])
         self.watch([agent], None)
-        steps = [] if again is None else again(load(self.logs).calls)
+        steps = [] if again is None else again(load(self.logs, self.run.recording.deaths).calls)
         if steps and agent.dead is None:
             agent.do([{"client": AGAIN, "slot": 0, "steps": [["open"], *steps]}])
             self.watch([agent], None)

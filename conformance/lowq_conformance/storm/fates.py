@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.storm.charges import Charge, line
+from lowq_conformance.storm.charges import Charge, items_of, line
 from lowq_conformance.storm.execution import AGAIN, DRAIN, END, Execution
 from lowq_conformance.storm.performer import Step
 from lowq_conformance.storm.recorder import RecordedCall, pushes_added
@@ -44,9 +44,24 @@ def follow_up_aside(calls: Sequence[RecordedCall]) -> list[Step]:
 
 
 def push_again(calls: Sequence[RecordedCall]) -> list[Step]:
-    """What the calls that were cut off were about is pushed again, and comes out."""
-    works = dict.fromkeys(work for call in calls if call.ret is None for work in works_about(call, calls))
-    return [*(["push", work] for work in works), ["drain", DRAIN]] if works else []
+    """What the calls that were cut off were about, and what killed clients had in hand, is pushed again, of one key
+    one work, and comes out."""
+    keys = {item["work"]: item["key"] for call in calls for item in items_of(call) if "key" in item}
+    works = (work for call in left_open(calls) for work in works_about(call, calls))
+    again = {(keys.get(work), None if work in keys else work): work for work in works}
+    steps: list[Step] = [["push", work, 0, None, keys.get(work)] for work in again.values()]
+    return [*steps, ["drain", DRAIN]] if steps else []
+
+
+def left_open(calls: Sequence[RecordedCall]) -> list[RecordedCall]:
+    """The calls that were cut off, and of each killed client the last claim of what it had in hand."""
+    settled = {(call.process, call.args["claim"]) for call in calls if call.kind in ("ack", "release")}
+    in_hand = {
+        call.process: call
+        for call in calls
+        if call.kind == "claim" and call.result and call.dead and (call.process, call.number) not in settled
+    }
+    return [call for call in calls if call.ret is None or in_hand.get(call.process) is call]
 
 
 def works_about(call: RecordedCall, calls: Iterable[RecordedCall]) -> list[Any]:
@@ -57,6 +72,8 @@ def works_about(call: RecordedCall, calls: Iterable[RecordedCall]) -> list[Any]:
             return works_pushed(call)
         case "ack" | "release":
             return [own[call.args["claim"]].result["work"]]
+        case "claim" if call.result:
+            return [call.result["work"]]
         case "claim":
             return [work for each in own for work in works_pushed(each)][-RECENT:]
     return []
@@ -64,12 +81,7 @@ def works_about(call: RecordedCall, calls: Iterable[RecordedCall]) -> list[Any]:
 
 def works_pushed(call: RecordedCall) -> list[Any]:
     """The works that the call pushes."""
-    match call.kind:
-        case "push":
-            return [call.args["work"]]
-        case "push_many":
-            return [item["work"] for item in call.args["items"]]
-    return []
+    return [item["work"] for item in items_of(call)]
 
 
 def find_blocked(run: Execution) -> Iterator[Charge]:
@@ -85,20 +97,23 @@ def find_blocked(run: Execution) -> Iterator[Charge]:
         call.kind == "claim" and call.process not in (END, AGAIN) for call in calls
     ):
         return
-    charged = set[str]()
+    charged, left = set[str](), left_open(calls)
+    acked = {(c.process, c.args["claim"]) for c in calls if c.kind == "ack" and c.ret is not None and c.error is None}
     for again in calls:
         if again.process != AGAIN or again.kind != "push" or again.ret is None or again.error is not None:
             continue
         work = again.args["work"]
         if again.result["added"] is True or any(hands_out(call, work) and call.call > again.call for call in calls):
             continue
-        about = (call for call in reversed(calls) if call.ret is None and work in works_about(call, calls))
+        about = (call for call in reversed(left) if work in works_about(call, calls))
         if (cut := next(about, None)) is None:
             continue
+        if any(c.process == END and hands_out(c, work) and (END, c.number) not in acked for c in calls):
+            continue  # it may still stand
         stands = "the queue said that it still stands" if says_duplicate(again) else "it did not come out"
-        whose = (
-            "which may be what a killed client claimed" if cut.kind == "claim" else f"whose {cut.kind} was cut off"
-        )
+        whose = f"whose {cut.kind} was cut off"
+        if cut.kind == "claim":
+            whose = "which a killed client had in hand" if cut.result else "which may be what a killed client claimed"
         said = f"{work!r}, {whose}, is gone; when it was pushed again, {stands}"
         shown = [call for call in calls if call in (cut, again) or hands_out(call, work)]
         for clause in (*CUT_OFF.get(cut.kind, ()), "CRASH-6", "CRASH-7"):

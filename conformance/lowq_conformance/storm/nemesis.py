@@ -42,19 +42,20 @@ def takers(subject: Subject, seed: object, deaths: Deaths) -> list[Victim]:
 
 def verbs(subject: Subject) -> list[str]:
     """The verbs in which a client may die."""
-    more = {"batch": "batch", "release": "release"}
-    return ["push", "claim", "ack", *(verb for promise, verb in more.items() if promise in subject.promises)]
+    more = [verb for verb in ("batch", "release", "key") if verb in subject.promises]
+    return ["push", "claim", "ack", *more]
 
 
 def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
-    """Deaths spread over the lines of the verb, which is carried out twice before so that these are known.
+    """Deaths spread over the lines of the verb, which is carried out twice before so that these are known; a "key" is
+    a push under one.
 
     What a client does only when it first comes to the queue is no part of what it does again.
     """
     found = []
     times: int = getattr(deaths, verb)
     for part in range(times):
-        before: list[Step] = [["push", plan.work()] for _ in range(0 if verb in ("push", "batch") else 3)]
+        before: list[Step] = [["push", plan.work()] for _ in range(3 if verb in ("claim", "ack", "release") else 0)]
         before += [["claim"]] * (3 if verb in ("ack", "release") else 0)
         where = (part + plan.random.random()) / times
         doom: Step = ["doom", where, part % 2 == 0]
@@ -136,6 +137,8 @@ def call(plan: Plan, verb: str) -> Step:
         case "push":
             later = plan.delays and not plan.real and plan.random.random() < 0.5
             return ["push", plan.work(), 0, DELAYS[0]] if later else ["push", plan.work()]
+        case "key":
+            return ["push", plan.work(), 0, None, f"key {plan.work()}"]
         case "batch":
             return ["batch", [[plan.work(), 0, None] for _ in range(BATCH)]]
         case "ack" | "release":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,8 @@ from lowq_conformance.subject.client import Client, Held
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SUFFIX = ".calls"
+HEADER = "of"
+"""The header that a run gives: a queue may add others of its own."""
 
 
 @dataclass(slots=True)
@@ -100,17 +102,22 @@ class Recorder:
         self.log = log
         self._claims: dict[Held, int] = {}
 
-    def push(self, work: Any, *, priority: int = 0, not_before: datetime | None = None) -> Answer:
-        """The work was pushed."""
-        args = encode_pushed(work, priority, not_before)
-        with self._call("push", args) as came:
-            answer = self.client.push(work, priority=priority, not_before=not_before)
+    def push(self, item: Item) -> Answer:
+        """The item was pushed."""
+        with self._call("push", encode_pushed(item, self.client.promises)) as came:
+            answer = self.client.push(
+                item.work,
+                key=item.key,
+                priority=item.priority,
+                not_before=item.not_before,
+                headers=item.headers or None,
+            )
             came(encode_answer(answer))
         return answer
 
     def push_many(self, items: list[Item]) -> list[Answer] | None:
         """The items were pushed together."""
-        args = {"items": [encode_pushed(item.work, item.priority, item.not_before) for item in items]}
+        args = {"items": [encode_pushed(item, self.client.promises) for item in items]}
         with self._call("push_many", args) as came:
             answers = self.client.push_many(items)
             came(None if answers is None else [encode_answer(answer) for answer in answers])
@@ -130,7 +137,7 @@ class Recorder:
             while held is None and time.monotonic() < end:
                 time.sleep(0.01)
                 held = self.client.claim(lease_for=lease_for)
-            came(None if held is None else encode_held(held))
+            came(None if held is None else encode_held(held, self.client.promises))
         if held is not None:
             self._claims[held] = self.log.number
         return held
@@ -273,9 +280,14 @@ def show_answer(answer: Mapping[str, Any]) -> str:
     return {True: "added", False: "not added"}.get(answer["added"], "None")
 
 
-def encode_pushed(work: Any, priority: int, not_before: datetime | None) -> dict[str, Any]:
-    """What was pushed, as it is written down."""
-    return {"work": work, "priority": priority, "not_before": encode_instant(not_before)}
+def encode_pushed(item: Item, promises: Collection[str]) -> dict[str, Any]:
+    """What was pushed, as it is written down; its key and headers where it has any, and the queue takes them."""
+    told = {"work": item.work, "priority": item.priority, "not_before": encode_instant(item.not_before)}
+    if item.key is not None and "key" in promises:
+        told["key"] = item.key
+    if item.headers and "headers" in promises:
+        told["headers"] = dict(item.headers)
+    return told
 
 
 def encode_answer(answer: Answer) -> dict[str, Any]:
@@ -283,10 +295,13 @@ def encode_answer(answer: Answer) -> dict[str, Any]:
     return {"added": answer.added, "id": encode_id(answer.id)}
 
 
-def encode_held(held: Held) -> dict[str, Any]:
-    """What was handed out, as it is written down."""
+def encode_held(held: Held, promises: Collection[str]) -> dict[str, Any]:
+    """What was handed out, as it is written down; of its headers, where the queue tells them, the run's own."""
     id, name = encode_id(held.id), encode_name(held.id)
-    return {"work": held.work, "id": id, "name": name, "attempts": held.attempts}
+    told = {"work": held.work, "id": id, "name": name, "attempts": held.attempts}
+    if "headers" in promises and (headers := held.headers) is not None:
+        told["headers"] = {HEADER: headers[HEADER]} if HEADER in headers else {}
+    return told
 
 
 def encode_id(id: Any) -> str | None:

@@ -125,6 +125,8 @@ class HistoryBuilder:
     ) -> None:
         op = self._op(call, "push", suffix)
         op.work = op.equal = work_text(item["work"])
+        if "key" in item:
+            op.equal = f"key {item['key']}"
         op.priority = item["priority"] if "priority" in self.promises else 0
         if "not_before" in self.promises:
             op.not_before = self._due(item["not_before"])

@@ -42,7 +42,7 @@ Shares = list[list[Step]]
 class Plan:
     """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely, so
     that leases run out in `outwaited` rounds at most; `brief`: there is time for that in a short run; `outlived`:
-    after so many leases one is over, however coarse the queue's times are.
+    after so many leases one is over, however coarse the queue's times are; `keys`: a key makes works equal.
     """
 
     random: Random
@@ -56,6 +56,7 @@ class Plan:
     brief: bool = False
     outlived: float = OUTLIVED
     priorities: tuple[int, ...] = PRIORITIES
+    keys: bool = False
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -81,6 +82,7 @@ class Plan:
             brief="fenced" in subject.promises and (traits.fixed_lease or traits.shortest_lease) <= BRIEFER,
             outlived=OUTLIVED + (traits.grace + traits.resolution) / (traits.fixed_lease or traits.shortest_lease),
             priorities=tuple(map(traits.bound_priority, PRIORITIES)),
+            keys="key" in subject.promises and traits.dedupe != "off",
             prefix=prefix,
         )
 
@@ -131,14 +133,14 @@ class Plan:
         return shares
 
     def equal_pushes(self) -> Shares:
-        """All push one work at once, and then all want it."""
+        """All push one work at once, or works under one key, and then all want what was kept."""
         hot = self.random.choice([*HOT, *(self.work() for _ in range(9))])
         first, second = next(self.meetings), next(self.meetings)
-        works = [hot, self.work(), self.work()]
+        keyed, equals = self.by_key(), [hot, self.work(), self.work()]
         return self.all(
             lambda: [
                 ["meet", first],
-                *(step for work in works for step in [*self.pause(), ["push", work]]),
+                *(step for equal in equals for step in [*self.pause(), self.equal_push(equal, keyed=keyed)]),
                 ["meet", second],
                 *[["claim"]] * 2,
                 SETTLED,
@@ -244,7 +246,7 @@ class Plan:
         if drawn < 0.34:
             return self.pushes(self.random.randrange(2, 6))
         if drawn < 0.38:
-            return [["push", self.random.choice(HOT), *self.priority()]]
+            return [self.equal_push(self.random.choice(HOT), *self.priority(), keyed=self.by_key())]
         if drawn < 0.41 and "batch" in self.promises:
             items = [self.item(step) for step in self.pushes(self.random.randrange(2, 6))]
             return [["batch", items]]
@@ -257,9 +259,21 @@ class Plan:
         return [self.push() for _ in range(number)]
 
     def push(self) -> Step:
-        """A push of a work of its own."""
-        delayed = self.delays and self.random.random() < 0.08
-        return ["push", self.work(), *(self.priority() or [0]), *([self.delay()] if delayed else [])]
+        """A push of a work of its own, perhaps under a key of its own."""
+        delayed, work = self.delays and self.random.random() < 0.08, self.work()
+        return ["push", work, *(self.priority() or [0]), self.delay() if delayed else None, self.key(work)]
+
+    def equal_push(self, equal: str, priority: int = 0, *, keyed: bool) -> Step:
+        """A push of that work, or of a work of its own under that key."""
+        return ["push", self.work(), priority, None, equal] if keyed else ["push", equal, priority]
+
+    def by_key(self) -> bool:
+        """Whether it is a key that makes the next works equal."""
+        return self.keys and self.random.random() < 0.5
+
+    def key(self, work: str) -> str | None:
+        """A key that no other work has, or none."""
+        return f"key of {work}" if self.by_key() else None
 
     def settle(self, which: int = -1) -> Step:
         """Ack, mostly; else release, now or for later."""
@@ -271,8 +285,7 @@ class Plan:
 
     def item(self, push: Step) -> list[Any]:
         """What a batch holds for a push."""
-        _, work, priority, *delay = push
-        return [work, priority, delay[0] if delay else None]
+        return push[1:]
 
     def priority(self) -> list[int]:
         """A priority, where there are any."""

@@ -33,7 +33,7 @@ PATIENT = replace(
     closing=24,
     seconds=inf,
     serial=inf,
-    deaths=Deaths(push=6, batch=6, claim=1, ack=3, release=1, change=3, after=2, anywhere=0),
+    deaths=Deaths(push=6, key=6, batch=6, claim=1, ack=3, release=1, change=3, after=2, anywhere=0),
 )
 SEED = 1
 
@@ -41,6 +41,7 @@ RACING = ["SelectsThenUpdates", "LateAcksCount", "BusyIsEmpty"]
 """Queues for which no luck is needed; `tests/conformance/sweep/` finds each queue that races by the sweep alone."""
 MORTAL = ["BuffersPushes", "BuffersAcks", "BatchLineByLine", "WorkAfterItsTask", "OnlyTheHolderKnows"]
 MORTAL += ["ReservesAndThenPushes", "FreesTheWorkAfterwards", "CountsInAFile"]
+MORTAL += ["ReservesItsKeyFirst", "KeyIsItsHoldersToFree"]
 MORTAL += ["SetsAsideInTwoSteps", "RedrivesInTwoSteps", "TakesOverInTwoSteps", "RecoversTooMuch"]
 MORTAL += ["BatchItemByItem"]  # of coroutines, which are killed between two awaits
 SEVERAL = [id for id, clause in CLAUSES.items() if clause.group in ("RACE", "CRASH")] + ["DEDUPE-9", "LEASE-12"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lowq_conformance.history.counterexample import Counterexample
 from lowq_conformance.history.operation import Op
-from lowq_conformance.storm.charges import clauses_of
+from lowq_conformance.storm.charges import clauses_of, find_altered
+from lowq_conformance.storm.execution import Execution
+from lowq_conformance.storm.recorder import RecordedCall, Recording
 from lowq_conformance.storm.to_history import RunHistory
+from lowq_conformance.subject.loading import load
 
 
 def push(number: int, work: str) -> Op:
@@ -82,3 +86,22 @@ def test_what_comes_again_or_from_nowhere_after_a_kill(kind: str, clause: str) -
     ops = FIRST, OVERTAKES
 
     assert clauses_of(fault(kind, *ops), told(*ops), deadly=True) == [clause]
+
+
+HEADERS = {"of": "a"}
+
+
+def altered(came: Any, ret: int | None = 1) -> dict[bool, list[str]]:
+    """The clauses that are broken where a task came out with these headers, with kills and without."""
+    answer = None if ret is None else {"added": True, "id": "1"}
+    args = {"work": "a", "priority": 0, "not_before": None, "headers": HEADERS}
+    task = {"work": "a", "id": "1", "name": "1", "attempts": 1, "headers": came}
+    calls = [RecordedCall("p", 0, "push", args, 0, ret, answer), RecordedCall("c", 0, "claim", {}, 2, 3, task)]
+    run = Execution(load("memory"), timedelta(hours=1), True, 0, datetime(2026, 1, 1, tzinfo=UTC), Recording(calls))
+    return {deadly: [charge.clause for charge in find_altered(run, deadly=deadly)] for deadly in (True, False)}
+
+
+def test_a_task_comes_out_with_the_headers_of_its_push() -> None:
+    assert altered(HEADERS) == altered(None) == {True: [], False: []}
+    assert altered({"of": "b"}) == altered({}) == {True: ["CRASH-1", "CRASH-7"], False: ["RACE-3"]}
+    assert altered({}, None) == {True: ["CRASH-2", "CRASH-7"], False: ["RACE-3"]}

@@ -190,6 +190,35 @@ def test_a_work_that_comes_out_when_it_is_pushed_again_is_kept_away_by_nothing(
     assert push_what_was_cut_off(told, added=added, comes_out=True) == set()
 
 
+def hold(told: Told, key: str | None = None) -> None:
+    """A client has the task in hand, and is killed; another one acks it in the end."""
+    told.call("v0", "push", {"work": "g1", **({} if key is None else {"key": key})}, {"added": True, "id": "7"})
+    told.call("v0", "claim", {}, {"work": "g1", "id": "7", "name": "7"})
+    for call in told.run.recording.calls:
+        call.dead = 5000
+    told.come_out()
+
+
+def test_what_a_killed_client_had_in_hand_keeps_no_equal_work_away(told: Told) -> None:
+    hold(told)
+
+    assert push_what_was_cut_off(told, added=False, comes_out=False) == {"CRASH-6", "CRASH-7"}
+
+
+def test_what_was_not_acked_in_the_end_may_keep_equal_works_away(told: Told) -> None:
+    hold(told)
+    told.run.recording.calls[-1].error = "LeaseLost: it ran out"
+
+    assert push_what_was_cut_off(told, added=False, comes_out=False) == set()
+
+
+def test_of_one_key_one_work_is_pushed_again(told: Told) -> None:
+    hold(told, key="k")
+    told.call("v1", "push", {"work": "g2", "key": "k"}, cut=True)
+
+    assert push_again(told.run.recording.calls)[:-1] == [["push", "g2", 0, None, "k"]]
+
+
 def test_without_leases_a_killed_client_may_keep_equal_works_away(told: Told) -> None:
     told.run = Execution(load("lowq_conformance.queues.sound.less:SQLite.lease"), HOUR, False, 0, told.run.now)
     cut_off(told, "ack")

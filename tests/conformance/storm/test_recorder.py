@@ -42,7 +42,7 @@ def recorder(client: Client, tmp_path: Path) -> Recorder:
 
 
 def test_each_call_is_there_with_its_answer_and_both_of_its_times(recorder: Recorder, tmp_path: Path) -> None:
-    recorder.push({"x": 1})
+    recorder.push(Item({"x": 1}))
     held = recorder.claim(lease_for=MINUTE)
     assert held is not None
     recorder.ack(held)
@@ -52,7 +52,7 @@ def test_each_call_is_there_with_its_answer_and_both_of_its_times(recorder: Reco
 
     assert [(call.number, call.kind, call.result) for call in calls] == [
         (0, "push", {"added": True, "id": held.id}),
-        (1, "claim", {"work": {"x": 1}, "id": held.id, "name": held.id, "attempts": 1}),
+        (1, "claim", {"work": {"x": 1}, "id": held.id, "name": held.id, "attempts": 1, "headers": {}}),
         (2, "ack", True),
         (3, "claim", None),
     ]
@@ -72,7 +72,7 @@ def test_a_batch_is_one_call(recorder: Recorder, tmp_path: Path) -> None:
 
 
 def test_what_was_refused_is_there_with_what_was_raised(recorder: Recorder, tmp_path: Path) -> None:
-    recorder.push("x")
+    recorder.push(Item("x"))
     held = recorder.claim(lease_for=MINUTE)
     assert held is not None
     recorder.ack(held)
@@ -93,14 +93,14 @@ def test_a_call_is_written_down_before_it_is_made(
     monkeypatch.setattr(client, "push", lambda *_, **__: seen.extend((c.kind, c.ret) for c in loaded(tmp_path).calls))
 
     with pytest.raises(AttributeError):
-        recorder.push("x")
+        recorder.push(Item("x"))
 
     assert seen == [("push", None)]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
 def test_a_line_that_a_kill_has_cut_is_no_line(recorder: Recorder, tmp_path: Path, cut: int) -> None:
-    recorder.push("x")
+    recorder.push(Item("x"))
     file = tmp_path / f"a{SUFFIX}"
     os.truncate(file, file.stat().st_size - cut)
 
@@ -114,7 +114,7 @@ def test_the_logs_of_several_threads_are_one_recording_in_the_order_of_their_cal
 ) -> None:
     a, b = (Recorder(subject.open(place), Log(tmp_path, name)) for name in "ab")
     for recorder in (a, b, b, a):
-        recorder.push(recorder.log.process)
+        recorder.push(Item(recorder.log.process))
 
     calls = loaded(tmp_path).calls
 
