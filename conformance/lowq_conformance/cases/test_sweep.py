@@ -131,6 +131,20 @@ def test_closing_one_client_harms_no_other(sweeps: Sweeps, how: How) -> None:
     sweeps.keeps("RACE-6", how)
 
 
+@pytest.mark.clause("DELIVER-12")
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("threads", marks=[pytest.mark.needs("threads"), pytest.mark.together("filling by threads")]),
+        pytest.param(
+            "processes", marks=[pytest.mark.needs("processes"), pytest.mark.together("filling by processes")]
+        ),
+    ],
+)
+def test_one_of_two_pushes_gets_the_last_room(sweeps: Sweeps, how: How) -> None:
+    sweeps.keeps("DELIVER-12", how, full=True)
+
+
 @pytest.mark.clause("RACE-7")
 @pytest.mark.together("sweep of a fork")
 def test_both_sides_of_a_fork_work_or_refuse(sweeps: Sweeps) -> None:

@@ -198,7 +198,9 @@ def _dedupe(tied: Matching, spec: Spec) -> Iterator[Accusation]:
 
 
 def _both(one: MatchedTask, other: MatchedTask) -> Accusation:
-    said = f"two pushes of {one.push.work} were taken, but the first one's task still stood"
+    works = dict.fromkeys([one.push.work, other.push.work])
+    of = " and of ".join(works) + (" under one key" if len(works) > 1 else "")
+    said = f"two pushes of {of} were taken, but the first one's task still stood"
     return Accusation("dedupe", said, (one.push, other.push))
 
 

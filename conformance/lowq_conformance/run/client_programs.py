@@ -237,6 +237,8 @@ class Calls:
         match step:
             case ["push", work]:
                 return f"{client}.push({work!r})"
+            case ["push", work, _, _, key]:
+                return f"{client}.push({work!r}, key={key!r})"
             case ["batch", items]:
                 return f"{client}.push_many([{', '.join(f'Item({item[0]!r})' for item in items)}])"
             case ["claim"]:

@@ -60,6 +60,8 @@ class Orders:
     """Whether those who are threads of one process have one client in common."""
     acts: str = ""
     slot: int = 0
+    capacity: int | None = None
+    """For how many tasks its clients ask the queue to have room, where they do."""
     impatience: float | None = None
     """Seconds for which SQLite waits at most for others, whatever the queue tells it; None: as the queue tells it."""
 
@@ -155,7 +157,15 @@ class AgentProcess:
             obey(self._talk, subject, orders.place)
             return
         if orders.acts:
-            equipment = Equipment(subject, orders.place, orders.logs, Ledger(""), orders.lease, slot=orders.slot)
+            equipment = Equipment(
+                subject,
+                orders.place,
+                orders.logs,
+                Ledger(""),
+                orders.lease,
+                slot=orders.slot,
+                capacity=orders.capacity,
+            )
             play(orders.acts, self._talk, self._others, equipment, orders.slots)
             return
         shared = SharedClient() if orders.shared else None

@@ -83,11 +83,11 @@ class SharedClient:
         self._opening = threading.Lock()
         self._client: Client | None = None
 
-    def open(self, subject: Subject, place: Path) -> Client:
+    def open(self, subject: Subject, place: Path, capacity: int | None) -> Client:
         """The client, by a name of one's own: who steers it steers nobody else's calls."""
         with self._opening:
             if self._client is None:
-                self._client = subject.open(place)
+                self._client = subject.open(place, capacity=capacity)
             return copy(self._client)
 
 
@@ -104,6 +104,8 @@ class Equipment:
     slot: int = 0
     shared: SharedClient | None = None
     """The client that several have in common, where they do."""
+    capacity: int | None = None
+    """For how many tasks the queue is to have room, where that is asked for."""
 
 
 class Performer:
@@ -130,8 +132,11 @@ class Performer:
         """The client that is open now."""
         if self._client is None:
             with record(self.log, "open", {}):
-                shared, place = self.equipment.shared, self.equipment.place
-                opened = self.subject.open(place) if shared is None else shared.open(self.subject, place)
+                shared, place, capacity = self.equipment.shared, self.equipment.place, self.equipment.capacity
+                if shared is None:
+                    opened = self.subject.open(place, capacity=capacity)
+                else:
+                    opened = shared.open(self.subject, place, capacity)
                 opened.raw = self.steer(opened.raw)
                 self._client = Recorder(opened, self.log)
         return self._client

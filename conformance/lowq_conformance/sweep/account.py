@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lowq_conformance.storm.recorder import RecordedCall
 from lowq_conformance.sweep.schedule import How, Point, Schedule
 
-KINDS = {"repush": "push", "batch": "push_many"}
+KINDS = {"repush": "push", "rekey": "push", "batch": "push_many"}
 """The method that a verb calls, where that is not its name."""
 WHOSE: dict[How, str] = {"fork": "the other side of a fork", "coroutines": "the same client"}
 """Who makes the second call, where that is no other client."""
@@ -35,6 +35,7 @@ def account_of(
     first, second, *more = crossing
     late = " (a lease had run out before)" if scene.late else ""
     late += f" (when {scene.worn} tasks had gone through)" if scene.worn else ""
+    late += " (when there was room for one task more)" if scene.full else ""
     whose = WHOSE.get(schedule.how or "processes", "another client")
     stood = f"`{_name_call(scene.first)}` stood still before `{where(schedule.at, home)}`{late}; {whose}'s"
     mine, told_before = _came(first), [] if third_waited else more

@@ -25,6 +25,7 @@ from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.account import KINDS, account_of
+from lowq_conformance.sweep.filling import charge_filling
 from lowq_conformance.sweep.run import Run, lacks_a_call, shape_of
 from lowq_conformance.sweep.scenes import WHOLE, clauses_about, script_of
 from lowq_conformance.sweep.schedule import How, Point, Scene, Schedule
@@ -58,10 +59,11 @@ class Rehearsal:
         *,
         wedged: float = WEDGED,
         impatience: float | None = None,
+        capacity: int | None = None,
     ) -> None:
         """An order of the calls is looked for in so many configurations. A call waits for ever that has not returned
         after `wedged` seconds. With `impatience` the second client waits so many seconds at most where SQLite does
-        the waiting."""
+        the waiting. `capacity` is what clients ask for who open the queue."""
         self.subject, self.how = subject, how
         self.found: dict[str, tuple[Charge, Schedule]] = {}
         self.stuck = ""
@@ -71,7 +73,7 @@ class Rehearsal:
         self._folder, self._looks = folder, looks
         self._lease = lease_of(subject)
         here = folder()
-        orders = Orders(subject.target, subject.promises, subject.traits, here, here, self._lease)
+        orders = Orders(subject.target, subject.promises, subject.traits, here, here, self._lease, capacity=capacity)
         self._stage = Stage(agents, orders, how, wedged + subject.traits.patience.total_seconds(), impatience)
         self._used, self._number = OFTEN, 0
         self._often = 1 if subject.traits.remembers else OFTEN  # where works are refused that came out before
@@ -252,7 +254,9 @@ class Rehearsal:
     def _charge(self, run: Run) -> Iterator[Charge]:
         refuses = self.how == "fork"
         scene = run.schedule.scene
-        if scene.changes and run.over:
+        if scene.full:
+            found = list(charge_filling(run, self._looks))
+        elif scene.changes and run.over:
             found = list(charge_calls(run.seen, deadly=False, refuses=refuses))
             found += charge_unexplained(run.seen, clauses_about(scene, "processes"))
         elif run.over:

@@ -50,7 +50,8 @@ def shape_of(run: Run) -> Any:
         for answer in answers:
             if isinstance(answer, dict):
                 id = answer.get("id")
-                told.append((str(answer.get("work")), answer.get("added"), id and names.setdefault(id, len(names))))
+                name = id and names.setdefault(id, len(names))
+                told.append((str(answer.get("work")), answer.get("added"), str(answer.get("headers")), name))
             else:
                 told.append(str(answer))
         args = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lowq_conformance.contract.promises import Traits
 from lowq_conformance.storm.execution import OUTLIVES
@@ -14,6 +14,7 @@ PLAIN = (
     "claim|claim repush|repush push|push ack|claim claim|ack push|claim claim|push release|claim claim|release"
     " repush|ack ack|repush repush|claim claim|repush push|ack ack|push ack|ack push|release release|push ack|release"
     " release|ack release|release repush|release release|repush batch|claim claim|batch batch|push push|batch"
+    " rekey|rekey claim|rekey ack|rekey rekey|ack"
     " close|push push|close close|claim claim|close"
 )
 """The telling ones first, for whoever looks at a few only."""
@@ -34,11 +35,17 @@ THREE = (
 THREE_LATE = (
     "claim|claim|claim ack|claim|claim release|claim|claim ack|claim|repush claim|ack|claim claim|release|claim"
 )
+FILLING = "push|push push|batch batch|push"
+"""Where there is room for one task more: nobody may have the last place who shares it."""
+ROOM = 3
+"""For so many tasks, then, there is room."""
 WEARING = ("push", "claim", "ack")
 """The calls of those that may do something now and then only."""
 FORKED = "claim|claim push|push push|claim claim|push"
 """On the two sides of a fork, where that is all there is to see."""
 SETTLES = ("ack", "release")
+EQUAL = ("repush", "rekey")
+"""The pushes that are equal to another one."""
 WHOLE: Mapping[How, str] = {"fork": "RACE-7", "coroutines": "RACE-9"}
 """Sorts of clients with one clause, about everything."""
 
@@ -60,6 +67,12 @@ def scenes_of(
     if how == "coroutines":  # they have one client, and who closes it harms the others
         wanted = [scene for scene in wanted if "close" not in (scene.first, scene.second)]
     return _possible(wanted, promises, traits, redrives=redrives)
+
+
+def filling_scenes_of(promises: frozenset[str], traits: Traits, how: How) -> list[Scene]:
+    """The scenes in which a queue with these promises has room for one task more."""
+    scenes = [] if how in WHOLE else [replace(scene, full=True) for scene in _scenes(FILLING)]
+    return _possible(scenes, promises, traits)
 
 
 def threes_of(promises: frozenset[str], traits: Traits, how: How, *, moves: bool) -> list[Scene]:
@@ -94,6 +107,8 @@ def _possible(
         lacking.discard("redrive")
     if traits.dedupe == "off":
         lacking.add("repush")
+    if traits.dedupe == "off" or "key" not in promises:
+        lacking.add("rekey")
     if "lease" in promises and "shared_lease" not in promises:
         lacking.add("close")  # it may disturb leases
     return [scene for scene in wanted if lacking.isdisjoint(scene.verbs)]
@@ -127,29 +142,39 @@ def script_of(scene: Scene) -> Script:
     """
     if scene.changes:
         return script_of_change(scene)
+    if scene.full:
+        return Script([(1, [["push", "two"]]), (0, [["push", "one"]])], calls_of(scene))
     verbs = scene.verbs
     holders = [number for number, verb in enumerate(verbs) if verb in SETTLES]
     forgets = scene.late and not holders
     if forgets:
         holders = [1]
     prepared: list[list[Step]] = [[] for _ in verbs]
+    keyed = "rekey" in verbs
     for number in holders:
-        prepared[number].extend([["push", HELD[number]], ["claim"]])
+        prepared[number].extend([push(HELD[number], keyed=keyed), ["claim"]])
     if scene.late:
         prepared[holders[0]].append(["pass", OUTLIVES])
     if forgets:
         prepared[holders[0]].append(["drop"])
     prepared[1].append(["push", "two"])
     first, second, *third = prepared
-    before = [(0, first), (1, second), (0, [["push", "one"]])]
+    before = [(0, first), (1, second), (0, [push("one", keyed=keyed)])]
     if third:  # who has opened the queue before anything is in hand
         before = [(2, [["open"], *third[0]]), *before, (0, [["push", "three"]])]
-    after: list[Part] = []
+    calls, after = calls_of(scene), list[Part]()
     if set(verbs) <= set(PUSHES):
         after = [(1, [["push", "last"]]), (0, [["push", "then"]])]
+    elif "ack" in verbs:  # by now its work may be pushed again, once
+        after = [(1, [call]) for verb, call in zip(verbs, calls, strict=True) if verb in EQUAL]
     if scene.worn:
         before = worn_part(scene, holders)
-    return Script(before, calls_of(scene), after)
+    return Script(before, calls, after)
+
+
+def push(work: str, *, keyed: bool) -> Step:
+    """A push of the work, under a key where there is one to be pushed again."""
+    return ["push", work, 0, None, f"key of {work}"] if keyed else ["push", work]
 
 
 def worn_part(scene: Scene, holders: Sequence[int]) -> list[Part]:
@@ -194,7 +219,7 @@ def script_of_change(scene: Scene) -> Script:
 
 
 HOLDING = ("release", "extend", "dead_letter")
-PUSHES = ("push", "repush", "batch")
+PUSHES = ("push", *EQUAL, "batch")
 HELD = ("mine", "yours", "theirs")
 NEW = ("new", "other", "another")
 
@@ -205,16 +230,23 @@ def call(verb: str, number: int, other: str, about: int) -> Step:
         case "push":
             return ["push", NEW[number]]
         case "repush":
-            if other in SETTLES:
-                return ["push", HELD[about]]
-            if other in CHANGES:
-                return ["push", "mine"]
-            return ["push", "one" if other == "claim" else "same"]
+            return ["push", equal_to(other, about)]
+        case "rekey":
+            return ["push", NEW[number], 0, None, f"key of {equal_to(other, about)}"]
         case "batch":
             return ["batch", [[f"{NEW[number]} {each}", 0, None] for each in "ab"]]
         case "ack" | "release" | "extend" | "dead_letter":
             return [verb, 0]
     return [verb]
+
+
+def equal_to(other: str, about: int) -> str:
+    """The work to which a push is equal, beside the `other` call of the client that it is `about`."""
+    if other in SETTLES:
+        return HELD[about]
+    if other in CHANGES:
+        return "mine"
+    return "one" if other == "claim" else "same"
 
 
 OF_CHANGES: Mapping[str, set[str]] = {
@@ -231,6 +263,8 @@ def clauses_about(scene: Scene, how: How) -> set[str]:
     if how in WHOLE:
         return {WHOLE[how]}
     verbs = scene.verbs
+    if scene.full:
+        return {"DELIVER-12"}
     if "close" in verbs:
         return {"RACE-6"}
     about = {"RACE-3", "RACE-4", "RACE-5"}
@@ -244,6 +278,6 @@ def clauses_about(scene: Scene, how: How) -> set[str]:
         about |= {"RACE-2"}
     if set(verbs) <= set(PUSHES):
         about |= {"ORDER-2"}
-    if set(verbs) == {"repush"}:
+    if set(verbs) <= {*EQUAL}:
         about |= {"DEDUPE-9"}
     return about

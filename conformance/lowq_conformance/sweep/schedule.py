@@ -6,7 +6,8 @@ queue's, the second time that the call comes there, and the first further step (
 With `claim@212,claim@230` the second call stands still, too, and goes on when the first is over. A third call, as in
 `claim@212,release,claim` or `claim@212,claim@230,claim`, is another client's, and runs after the second one or while
 that stands still. Words that follow say in which state, and by what sort of clients: `ack@40,claim,late,threads`;
-with `ack@40,ack,worn=99` 99 tasks have gone through before, so that a call does what it does now and then only.
+with `ack@40,ack,worn=99` 99 tasks have gone through before, so that a call does what it does now and then only; with
+`push@40,push,full` there is room for one task more.
 With `push@40,claim,stopped` the process of the first client is stopped there until the second call is over, for as
 long as the profile says.
 """
@@ -22,14 +23,16 @@ How = Literal["processes", "threads", "fork", "coroutines"]
 HOWS: tuple[How, ...] = ("processes", "threads", "fork", "coroutines")
 CHANGES = ("extend", "cancel", "dead_letter", "redrive")
 """What a client may be doing beside what the histories of storms are made of."""
-VERBS = ("push", "repush", "batch", "claim", "ack", "release", "close", *CHANGES)
-"""What a client may be doing; `repush` pushes a work that equals another one."""
+VERBS = ("push", "repush", "rekey", "batch", "claim", "ack", "release", "close", *CHANGES)
+"""What a client may be doing; `repush` pushes a work that equals another one, `rekey` another work under its key."""
 THREEFOLD = ("push", "repush", "claim", "ack", "release")
 """What one of three clients may be doing."""
 LATE = "late"
 """The state in which a lease has run out, instead of the plain one."""
 WORN = "worn"
 """The state in which so many tasks have gone through: pushed, claimed and acked one after the other."""
+FULL = "full"
+"""The state in which there is room for one task more."""
 STOPPED = "stopped"
 """The first client does not go on as soon as the second one waits for it."""
 
@@ -61,14 +64,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Two calls of two clients, or three of three, in the plain state, with a lease that has run out, or when so many
-    tasks have gone through before (`worn`)."""
+    """Two calls of two clients, or three of three, in the plain state, with a lease that has run out, when so many
+    tasks have gone through before (`worn`), or where there is room for one task more (`full`)."""
 
     first: str
     second: str
     late: bool = False
     third: str = ""
     worn: int = 0
+    full: bool = False
 
     @property
     def verbs(self) -> tuple[str, ...]:
@@ -100,7 +104,8 @@ class Schedule:
         calls = zip(self.scene.verbs, (self.at, self.second_at, None), strict=False)
         words = [verb if at is None else f"{verb}@{at}" for verb, at in calls]
         worn = f"{WORN}={self.scene.worn}"
-        more = {LATE: self.scene.late, worn: self.scene.worn, str(self.how): self.how, STOPPED: self.stopped}
+        states = {LATE: self.scene.late, worn: self.scene.worn, FULL: self.scene.full}
+        more = states | {str(self.how): self.how, STOPPED: self.stopped}
         return ",".join([*words, *(word for word, said in more.items() if said)])
 
 
@@ -111,13 +116,15 @@ def parse(text: str) -> Schedule:
         raise BadSchedule(f"{text!r} is no schedule; expected two calls, such as claim@212,claim")
     calls = [_call(word, text) for word in (first, words[0])]
     how: How | None = None
-    late = stopped = False
+    late = full = stopped = False
     third, worn = "", 0
     if len(words) > 1 and words[1].partition("@")[0] in VERBS:
         third = _third(calls, words.pop(1), text)
     for word in words[1:]:
         if word == LATE:
             late = True
+        elif word == FULL:
+            full = True
         elif word == STOPPED:
             stopped = True
         elif word in HOWS:
@@ -125,15 +132,17 @@ def parse(text: str) -> Schedule:
         elif (number := word.removeprefix(f"{WORN}=")).isdecimal():
             worn = int(number)
         else:
-            known = ", ".join((LATE, f"{WORN}=NUMBER", STOPPED, *HOWS))
+            known = ", ".join((LATE, f"{WORN}=NUMBER", FULL, STOPPED, *HOWS))
             raise BadSchedule(f"{text!r} is no schedule: {word!r} is none of {known}")
     if stopped and (calls[0][1] is None or calls[1][1] is not None or how not in (None, "processes")):
         raise BadSchedule(
             f"{text!r} is no schedule: {STOPPED} takes a process, and the line at which the first one is"
         )
-    scene = Scene(calls[0][0], calls[1][0], late, third, worn)
+    scene = Scene(calls[0][0], calls[1][0], late, third, worn, full)
     if third and (stopped or how in ("fork", "coroutines")):
         raise BadSchedule(f"{text!r} is no schedule: three clients are processes or threads, and none is {STOPPED}")
+    if full and not {*scene.verbs} <= {"push", "batch"}:
+        raise BadSchedule(f"{text!r} is no schedule: {FULL} goes with push and batch")
     if stopped and scene.changes:
         raise BadSchedule(f"{text!r} is no schedule: {STOPPED} goes with none of {', '.join(CHANGES)}")
     return Schedule(scene, calls[0][1], calls[1][1], how, stopped)

@@ -14,7 +14,7 @@ from lowq_conformance.subject.subject import Subject
 from lowq_conformance.sweep.accusations import Accusations
 from lowq_conformance.sweep.deeper_sweep import DeeperSweep
 from lowq_conformance.sweep.rehearsal import TRIES, Rare, Rehearsal
-from lowq_conformance.sweep.scenes import clauses_about, scenes_of
+from lowq_conformance.sweep.scenes import ROOM, clauses_about, filling_scenes_of, scenes_of
 from lowq_conformance.sweep.schedule import How, Point, Scene, Schedule
 from lowq_conformance.sweep.swept import Swept
 from lowq_conformance.sweep.turns import in_order
@@ -37,11 +37,15 @@ class Sweep:
         asked: Iterable[str] = CLAUSES,
         wedged: float = WEDGED,
         rare: Rare | None = None,
+        full: bool = False,
     ) -> None:
         """Only what tells of the clauses that are `asked` is looked at. A call waits for ever that has not returned
-        after `wedged` seconds. `rare`: what calls do now and then only, where that is known."""
+        after `wedged` seconds. `rare`: what calls do now and then only, where that is known. `full`: the sweep is of
+        pushes where there is room for one task more."""
         self.subject, self.how, self.profile, self.asked = subject, how, profile, frozenset(asked)
-        self.rehearsal = Rehearsal(subject, agents, folder, how, profile.looks, wedged=wedged)
+        self.full = full
+        capacity = ROOM if full else None
+        self.rehearsal = Rehearsal(subject, agents, folder, how, profile.looks, wedged=wedged, capacity=capacity)
         self.rare = rare
         self.swept = Swept(how, found=self.rehearsal.found)
 
@@ -50,7 +54,7 @@ class Sweep:
         began = time.monotonic()
         try:
             free = self._sweep(tell, began)
-            if free is not None:
+            if free is not None and not self.full:
                 deeper = DeeperSweep(self.rehearsal, self.swept, self.profile, self.asked, tell)
                 self.rare = deeper.run_worn(self.rare)
                 deeper.run_twice(free)
@@ -115,7 +119,10 @@ class Sweep:
         """Where the calls of the scenes can meet, of as many scenes as the queue is quick enough for."""
         subject = self.subject
         moves, redrives = subject.can_pass_time, subject.redrives
-        scenes = scenes_of(subject.promises, subject.traits, self.how, moves=moves, redrives=redrives)
+        if self.full:
+            scenes = filling_scenes_of(subject.promises, subject.traits, self.how)
+        else:
+            scenes = scenes_of(subject.promises, subject.traits, self.how, moves=moves, redrives=redrives)
         self.swept.scenes = [scene for scene in scenes if clauses_about(scene, self.how) & self.asked]
         scenes = self.swept.scenes[: self.profile.scenes]
         plan: Plan = {}

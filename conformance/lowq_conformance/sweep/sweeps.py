@@ -50,19 +50,20 @@ class Sweeps:
         self._folder, self._profile, self._tell, self._schedule = folder, profile, tell, schedule
         self._asked = frozenset(asked)
         self._agents, self._given = agents, agents is not None
-        self._made: dict[How, Swept] = {}
+        self._made: dict[tuple[How, bool], Swept] = {}
         self._rare: Rare | None = None
         self._told = 0.0
 
-    def keeps(self, clause: str, how: How) -> None:
+    def keeps(self, clause: str, how: How, *, full: bool = False) -> None:
         """The clause is kept in each of its schedules. Raises Broken, NotPromised and NotObserved."""
         self.effort = None
-        self.effort = self.sweep(how).keeps(clause)
+        self.effort = self.sweep(how, full=full).keeps(clause)
 
-    def sweep(self, how: How) -> Swept:
-        """What came of the sweep of clients of that sort."""
-        if self._schedule is not None and (
-            self._schedule.stopped or how_of(self._schedule, self.subject.promises) != how
+    def sweep(self, how: How, *, full: bool = False) -> Swept:
+        """What came of the sweep of clients of that sort, or of theirs where there is room for one task more."""
+        given = self._schedule
+        if given is not None and (
+            given.stopped or given.scene.full is not full or how_of(given, self.subject.promises) != how
         ):
             raise NotPromised("the schedule is of other clients")
         if self.subject.only_pushes:
@@ -71,9 +72,9 @@ class Sweeps:
             raise NotPromised("its methods are async, and no event loop goes through a fork")
         if self._schedule is None and not self._profile.scenes:
             raise NotPromised("this profile makes no sweep")
-        if how not in self._made:
-            self._made[how] = self._make(how)
-        return self._made[how]
+        if (how, full) not in self._made:
+            self._made[how, full] = self._make(how, full=full)
+        return self._made[how, full]
 
     def stands(self, clause: str) -> None:
         """The clause is kept where a process is stopped in the middle of a call. Raises as `keeps`."""
@@ -92,9 +93,9 @@ class Sweeps:
         if self._agents is not None and not self._given:
             self._agents.close()
 
-    def _make(self, how: How) -> Swept:
+    def _make(self, how: How, *, full: bool) -> Swept:
         agents, profile, rare = self._agents_here(), self._profile, self._rare
-        sweep = Sweep(self.subject, agents, self._folder, how, profile, asked=self._asked, rare=rare)
+        sweep = Sweep(self.subject, agents, self._folder, how, profile, asked=self._asked, rare=rare, full=full)
         if self._schedule is not None:
             return sweep.again(self._schedule)
         swept = sweep.run(self._progress)

@@ -19,6 +19,8 @@ from lowq_conformance.sweep.schedule import BadSchedule, Point, Scene, Schedule,
             Scene("claim", "claim", True, "claim"), Point("", 40), Point("", 51), "threads"
         )),
         ("ack@40,ack,worn=99", Schedule(Scene("ack", "ack", worn=99), Point("", 40))),
+        ("push@40,push,full", Schedule(Scene("push", "push", full=True), Point("", 40))),
+        ("rekey@40,claim", Schedule(Scene("rekey", "claim"), Point("", 40))),
         ("ack@40,claim,stopped", Schedule(Scene("ack", "claim"), Point("", 40), stopped=True)),
         ("push@a/__init__.py:7,repush@9,threads", Schedule(
             Scene("push", "repush"), Point("a/__init__.py", 7), Point("", 9), "threads"
@@ -36,6 +38,7 @@ def test_a_schedule_is_read_as_it_is_spelled(text: str, schedule: Schedule) -> N
         *("", "claim", "claim@x,claim", "claim@1,steal", "claim@1,claim,often", "claim@,claim"),
         *("claim,claim,stopped", "claim@1,claim@2,stopped", "claim@1,claim,threads,stopped"),
         "cancel@1,claim,stopped",
+        "push@1,claim,full",
         *("ack@1,ack,worn", "ack@1,ack,worn=-1", "ack@1,ack,worn=x"),
         *("claim@1,claim,claim@2", "claim@1,claim,close", "extend@1,claim,claim", "claim@1,claim,claim,claim"),
         *("claim@1,claim,claim,stopped", "claim@1,claim,claim,fork", "claim@1,claim,claim,coroutines"),
