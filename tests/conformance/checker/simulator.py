@@ -45,6 +45,8 @@ class Load:
     ops: int = 40
     works: int = 4
     unique: float = 0.3
+    keys: float = 0.0
+    """How many of the works that are equal to others are so by their key."""
     lease: float = 12.0
     ids: bool = True
     delays: float = 0.15
@@ -69,6 +71,7 @@ class Task:
     priority: int
     not_before: float
     place: float
+    equal: str = ""
     holder: Op | None = None
     ends: float = inf
     taken: int = 0
@@ -93,14 +96,14 @@ class Queue:
     def free(self, task: Task, now: float) -> bool:
         return task.holder is None or task.ends <= now
 
-    def stands(self, work: str, now: float) -> bool:
+    def stands(self, equal: str, now: float) -> bool:
         window = self.spec.dedupe
         if self.bug("wrong window"):
             window = OTHER_WINDOW.get(window, window)
         if window == "off":
             return False
-        equal = [task for task in self.tasks if task.work == work]
-        return any(window == "until_done" or self.free(task, now) for task in equal)
+        equals = [task for task in self.tasks if task.equal == equal]
+        return any(window == "until_done" or self.free(task, now) for task in equals)
 
     def set_aside(self, now: float) -> None:
         """What came back often enough is gone, sooner or later."""
@@ -113,13 +116,13 @@ class Queue:
 
     def push(self, op: Op, now: float, seen: bool) -> None:
         self.set_aside(now)
-        stands = seen if self.bug("racy push") else self.stands(op.work, now)
-        if stands or (op.work in self.blocked and self.spec.dedupe != "off" and self.bug("blocks for ever")):
+        stands = seen if self.bug("racy push") else self.stands(op.equal, now)
+        if stands or (op.equal in self.blocked and self.spec.dedupe != "off" and self.bug("blocks for ever")):
             op.result = "dup"
             return
-        self.blocked.add(op.work)
+        self.blocked.add(op.equal)
         number = next(self.ids)
-        task = Task(number, op.work, op.priority, -inf if op.not_before is None else op.not_before, number)
+        task = Task(number, op.work, op.priority, -inf if op.not_before is None else op.not_before, number, op.equal)
         if not self.bug("lost push"):
             self.tasks.append(task)
         op.result = "added"
@@ -207,6 +210,8 @@ def simulate(random: Random, spec: Spec, load: Load) -> list[Op]:
             op.kind = "push"
             op.work = f"u{next(uniques)}" if random.random() < load.unique else f"k{random.randrange(load.works)}"
             op.equal = op.work
+            if op.work.startswith("k") and load.keys and random.random() < load.keys:
+                op.work, op.equal = f"u{next(uniques)}", f"key {op.work}"
             op.priority = random.randrange(load.priorities)
             if random.random() < load.delays:
                 op.not_before = now + random.random() * 12
@@ -225,7 +230,7 @@ def simulate(random: Random, spec: Spec, load: Load) -> list[Op]:
             ops.append(op)
             reading = now + random.random() * 2
             effect = reading + random.random() * 2
-            seen = queue.stands(op.work, now) if op.kind == "push" else False
+            seen = queue.stands(op.equal, now) if op.kind == "push" else False
             heappush(events, (effect, next(order), "effect", (what, op, task, reading, seen)))
         elif kind == "effect":
             process, op, task, reading, seen = what

@@ -20,13 +20,14 @@ FEW = 4_000
 """Configurations for one history of these tests."""
 
 
+@pytest.mark.parametrize("keys", [0.0, 0.5])
 @pytest.mark.parametrize("part", range(4))
-def test_the_fast_conditions_never_accuse_a_history_that_has_an_order(part: int) -> None:
+def test_the_fast_conditions_never_accuse_a_history_that_has_an_order(part: int, keys: float) -> None:
     accused = 0
     for seed in range(part * 1000, part * 1000 + 120):
         random = Random(seed)
         bug = random.choice(["", *BUGS])
-        spec, load = varied(random, bug=bug)
+        spec, load = varied(random, bug=bug, keys=keys)
         ops = simulate(random, spec, load)
         if not bug:
             ops = mutated(random, ops)
@@ -38,10 +39,11 @@ def test_the_fast_conditions_never_accuse_a_history_that_has_an_order(part: int)
     assert accused > 20
 
 
-def test_nothing_is_said_against_a_sound_queue() -> None:
+@pytest.mark.parametrize("keys", [0.0, 0.5, 1.0])
+def test_nothing_is_said_against_a_sound_queue(keys: float) -> None:
     for seed in range(200):
         random = Random(seed)
-        spec, load = varied(random)
+        spec, load = varied(random, keys=keys)
         ops = simulate(random, spec, load)
         assert fast_check(ops, spec) == [], seed
         assert search_each_work(ops, spec).bad == [], seed
