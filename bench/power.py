@@ -69,6 +69,7 @@ KINDS = {
     "race_changes": "races",
     "race_keys": "races",
     "listing": "races",
+    "drivers": "races",
     "crash": "kills",
     "crash_keys": "kills",
     "worker": "workers",

@@ -112,6 +112,11 @@ def items_of(call: RecordedCall) -> list[dict[str, Any]]:
     return [call.args] if call.kind == "push" else call.args["items"] if call.kind == "push_many" else []
 
 
+def answers_of(call: RecordedCall) -> list[Any]:
+    """What it was told of each work that it pushes, as far as it was."""
+    return list(call.result or ()) if call.kind == "push_many" else [call.result]
+
+
 MISSING = ("lost", "false empty", "order", "priority")
 """Faults that say that a task which should have come did not: later, or never."""
 

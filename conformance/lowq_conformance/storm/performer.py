@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import Collection
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.barrier import Barrier
-from lowq_conformance.storm.recorder import HEADER, Log, Recorder, encode_length, record
+from lowq_conformance.storm.recorder import HEADER, Log, Recorder, encode_length, encode_name, record
 from lowq_conformance.subject.client import Client, Held
 from lowq_conformance.subject.handler import Handler
 from lowq_conformance.subject.program import Journal, ProgramCall
@@ -222,9 +223,9 @@ class Performer:
         if not self._comes_late(held):
             client.release(held, not_before=when)
 
-    def do_extend(self, which: int) -> None:
-        """Hold what is in hand for a lease from now."""
-        if self.held:
+    def do_extend(self, which: int, works: Collection[Any] | None = None) -> None:
+        """Hold what is in hand for a lease from now, where it is one of these works."""
+        if self.held and (works is None or self.held[which].work in works):
             client, held = self.client, self.held[which]
             self.held[which] = client.extend(held, lease_for=self.equipment.lease)
 
@@ -247,7 +248,12 @@ class Performer:
             client.redrive(id)
 
     def do_cancel(self, id: int | str | None = None, work: Any = None) -> None:
-        """Cancel the task of that id and work, or else the first that it has pushed."""
+        """Cancel the task of that id and work; without an id that of the work, which it has pushed, or the first that
+        it has, where another client may name it, too."""
+        if id is None and work is not None:
+            id = next((id for id, each in reversed(self.pushed) if each == work), None)
+            if encode_name(id) is None:
+                return
         if id is not None:
             client = self.client
             client.cancel(id, work)

@@ -31,6 +31,7 @@ from lowq_conformance.storm.fates import (
     push_again,
 )
 from lowq_conformance.storm.recorder import RecordedCall
+from lowq_conformance.storm.sequences import charge_changed_works, find_changed_works
 from lowq_conformance.storm.to_history import RunHistory, build_history
 from lowq_conformance.storm.workload import Plan
 from lowq_conformance.subject.subject import Subject
@@ -302,13 +303,15 @@ def judge_run(run: Execution, looks: int, *, deadly: bool = False, refuses: bool
 
     An order of its whole history is looked for in so many configurations.
     """
-    told = build_history(run)
+    changed = find_changed_works(run)
+    told = build_history(run, changed)
     found = list(charges.charge_calls(run, deadly=deadly, refuses=refuses))
     if deadly and not run.waiting:
         found += [*find_blocked(run), *find_miscounted(run)]
     if run.waiting:
         return Storm([run], [told], found)  # nothing was drained, so that everything would seem lost
     found += find_unaccounted(run)
+    found += charge_changed_works(run, changed)
     judgement = check(told.ops, told.spec, looks)
     whole = "CRASH-7" if deadly else "RACE-3"
     for fault in judgement.faults:

@@ -8,7 +8,7 @@ returns then to have returned after. That only makes intervals longer, which can
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import accumulate, compress
@@ -35,6 +35,10 @@ COMINGS = ("open", "close", "fork", "join")
 MAY_BE_REFUSED = ("ack", "release", "extend", "dead_letter", "redrive", "cancel")
 """The calls that a queue may refuse since the task is another's by now, or gone."""
 ACCIDENT_NAMES = tuple(error.__name__ for error in ACCIDENTS)
+
+
+Name = tuple[str, int]
+"""Whose call it is, and which."""
 
 
 class Clock:
@@ -69,9 +73,9 @@ class RunHistory:
     calls: dict[int, RecordedCall] = field(default_factory=dict)
 
 
-def build_history(run: Execution) -> RunHistory:
-    """The history of a run."""
-    return HistoryBuilder(run).told
+def build_history(run: Execution, without: Collection[str] = ()) -> RunHistory:
+    """The history of a run, without the tasks of these works."""
+    return HistoryBuilder(run, without).told
 
 
 def spec_of(run: Execution) -> Spec:
@@ -87,8 +91,8 @@ def spec_of(run: Execution) -> Spec:
 class HistoryBuilder:
     """Turns calls into operations."""
 
-    def __init__(self, run: Execution) -> None:
-        self.run = run
+    def __init__(self, run: Execution, without: Collection[str] = ()) -> None:
+        self.run, self.without = run, without
         self.promises = run.subject.promises
         self.clock = Clock(run)
         self.calls = [call for call in run.recording.calls if call.process != AGAIN]
@@ -123,8 +127,11 @@ class HistoryBuilder:
     def _push(
         self, call: RecordedCall, item: dict[str, Any], answer: dict[str, Any] | None, suffix: str = ""
     ) -> None:
+        work = work_text(item["work"])
+        if work in self.without:
+            return
         op = self._op(call, "push", suffix)
-        op.work = op.equal = work_text(item["work"])
+        op.work = op.equal = work
         if "key" in item:
             op.equal = f"key {item['key']}"
         op.priority = item["priority"] if "priority" in self.promises else 0
@@ -143,6 +150,8 @@ class HistoryBuilder:
         empty = call.ret is not None and call.error is None and call.result is None
         if empty and "prompt" not in self.promises and not call.args.get("patience"):
             return  # it may say so at any time
+        if call.result and work_text(call.result["work"]) in self.without:
+            return
         op = self._op(call, "claim")
         self._lease(op, call)
         if empty:
@@ -153,6 +162,8 @@ class HistoryBuilder:
             self.claims[call.process, call.number] = op.number
 
     def _settle(self, call: RecordedCall) -> None:
+        if (call.process, call.args["claim"]) not in self.claims:
+            return
         op = self._op(call, call.kind)
         op.claim = self.claims[call.process, call.args["claim"]]
         op.work = self.told.ops[op.claim].work

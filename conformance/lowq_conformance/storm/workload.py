@@ -42,7 +42,8 @@ Shares = list[list[Step]]
 class Plan:
     """Draws rounds for `clients` clients of a queue; `real`: time really passes, and is not to be spent freely, so
     that leases run out in `outwaited` rounds at most; `brief`: there is time for that in a short run; `outlived`:
-    after so many leases one is over, however coarse the queue's times are; `keys`: a key makes works equal.
+    after so many leases one is over, however coarse the queue's times are; `keys`: a key makes works equal;
+    `changes`: tasks are cancelled and leases made longer, too.
     """
 
     random: Random
@@ -57,6 +58,7 @@ class Plan:
     outlived: float = OUTLIVED
     priorities: tuple[int, ...] = PRIORITIES
     keys: bool = False
+    changes: bool = False
     meetings: Iterator[int] = field(default_factory=lambda: count(1))
     works: Iterator[int] = field(default_factory=lambda: count(1))
     prefix: str = "w"
@@ -83,6 +85,9 @@ class Plan:
             outlived=OUTLIVED + (traits.grace + traits.resolution) / (traits.fixed_lease or traits.shortest_lease),
             priorities=tuple(map(traits.bound_priority, PRIORITIES)),
             keys="key" in subject.promises and traits.dedupe != "off",
+            changes={"lease", "shared_lease"} <= subject.promises
+            and traits.max_deliveries is None
+            and not traits.one_at_a_time,
             prefix=prefix,
         )
 
@@ -101,6 +106,7 @@ class Plan:
 
         What those have in hand must not run out where a settle that comes too late is not refused.
         """
+        self.changes = self.changes and alone
         kinds: list[Callable[[], Shares]] = [
             self.equal_pushes,
             self.racing_claims,
@@ -110,6 +116,8 @@ class Plan:
         ]
         if "release" in self.promises:
             kinds.append(self.racing_releases)
+        if self.changes and "cancel" in self.promises:
+            kinds.append(self.racing_cancels)
         if self.leases and (alone or self.fenced):
             # Where time really passes, a busy machine may not come to a round that stands behind all others.
             early = self.real and self.brief and self.random.random() < 0.5
@@ -178,14 +186,31 @@ class Plan:
         shares[giver] = [["meet", first], one, ["claim"], ["meet", second], give, other, ["meet", third], SETTLED]
         return shares
 
+    def racing_cancels(self) -> Shares:
+        """One cancels what it has pushed, from the last on, and the others claim it, from the first."""
+        first, second, third = next(self.meetings), next(self.meetings), next(self.meetings)
+        giver, pushes = self.random.randrange(self.clients), self.urgent_pushes(self.clients + 2)
+        shares = self.all(
+            lambda: [["meet", first], ["meet", second], *self.pause(), ["claim"], ["claim"], ["meet", third], SETTLED]
+        )
+        cancels = [step for push in reversed(pushes) for step in [*self.pause(), ["cancel", None, push[1]]]]
+        shares[giver] = [["meet", first], *pushes, ["meet", second], *cancels, ["meet", third], SETTLED]
+        return shares
+
     def run_out(self) -> Shares:
-        """Holders that are slower than their leases, others that want what they hold, and then all settle."""
+        """Holders that are slower than their leases, others that want what they hold, and then all settle.
+
+        The holders want another task, or their own for longer.
+        """
         number = next(self.meetings)
         meet = [next(self.meetings) for _ in range(4)]
         holders = max(1, self.clients - self.random.randrange(1, self.clients))
+        extends = self.changes and {"fenced", "extend"} <= self.promises and self.random.random() < 0.7
+        pushes = self.urgent_pushes(holders)
+        longer: Step = ["extend", -1, [push[1] for push in pushes]]
         shares: Shares = []
         for client in range(self.clients):
-            steps: list[Step] = [["meet", number], *self.pushes(int(client < holders))]
+            steps: list[Step] = [["meet", number], *pushes[client : client + 1]]
             steps += [["meet", meet[0]], *([["claim"]] if client < holders else [])]
             steps += [] if self.fenced else [["drop"]]
             steps += [["meet", meet[1]]]
@@ -193,7 +218,8 @@ class Plan:
                 steps += [["rest", self.outlived]]
             elif client == 0:
                 steps += [["pass", OUTLIVED]]
-            steps += [["meet", meet[2]], *self.pause(), ["claim"], ["meet", meet[3]]]
+            steps += [["meet", meet[2]], *self.pause()]
+            steps += [longer if extends and client < holders else ["claim"], ["meet", meet[3]]]
             late: Step = self.random.choice([["ack", 0], self.settle(0)])
             steps += [late, SETTLED]
             shares.append(steps)
@@ -262,6 +288,11 @@ class Plan:
         """A push of a work of its own, perhaps under a key of its own."""
         delayed, work = self.delays and self.random.random() < 0.08, self.work()
         return ["push", work, *(self.priority() or [0]), self.delay() if delayed else None, self.key(work)]
+
+    def urgent_pushes(self, number: int) -> list[Step]:
+        """So many pushes of works that come before all others, where there are priorities."""
+        urgent = max(self.priorities) if "priority" in self.promises else 0
+        return [["push", work, urgent, None, self.key(work)] for work in (self.work() for _ in range(number))]
 
     def equal_push(self, equal: str, priority: int = 0, *, keyed: bool) -> Step:
         """A push of that work, or of a work of its own under that key."""

@@ -21,6 +21,7 @@ from lowq_conformance.storm.charges import Charge, charge_calls
 from lowq_conformance.storm.director import HOLD, NAMES
 from lowq_conformance.storm.execution import OUTLIVES, WEDGED, Execution, lease_of
 from lowq_conformance.storm.recorder import RecordedCall, Recording, calls_of
+from lowq_conformance.storm.sequences import charge_unexplained
 from lowq_conformance.storm.storms import judge_run
 from lowq_conformance.storm.to_history import has_surfaced
 from lowq_conformance.subject.subject import Subject
@@ -29,7 +30,6 @@ from lowq_conformance.sweep.filling import charge_filling
 from lowq_conformance.sweep.run import Run, lacks_a_call, shape_of
 from lowq_conformance.sweep.scenes import WHOLE, clauses_about, script_of
 from lowq_conformance.sweep.schedule import How, Point, Scene, Schedule
-from lowq_conformance.sweep.sequences import charge_unexplained
 from lowq_conformance.sweep.stage import Lost, Stage
 
 Line = tuple[str, int]

@@ -47,3 +47,25 @@ def test_who_waits_for_a_lease_whose_end_is_rounded_waits_until_then() -> None:
 
     assert len(rests) == 3
     assert all(leases * timedelta(seconds=2) > timedelta(seconds=3) for leases in rests)
+
+
+def test_nobody_cancels_or_extends_where_clients_are_killed() -> None:
+    """What became of such a task then is followed up in a run of its own."""
+    subject = loading.load("lowq_conformance.queues.sound.journal:Journal")
+
+    words = [
+        {step[0] for steps in Plan.of(subject, 1, 3).rounds(60, alone=alone) for step in steps}
+        for alone in (True, False)
+    ]
+
+    assert words[0] - words[1] == {"cancel", "extend"}
+
+
+def test_works_are_equal_by_their_keys_where_keys_are_promised() -> None:
+    keyed, bare = (
+        [step[4] for steps in Plan.of(loading.load(target), 1, 3).rounds(60) for step in steps if len(step) == 5]
+        for target in ("lowq_conformance.queues.sound.journal:Journal", "lowq_conformance.queues.sound.table:Table")
+    )
+
+    assert {*bare} == {None}
+    assert len(keyed) > len({*keyed}) > 10

@@ -1,7 +1,9 @@
-"""Judges a schedule in which tasks are cancelled, extended, set aside or redriven, which no history of a storm tells.
+"""Judges calls of which some cancel, extend, set aside or redrive a task, which no history of a storm tells.
 
-It has a dozen calls, of which two overlap. So the readable model (`checker/model.py`) is asked of each order in which
-they may have acted: where it has all answers in one of them, nothing is wrong.
+They are a dozen, of which few overlap: those of one schedule of the sweep, or of a storm those about one task. So the
+readable model (`checker/model.py`) is asked of each order in which they may have acted: where it has all answers in
+one of them, nothing is wrong. A storm's other tasks are judged without that one: to leave a task out never makes a
+good history bad.
 
 What is left open is open here: a call that was refused has done nothing, and whether it had to be refused is asked
 only of who acks or gives back what is surely his. In which order tasks come is another scene's to tell.
@@ -9,9 +11,10 @@ only of who acks or gives back what is surely his. In which order tasks come is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from math import inf
 from typing import Any
 
@@ -19,18 +22,19 @@ from lowq_conformance.checker.model import Model
 from lowq_conformance.checker.model_tasks import Mismatch, ModelLease, ModelTask, Span
 from lowq_conformance.contract.clauses import CLAUSES
 from lowq_conformance.history.work_text import work_text
-from lowq_conformance.storm.charges import Charge, line
-from lowq_conformance.storm.execution import Execution
-from lowq_conformance.storm.recorder import RecordedCall
-from lowq_conformance.storm.to_history import Clock, has_surfaced, spec_of
+from lowq_conformance.storm.charges import Charge, answers_of, items_of, line
+from lowq_conformance.storm.execution import END, Execution
+from lowq_conformance.storm.recorder import RecordedCall, Recording
+from lowq_conformance.storm.to_history import Clock, Name, has_surfaced, spec_of
 
 TOLD = ("push", "claim", "ack", "release", "extend", "dead_letter", "redrive", "cancel")
 """The calls that the model knows."""
 WHOLE = "RACE-3"
 """The clause that is broken where none that the scene is about is."""
 
-Name = tuple[str, int]
-"""Whose call it is, and which."""
+
+ORDERS = 5000
+"""So many orders of a few calls are looked at; what has more is left open."""
 
 
 class Open(Exception):
@@ -43,7 +47,9 @@ def charge_unexplained(run: Execution, about: set[str]) -> Iterator[Charge]:
     if any(call.ret is None or has_surfaced(call) for call in run.recording.calls):
         return  # what such a call has done is not known
     faults: list[Mismatch] = []
-    for order in orders_of(calls):
+    for number, order in enumerate(islice(orders_of(calls), ORDERS + 1)):
+        if number == ORDERS:
+            return
         try:
             explain(run, order)
         except Open:
@@ -56,6 +62,54 @@ def charge_unexplained(run: Execution, about: set[str]) -> Iterator[Charge]:
     first = (promised or faults)[0]
     shown = "\n".join(line(run, call) for call in calls)
     yield Charge(first.clause if promised else WHOLE, first.said, shown)
+
+
+def find_changed_works(run: Execution) -> dict[str, bool]:
+    """The works that somebody cancelled or whose lease somebody made longer, and whether that is sure: another task
+    with the same id may have been cancelled instead."""
+    named = defaultdict[str, set[str]](set)
+    claimed: dict[Name, str] = {}
+    changed: dict[str, bool] = {}
+    for call in run.recording.calls:
+        for item, answer in zip(items_of(call), answers_of(call), strict=False):
+            if answer and answer["id"] is not None:
+                named[answer["id"]].add(work_text(item["work"]))
+        if call.kind == "claim" and call.result:
+            claimed[call.process, call.number] = work_text(call.result["work"])
+        elif call.kind == "extend":
+            changed.setdefault(claimed[call.process, call.args["claim"]], True)
+    for call in run.recording.calls:
+        if call.kind == "cancel":
+            works = named[str(call.args["id"])] | {work_text(call.args["work"])}
+            changed.update((work, changed.get(work, True) and len(works) == 1) for work in works)
+    return changed
+
+
+def charge_changed_works(run: Execution, changed: Mapping[str, bool]) -> Iterator[Charge]:
+    """What is wrong with the calls about each of these works, where these are sure: one is shown."""
+    about = defaultdict[str, list[RecordedCall]](list)
+    claimed: dict[Name, str] = {}
+    for call in run.recording.calls:
+        if call.kind in ("push", "cancel"):
+            about[work_text(call.args["work"])].append(call)
+        elif call.kind == "claim" and call.result:
+            work = claimed[call.process, call.number] = work_text(call.result["work"])
+            about[work].append(call)
+        elif call.kind in ("ack", "release", "extend"):
+            about[claimed[call.process, call.args["claim"]]].append(call)
+    calls = run.recording.calls
+    others = [call for call in calls if call.kind == "pass" or (call.process == END and says_empty(call))]
+    for work, sure in changed.items():
+        alone = Recording(sorted([*about[work], *others], key=lambda call: call.call), run.recording.deaths)
+        found = list(charge_unexplained(replace(run, recording=alone), set())) if sure else []
+        if found:
+            yield from found
+            return
+
+
+def says_empty(call: RecordedCall) -> bool:
+    """Whether it is a claim that found nothing."""
+    return call.kind == "claim" and call.ret is not None and call.error is None and call.result is None
 
 
 def is_promised(clause: str, run: Execution) -> bool:

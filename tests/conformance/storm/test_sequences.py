@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 from lowq_conformance.storm.execution import Execution
 from lowq_conformance.storm.recorder import RecordedCall, Recording
+from lowq_conformance.storm.sequences import (
+    charge_changed_works,
+    charge_unexplained,
+    find_changed_works,
+    orders_of,
+)
+from lowq_conformance.storm.to_history import build_history
 from lowq_conformance.subject.loading import load
 from lowq_conformance.sweep.scenes import clauses_about
 from lowq_conformance.sweep.schedule import Scene
-from lowq_conformance.sweep.sequences import charge_unexplained, orders_of
 
 HOUR = 3_600_000_000_000
 JOURNAL = "lowq_conformance.queues.sound.journal:Journal"
@@ -33,8 +39,8 @@ def change(who: str, kind: str, at: int, ret: int, result: Any = True, number: i
     return who, kind, at, ret, result, {"id": "1", "work": "mine", "claim": number}
 
 
-def found(scene: Scene, *told: Told, target: str = JOURNAL) -> list[tuple[str, str]]:
-    """What is charged; a call whose result is an error's text was refused."""
+def run_of(*told: Told, target: str = JOURNAL) -> Execution:
+    """A run of these calls; one whose result is an error's text was refused."""
     numbers: dict[str, int] = {}
     calls = []
     start = time.monotonic_ns()
@@ -43,7 +49,12 @@ def found(scene: Scene, *told: Told, target: str = JOURNAL) -> list[tuple[str, s
         error = result if isinstance(result, str) else None
         shown = None if error else result
         calls.append(RecordedCall(who, numbers[who], kind, args, start + at, start + ret, shown, error))
-    run = Execution(load(target), timedelta(hours=1), False, start, datetime.now(UTC), Recording(calls))
+    return Execution(load(target), timedelta(hours=1), False, start, datetime.now(UTC), Recording(calls))
+
+
+def found(scene: Scene, *told: Told, target: str = JOURNAL) -> list[tuple[str, str]]:
+    """What is charged."""
+    run = run_of(*told, target=target)
     return [(charge.clause, charge.said) for charge in charge_unexplained(run, clauses_about(scene, "processes"))]
 
 
@@ -108,3 +119,56 @@ def test_what_did_not_overlap_has_one_order() -> None:
         [0, 10, 20, 11],
         [0, 11, 10, 20],
     ]
+
+
+def found_in_a_storm(*told: Told) -> list[str]:
+    """What is charged for the works of a storm that somebody changed; its history has none of these."""
+    run = run_of(*told)
+    changed = find_changed_works(run)
+    assert changed.keys() >= {'"mine"'}
+    assert not {op.work for op in build_history(run, changed).ops} & changed.keys()
+    return [charge.said for charge in charge_changed_works(run, changed)]
+
+
+OF_ANOTHER: Told = (
+    "b", "push", 8, 9, {"added": True, "id": "1"}, {"work": "yours", "priority": 0, "not_before": None}
+)  # fmt: skip
+
+
+def test_in_a_storm_each_task_that_somebody_changed_is_explained_alone() -> None:
+    mine = push("a", 1, 2), change("a", "cancel", 10, 20)
+
+    assert found_in_a_storm(*mine, claim("b", 12, 14)) == ["cancel of 'mine' said True, but it is leased"]
+    assert found_in_a_storm(*mine, claim("end", 30, 40, False)) == []
+
+
+def test_in_a_storm_a_task_that_was_not_cancelled_comes_out() -> None:
+    calls = push("a", 1, 2), change("a", "cancel", 10, 20, False)
+
+    assert found_in_a_storm(*calls, claim("b", 12, 14), change("b", "ack", 15, 16)) == []
+    assert found_in_a_storm(*calls, claim("end", 30, 40, False)) == [
+        "claim found nothing, but 'mine' is due: it is waiting"
+    ]
+
+
+def test_in_a_storm_a_cancel_of_an_id_that_is_given_again_says_nothing() -> None:
+    done = push("a", 1, 2), claim("b", 3, 4), change("b", "ack", 5, 6)
+
+    assert found_in_a_storm(*done, OF_ANOTHER, change("a", "cancel", 10, 20)) == []
+
+
+@pytest.mark.parametrize("error", ["TimeoutError: it took too long", "OperationalError: database is locked"])
+def test_in_a_storm_what_a_cancel_has_done_that_failed_is_open(error: str) -> None:
+    calls = push("a", 1, 2), change("a", "cancel", 10, 20, error)
+
+    assert found_in_a_storm(*calls, claim("end", 30, 40, False)) == []
+    assert found_in_a_storm(*calls, claim("b", 30, 40)) == []
+
+
+def test_in_a_storm_an_extend_is_taken_from_who_has_the_task_only() -> None:
+    mine = push("a", 1, 2), claim("a", 3, 4)
+    passes: Told = ("a", "pass", 5, 6, None, {"by": HOUR * 2})
+    calls = *mine, passes, change("a", "extend", 10, 20, number=1), claim("b", 12, 14)
+
+    assert found_in_a_storm(*calls) == ["extend of 'mine' was taken from a lease that is no longer its holder's"]
+    assert found_in_a_storm(*mine, passes, change("a", "extend", 10, 20, "LeaseLost: gone", 1), calls[-1]) == []
