@@ -122,11 +122,13 @@ def falling_due(plan: Plan) -> list[Step]:
 
 
 def after(plan: Plan) -> list[list[Step]]:
-    """Deaths right after pushes, a claim and an ack that returned."""
+    """Deaths right after pushes, a claim and an ack that returned; what is in hand has a key, where there are any."""
     pushes: list[Step] = [["push", plan.work()] for _ in range(plan.random.randrange(1, 5))]
+    (mine,) = plan.urgent_pushes(1)
+    held: Step = [*mine[:4], f"key of {mine[1]}" if plan.keys else None]
     return [
         [["open"], *pushes, DIE],
-        [["open"], ["push", plan.work()], ["claim"], DIE],
+        [["open"], held, ["claim"], DIE],
         [["open"], ["push", plan.work()], ["push", plan.work()], ["claim"], ["ack", 0], ["claim"], ["ack", 0], DIE],
     ]
 
