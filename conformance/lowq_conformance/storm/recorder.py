@@ -20,7 +20,7 @@ from typing import Any
 from lowq import Item
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.history.units import NANOSECONDS
-from lowq_conformance.subject.answers import Answer
+from lowq_conformance.subject.answers import Answer, read_headers
 from lowq_conformance.subject.client import Client, Held
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -299,7 +299,7 @@ def encode_held(held: Held, promises: Collection[str]) -> dict[str, Any]:
     """What was handed out, as it is written down; of its headers, where the queue tells them, the run's own."""
     id, name = encode_id(held.id), encode_name(held.id)
     told = {"work": held.work, "id": id, "name": name, "attempts": held.attempts}
-    if "headers" in promises and (headers := held.headers) is not None:
+    if "headers" in promises and (headers := read_headers(held.raw)) is not None:
         told["headers"] = {HEADER: headers[HEADER]} if HEADER in headers else {}
     return told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,16 @@ def field(raw: Any, name: str) -> Any:
     for holder in (getattr(raw, "task", None), raw):
         if holder is not None and hasattr(holder, name):
             return getattr(holder, name)
+    return None
+
+
+def read_headers(raw: Any) -> Mapping[str, Any] | None:
+    """The headers of something that a queue handed out, or None where it does not tell them."""
+    holders: list[Any] = [getattr(raw, "task", None), raw]
+    for holder in holders:
+        if hasattr(holder, "headers"):
+            headers = {} if holder.headers is None else holder.headers
+            return headers if isinstance(headers, Mapping) else None
     return None
 
 

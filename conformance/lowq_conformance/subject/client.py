@@ -61,16 +61,6 @@ class Held:
         attempts: int | None = field(self.raw, "attempts")
         return attempts
 
-    @property
-    def headers(self) -> Mapping[str, Any] | None:
-        """The task's headers, or None where the queue does not say."""
-        holders: list[Any] = [getattr(self.raw, "task", None), self.raw]
-        for holder in holders:
-            if hasattr(holder, "headers"):
-                headers = {} if holder.headers is None else holder.headers
-                return headers if isinstance(headers, Mapping) else None
-        return None
-
     def __repr__(self) -> str:
         return self.label
 
