@@ -221,7 +221,8 @@ def test_a_large_work_arrives_whole_or_is_refused(q: Client, kind: str) -> None:
     """Lists and objects have more parts than two bytes count."""
     numbers = [f"{number:07}" for number in range(1 + 2**20 // 8)]
     text = "\r\n".join(numbers)
-    work = {"text": text, "list": numbers, "object": dict.fromkeys(numbers, 0), "name": {text: 0}}[kind]
+    members = dict.fromkeys(numbers[: 1 + 2**16], 0)
+    work = {"text": text, "list": numbers, "object": members, "name": {text: 0}}[kind]
     arrives_whole_or_is_refused(q, work)
 
 
