@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,6 +16,7 @@ from lowq_conformance.run.interrupt import Interruption
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
 from lowq_conformance.support.readiness import find_readable
+from lowq_conformance.support.sockets import make_pair
 from lowq_conformance.support.stacks import Frame, ask
 
 STARTING = 120.0
@@ -130,7 +130,7 @@ class Hosts:
     def _start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
         environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-        pairs = [socket.socketpair() for _ in range(self.number)]
+        pairs = [make_pair() for _ in range(self.number)]
         theirs = [its.fileno() for _, its in pairs]
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen(

@@ -30,6 +30,7 @@ from lowq_conformance.storm.fork_server import ForkServer, fork_fork_server
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import kill_with_group
 from lowq_conformance.support.readiness import find_readable
+from lowq_conformance.support.sockets import take_over
 from lowq_conformance.support.stacks import answer_to
 
 ENDING = 5.0
@@ -51,7 +52,7 @@ def main() -> None:
     os.dup2(2, 1)
     import_tests(folder)
     gc.freeze()
-    sockets = [socket.socket(fileno=int(number)) for number in numbers]
+    sockets = [take_over(int(number)) for number in numbers]
     for each in sockets:
         each.set_inheritable(False)
     hosts = [fork_host(own, sockets, number, folder) for number, own in enumerate(sockets)]

@@ -34,6 +34,7 @@ from lowq_conformance.subject.subject import Subject
 from lowq_conformance.subject.target import maker_of
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.impatience import cut_waits
+from lowq_conformance.support.sockets import take_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Orders:
 
 def main() -> None:
     """Serve who started this interpreter, over the socket whose number is the argument."""
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(take_over(int(sys.argv[1])))
 
 
 def serve(control: socket.socket) -> None:
@@ -125,7 +126,7 @@ def _fork_agent(control: socket.socket, own: int, *others: int) -> int:
     code = 70
     try:
         control.close()
-        AgentProcess(socket.socket(fileno=own), [socket.socket(fileno=each) for each in others]).run()
+        AgentProcess(take_over(own), [take_over(each) for each in others]).run()
         code = 0
     finally:
         sys.stderr.flush()

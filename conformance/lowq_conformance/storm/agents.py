@@ -16,6 +16,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.storm.agent_process import Orders, encode_orders
 from lowq_conformance.storm.fork_server import BOUND, AgentFailed, ForkServer, start_fork_server
 from lowq_conformance.support.channel import Channel
+from lowq_conformance.support.sockets import make_pair
 
 HARMLESS = sys.stdlib_module_names | {"lowq"}
 """Packages that may be imported before a fork, as nothing of theirs takes two processes for one afterwards. Of a
@@ -92,7 +93,7 @@ class Agents:
 
     def starting(self, orders: Orders, *others: socket.socket) -> Agent:
         """An agent that will be ready; what it is told meanwhile it does then. It is given the other sockets, too."""
-        mine, its = socket.socketpair()
+        mine, its = make_pair()
         with its:
             pid = self._server.fork(its, *others)
         agent = Agent(pid, Channel(mine))

@@ -23,6 +23,7 @@ from lowq_conformance.storm.recorder import RecordedCall, calls_of, encode_name,
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.points import Gate, Point
 from lowq_conformance.support.readiness import find_readable
+from lowq_conformance.support.sockets import make_pair
 
 NAMES = ("first", "second", "third")
 """What the clients are called."""
@@ -361,7 +362,7 @@ def play(how: str, talk: Channel, others: Sequence[socket.socket], equipment: Eq
     if how == "processes" and equipment.slot:
         Actor(Channel(others[0]), equipment, how, NAMES[equipment.slot]).act()
         return
-    ends = [] if how == "processes" else [socket.socketpair() for _ in range(clients - 1)]
+    ends = [] if how == "processes" else [make_pair() for _ in range(clients - 1)]
     told = not equipment.subject.asynchronous
     channels = [Channel(other) for other in (others if how == "processes" else [mine for mine, _ in ends])]
     partners = [Partner(channel, name, told=told) for channel, name in zip(channels, NAMES[1:], strict=False)]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from lowq_conformance.storm.agent_process import serve
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.processes import is_gone
+from lowq_conformance.support.sockets import make_pair
 
 BOUND = 30.0
 """Seconds within which an interpreter must have started, or a killed process be gone."""
@@ -49,7 +50,7 @@ class ForkServer:
         A harness may have set it as it was loaded: where a server is that it has started, say.
         """
         told = {"modules": [name for name in modules if name not in self.loaded], "environment": dict(os.environ)}
-        mine, its = socket.socketpair()
+        mine, its = make_pair()
         with mine:
             with its:
                 socket.send_fds(self.control, [b"load"], [its.fileno()])
@@ -105,7 +106,7 @@ class Forked:
 
 def start_fork_server() -> ForkServer:
     """An interpreter of its own, so that it is clean whatever this process has done."""
-    mine, its = socket.socketpair()
+    mine, its = make_pair()
     with its:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", PROGRAM, str(its.fileno())],
@@ -118,7 +119,7 @@ def start_fork_server() -> ForkServer:
 
 def fork_fork_server(*talks: Channel) -> ForkServer:
     """A fork of this process, which runs one thread and has loaded no queue; the channels stay this one's alone."""
-    mine, its = socket.socketpair()
+    mine, its = make_pair()
     pid = os.fork()
     if pid == 0:
         code = 70

@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from lowq_conformance.support.sockets import make_pair
+
 Toward = Literal["server", "client"]
 How = Literal["reset", "close", "half", "lose", "half-close", "stall", "delay"]
 
@@ -97,7 +99,7 @@ class Proxy:
         self._port = 0
         self._lock = threading.RLock()
         self._selector = selectors.DefaultSelector()
-        self._bell, self._ring = socket.socketpair()
+        self._bell, self._ring = make_pair()
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._ends: set[_End] = set()
         self._seen: dict[Toward, int] = {"server": 0, "client": 0}

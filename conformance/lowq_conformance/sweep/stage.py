@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
@@ -18,6 +17,7 @@ from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agent, Agents
 from lowq_conformance.storm.fork_server import BOUND, AgentFailed
 from lowq_conformance.support.readiness import find_readable
+from lowq_conformance.support.sockets import make_pair
 from lowq_conformance.sweep.schedule import How
 
 
@@ -61,7 +61,7 @@ class Stage:
         self._clients = clients
         if self.how == "processes":
             with ExitStack() as stack:
-                ends = [socket.socketpair() for _ in range(clients - 1)]
+                ends = [make_pair() for _ in range(clients - 1)]
                 for end in chain(*ends):
                     stack.enter_context(end)
                 self._crew = [self._agents.starting(orders, *(mine for mine, _ in ends))]
