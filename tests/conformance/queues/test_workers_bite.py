@@ -67,6 +67,12 @@ def test_a_worker_that_waits_before_it_goes_is_met_at_its_end(name: str, accused
     assert accused or report["WORKER-2"].verdict is report["WORKER-5"].verdict is Verdict.KEPT
 
 
+def test_what_was_in_hand_may_be_lost_with_its_workers_where_a_kill_may_lose_something() -> None:
+    (report,) = run(["lowq_conformance.queues.sound.forked:AtMostOnce"], only=["WORKER-4"], seed=1)
+
+    assert report["WORKER-4"].verdict is Verdict.KEPT
+
+
 HARNESSES = """
 from lowq_conformance.queues.broken.worker import PATIENCE, SkipsTheFalsy
 from lowq_conformance.queues.sound.forked import Pushing

@@ -258,6 +258,20 @@ class Pair(Forked):
         return [pid for seat in range(self.workers) for pid in Seated(place, self, handler, seat).start()]
 
 
+class Deletes(Waits, Seated):
+    """One of several workers; it deletes a task as it takes it, and runs it a moment later, whatever comes of it."""
+
+    def claim(self, queue: Queue) -> Lease | None:
+        if (lease := super().claim(queue)) is not None:
+            queue.ack(lease)
+        return lease
+
+    def run(self, _: Queue, lease: Lease) -> None:
+        time.sleep(self.seeing)
+        with suppress(Exception):
+            self.handler(lease.work)
+
+
 class Pusher:
     """A client that leaves claiming to the worker."""
 
@@ -273,6 +287,15 @@ class Pusher:
         self._queue.close()
 
 
+class SlowPusher(Pusher):
+    """A push that is answered when the workers have had time to look."""
+
+    def push(self, work: Any, *, priority: int = 0) -> Pushed:
+        pushed = super().push(work, priority=priority)
+        time.sleep(0.03)
+        return pushed
+
+
 class Pushing(Forked):
     """The same to somebody who only pushes."""
 
@@ -281,3 +304,24 @@ class Pushing(Forked):
     def open(self, place: Path, name: str = "default") -> Any:
         """A client that pushes."""
         return Pusher(super().open(place, name))
+
+
+class AtMostOnce(Pushing):
+    """The same with two workers that try a task once: what they have in hand is lost when they are killed."""
+
+    promises = frozenset("json close persistent worker".split())
+    dedupe = "off"
+    workers = Deletes.seats
+
+    class _Off(Queue):
+        dedupe = "off"
+
+    _queue = _Off
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client that pushes."""
+        return SlowPusher(Forked.open(self, place, name))
+
+    def start(self, place: Path, handler: Handler) -> list[int]:
+        """The process ids of those that were made."""
+        return [pid for seat in range(self.workers) for pid in Deletes(place, self, handler, seat).start()]
