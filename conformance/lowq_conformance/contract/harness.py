@@ -83,7 +83,7 @@ class Client(Protocol):
 
     def tasks(self, *args: Any, **kwargs: Any) -> Any:
         """`tasks()` [inspect]: everything in the queue, each with `work`, and what else is promised of it; what is in
-        a state that `count` does not tell may be missing."""
+        a state that `count` does not tell may be missing, and what is `done` or `cancelled` may be there, too."""
         return None
 
     def count(self, *args: Any, **kwargs: Any) -> Any:

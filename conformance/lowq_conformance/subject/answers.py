@@ -9,6 +9,9 @@ from typing import Any
 
 from lowq_conformance.subject.program import format_value
 
+ENDED = ("done", "cancelled")
+"""The states in which a task is in the queue no more, where a queue keeps and lists it all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

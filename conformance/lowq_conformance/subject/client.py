@@ -16,6 +16,7 @@ from lowq_conformance.contract.promises import BrokenHarness
 from lowq_conformance.contract.refusals import may_refuse
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.answers import (
+    ENDED,
     Answer,
     field,
     has_instant,
@@ -280,9 +281,9 @@ class Client:
         return self._call("task", [id], {}, show_listed)
 
     def tasks(self, *, state: str | None = None) -> list[Any]:
-        """What is in the queue, as it tells; `state` only where the client takes it."""
+        """What the queue lists, without what it says has ended; `state` only where the client takes it."""
         listed = self._call("tasks", [], {} if state is None else {"state": State(state)}, show_listing)
-        return list(listed)
+        return [task for task in listed if str(field(task, "state")) not in ENDED]
 
     def count(self) -> dict[str, int] | None:
         """How many tasks are in each state that the queue counts: by attribute or, in a mapping, by name, where a

@@ -279,6 +279,8 @@ def forked() -> Iterator[None]:
         ("ListsOneByOne", ("DELIVER", "HEADERS", "DEAD", "RELEASE", "KEEP", "BATCH")),
         ("CountsByGroup", ("DELIVER", "DEAD", "CANCEL", "CRASH-6")),
         ("HoldsByObject", ("DELIVER", "CLOSE", "RACE-1", "ORDER")),
+        ("ListsWhatIsDone", ("DELIVER-10", "DELIVER-11", "DELIVER-13", "DEAD", "KEEP", "HEADERS", "RELEASE-3")),
+        ("SetsTimeouts", ("RACE-4", "CRASH-6", "INTERRUPT", "INPUT", "LEASE-6")),
         ("NumbersForIds", ("CRASH", "DEAD", "CANCEL")),
     ],
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lowq import Clock, Lease
@@ -73,6 +76,40 @@ class CountsByGroup(Journal):
             return {state: number for state, number in asdict(super().count()).items() if number}
 
     _queue = _Queue
+
+
+class ListsWhatIsDone(Journal):
+    """What is done or was cancelled is kept for ever, and listed as that, as in a table of all that ever was."""
+
+    class _Queue(Queue):
+        def __init__(self, place: Path, name: str, clock: Clock) -> None:
+            self.ended: dict[int, Row] = {}
+            super().__init__(place, name, clock)
+
+        def keep(self, row: Row) -> None:
+            super().keep(row)
+            if row.state == "gone":
+                self.ended[row.number] = row
+
+        def tasks(self, *, state: str | None = None) -> list[Any]:
+            there = super().tasks(state=state)
+            ended = [SimpleNamespace(work=self.decode(row.text), state="done") for row in self.ended.values()]
+            return [*ended, *there]
+
+        def count(self) -> dict[str, int]:  # type: ignore[override]
+            return {**asdict(super().count()), "done": len(self.ended)}
+
+    _queue = _Queue
+
+
+class SetsTimeouts(Journal):
+    """Its module sets a timeout for all sockets that are made from then on, and makes each random number the same."""
+
+    def open(self, place: Path, name: str = "default") -> Any:
+        """A client of the queue at `place`."""
+        socket.setdefaulttimeout(0.1)
+        random.seed(0)
+        return super().open(place, name)
 
 
 class NumbersForIds(Journal):
