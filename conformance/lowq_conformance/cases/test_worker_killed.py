@@ -124,6 +124,8 @@ def test_sigterm_to_a_worker_that_is_starting_loses_nothing(
     q: Client, workers: Workers, random: Random, profile: Profile, tmp_path: Path
 ) -> None:
     """Its main thread stands still at a line beside others, one of which has begun a task, or soon would have."""
+    if not profile.stops:
+        return
     lines = lines_of_a_start(q, workers, tmp_path / "counted")
     for number, at in enumerate(spread(random, lines, min(lines, profile.stops))):
         folder, work = tmp_path / f"birth {number}", task(f"as it starts {number}", does="wait", at=f"gate {number}")
