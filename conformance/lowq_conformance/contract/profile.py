@@ -101,7 +101,7 @@ class Profile:
     shrinking: float = 5.0
 
 
-DEFAULT = Profile("default", "some 21 s for sqlite")
+DEFAULT = Profile("default", "some 25 s for sqlite")
 QUICK = replace(
     DEFAULT,
     name="quick",
