@@ -47,18 +47,20 @@ def verbs(subject: Subject) -> list[str]:
 
 
 def within(plan: Plan, verb: str, deaths: Deaths) -> list[list[Step]]:
-    """Deaths spread over the lines of the verb, which is carried out twice before so that these are known; a "key" is
-    a push under one.
+    """Deaths within the verb, which is carried out twice before so that its steps and lines are known: at a step and
+    at a line in turn, each sort as far from one another as can be. A "key" is a push under one.
 
     What a client does only when it first comes to the queue is no part of what it does again.
     """
     found = []
     times: int = getattr(deaths, verb)
+    starts = plan.random.random(), plan.random.random()
     for part in range(times):
         before: list[Step] = [["push", plan.work()] for _ in range(3 if verb in ("claim", "ack", "release") else 0)]
         before += [["claim"]] * (3 if verb in ("ack", "release") else 0)
-        where = (part + plan.random.random()) / times
-        doom: Step = ["doom", where, part % 2 == 0]
+        sort = part % 2
+        where = (part // 2 + starts[sort]) / ((times + 1 - sort) // 2)
+        doom: Step = ["doom", where, sort == 0]
         twice = [call(plan, verb), call(plan, verb)]
         found.append([["open"], *before, *twice, doom, call(plan, verb), DIE])
     return found
