@@ -96,16 +96,22 @@ class WorkAfterItsTask(Queue):
         return super().lease(shown)
 
 
-@breaks("CRASH-2", "CRASH-6")
-class ReservesAndThenPushes(Queue):
-    """A push reserves its work in one step and writes the task in the next, and a killed one leaves it reserved."""
+class Reserving(Queue):
+    """A push reserves what makes its work equal in one step and writes the task in the next; a killed one leaves it
+    reserved."""
 
     def __init__(self, place: Path, name: str, clock: Clock) -> None:
         super().__init__(place, name, clock)
         self.reserved = place / "reserved"
         self.reserved.mkdir(exist_ok=True)
 
+    def reserves(self, row: Row) -> bool:  # noqa: ARG002  a subclass looks at it
+        """Whether a push of that is reserved."""
+        return True
+
     def add(self, row: Row, now: int) -> Pushed:
+        if not self.reserves(row):
+            return super().add(row, now)
         mark = self.reserved / sha256(repr(self.identity(row)).encode()).hexdigest()
         if mark.exists():
             return Pushed(f"{self.name}/0", added=False)
@@ -115,6 +121,11 @@ class ReservesAndThenPushes(Queue):
         self.flush(self.fd)
         mark.unlink()
         return answer
+
+
+@breaks("CRASH-2", "CRASH-6")
+class ReservesAndThenPushes(Reserving):
+    """A push reserves its work in one step and writes the task in the next, and a killed one leaves it reserved."""
 
 
 @breaks("CRASH-6")

@@ -8,32 +8,18 @@ from hashlib import sha256
 from pathlib import Path
 
 from lowq import Clock, Item, Lease, Pushed
+from lowq_conformance.queues.broken.crash import Reserving
 from lowq_conformance.queues.broken.register import breaks
 from lowq_conformance.queues.sound.journal import Queue
 from lowq_conformance.queues.sound.rows import Row
 
 
 @breaks("CRASH-2", "CRASH-6")
-class ReservesItsKeyFirst(Queue):
+class ReservesItsKeyFirst(Reserving):
     """A push reserves its key in one step and writes the task in the next, and a killed one leaves it reserved."""
 
-    def __init__(self, place: Path, name: str, clock: Clock) -> None:
-        super().__init__(place, name, clock)
-        self.reserved = place / "reserved"
-        self.reserved.mkdir(exist_ok=True)
-
-    def add(self, row: Row, now: int) -> Pushed:
-        if row.key is None:
-            return super().add(row, now)
-        mark = self.reserved / sha256(row.key.encode()).hexdigest()
-        if mark.exists():
-            return Pushed(f"{self.name}/0", added=False)
-        mark.touch()
-        answer = super().add(row, now)
-        assert self.fd is not None
-        self.flush(self.fd)
-        mark.unlink()
-        return answer
+    def reserves(self, row: Row) -> bool:
+        return row.key is not None
 
 
 @breaks("CRASH-6")
