@@ -56,6 +56,7 @@ SOUND = {
     "sets aside soon": "lowq_conformance.queues.sound.limited:SetsAsideSoon",
     "gives one try": "lowq_conformance.queues.sound.limited:GivesOneTry",
     "drops": "lowq_conformance.queues.sound.limited:Drops",
+    "fences by client": "lowq_conformance.queues.sound.manners:FencesByClient",
     "counts the lost": "lowq_conformance.queues.sound.limited:CountsTheLost",
     "looks at claims": "lowq_conformance.queues.sound.limited:LooksAtClaims",
     "main thread": "lowq_conformance.queues.sound.strangers:MainThread",

@@ -193,7 +193,7 @@ class Performer:
         client, now = self.client, time.monotonic()
         held = client.claim(lease_for=self.equipment.lease)
         if held is not None:
-            self.held.append(held)
+            self._hold(held)
             self._since[held] = now
 
     def do_await(self, seconds: float) -> None:
@@ -201,7 +201,7 @@ class Performer:
         client = self.client
         held = client.claim(lease_for=self.equipment.lease, wait=timedelta(seconds=seconds))
         if held is not None:
-            self.held.append(held)
+            self._hold(held)
 
     def do_ack(self, which: int) -> None:
         """Ack what is in hand: 0 is the oldest, -1 the newest."""
@@ -362,6 +362,11 @@ class Performer:
             came(os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1]))
 
     # how they do it
+
+    def _hold(self, held: Held) -> None:
+        """It is in hand, and no earlier claim of the same task is: where a client settles by the task, as beanstalkd's
+        do, that would settle this one."""
+        self.held = [each for each in self.held if not each.is_task_of(held)] + [held]
 
     def _comes_late(self, held: Held) -> bool:
         """Whether the lease is nearly over, or more, where nobody refuses what comes too late and time really passes:

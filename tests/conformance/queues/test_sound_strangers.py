@@ -276,6 +276,7 @@ def forked() -> Iterator[None]:
     [
         ("FindsNothingAtFirst", ("CLOSE-2", "ORDER-3", "INPUT-4", "DELIVER", "LEASE")),
         ("Touches", ("LEASE", "HEADERS", "DELIVER-11")),
+        ("FencesByClient", ("RACE-3", "LEASE", "CRASH-7")),
         ("ListsOneByOne", ("DELIVER", "HEADERS", "DEAD", "RELEASE", "KEEP", "BATCH")),
         ("CountsByGroup", ("DELIVER", "DEAD", "CANCEL", "CRASH-6")),
         ("HoldsByObject", ("DELIVER", "CLOSE", "RACE-1", "ORDER")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,22 @@ class Touches(Journal):
 
         def extend(self, lease: Lease) -> Lease:  # type: ignore[override]
             return super().extend(lease, lease_for=self.lengths.get(lease.token, DAY))
+
+    _queue = _Queue
+
+
+class FencesByClient(Journal):
+    """What a client has in hand it settles by the task's id, whichever of its claims that is from, as beanstalkd does."""
+
+    class _Queue(Queue):
+        def __init__(self, place: Path, name: str, clock: Clock) -> None:
+            super().__init__(place, name, clock)
+            self.mark = secrets.token_hex(8)
+
+        def hold(self, row: Row, until: int) -> None:
+            super().hold(row, until)
+            row.token = self.mark
+            self.write(row)
 
     _queue = _Queue
 
