@@ -89,7 +89,7 @@ class Agents:
         """The agent, which was told nothing yet, is ready."""
         agent.talk.limit(BOUND)
         if not agent.heard():
-            raise AgentFailed("an agent died as it started")
+            raise AgentFailed("the process died", "as it started a client's process")
 
     def starting(self, orders: Orders, *others: socket.socket) -> Agent:
         """An agent that will be ready; what it is told meanwhile it does then. It is given the other sockets, too."""

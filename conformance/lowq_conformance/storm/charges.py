@@ -80,7 +80,7 @@ def find_torn_batches(run: Execution) -> Iterator[Charge]:
     for call in calls:
         if call.kind != "push_many" or call.ret is not None:
             continue
-        works = [str(item["work"]) for item in call.args["items"]]
+        works = [str(item["work"]) for item in items_of(call)]
         out = [work for work in works if work in came]
         if out and len(out) < len(works) and not run.waiting:
             said = f"a batch of {len(works)} was cut off by a kill, and {len(out)} of them came out: {', '.join(out)}"

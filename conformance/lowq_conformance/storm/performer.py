@@ -191,8 +191,7 @@ class Performer:
     def do_claim(self) -> None:
         """Claim."""
         client, now = self.client, time.monotonic()
-        held = client.claim(lease_for=self.equipment.lease)
-        if held is not None:
+        if (held := client.claim(lease_for=self.equipment.lease)) is not None:
             self._hold(held)
             self._since[held] = now
 
@@ -364,8 +363,7 @@ class Performer:
     # how they do it
 
     def _hold(self, held: Held) -> None:
-        """It is in hand, and no earlier claim of the same task is: where a client settles by the task, as beanstalkd's
-        do, that would settle this one."""
+        """It is in hand, and no earlier claim of its task is: settling that may settle this one, as in beanstalkd."""
         self.held = [each for each in self.held if not each.is_task_of(held)] + [held]
 
     def _comes_late(self, held: Held) -> bool:

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from lowq_conformance.subject import freezing
-from lowq_conformance.subject.freezing import OwnLines
+from lowq_conformance.subject.freezing import OwnLines, wait_for
 from lowq_conformance.support import tracepoints
 from lowq_conformance.support.interrupts import name_file
 from lowq_conformance.support.tracepoints import Counter, trace
 
-LONGEST = 10.0
-"""Seconds for which it stands still, at most."""
-LOOK = 0.001
 LINES = 24
 """So many are looked at, the first ones."""
 OURS = __file__, freezing.__file__, tracepoints.__file__
@@ -53,9 +49,7 @@ class Birth(Counter):
             frame = frame.f_back
         where = f"{name_file(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}()"
         (self._folder / "stands").write_text(where)
-        go, end = self._folder / "go", time.monotonic() + LONGEST
-        while not go.exists() and self._folder.exists() and time.monotonic() < end:
-            time.sleep(LOOK)
+        wait_for(self._folder / "go")
 
 
 @contextmanager

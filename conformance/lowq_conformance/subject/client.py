@@ -64,7 +64,7 @@ class Held:
 
     def is_task_of(self, other: Held) -> bool:
         """Whether it is, or where the queue tells no ids may be, the task that was claimed there."""
-        return self.work == other.work if self.id is None else self.id == other.id
+        return bool(self.work == other.work if self.id is None else self.id == other.id)
 
     def __repr__(self) -> str:
         return self.label

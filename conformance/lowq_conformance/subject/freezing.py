@@ -22,7 +22,7 @@ from lowq_conformance.support.own_code import OwnCode
 from lowq_conformance.support.tracepoints import Counter, audited, listen, trace
 
 LONGEST = 10.0
-"""Seconds for which a process waits to be kept; it does not stand still where it is not."""
+"""Seconds for which a process waits for a sign, at most."""
 LOOK = 0.001
 OFTEN = 24
 """How often a line of a loop is told of: who stands before it once more stands where it did before."""
@@ -122,10 +122,15 @@ def tell_kept(folder: Path, pid: int) -> None:
 
 
 def wait_until_kept(folder: Path) -> bool:
-    """Whether this process was said to be kept before long; not where the tests are over."""
-    sign, end = Path(folder, f"kept {os.getpid()}"), time.monotonic() + LONGEST
+    """Whether this process was said to be kept before long; it does not stand still where it was not."""
+    return wait_for(folder / f"kept {os.getpid()}")
+
+
+def wait_for(sign: Path) -> bool:
+    """Whether there was such a file before long; not where its folder is gone, as when the tests are over."""
+    end = time.monotonic() + LONGEST
     while not sign.exists():
-        if time.monotonic() > end or not folder.exists():
+        if time.monotonic() > end or not sign.parent.exists():
             return False
         time.sleep(LOOK)
     return True

@@ -72,7 +72,7 @@ class Stage:
             self._crew = [self._agents.starting(orders)]
         told = self._hear(BOUND)
         if told is None:
-            raise AgentFailed("an agent did not start")
+            raise AgentFailed(f"a client was not ready within {BOUND:.0f} s", "as it started a client's process")
         self._child = told.get("child", 0)
 
     def dismiss(self) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from lowq_conformance.contract.promises import BrokenHarness
+from lowq_conformance.run.own_fault import own_fault
 from lowq_conformance.storm.agent_process import Orders
 from lowq_conformance.storm.agents import Agent, Agents
 from lowq_conformance.storm.barrier import Barrier
 from lowq_conformance.storm.fork_server import AgentFailed, fork_fork_server, start_fork_server
 from lowq_conformance.storm.recorder import RecordedCall, load
 from lowq_conformance.subject.loading import load as harness
+from lowq_conformance.sweep import stage
+from lowq_conformance.sweep.schedule import How
 
 BOUND = 30
 
@@ -180,6 +183,26 @@ def test_what_goes_wrong_in_an_agent_is_told(agents: Agents, orders: Orders) -> 
 
     with pytest.raises(AgentFailed, match="do_juggle"):
         finish(agent)
+
+
+@pytest.mark.parametrize("how", ["processes", "threads"])
+def test_a_client_that_is_not_ready_in_time_is_no_fault_of_the_queues(
+    agents: Agents, orders: Orders, how: How, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BOUND", -1.0)
+
+    with pytest.raises(AgentFailed) as raised:
+        stage.Stage(agents, orders, how, 1.0).cast(orders.place)
+    assert own_fault(raised.value) is not None
+
+
+def test_an_agent_that_died_as_it_started_is_no_fault_of_the_queues(agents: Agents, orders: Orders) -> None:
+    agent = agents.starting(orders)
+    os.kill(agent.pid, signal.SIGKILL)
+
+    with pytest.raises(AgentFailed) as raised:
+        agents.await_ready(agent)
+    assert own_fault(raised.value) is not None
 
 
 def test_leaving_ends_every_agent_whatever_it_does(orders: Orders) -> None:

@@ -60,7 +60,7 @@ class Touches(Journal):
 
 
 class FencesByClient(Journal):
-    """What a client has in hand it settles by the task's id, whichever of its claims that is from, as beanstalkd does."""
+    """A client settles what it has in hand by the id, whichever of its claims that is from, as in beanstalkd."""
 
     class _Queue(Queue):
         def __init__(self, place: Path, name: str, clock: Clock) -> None:
