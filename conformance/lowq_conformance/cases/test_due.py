@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pytest
 
 from lowq_conformance.cases.expect import expect_named_error, gives, gives_all, nothing, takes, wrong
-from lowq_conformance.cases.timing import FINE, fall_due, later, not_yet
+from lowq_conformance.cases.timing import fall_due, later, not_yet
 from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.promises import FINE
 from lowq_conformance.subject.client import Client
 
 MILLISECOND = timedelta(milliseconds=1)

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from lowq_conformance.cases.expect import asks_for_leases, nothing, require_return, takes
-from lowq_conformance.cases.timing import FINE, not_yet, run_out
+from lowq_conformance.cases.timing import not_yet, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
+from lowq_conformance.contract.promises import FINE
 from lowq_conformance.subject.client import Client
 
 PART = timedelta(milliseconds=750)

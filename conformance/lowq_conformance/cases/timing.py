@@ -8,12 +8,10 @@ from typing import Any
 
 from lowq_conformance.cases.expect import wrong
 from lowq_conformance.contract.outcomes import NotObserved, Refused
-from lowq_conformance.contract.promises import Traits
+from lowq_conformance.contract.promises import FINE
 from lowq_conformance.subject.client import Client, Held
 
 ZERO = timedelta(0)
-FINE = Traits().resolution
-"""A resolution this fine is taken for exact where the queue's clock stands still."""
 
 
 def later(q: Client, by: timedelta | None = None) -> datetime:

@@ -77,6 +77,10 @@ PROMISES: Mapping[str, Promise] = {
 }
 
 
+FINE = timedelta(milliseconds=1)
+"""A resolution this fine is taken for exact where the queue's clock stands still."""
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """How a queue keeps its promises, where sound queues differ."""
@@ -89,7 +93,7 @@ class Traits:
     """Where a returned task goes: its old place, or any."""
     redriven: Redriven = "any"
     """Beside what a dead task may be redriven: beside no equal one that equal works are refused for, or any."""
-    resolution: timedelta = timedelta(milliseconds=1)
+    resolution: timedelta = FINE
     """How finely due times and leases are kept."""
     shortest_lease: timedelta = timedelta(seconds=1)
     """The shortest lease that can be asked for."""
