@@ -284,7 +284,7 @@ class CutStage:
                 left.discard(held.work)
                 with suppress(Refused):
                     self.other.ack(held)
-            elif "prompt" in self.subject.promises or not left or time.monotonic() > end:
+            elif not self.subject.may_be_empty_for_now(self.scene.place) or not left or time.monotonic() > end:
                 return works
             else:
                 time.sleep(0.005)

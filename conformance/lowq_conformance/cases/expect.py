@@ -41,7 +41,7 @@ def claim(q: Client, *, lease_for: Any = MINUTE) -> Held | None:
     held = q.claim(lease_for=lease_for)
     if held is None and q.subject.serves_nobody(q.place):
         raise NotPromised("it hands out one task at a time")
-    if held is None and "prompt" not in q.promises:
+    if held is None and q.subject.may_be_empty_for_now(q.place):
         end = time.monotonic() + q.subject.traits.patience.total_seconds()
         while held is None and time.monotonic() < end:
             time.sleep(0.01)

@@ -46,7 +46,7 @@ def claim_together(q: Client, many: int, *, lease_for: timedelta = MINUTE) -> li
     while len(found) < many:
         more = q.claim_many(many - len(found), lease_for=lease_for)
         found += more
-        if not more and ("prompt" in q.promises or time.monotonic() > end):
+        if not more and (not q.subject.may_be_empty_for_now(q.place) or time.monotonic() > end):
             raise wrong(q, f"{many - len(found)} tasks more")
     return found
 

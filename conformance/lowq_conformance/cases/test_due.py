@@ -119,7 +119,7 @@ def test_a_time_is_not_cut_to_whole_seconds(q: Client) -> None:
 @pytest.mark.clause("DUE-2")
 def test_a_time_is_not_rounded_up_to_whole_seconds(q: Client) -> None:
     require_fractions(q)
-    if "prompt" not in q.promises:
+    if not q.subject.is_prompt:
         raise NotPromised("an empty answer may be false for a while")
     due = odd(q, ROUNDED)
     q.push("a", not_before=due)

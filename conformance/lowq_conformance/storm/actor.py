@@ -67,7 +67,7 @@ class WalkingPerformer(Performer):
     def do_collect(self, expected: int) -> None:
         """Claim and ack what is left: until the queue says it is empty, or, where it may say so at any time, until so
         many came out or its patience is over."""
-        prompt = "prompt" in self.subject.promises
+        prompt = self.subject.is_prompt
         patience = 0.0 if prompt else self.subject.traits.patience.total_seconds()
         while prompt or expected > 0:
             held = self.client.claim(lease_for=self.equipment.lease, patience=patience)

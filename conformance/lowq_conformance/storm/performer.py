@@ -313,7 +313,7 @@ class Performer:
 
     def do_drain(self, limit: int) -> None:
         """Claim and ack until the queue is empty, or `limit` tasks came out."""
-        prompt = "prompt" in self.subject.promises
+        prompt = self.subject.is_prompt
         patience = 0.0 if prompt else self.subject.traits.patience.total_seconds()
         believed = EMPTIES if prompt else 1  # who may be wrong was asked again and again
         empties = 0

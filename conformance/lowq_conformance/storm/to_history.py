@@ -17,7 +17,6 @@ from typing import Any
 
 from lowq_conformance.checker.identities import tell_apart
 from lowq_conformance.contract.outcomes import ACCIDENTS
-from lowq_conformance.contract.promises import FINE
 from lowq_conformance.history.operation import Op
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.history.work_text import work_text
@@ -88,8 +87,7 @@ def spec_of(run: Execution) -> Spec:
         eps += max((call.ret or call.call for call in calls), default=run.start) - run.start
     else:
         eps += encode_length(UNSURE)
-        if traits.grace or traits.resolution > FINE:
-            # It looks for what is due now and then, and on a busy machine as much later as others have to wait there.
+        if run.subject.looks_now_and_then:  # on a busy machine as much later as claims take there
             claims = (call for call in calls if call.kind == "claim" and not call.args.get("patience"))
             eps += max(((claim.ret or claim.call) - claim.call for claim in claims), default=0)
     grace = encode_length(traits.grace) if "lease" in run.subject.promises else None

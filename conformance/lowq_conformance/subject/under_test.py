@@ -11,7 +11,7 @@ from typing import Any
 
 from lowq_conformance.contract.harness import brings
 from lowq_conformance.contract.outcomes import ACCIDENTS, Refused
-from lowq_conformance.contract.promises import BrokenHarness, Traits
+from lowq_conformance.contract.promises import FINE, BrokenHarness, Traits
 from lowq_conformance.history.spec import Spec
 from lowq_conformance.subject.deliveries import Deliveries
 from lowq_conformance.subject.event_loop import Loop
@@ -36,6 +36,7 @@ class UnderTest:
         self._labels: dict[str, int] = {}
         self._numbers: dict[Path, int] = {}
         self._passed: dict[Path, timedelta] = {}
+        self._waited: set[Path] = set()
         self._deliveries: dict[Path, Deliveries] = {}
         self._hands: dict[int, tuple[Path, datetime | None, object]] = {}
         self._inside: dict[Path, list[int]] = {}
@@ -80,6 +81,20 @@ class UnderTest:
     def knows_now(self) -> bool:
         """Whether the harness tells its clock exactly."""
         return brings(self._harness, "now")
+
+    @property
+    def looks_now_and_then(self) -> bool:
+        """Whether, in real time, it looks now and then for what is due: on a busy machine, later than it says."""
+        return not self.can_pass_time and (self.traits.grace > timedelta(0) or self.traits.resolution > FINE)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether an empty answer is never false, also where something may just have fallen due."""
+        return "prompt" in self.promises and not self.looks_now_and_then
+
+    def may_be_empty_for_now(self, place: Path) -> bool:
+        """Whether an empty answer there may be false for a while."""
+        return not self.is_prompt and ("prompt" not in self.promises or place in self._waited)
 
     @property
     def short_lease(self) -> timedelta:
@@ -183,6 +198,7 @@ class UnderTest:
             wait = how_long + SLACK
             call = self.journal.begin(f"time.sleep({wait.total_seconds():g})")
             time.sleep(wait.total_seconds())
+            self._waited.add(place)
         else:
             call = self.journal.begin(format_call("pass_time", [self.name_place(place), how_long], {}))
             try:
