@@ -198,8 +198,7 @@ class Performer:
     def do_await(self, seconds: float) -> None:
         """Claim, and wait so long for a task."""
         client = self.client
-        held = client.claim(lease_for=self.equipment.lease, wait=timedelta(seconds=seconds))
-        if held is not None:
+        if (held := client.claim(lease_for=self.equipment.lease, wait=timedelta(seconds=seconds))) is not None:
             self._hold(held)
 
     def do_ack(self, which: int) -> None:
@@ -364,7 +363,8 @@ class Performer:
 
     def _hold(self, held: Held) -> None:
         """It is in hand, and no earlier claim of its task is: settling that may settle this one, as in beanstalkd."""
-        self.held = [each for each in self.held if not each.is_task_of(held)] + [held]
+        ends = "lease" in self.subject.promises
+        self.held = [each for each in self.held if not (ends and each.is_task_of(held))] + [held]
 
     def _comes_late(self, held: Held) -> bool:
         """Whether the lease is nearly over, or more, where nobody refuses what comes too late and time really passes:
