@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from lowq_conformance.contract.profile import QUICK
 from lowq_conformance.contract.verdict import Verdict
 from lowq_conformance.queues.broken import BROKEN
 from lowq_conformance.run.runner import run
+from lowq_conformance.storm.storms import Storm, Storms
 
 LIMITED = "lowq_conformance.queues.sound.limited"
 ONE_CLIENT = ["DELIVER", "DEDUPE", "ORDER", "LEASE", "RELEASE", "DEAD", "CANCEL", "KEEP", "HEADERS", "INTERRUPT-1"]
@@ -49,8 +50,11 @@ def test_with_one_claim_it_is_said_that_the_trait_excuses_what_asks_for_a_second
 def test_many_clients_see_that_a_task_is_set_aside_too_soon(storms: Made) -> None:
     target = BROKEN["SetsAsideTooSoon"].target
 
-    assert "RACE-3" in {charge.clause for charge in storms(target).storm("threads").found}
-    assert "CRASH-4" in {charge.clause for charge in storms(target).deaths().found}
+    def sees(clause: str, look: Callable[[Storms], Storm]) -> bool:
+        return any(charge.clause == clause for seed in range(3) for charge in look(storms(target, seed)).found)
+
+    assert sees("RACE-3", lambda made: made.storm("threads"))
+    assert sees("CRASH-7", lambda made: made.deaths())
 
 
 def test_what_was_set_aside_and_is_gone_is_missed_in_the_count_of_dead_tasks(storms: Made) -> None:
