@@ -23,6 +23,7 @@ from lowq_conformance.contract.outcomes import ACCIDENTS, Broken, NotPromised, R
 from lowq_conformance.contract.profile import Profile
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support.asking import ask_again
 from lowq_conformance.support.text import describe_error
 
 ATTEMPTS = 2
@@ -159,18 +160,16 @@ class Scene:
         """What can be claimed, all of which was acked; a queue that may falsely be empty is asked until its patience
         is over."""
         works: list[Any] = []
-        prompt = "prompt" in self.subject.promises
-        end = time.monotonic() + self.subject.traits.patience.total_seconds()
+        patience = 0.0 if "prompt" in self.subject.promises else self.subject.traits.patience.total_seconds()
+        again = ask_again(patience)
         while True:
             held = self.insist(f"{q.label}.claim", q.claim)
             if held is not None:
                 works.append(held.work)
                 self.insist(f"{q.label}.ack", partial(q.ack, held))
-                end = time.monotonic() + self.subject.traits.patience.total_seconds()
-            elif prompt or time.monotonic() > end:
+                again = ask_again(patience)
+            elif not next(again, False):
                 return works
-            else:
-                time.sleep(PAUSE)
 
 
 def confirm_scene(subject: Subject, place: Path, profile: Profile, play: Callable[[Scene], None]) -> None:

@@ -24,6 +24,7 @@ from lowq_conformance.storm.aftermath import BATCH, Tally
 from lowq_conformance.subject.client import MINUTE, Held
 from lowq_conformance.subject.program import ProgramCall
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support.asking import ask_again
 from lowq_conformance.support.proxy import Fault, How, Proxy
 
 CUT, LOST = "SERVER-1", "SERVER-6"
@@ -276,7 +277,7 @@ class CutStage:
     def _drain(self, enough: Iterable[str] = ()) -> list[Any]:
         """What came out for the other client, all of which was acked."""
         works, left = list[Any](), set(enough)
-        end = time.monotonic() + self.subject.traits.patience.total_seconds()
+        again = ask_again(self.subject.traits.patience.total_seconds())
         while True:
             held = self.scene.ends(f"{self.other.label}.claim", lambda: self.other.claim(lease_for=MINUTE))
             if held is not None:
@@ -284,10 +285,8 @@ class CutStage:
                 left.discard(held.work)
                 with suppress(Refused):
                     self.other.ack(held)
-            elif not self.subject.may_be_empty_for_now(self.scene.place) or not left or time.monotonic() > end:
+            elif not (left and self.subject.may_be_empty_for_now(self.scene.place) and next(again, False)):
                 return works
-            else:
-                time.sleep(0.005)
 
     def _prepare(self, verb: str, n: int) -> bool:
         """What the verb needs is there; False: it cannot be had."""

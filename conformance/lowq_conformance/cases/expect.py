@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from lowq_conformance.subject.answers import Answer
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import format_value
 from lowq_conformance.subject.under_test import UnderTest
+from lowq_conformance.support.asking import ask_again
 
 
 def wrong(q: Client, expected: str, *, sure: bool = False) -> Broken:
@@ -42,9 +42,8 @@ def claim(q: Client, *, lease_for: Any = MINUTE) -> Held | None:
     if held is None and q.subject.serves_nobody(q.place):
         raise NotPromised("it hands out one task at a time")
     if held is None and q.subject.may_be_empty_for_now(q.place):
-        end = time.monotonic() + q.subject.traits.patience.total_seconds()
-        while held is None and time.monotonic() < end:
-            time.sleep(0.01)
+        again = ask_again(q.subject.traits.patience.total_seconds())
+        while held is None and next(again, False):
             held = q.claim(lease_for=lease_for)
     return held
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.answers import Answer
 from lowq_conformance.subject.answers import field as carried
 from lowq_conformance.subject.client import Client, Held
+from lowq_conformance.support.asking import ask_again
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
@@ -145,8 +145,8 @@ class JudgedCalls:
         """Whether there was a task; judged either way."""
         at, held = self._time(lambda: client.claim(lease_for=self.lease))
         if held is None and "prompt" not in self.promises and self.model.must_come(at):
-            ends = time.monotonic() + self.traits.patience.total_seconds()
-            while held is None and time.monotonic() < ends:
+            again = ask_again(self.traits.patience.total_seconds())
+            while held is None and next(again, False):
                 at, held = self._time(lambda: client.claim(lease_for=self.lease))
         if held is None:
             self._judge_empty(client, at)

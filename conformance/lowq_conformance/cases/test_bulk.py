@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -24,6 +23,7 @@ from lowq_conformance.cases.timing import Stopwatch, run_out
 from lowq_conformance.contract.outcomes import NotPromised, Refused
 from lowq_conformance.history.work_text import work_text
 from lowq_conformance.subject.client import MINUTE, Client, Held
+from lowq_conformance.support.asking import ask_again
 
 MANY = 120
 """More than services take in one step."""
@@ -42,11 +42,11 @@ def claim_together(q: Client, many: int, *, lease_for: timedelta = MINUTE) -> li
     if q.subject.traits.one_at_a_time:
         raise NotPromised("it hands out one task at a time")
     found = list[Held]()
-    end = time.monotonic() + q.subject.traits.patience.total_seconds()
+    again = ask_again(q.subject.traits.patience.total_seconds())
     while len(found) < many:
         more = q.claim_many(many - len(found), lease_for=lease_for)
         found += more
-        if not more and (not q.subject.may_be_empty_for_now(q.place) or time.monotonic() > end):
+        if not more and not (q.subject.may_be_empty_for_now(q.place) and next(again, False)):
             raise wrong(q, f"{many - len(found)} tasks more")
     return found
 

@@ -18,6 +18,7 @@ from typing import Any
 from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.storm.performer import Equipment, Performer, Step, trouble_of
 from lowq_conformance.storm.recorder import Log, Recorder
+from lowq_conformance.support.asking import ask_again
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.file_limit import LimitedClient, find_largest, survive_limits
 from lowq_conformance.support.own_code import OwnCode, own_code
@@ -84,8 +85,8 @@ class WalkingPerformer(Performer):
         client, patience = self.client.client, self.subject.traits.patience.total_seconds()
         for number in range(many):
             client.push(f"worn {number}")
-            end, held = time.monotonic() + patience, client.claim(lease_for=self.equipment.lease)
-            while held is None and time.monotonic() < end:
+            again, held = ask_again(patience), client.claim(lease_for=self.equipment.lease)
+            while held is None and next(again, False):
                 held = client.claim(lease_for=self.equipment.lease)
             if held is not None:
                 client.ack(held)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -23,6 +22,7 @@ from lowq_conformance.storm.performer import trouble_of
 from lowq_conformance.subject.client import MINUTE, Client, Held
 from lowq_conformance.subject.program import Journal
 from lowq_conformance.subject.subject import Subject
+from lowq_conformance.support.asking import ask_again
 from lowq_conformance.support.channel import Channel
 from lowq_conformance.support.interrupts import Beside, Cut, Interrupted, Interruptible, Own, Point, own_files
 
@@ -241,8 +241,7 @@ class Hand:
     def do_drain(self, patience: float, enough: list[str]) -> Told:
         """All that is to be had was claimed and acked, or all until a claim was refused; a queue that may falsely say
         that it is empty was asked until these works had come, or its patience was over."""
-        works: list[Any] = []
-        end = time.monotonic() + patience
+        works, again = list[Any](), ask_again(patience)
         while True:
             try:
                 held = self.q.claim(lease_for=MINUTE)
@@ -252,10 +251,8 @@ class Hand:
                 works.append(held.work)
                 with suppress(Refused):
                     self.q.ack(held)
-            elif time.monotonic() >= end or all(work in works for work in enough):
+            elif all(work in works for work in enough) or not next(again, False):
                 return {"works": works, "returned": True}
-            else:
-                time.sleep(0.005)
 
 
 def _ring(*_: object) -> None:

@@ -22,6 +22,7 @@ from lowq_conformance.contract.outcomes import Refused
 from lowq_conformance.history.units import NANOSECONDS
 from lowq_conformance.subject.answers import Answer, read_headers
 from lowq_conformance.subject.client import Client, Held
+from lowq_conformance.support.asking import ask_again
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SUFFIX = ".calls"
@@ -132,10 +133,9 @@ class Recorder:
         if wait is not None:
             args["wait"] = encode_length(wait)
         with self._call("claim", args) as came:
-            end = time.monotonic() + patience
             held = self.client.claim(lease_for=lease_for, wait=wait)
-            while held is None and time.monotonic() < end:
-                time.sleep(0.01)
+            again = ask_again(patience)
+            while held is None and next(again, False):
                 held = self.client.claim(lease_for=lease_for)
             came(None if held is None else encode_held(held, self.client.promises))
         if held is not None:
